@@ -1,0 +1,2 @@
+//! A stand-in for Cloudflare, for tests.
+fn main() {}

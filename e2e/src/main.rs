@@ -1,0 +1,2 @@
+//! The throw-away cluster's command line.
+fn main() {}
