@@ -1,2 +1,123 @@
-//! The throw-away cluster's command line.
-fn main() {}
+//! The command line of the throw-away cluster: `e2e/up` and its siblings.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use e2e::cluster::Cluster;
+use e2e::layout::{Layout, text};
+use e2e::progress::{Progress, say};
+
+/// A throw-away Kubernetes cluster on this machine, and the tests that run on it.
+#[derive(Debug, Parser)]
+#[command(name = "e2e")]
+struct Args {
+    /// The checkout.
+    #[arg(long, env = "SEQUENCER_E2E_REPOSITORY", default_value = ".")]
+    repository: PathBuf,
+    /// Where what is built once is kept.
+    #[arg(long, env = "SEQUENCER_E2E_CACHE", default_value = "/var/cache/sequencer-e2e")]
+    cache: PathBuf,
+    /// Where the cluster keeps its data, logs and certificates.
+    #[arg(long, env = "SEQUENCER_E2E_STATE", default_value = "/var/lib/sequencer-e2e")]
+    state: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Bring the cluster up; what runs already is left alone.
+    Up,
+    /// End the cluster and leave nothing behind.
+    Down {
+        /// Remove its data too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// List every part with its health.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the variables that let this shell use the cluster: eval "$(e2e/env)".
+    Env,
+    /// Run a command inside the cluster's namespaces, with its names and certificates.
+    Run {
+        /// Inside the second node's.
+        #[arg(long)]
+        builds: bool,
+        /// The command.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Be PID 1 of a node's namespaces (`up` starts it).
+    #[command(hide = true)]
+    Supervise {
+        /// Where to listen.
+        #[arg(long)]
+        socket: PathBuf,
+        /// Where the parts' output goes.
+        #[arg(long)]
+        logs: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<ExitCode> {
+    let layout = Layout { repository: args.repository, cache: args.cache, state: args.state };
+    let cluster = Cluster::new(layout);
+    let progress = Progress::default();
+    match args.verb {
+        Verb::Up => cluster.up(&progress)?,
+        Verb::Down { purge } => cluster.down(&progress, purge)?,
+        Verb::Status { json } => return status(&cluster, json),
+        Verb::Env => print_env(&cluster),
+        Verb::Run { builds, command } => {
+            let node = if builds { &cluster.builds } else { &cluster.general };
+            let words: Vec<_> = command.iter().map(String::as_str).collect();
+            let path = std::env::var("PATH").unwrap_or_default();
+            let status = node
+                .command(&words)?
+                .env("KUBECONFIG", cluster.layout.kubeconfig())
+                .env("PATH", format!("{}:{path}", text(cluster.layout.bin(""))))
+                .status()
+                .context("cannot start nsenter")?;
+            return Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)));
+        }
+        Verb::Supervise { socket, logs } => e2e::supervisor::run(&socket, &logs)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[allow(clippy::print_stdout, reason = "it is what the command was asked for")]
+fn print_env(cluster: &Cluster) {
+    println!("export KUBECONFIG={}", text(cluster.layout.kubeconfig()));
+    println!("export PATH={}:$PATH", text(cluster.layout.bin("")));
+    println!("export SEQUENCER_E2E_CA={}", text(cluster.layout.pki("ca.crt")));
+}
+
+#[allow(clippy::print_stdout, reason = "it is what the command was asked for")]
+fn status(cluster: &Cluster, json: bool) -> Result<ExitCode> {
+    let parts = cluster.status()?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&parts)?);
+    } else {
+        for part in &parts {
+            let state = part.ended.clone().unwrap_or_else(|| if part.ready { "ready".into() } else { "not ready".into() });
+            println!("{:<24} {:<24} {}", part.name, state, text(&part.log));
+        }
+    }
+    Ok(if parts.iter().all(|part| part.ready) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

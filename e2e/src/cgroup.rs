@@ -1,0 +1,82 @@
+//! The cgroup folders below which the kubelets put their pods. Both hierarchies are known: one folder in each controller
+//! of version 1, one folder in the unified tree of version 2.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use walkdir::WalkDir;
+
+const MOUNT: &str = "/sys/fs/cgroup";
+/// The folder of everything ours.
+pub const ROOT: &str = "sequencer-e2e";
+
+/// The folders of `ROOT` in every hierarchy, there or not.
+///
+/// # Errors
+/// The mount cannot be read.
+pub fn roots() -> Result<Vec<PathBuf>> {
+    let mount = Path::new(MOUNT);
+    if mount.join("cgroup.controllers").exists() {
+        return Ok(vec![mount.join(ROOT)]);
+    }
+    let mut roots = Vec::new();
+    for entry in std::fs::read_dir(mount).with_context(|| format!("cannot read {MOUNT}"))? {
+        let entry = entry?;
+        // Links like cpuacct -> cpu,cpuacct lead to the same folder twice.
+        if entry.file_type()?.is_dir() {
+            roots.push(entry.path().join(ROOT));
+        }
+    }
+    Ok(roots)
+}
+
+/// Makes the node's folder in every hierarchy.
+///
+/// # Errors
+/// A folder cannot be made.
+pub fn make(node: &str) -> Result<()> {
+    for root in roots()? {
+        for folder in [root.clone(), root.join(node)] {
+            if !folder.exists() {
+                std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            }
+            // A version 1 cpuset is empty at first, and takes no process until it is told which it may use.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let (own, parent) = (folder.join(file), folder.parent().map(|parent| parent.join(file)));
+                if let Some(parent) = parent.filter(|parent| parent.exists() && own.exists()) {
+                    let allowed = std::fs::read_to_string(&parent)?;
+                    std::fs::write(&own, allowed.trim()).with_context(|| format!("cannot write {}", own.display()))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes them all, the deepest first. A folder whose last process is just ending is busy for a moment.
+///
+/// # Errors
+/// A folder stays busy for ten seconds.
+pub fn remove() -> Result<()> {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    for root in roots()?.into_iter().filter(|root| root.exists()) {
+        for entry in WalkDir::new(&root).contents_first(true) {
+            let Ok(entry) = entry else { continue };
+            if !entry.file_type().is_dir() {
+                continue;
+            }
+            while let Err(error) = std::fs::remove_dir(entry.path()) {
+                let busy = error.raw_os_error() == Some(Errno::EBUSY as i32);
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    break;
+                }
+                if !busy || std::time::Instant::now() > deadline {
+                    return Err(error).with_context(|| format!("cannot remove {}", entry.path().display()));
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    }
+    Ok(())
+}

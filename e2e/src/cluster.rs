@@ -1,0 +1,183 @@
+//! The whole cluster: bringing it up step by step, and taking it down without a trace. Every step looks first and does
+//! only what is missing, so `up` after anything (an interrupt, a crash, another `up`) goes on where that ended.
+
+use anyhow::{Context as _, Result};
+use minijinja::context;
+
+use crate::control::Health;
+use crate::holder::Machine;
+use crate::install::{debian, go, wheel};
+use crate::layout::{CLUSTER_DNS, Layout, NAMES, text};
+use crate::namespace::Namespace;
+use crate::part::Part;
+use crate::parts::control_plane;
+use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
+use crate::progress::Progress;
+use crate::{cgroup, machine, network, pki};
+
+/// The user that owns the git repositories inside; no user of the host has this number.
+pub const GIT_USER: u32 = 20100;
+
+/// The cluster of one checkout.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Where everything is.
+    pub layout: Layout,
+    /// The first node's namespace, with the control plane and all services.
+    pub general: Namespace,
+    /// The second node's namespace.
+    pub builds: Namespace,
+}
+
+impl Cluster {
+    /// The cluster whose folders these are, up or not.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        let general = Namespace::at(layout.sockets().join("general"));
+        let builds = Namespace::at(layout.sockets().join("builds"));
+        Self { layout, general, builds }
+    }
+
+    /// Brings everything up.
+    ///
+    /// # Errors
+    /// A step fails; the text says which, why, and where its log is.
+    pub fn up(&self, progress: &Progress) -> Result<()> {
+        machine::check(&self.layout)?;
+        let mut held = Machine::take(&self.layout)?;
+        if self.general.supervisor.pid().is_none() {
+            network::check_free()?;
+        }
+        self.layout.create()?;
+        held.hold(&self.layout, self.general.supervisor.socket())?;
+        self.install(progress)?;
+        progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout))?;
+        machine::save_settings(&self.layout)?;
+        progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
+        for part in control_plane::parts(&self.layout)? {
+            self.start(progress, &self.general, part, "start")?;
+        }
+        self.start_nodes(progress)
+    }
+
+    fn install(&self, progress: &Progress) -> Result<()> {
+        progress.step("debian", "install missing packages", || debian::install(&self.layout))?;
+        progress.step("wheels", "download what is missing", || wheel::install(&self.layout))?;
+        for tool in &go::TOOLS {
+            progress.step(tool.folder, "build unless the cache has it", || tool.install(&self.layout))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the first node's namespaces, unless they live. Some that were interrupted while they were made are thrown
+    /// away: nothing runs in them yet.
+    fn enter(&self) -> Result<()> {
+        if self.general.is_set_up() {
+            return Ok(());
+        }
+        self.general.kill()?;
+        self.write_etc()?;
+        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", text(self.layout.bin("")));
+        self.general.start(&self.layout.logs(), &path)?;
+        network::join_host(&self.general)?;
+        cgroup::make(GENERAL_NODE.name)?;
+        network::mount_node(&self.general, &self.layout, GENERAL_NODE.name)?;
+        network::mount_etc(&self.general, &self.layout)?;
+        self.general.mark_set_up()
+    }
+
+    /// The files that lie over the host's `/etc` inside.
+    fn write_etc(&self) -> Result<()> {
+        let etc = self.layout.etc();
+        let names = NAMES.iter().map(|(address, names)| format!("{address} {}\n", names.join(" ")));
+        std::fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{}", names.collect::<String>()))?;
+        std::fs::write(etc.join("resolv.conf"), format!("nameserver {CLUSTER_DNS}\noptions ndots:1\n"))?;
+        let home = text(self.layout.data("git"));
+        let add = |file: &str, line: String| -> Result<()> {
+            let system = std::fs::read_to_string(format!("/etc/{file}"))?;
+            Ok(std::fs::write(etc.join(file), format!("{}\n{line}\n", system.trim_end()))?)
+        };
+        add("passwd", format!("git:x:{GIT_USER}:{GIT_USER}:git:{home}:/usr/bin/git-shell"))?;
+        add("group", format!("git:x:{GIT_USER}:"))
+    }
+
+    fn start_nodes(&self, progress: &Progress) -> Result<()> {
+        progress.step("node general", "containerd, kubelet, kube-proxy", || {
+            GENERAL_NODE.parts(&self.layout)?.into_iter().try_for_each(|part| self.general.supervisor.start(part))
+        })?;
+        progress.step("node builds", "namespaces, containerd, kubelet, kube-proxy", || self.start_builds())
+    }
+
+    /// Starts the second node, or what of it does not run.
+    ///
+    /// # Errors
+    /// A part does not become ready.
+    pub fn start_builds(&self) -> Result<()> {
+        let node = BUILDS_NODE;
+        if !self.builds.is_set_up() {
+            self.builds.kill()?;
+            let logs = self.layout.logs();
+            let argv = Namespace::boot(self.builds.supervisor.socket(), &logs)?;
+            let (program, args) = argv.split_first().context("an empty command")?;
+            let ready = crate::part::Ready::Socket(self.builds.supervisor.socket().into());
+            self.general.supervisor.start(Part::new("node-builds", program, args, ready))?;
+            network::join_node(&self.general, &self.builds)?;
+            cgroup::make(node.name)?;
+            network::mount_node(&self.builds, &self.layout, node.name)?;
+            self.builds.mark_set_up()?;
+        }
+        node.parts(&self.layout)?.into_iter().try_for_each(|part| self.builds.supervisor.start(part))
+    }
+
+    fn start(&self, progress: &Progress, node: &Namespace, part: Part, what: &str) -> Result<()> {
+        let name = part.name.clone();
+        progress.step(&name, what, || node.supervisor.start(part))
+    }
+
+    /// Ends everything, and with `purge` removes its data too.
+    ///
+    /// # Errors
+    /// Something cannot be ended or removed.
+    pub fn down(&self, progress: &Progress, purge: bool) -> Result<()> {
+        machine::check_root()?;
+        let held = Machine::take(&self.layout)?;
+        if self.builds.supervisor.pid().is_some() {
+            progress.step("node builds", "stop", || {
+                self.builds.supervisor.shutdown()?;
+                self.builds.wait_gone()
+            })?;
+        }
+        if self.general.supervisor.pid().is_some() {
+            progress.step("cluster", "stop every part, the last started first", || {
+                self.general.supervisor.shutdown()?;
+                self.general.wait_gone()
+            })?;
+        }
+        progress.step("machine", "remove cgroup folders, give kernel settings back", || {
+            cgroup::remove()?;
+            machine::restore_settings(&self.layout)
+        })?;
+        if purge && self.layout.state.exists() {
+            progress.step("state", "remove all data", || Ok(std::fs::remove_dir_all(&self.layout.state)?))?;
+        }
+        held.release()
+    }
+
+    /// Every part of both nodes with its health.
+    ///
+    /// # Errors
+    /// The cluster is not up.
+    pub fn status(&self) -> Result<Vec<Health>> {
+        let mut parts = self.general.supervisor.list()?;
+        if self.builds.supervisor.pid().is_some() {
+            parts.extend(self.builds.supervisor.list()?);
+        }
+        Ok(parts)
+    }
+
+    /// Values that every manifest may use.
+    #[must_use]
+    pub fn values(&self) -> minijinja::Value {
+        context! { names => NAMES.map(|(address, names)| context! { address => address.to_string(), names => names }) }
+    }
+}

@@ -1,0 +1,17 @@
+//! A throw-away Kubernetes cluster on one machine, all of it real: control plane, two nodes, registries, name server and
+//! git server, below one supervisor in namespaces of its own. Used by the commands `e2e/up` and its siblings, and by tests.
+
+pub mod cgroup;
+pub mod cluster;
+pub mod control;
+pub mod holder;
+pub mod install;
+pub mod layout;
+pub mod machine;
+pub mod namespace;
+pub mod network;
+pub mod part;
+pub mod parts;
+pub mod pki;
+pub mod progress;
+pub mod supervisor;

@@ -1,0 +1,5 @@
+//! How to start one real part: a file per program or family of programs. A part is a plain value; where it runs is up to
+//! whoever starts it.
+
+pub mod control_plane;
+pub mod node;

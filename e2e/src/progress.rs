@@ -1,0 +1,61 @@
+//! What the commands tell while they work: a line per step with what it does and how long it took. On a terminal the
+//! line of the running step lives; elsewhere a line is printed when a step is done.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A sequence of steps.
+#[derive(Debug)]
+pub struct Progress {
+    started: Instant,
+    live: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { started: Instant::now(), live: std::io::stderr().is_terminal() }
+    }
+}
+
+impl Progress {
+    /// Does one step. `name` is the thing, `what` is done to it.
+    ///
+    /// # Errors
+    /// The step's own, with the step's name before it.
+    pub fn step<T>(&self, name: &str, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let bar = self.live.then(|| {
+            let style = ProgressStyle::with_template("  {spinner} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = ProgressBar::new_spinner().with_style(style).with_message(format!("{name}: {what}"));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        let result = work();
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        let mark = if result.is_ok() { "ok  " } else { "FAIL" };
+        say(&format!("  {mark} {:>7.1} s  {name}: {what}", begun.elapsed().as_secs_f64()));
+        result.with_context(|| format!("{name}: {what}"))
+    }
+
+    /// Prints a heading.
+    pub fn heading(&self, text: &str) {
+        say(&format!("{:>5.0} s  {text}", self.started.elapsed().as_secs_f64()));
+    }
+
+    /// Seconds since the first step.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// A line for people. It goes to stderr: stdout belongs to what a command was asked for. A reader who has left is no
+/// reason to stop.
+pub fn say(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

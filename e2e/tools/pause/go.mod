@@ -1,0 +1,3 @@
+module sequencer.test/pause
+
+go 1.26.0
