@@ -10,10 +10,11 @@ use crate::install::{debian, go, wheel};
 use crate::layout::{CLUSTER_DNS, Layout, NAMES, text};
 use crate::namespace::Namespace;
 use crate::part::Part;
-use crate::parts::control_plane;
+use crate::parts::{control_plane, registry};
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
 use crate::progress::Progress;
-use crate::{cgroup, machine, network, pki};
+use crate::secrets::Secrets;
+use crate::{cgroup, image, machine, network, pki};
 
 /// The user that owns the git repositories inside; no user of the host has this number.
 pub const GIT_USER: u32 = 20100;
@@ -54,6 +55,11 @@ impl Cluster {
         progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout))?;
         machine::save_settings(&self.layout)?;
         progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
+        let secrets = Secrets::ensure(&self.layout)?;
+        for part in registry::parts(&self.layout, &secrets)? {
+            self.start(progress, &self.general, part, "start")?;
+        }
+        self.provide_images(progress)?;
         for part in control_plane::parts(&self.layout)? {
             self.start(progress, &self.general, part, "start")?;
         }
@@ -99,6 +105,14 @@ impl Cluster {
         };
         add("passwd", format!("git:x:{GIT_USER}:{GIT_USER}:git:{home}:/usr/bin/git-shell"))?;
         add("group", format!("git:x:{GIT_USER}:"))
+    }
+
+    fn provide_images(&self, progress: &Progress) -> Result<()> {
+        for image in &image::IMAGES {
+            let oci = progress.step(image.folder, "build the image unless the cache has it", || image.layout(&self.layout, &self.general))?;
+            progress.step(image.folder, "push", || image::push(&self.layout, &self.general, image, &oci))?;
+        }
+        image::end_building(&self.layout, &self.general)
     }
 
     fn start_nodes(&self, progress: &Progress) -> Result<()> {

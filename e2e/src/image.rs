@@ -1,0 +1,169 @@
+//! The images of the cluster: built once by BuildKit, kept in the cache as OCI layouts under a key of what they are made
+//! from, and pushed to the registry that plays Docker Hub.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::install::{Key, cached, debian, logged};
+use crate::layout::{Layout, text};
+use crate::namespace::Namespace;
+use crate::part::{Part, Ready};
+
+/// An image, and what its Dockerfile finds beside itself.
+#[derive(Debug)]
+pub struct Image {
+    /// The folder in `e2e/images`.
+    pub folder: &'static str,
+    /// Its names on Docker Hub.
+    pub names: &'static [&'static str],
+    /// Debian packages of its `root.tar`; none for an image without one.
+    packages: &'static [&'static str],
+    /// What is done to that root file system at the end.
+    hooks: &'static [&'static str],
+    /// Programs, found by their names in the folder of programs.
+    programs: &'static [&'static str],
+}
+
+const BUILDKIT_HOOKS: &[&str] = &[
+    // In a pod the setuid bit is not enough to write a uid_map; the file capability is.
+    "chmod u-s \"$1\"/usr/bin/newuidmap \"$1\"/usr/bin/newgidmap",
+    "chroot \"$1\" setcap cap_setuid=ep /usr/bin/newuidmap",
+    "chroot \"$1\" setcap cap_setgid=ep /usr/bin/newgidmap",
+    "chroot \"$1\" useradd --uid 1000 --create-home --home-dir /home/user user",
+    "ln -s runc \"$1\"/usr/sbin/buildkit-runc",
+    "mkdir -p \"$1\"/run/user/1000 \"$1\"/home/user/.local/tmp \"$1\"/home/user/.local/share/buildkit",
+    "chown -R 1000:1000 \"$1\"/run/user/1000 \"$1\"/home/user",
+];
+
+/// Every image of the cluster.
+pub const IMAGES: [Image; 9] = [
+    Image::program("pause", &["library/pause:latest"], &["pause"]),
+    Image::program("coredns", &["library/coredns:latest"], &["coredns"]),
+    Image::program("traefik", &["library/traefik:latest"], &["traefik"]),
+    Image::program("nats", &["library/nats:latest"], &["nats-server"]),
+    Image::program("registry", &["library/registry:3"], &["registry"]),
+    Image::root("redis", &["library/redis:latest"], &["redis-server"], &["chroot \"$1\" install -d -o redis -g redis /data"]),
+    Image::root("mysql", &["library/mysql:latest"], &["mariadb-server"], &["chroot \"$1\" sh -c 'rm -rf /var/lib/mysql/* && chown mysql:mysql /var/lib'"]),
+    Image::root("app-base", &["library/app-base:bookworm"], &["ca-certificates", "git", "python3-minimal", "python3-pymysql", "python3-redis"], &[]),
+    Image {
+        folder: "buildkit",
+        names: &["moby/buildkit:rootless", "moby/buildkit:v0.28.1-rootless"],
+        packages: &["ca-certificates", "fuse-overlayfs", "libcap2-bin", "runc", "uidmap"],
+        hooks: BUILDKIT_HOOKS,
+        programs: &["buildkitd", "buildctl", "rootlesskit"],
+    },
+];
+
+impl Image {
+    const fn program(folder: &'static str, names: &'static [&'static str], programs: &'static [&'static str]) -> Self {
+        Self { folder, names, packages: &[], hooks: &[], programs }
+    }
+
+    const fn root(
+        folder: &'static str,
+        names: &'static [&'static str],
+        packages: &'static [&'static str],
+        hooks: &'static [&'static str],
+    ) -> Self {
+        Self { folder, names, packages, hooks, programs: &[] }
+    }
+
+    /// The image's OCI layout, from the cache or built now; `builder` runs a BuildKit below it while that is needed.
+    ///
+    /// # Errors
+    /// A root file system or the image cannot be built.
+    pub fn layout(&self, layout: &Layout, builder: &Namespace) -> Result<PathBuf> {
+        let source = layout.repository.join("e2e/images").join(self.folder);
+        let mut inputs = Vec::new();
+        if !self.packages.is_empty() {
+            inputs.push(debian::root(layout, self.folder, self.packages, self.hooks)?);
+        }
+        for program in self.programs {
+            let path = layout.bin(program);
+            inputs.push(path.canonicalize().with_context(|| format!("there is no program {}", path.display()))?);
+        }
+        let key = Key::default().folder(&source)?.words(inputs.iter().map(text));
+        cached(&layout.cache, "images", self.folder, key, |half| {
+            builder.supervisor.start(buildkitd(layout)?)?;
+            let context = half.join("context");
+            std::fs::create_dir(&context)?;
+            for entry in std::fs::read_dir(&source)? {
+                let entry = entry?;
+                std::fs::copy(entry.path(), context.join(entry.file_name()))?;
+            }
+            for input in &inputs {
+                let name = input.file_name().context("a program without a name")?;
+                std::fs::hard_link(input, context.join(name))?;
+            }
+            build(layout, builder, self.folder, &context, &half.join("oci"))?;
+            Ok(std::fs::remove_dir_all(&context)?)
+        })
+        .map(|made| made.join("oci"))
+    }
+}
+
+/// The BuildKit that builds the cluster's own images, in the first node's namespace. It ends when they are built.
+fn buildkitd(layout: &Layout) -> Result<Part> {
+    let args = ["--root".into(), text(layout.data("buildkit")), "--addr".into(), format!("unix://{SOCKET}"), "--oci-worker-binary=/usr/sbin/runc".into()];
+    std::fs::create_dir_all(layout.data("buildkit"))?;
+    Ok(Part::new(BUILDKITD, layout.bin("buildkitd"), args, Ready::Socket(SOCKET.into())))
+}
+
+const BUILDKITD: &str = "buildkitd";
+const SOCKET: &str = "/run/buildkit.sock";
+
+fn build(layout: &Layout, builder: &Namespace, name: &str, context: &Path, into: &Path) -> Result<()> {
+    let context = text(context);
+    let program = text(layout.bin("buildctl"));
+    let output = format!("type=oci,tar=false,compression=zstd,oci-mediatypes=true,rewrite-timestamp=true,dest={}", text(into));
+    let argv = [
+        &program, "--addr", &format!("unix://{SOCKET}"), "build", "--progress=plain", "--frontend=dockerfile.v0",
+        "--local", &format!("context={context}"), "--local", &format!("dockerfile={context}"),
+        "--opt", "build-arg:SOURCE_DATE_EPOCH=0", "--output", &output,
+    ];
+    logged(&mut builder.command(&argv)?, &layout.logs().join(format!("image-{name}.log")))
+}
+
+/// Ends the BuildKit of [`Image::layout`] if it was needed, and removes what it kept.
+///
+/// # Errors
+/// It cannot be ended.
+pub fn end_building(layout: &Layout, builder: &Namespace) -> Result<()> {
+    if builder.supervisor.list()?.iter().any(|part| part.name == BUILDKITD) {
+        builder.supervisor.stop(BUILDKITD, 10)?;
+        std::fs::remove_dir_all(layout.data("buildkit"))?;
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+/// Pushes an OCI layout under its names, unless the registry has it.
+///
+/// # Errors
+/// The layout is broken, or the registry refuses it.
+pub fn push(layout: &Layout, node: &Namespace, image: &Image, oci: &Path) -> Result<()> {
+    let index: Index = serde_json::from_slice(&std::fs::read(oci.join("index.json"))?)?;
+    let [manifest] = index.manifests.as_slice() else { bail!("{} holds more than one image", oci.display()) };
+    let crane = text(layout.bin("crane"));
+    for name in image.names {
+        let reference = format!("registry-1.docker.io/{name}");
+        let there = node.run(&[&crane, "digest", &reference]).unwrap_or_default();
+        if there.trim() != manifest.digest {
+            let mut push = node.command(&[&crane, "push", &text(oci), &reference])?;
+            push.env("DOCKER_CONFIG", layout.etc().join("publisher"));
+            logged(&mut push, &layout.logs().join(format!("push-{}.log", image.folder)))?;
+        }
+    }
+    Ok(())
+}

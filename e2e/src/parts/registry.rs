@@ -1,0 +1,99 @@
+//! Two Distributions: one plays Docker Hub under its own names, with a token service; the other is a company's own.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use minijinja::{Value, context};
+use rcgen::{KeyPair, PublicKeyData as _};
+use serde_json::json;
+
+use crate::layout::{COMPANY_REGISTRY, HUB, HUB_AUTH, Layout, at, text};
+use crate::part::{Part, Ready};
+use crate::secrets::Secrets;
+
+/// The user of `registry.test`.
+pub const COMPANY_USER: &str = "company";
+/// The user of Docker Hub in the sample Workspace.
+pub const HUB_USER: &str = "myuser";
+const PUBLISHER: &str = "publisher";
+
+/// Both registries and the token service.
+///
+/// # Errors
+/// A configuration file cannot be written.
+pub fn parts(layout: &Layout, secrets: &Secrets) -> Result<Vec<Part>> {
+    Ok(vec![tokens(layout, secrets)?, hub(layout, secrets)?, company(layout, secrets)?])
+}
+
+fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
+    let accounts = layout.etc().join("hub-accounts.json");
+    let value = json!({
+        HUB_USER: {"password": secrets.hub_password, "push": [format!("{HUB_USER}/*")]},
+        PUBLISHER: {"password": secrets.publisher_password, "push": ["*"]},
+    });
+    std::fs::write(&accounts, value.to_string())?;
+    let args = [
+        "--listen".into(), at(HUB_AUTH, 443).to_string(),
+        "--certificate".into(), text(layout.pki("hub-auth.crt")),
+        "--certificate-key".into(), text(layout.pki("hub-auth.key")),
+        "--signing-key".into(), text(layout.pki("hub-tokens.key")),
+        "--issuer=auth.docker.io".into(),
+        "--accounts".into(), text(accounts),
+    ];
+    Ok(Part::new("hub-tokens", sibling("hub-tokens")?, args, Ready::Tcp(at(HUB_AUTH, 443))))
+}
+
+fn hub(layout: &Layout, secrets: &Secrets) -> Result<Part> {
+    let jwks = layout.etc().join("hub-jwks.json");
+    std::fs::write(&jwks, key_set(&std::fs::read_to_string(layout.pki("hub-tokens.key"))?)?)?;
+    docker_config(&layout.etc().join("publisher"), "registry-1.docker.io", PUBLISHER, &secrets.publisher_password)?;
+    distribution(layout, secrets, "hub", HUB, context! { jwks => text(jwks) })
+}
+
+fn company(layout: &Layout, secrets: &Secrets) -> Result<Part> {
+    let htpasswd = layout.etc().join("registry-htpasswd");
+    if !htpasswd.exists() {
+        let hash = bcrypt::hash(&secrets.registry_password, 6)?;
+        std::fs::write(&htpasswd, format!("{COMPANY_USER}:{hash}\n"))?;
+    }
+    distribution(layout, secrets, "registry", COMPANY_REGISTRY, context! { jwks => Value::from(()), htpasswd => text(htpasswd) })
+}
+
+fn distribution(layout: &Layout, secrets: &Secrets, name: &str, address: Ipv4Addr, auth: Value) -> Result<Part> {
+    let data = layout.data(name);
+    std::fs::create_dir_all(&data)?;
+    let values = context! {
+        data => text(data), address => address.to_string(), secret => secrets.registry_secret,
+        certificate => text(layout.pki(&format!("{name}.crt"))), key => text(layout.pki(&format!("{name}.key"))),
+        ..auth
+    };
+    let config = layout.configure(&format!("{name}.yaml"), "distribution.yaml", values)?;
+    let ready = Ready::Tcp(at(address, 443));
+    Ok(Part::new(name, layout.bin("registry"), ["serve".into(), text(config)], ready).env("OTEL_TRACES_EXPORTER", "none"))
+}
+
+/// The public half of a P-256 key as a JSON Web Key Set (RFC 7517).
+fn key_set(pem: &str) -> Result<String> {
+    let key = KeyPair::from_pem(pem)?;
+    let point = key.der_bytes();
+    let (x, y) = (point.get(1..33).context("a key that is not on P-256")?, point.get(33..65).context("a key that is not on P-256")?);
+    let coordinate = |bytes| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
+    let key = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "hub-tokens", "x": coordinate(x), "y": coordinate(y)});
+    Ok(json!({"keys": [key]}).to_string())
+}
+
+/// Writes a folder for DOCKER_CONFIG with one login.
+fn docker_config(folder: &Path, host: &str, user: &str, password: &str) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:{password}"));
+    Ok(std::fs::write(folder.join("config.json"), json!({"auths": {host: {"auth": login}}}).to_string())?)
+}
+
+/// A program of ours that was built beside this one.
+fn sibling(name: &str) -> Result<std::path::PathBuf> {
+    let folder = std::env::current_exe()?;
+    let path = folder.ancestors().nth(1).context("a program without a folder")?.join(name);
+    anyhow::ensure!(path.exists(), "{} is missing: cargo build", path.display());
+    Ok(path)
+}
