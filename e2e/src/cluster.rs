@@ -1,23 +1,25 @@
 //! The whole cluster: bringing it up step by step, and taking it down without a trace. Every step looks first and does
 //! only what is missing, so `up` after anything (an interrupt, a crash, another `up`) goes on where that ended.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use minijinja::context;
+use serde::Serialize;
 
 use crate::control::Health;
 use crate::holder::Machine;
-use crate::install::{debian, go, wheel};
-use crate::layout::{CLUSTER_DNS, Layout, NAMES, text};
-use crate::namespace::Namespace;
+use crate::install::{Key, debian, go, wheel};
+use crate::layout::{CLOUDFLARE_EDGE, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, text};
+use crate::namespace::{Namespace, output};
 use crate::part::Part;
-use crate::parts::{control_plane, registry};
+use crate::parts::{control_plane, git, name_server, registry, traces};
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::{cgroup, image, machine, network, pki};
-
-/// The user that owns the git repositories inside; no user of the host has this number.
-pub const GIT_USER: u32 = 20100;
 
 /// The cluster of one checkout.
 #[derive(Debug)]
@@ -56,14 +58,63 @@ impl Cluster {
         machine::save_settings(&self.layout)?;
         progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
         let secrets = Secrets::ensure(&self.layout)?;
-        for part in registry::parts(&self.layout, &secrets)? {
+        for part in self.services(&secrets)? {
             self.start(progress, &self.general, part, "start")?;
         }
         self.provide_images(progress)?;
         for part in control_plane::parts(&self.layout)? {
             self.start(progress, &self.general, part, "start")?;
         }
-        self.start_nodes(progress)
+        self.start_nodes(progress)?;
+        progress.step("coredns", "apply and roll out", || self.coredns())?;
+        progress.step("traefik", "apply and roll out", || self.traefik())
+    }
+
+    /// What the cluster finds outside itself.
+    fn services(&self, secrets: &Secrets) -> Result<Vec<Part>> {
+        let mut parts = registry::parts(&self.layout, secrets)?;
+        parts.push(name_server::part(&self.layout, secrets)?);
+        parts.extend(git::parts(&self.layout, secrets)?);
+        parts.push(traces::part(&self.layout)?);
+        Ok(parts)
+    }
+
+    fn coredns(&self) -> Result<()> {
+        let names = NAMES.map(|(address, names)| context! { address => address.to_string(), names => names });
+        let revision = Key::default().words(names.iter().map(ToString::to_string)).hex();
+        let values = context! {
+            names, revision, dns => CLUSTER_DNS.to_string(), name_server => NAME_SERVER.to_string(),
+            cloudflare_edge => CLOUDFLARE_EDGE.to_string(),
+        };
+        self.apply("coredns.yaml", values)?;
+        self.kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"]).map(drop)
+    }
+
+    fn traefik(&self) -> Result<()> {
+        let encoded = |file: &str| -> Result<String> { Ok(BASE64.encode(std::fs::read(self.layout.pki(file))?)) };
+        let values = context! {
+            certificate => encoded("ingress.crt")?, key => encoded("ingress.key")?, address => GENERAL.to_string(),
+        };
+        self.apply("traefik.yaml", values)?;
+        self.kubectl(&["-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout=120s"]).map(drop)
+    }
+
+    /// Renders a template and applies it as the cluster's administrator.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn apply(&self, template: &str, values: impl Serialize) -> Result<()> {
+        let file = text(self.layout.configure(template, template, values)?);
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file]).map(drop)
+    }
+
+    /// Runs kubectl as the cluster's administrator and returns what it printed.
+    ///
+    /// # Errors
+    /// It fails; the text has what it printed on stderr.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let mut kubectl = Command::new(self.layout.bin("kubectl"));
+        output(kubectl.arg("--kubeconfig").arg(self.layout.kubeconfig()).args(args))
     }
 
     fn install(&self, progress: &Progress) -> Result<()> {
@@ -103,8 +154,8 @@ impl Cluster {
             let system = std::fs::read_to_string(format!("/etc/{file}"))?;
             Ok(std::fs::write(etc.join(file), format!("{}\n{line}\n", system.trim_end()))?)
         };
-        add("passwd", format!("git:x:{GIT_USER}:{GIT_USER}:git:{home}:/usr/bin/git-shell"))?;
-        add("group", format!("git:x:{GIT_USER}:"))
+        add("passwd", format!("git:*:{0}:{0}:git:{home}:/usr/bin/git-shell", git::USER))?;
+        add("group", format!("git:*:{}:", git::USER))
     }
 
     fn provide_images(&self, progress: &Progress) -> Result<()> {
@@ -187,11 +238,5 @@ impl Cluster {
             parts.extend(self.builds.supervisor.list()?);
         }
         Ok(parts)
-    }
-
-    /// Values that every manifest may use.
-    #[must_use]
-    pub fn values(&self) -> minijinja::Value {
-        context! { names => NAMES.map(|(address, names)| context! { address => address.to_string(), names => names }) }
     }
 }

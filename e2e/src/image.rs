@@ -46,7 +46,7 @@ pub const IMAGES: [Image; 9] = [
     Image::program("registry", &["library/registry:3"], &["registry"]),
     Image::root("redis", &["library/redis:latest"], &["redis-server"], &["chroot \"$1\" install -d -o redis -g redis /data"]),
     Image::root("mysql", &["library/mysql:latest"], &["mariadb-server"], &["chroot \"$1\" sh -c 'rm -rf /var/lib/mysql/* && chown mysql:mysql /var/lib'"]),
-    Image::root("app-base", &["library/app-base:bookworm"], &["ca-certificates", "git", "python3-minimal", "python3-pymysql", "python3-redis"], &[]),
+    Image::root("app-base", &["library/app-base:bookworm"], &["ca-certificates", "git", "python3", "python3-pymysql", "python3-redis"], &[]),
     Image {
         folder: "buildkit",
         names: &["moby/buildkit:rootless", "moby/buildkit:v0.28.1-rootless"],

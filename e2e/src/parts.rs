@@ -2,5 +2,8 @@
 //! whoever starts it.
 
 pub mod control_plane;
+pub mod git;
+pub mod name_server;
 pub mod node;
 pub mod registry;
+pub mod traces;
