@@ -1,9 +1,11 @@
 //! The whole cluster: bringing it up step by step, and taking it down without a trace. Every step looks first and does
 //! only what is missing, so `up` after anything (an interrupt, a crash, another `up`) goes on where that ended.
 
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use minijinja::context;
@@ -12,13 +14,15 @@ use serde::Serialize;
 use crate::control::Health;
 use crate::holder::Machine;
 use crate::install::{Key, debian, go, wheel};
-use crate::layout::{CLOUDFLARE_EDGE, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, text};
+use crate::layout::{CLOUDFLARE_EDGE, CLUSTER_API, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, at, text};
 use crate::namespace::{Namespace, output};
 use crate::part::Part;
 use crate::parts::{control_plane, git, name_server, registry, traces};
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
+use crate::supervisor::tail;
+use crate::until::until;
 use crate::{cgroup, image, machine, network, pki};
 
 /// The cluster of one checkout.
@@ -67,7 +71,17 @@ impl Cluster {
         }
         self.start_nodes(progress)?;
         progress.step("coredns", "apply and roll out", || self.coredns())?;
-        progress.step("traefik", "apply and roll out", || self.traefik())
+        progress.step("traefik", "apply and roll out", || self.traefik())?;
+        progress.step("health", "every part runs and is ready", || self.check_health())?;
+        progress.done("the cluster is up");
+        Ok(())
+    }
+
+    fn check_health(&self) -> Result<()> {
+        for part in self.status()?.into_iter().filter(|part| !part.ready) {
+            bail!("{} {}\n{}", part.name, part.ended.as_deref().unwrap_or("is not ready"), tail(&part.log));
+        }
+        Ok(())
     }
 
     /// What the cluster finds outside itself.
@@ -81,13 +95,21 @@ impl Cluster {
 
     fn coredns(&self) -> Result<()> {
         let names = NAMES.map(|(address, names)| context! { address => address.to_string(), names => names });
-        let revision = Key::default().words(names.iter().map(ToString::to_string)).hex();
+        // The configuration's own hash in the pod template rolls the Deployment when it changes.
+        let template = self.layout.repository.join("e2e/templates/coredns.yaml");
+        let revision = Key::default().words(names.iter().map(ToString::to_string)).words([std::fs::read_to_string(template)?]).hex();
         let values = context! {
             names, revision, dns => CLUSTER_DNS.to_string(), name_server => NAME_SERVER.to_string(),
             cloudflare_edge => CLOUDFLARE_EDGE.to_string(),
         };
         self.apply("coredns.yaml", values)?;
-        self.kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"]).map(drop)
+        self.kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"])?;
+        // After a crash the API still shows the pod of before as ready.
+        until("CoreDNS answers for Services", Duration::from_secs(30), || {
+            let answer = self.general.run(&["dig", "+short", "+tries=1", "+timeout=1", "kubernetes.default.svc.cluster.local"])?;
+            ensure!(answer.trim() == CLUSTER_API.to_string(), "it answers {answer:?}");
+            Ok(())
+        })
     }
 
     fn traefik(&self) -> Result<()> {
@@ -96,7 +118,10 @@ impl Cluster {
             certificate => encoded("ingress.crt")?, key => encoded("ingress.key")?, address => GENERAL.to_string(),
         };
         self.apply("traefik.yaml", values)?;
-        self.kubectl(&["-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout=120s"]).map(drop)
+        self.kubectl(&["-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout=120s"])?;
+        until("Traefik answers", Duration::from_secs(30), || {
+            [80, 443].into_iter().try_for_each(|port| Ok(drop(TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?)))
+        })
     }
 
     /// Renders a template and applies it as the cluster's administrator.

@@ -17,14 +17,14 @@ pub enum Request {
     /// Starts a part and answers when it is ready. A part that runs already with the same command is left alone; one
     /// with another command is stopped first.
     Start(Part),
-    /// Ends a part: SIGTERM, then SIGKILL after this many seconds.
+    /// Ends a part for good: SIGTERM, then SIGKILL after this many seconds. It is not listed any more.
     Stop {
         /// The part's name.
         name: String,
         /// Seconds between the two signals.
         grace: u64,
     },
-    /// Kills a part with SIGKILL, as a crash would.
+    /// Kills a part with SIGKILL, as a crash would. It stays listed.
     Kill {
         /// The part's name.
         name: String,

@@ -133,6 +133,8 @@ fn build(layout: &Layout, builder: &Namespace, name: &str, context: &Path, into:
 pub fn end_building(layout: &Layout, builder: &Namespace) -> Result<()> {
     if builder.supervisor.list()?.iter().any(|part| part.name == BUILDKITD) {
         builder.supervisor.stop(BUILDKITD, 10)?;
+    }
+    if layout.data("buildkit").exists() {
         std::fs::remove_dir_all(layout.data("buildkit"))?;
     }
     Ok(())

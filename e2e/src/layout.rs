@@ -139,13 +139,17 @@ impl Layout {
         environment.render_str(&source, values).with_context(|| format!("cannot render {}", path.display()))
     }
 
-    /// Renders a template into the folder of configuration under `name`, and returns where.
+    /// Renders a template into the folder of configuration under `name`, and returns where. A file that would not change
+    /// is not touched: kube-proxy, for one, ends when its configuration is written.
     ///
     /// # Errors
     /// As [`Layout::render`], or the file cannot be written.
     pub fn configure(&self, name: &str, template: &str, values: impl Serialize) -> Result<PathBuf> {
         let path = self.etc().join(name);
-        std::fs::write(&path, self.render(template, values)?)?;
+        let content = self.render(template, values)?;
+        if std::fs::read_to_string(&path).ok().as_ref() != Some(&content) {
+            std::fs::write(&path, content)?;
+        }
         Ok(path)
     }
 }

@@ -17,3 +17,4 @@ pub mod pki;
 pub mod progress;
 pub mod secrets;
 pub mod supervisor;
+pub mod until;

@@ -1,6 +1,8 @@
 //! What the commands tell while they work: a line per step with what it does and how long it took. On a terminal the
-//! line of the running step lives; elsewhere a line is printed when a step is done.
+//! line of the running step lives; elsewhere a line is printed when a step is done. Steps that found their work done
+//! already are only counted.
 
+use std::cell::Cell;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -12,11 +14,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub struct Progress {
     started: Instant,
     live: bool,
+    done_before: Cell<u32>,
 }
+
+/// A step that took less had nothing to do.
+const NOTHING: Duration = Duration::from_millis(200);
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { started: Instant::now(), live: std::io::stderr().is_terminal() }
+        Self { started: Instant::now(), live: std::io::stderr().is_terminal(), done_before: Cell::new(0) }
     }
 }
 
@@ -37,20 +43,19 @@ impl Progress {
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
+        if result.is_ok() && begun.elapsed() < NOTHING {
+            self.done_before.update(|steps| steps + 1);
+            return result;
+        }
         let mark = if result.is_ok() { "ok  " } else { "FAIL" };
         say(&format!("  {mark} {:>7.1} s  {name}: {what}", begun.elapsed().as_secs_f64()));
         result.with_context(|| format!("{name}: {what}"))
     }
 
-    /// Prints a heading.
-    pub fn heading(&self, text: &str) {
-        say(&format!("{:>5.0} s  {text}", self.started.elapsed().as_secs_f64()));
-    }
-
-    /// Seconds since the first step.
-    #[must_use]
-    pub fn seconds(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+    /// Says that all is done, and how long it took.
+    pub fn done(&self, what: &str) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        say(&format!("{what} in {seconds:.1} s ({} more steps had nothing to do)", self.done_before.get()));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::part::{Part, silent};
 /// How often a part that is starting is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// What a part gets between SIGTERM and SIGKILL when everything ends.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 struct Child {
     part: Part,
@@ -128,7 +128,10 @@ impl Shared {
     fn carry_out(&self, request: Request) -> Result<Vec<Health>> {
         match request {
             Request::Start(part) => self.start(part)?,
-            Request::Stop { name, grace } => self.stop(&name, Duration::from_secs(grace))?,
+            Request::Stop { name, grace } => {
+                self.stop(&name, Duration::from_secs(grace))?;
+                self.table().children.retain(|child| child.part.name != name);
+            }
             Request::Kill { name } => self.stop(&name, Duration::ZERO)?,
             Request::List => return Ok(self.list()),
             Request::Shutdown => self.shutdown(),
@@ -234,6 +237,7 @@ impl Shared {
     fn shutdown(&self) {
         let names: Vec<_> = self.table().children.iter().map(|child| child.part.name.clone()).rev().collect();
         for name in names {
+            eprintln!("stopping {name}");
             if let Err(error) = self.stop(&name, SHUTDOWN_GRACE) {
                 eprintln!("{name} could not be stopped: {error:#}");
             }
