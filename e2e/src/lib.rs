@@ -17,4 +17,5 @@ pub mod pki;
 pub mod progress;
 pub mod secrets;
 pub mod supervisor;
+pub mod testing;
 pub mod until;

@@ -14,7 +14,17 @@ import pymysql
 import redis
 
 TIMEOUT = 2  # seconds for a database to answer
-COMMIT = (pkgutil.get_data("__main__", "commit") or b"unknown").decode().strip()
+
+
+def built_from():
+    """The commit that the build wrote beside this file; a program that was not built has none."""
+    try:
+        return pkgutil.get_data("__main__", "commit").decode().strip()
+    except OSError:
+        return "unknown"
+
+
+COMMIT = built_from()
 
 
 def count_in_mysql():

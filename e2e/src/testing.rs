@@ -1,0 +1,181 @@
+//! What the cluster's tests share: the running cluster, and a Kubernetes namespace of their own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::layout::{GENERAL, Layout, text};
+use crate::namespace::output;
+use crate::secrets::Secrets;
+use crate::until::until;
+
+/// How long a pod may take to be scheduled, pulled and ready.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Set, it makes tests keep their namespaces, so that a person can look at them.
+const KEEP: &str = "SEQUENCER_E2E_KEEP";
+
+/// The folders that `e2e/test` named.
+///
+/// # Errors
+/// A variable is missing: the tests were not started by `e2e/test`.
+pub fn layout() -> Result<Layout> {
+    let folder = |name: &str| -> Result<PathBuf> {
+        let value = std::env::var_os(name).with_context(|| format!("{name} is not set: run the tests with e2e/test"))?;
+        Ok(PathBuf::from(value))
+    };
+    Ok(Layout {
+        repository: folder("SEQUENCER_E2E_REPOSITORY")?,
+        cache: folder("SEQUENCER_E2E_CACHE")?,
+        state: folder("SEQUENCER_E2E_STATE")?,
+    })
+}
+
+/// A test's own Kubernetes namespace in the running cluster. It is deleted when the value is dropped.
+#[derive(Debug)]
+pub struct Scene {
+    /// The running cluster.
+    pub cluster: Cluster,
+    /// Its secrets.
+    pub secrets: Secrets,
+    /// The namespace's name.
+    pub namespace: String,
+}
+
+impl Scene {
+    /// Makes the namespace; `name` says what the test is about. It holds the ConfigMap `test-ca` with the test CA.
+    ///
+    /// # Errors
+    /// The cluster is not up.
+    pub fn new(name: &str) -> Result<Self> {
+        let cluster = Cluster::new(layout()?);
+        let secrets = Secrets::ensure(&cluster.layout)?;
+        let namespace = format!("{name}-{:06x}", rand::random::<u32>() & 0xff_ffff);
+        cluster.kubectl(&["create", "namespace", &namespace])?;
+        let scene = Self { cluster, secrets, namespace };
+        let authority = format!("--from-file=ca.crt={}", text(scene.cluster.layout.pki("ca.crt")));
+        scene.kubectl(&["create", "configmap", "test-ca", &authority])?;
+        Ok(scene)
+    }
+
+    /// Runs kubectl in the namespace and returns what it printed.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let mut words = vec!["-n", &self.namespace];
+        words.extend(args);
+        self.cluster.kubectl(&words)
+    }
+
+    /// Applies an object.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn apply(&self, object: &Value) -> Result<()> {
+        let mut kubectl = Command::new(self.cluster.layout.bin("kubectl"));
+        kubectl.arg("--kubeconfig").arg(self.cluster.layout.kubeconfig()).args(["-n", &self.namespace, "apply", "-f", "-"]);
+        let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        serde_json::to_writer(child.stdin.take().context("no stdin")?, object)?;
+        let done = child.wait_with_output()?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    }
+
+    /// Applies a Deployment of one container and, for each port, a Service of the same name.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn deploy(&self, name: &str, container: Value, pod: Value, ports: &[u16]) -> Result<()> {
+        let labels = json!({"app": name});
+        let mut container = container;
+        container["name"] = json!(name);
+        let mut spec = json!({"containers": [container], "terminationGracePeriodSeconds": 2});
+        if let (Some(spec), Some(more)) = (spec.as_object_mut(), pod.as_object()) {
+            spec.extend(more.clone());
+        }
+        self.apply(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {
+                "replicas": 1, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        }))?;
+        for port in ports {
+            self.apply(&json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+                "spec": {"selector": labels, "ports": [{"port": port, "targetPort": port}]},
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a Deployment's newest revision is ready.
+    ///
+    /// # Errors
+    /// It is not within [`PATIENCE`].
+    pub fn wait_rolled_out(&self, name: &str) -> Result<()> {
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+        self.kubectl(&["rollout", "status", &format!("deployment/{name}"), &timeout]).map(drop)
+    }
+
+    /// A field of an object by JSONPath.
+    ///
+    /// # Errors
+    /// There is no such object.
+    pub fn field(&self, object: &str, path: &str) -> Result<String> {
+        self.kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")])
+    }
+
+    /// Waits until a field of an object has this value.
+    ///
+    /// # Errors
+    /// It has not within [`PATIENCE`].
+    pub fn wait_field(&self, object: &str, path: &str, value: &str) -> Result<()> {
+        until(&format!("{object} {path} is {value}"), PATIENCE, || {
+            let found = self.field(object, path)?;
+            ensure!(found == value, "it is {found:?}");
+            Ok(())
+        })
+    }
+
+    /// Runs a shell script in a Deployment's pod and returns what it printed.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn exec(&self, deployment: &str, script: &str) -> Result<String> {
+        self.kubectl(&["exec", &format!("deployment/{deployment}"), "--", "sh", "-c", script])
+    }
+
+    /// What `curl` on the host prints for a URL whose host is served at Traefik's address.
+    ///
+    /// # Errors
+    /// No answer, or a status of 400 or more.
+    pub fn curl_ingress(&self, scheme: &str, host: &str, path: &str) -> Result<String> {
+        curl(&self.cluster.layout, scheme, host, &GENERAL.to_string(), path)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::env::var_os(KEEP).is_none() {
+            drop(self.cluster.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]));
+        }
+    }
+}
+
+/// What `curl` on the host prints for `scheme://host/path` when `host` is found at `address`.
+///
+/// # Errors
+/// No answer, or a status of 400 or more.
+pub fn curl(layout: &Layout, scheme: &str, host: &str, address: &str, path: &str) -> Result<String> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--noproxy", "*"]);
+    curl.arg("--cacert").arg(layout.pki("ca.crt"));
+    curl.args(["--resolve", &format!("{host}:80:{address}"), "--resolve", &format!("{host}:443:{address}")]);
+    output(curl.arg(format!("{scheme}://{host}{path}")))
+}
