@@ -88,6 +88,7 @@ struct Shared {
     ready: AtomicUsize,
     requests: AtomicU64,
     errors: AtomicU64,
+    failures: AtomicU64,
     leaving: CancellationToken,
     tasks: Tasks,
 }
@@ -151,6 +152,7 @@ impl Connector {
             ready: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             leaving: CancellationToken::new(),
             tasks: Tasks::default(),
         });

@@ -78,6 +78,7 @@ pub(super) async fn keep(shared: Arc<Shared>, index: usize) {
                 tracing::error!(%error, connIndex = index, "Unable to establish connection with Cloudflare edge")
             }
         }
+        shared.failures.fetch_add(1, Ordering::Relaxed);
         failures = if registered.is_cancelled() {
             0
         } else {

@@ -63,6 +63,12 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         ),
         metric(
             "counter",
+            "tunnel_register_fail",
+            "Count of failed or lost connections",
+            shared.failures.load(Ordering::Relaxed),
+        ),
+        metric(
+            "counter",
             "request_errors",
             "Count of error proxying to origin",
             shared.errors.load(Ordering::Relaxed),

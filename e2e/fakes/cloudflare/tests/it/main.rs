@@ -1,0 +1,9 @@
+//! The stand-in as others see it: real sockets, a real connector, a real application behind it.
+#![cfg(test)]
+
+mod admin;
+mod api;
+mod dns;
+mod edge;
+mod records;
+mod support;
