@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use self::envelope::{Problem, ok};
-use crate::{cloud::Cloud, faults::Fault, limit::Exceeded, listen, tasks::Tasks};
+use crate::{clock, cloud::Cloud, faults::Fault, limit::Exceeded, listen, tasks::Tasks};
 
 const BASE: &str = "/client/v4";
 
@@ -33,7 +33,7 @@ pub(crate) struct Lag(Duration);
 
 impl Lag {
     fn shows(self, created: jiff::Timestamp) -> bool {
-        let age = jiff::Timestamp::now().duration_since(created);
+        let age = clock::now().duration_since(created);
         age.unsigned_abs() >= self.0
     }
 }

@@ -40,7 +40,6 @@ pub(crate) struct Served {
     pub(crate) negative_ttl: u32,
 }
 
-#[derive(Debug)]
 pub(crate) struct Cloud {
     pub(crate) account: String,
     pub(crate) zone: Zone,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{ingress::Rules, link::Configuration, tasks::Tasks, tls, tunnel::Token};
 
 /// How a connector is started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConnectorSettings {
     /// The tunnel token, as the API gives it.
     pub token: String,

@@ -5,6 +5,7 @@
 mod admin;
 mod api;
 mod body;
+mod clock;
 mod cloud;
 mod connector;
 mod counters;
@@ -17,6 +18,7 @@ mod link;
 mod links;
 mod listen;
 mod lookup;
+mod name;
 mod origin;
 mod record;
 mod server;

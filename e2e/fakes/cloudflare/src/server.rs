@@ -30,7 +30,7 @@ use crate::{
 const TRIES: usize = 16;
 
 /// How the stand-in is started. Port 0 stands for any free port.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The API, over TLS.
     pub api: SocketAddr,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{record::Record, tunnel::Tunnel};
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Data {
     /// Grows with every write; the serial of the zone.
     pub(crate) revision: u32,
@@ -35,7 +35,6 @@ impl Data {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct Store {
     data: Mutex<Data>,
     path: Option<PathBuf>,

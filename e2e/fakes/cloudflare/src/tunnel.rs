@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::clock;
+
 /// The connections a connector opens when all is well.
 const FULL: usize = 4;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Tunnel {
     pub(crate) id: Uuid,
     pub(crate) name: String,
@@ -53,7 +55,7 @@ impl Tunnel {
             name,
             secret: secret.unwrap_or_else(|| STANDARD.encode(random())),
             config_src,
-            created_at: Timestamp::now(),
+            created_at: clock::now(),
             deleted_at: None,
             conns_active_at: None,
             conns_inactive_at: None,
@@ -113,7 +115,7 @@ mod tests {
         assert_eq!(tunnel.status(0), "inactive");
         assert_eq!(tunnel.status(1), "degraded");
         assert_eq!(tunnel.status(4), "healthy");
-        tunnel.conns_active_at = Some(Timestamp::now());
+        tunnel.conns_active_at = Some(clock::now());
         assert_eq!(tunnel.status(0), "down");
     }
 }

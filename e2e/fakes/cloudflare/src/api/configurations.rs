@@ -3,7 +3,6 @@ use axum::{
     Json,
     extract::{Path, State, rejection::JsonRejection},
 };
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ use super::{
     envelope::Problem,
     tunnels::{find_live, not_found},
 };
-use crate::{cloud::Cloud, counters::Event, ingress::Rules, tunnel::Tunnel};
+use crate::{clock, cloud::Cloud, counters::Event, ingress::Rules, tunnel::Tunnel};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Body {
@@ -68,7 +67,7 @@ pub(crate) async fn put(
     cloud.counters.tunnel(Event::Update, &changed.name);
     let mut described = describe(&cloud, &changed);
     if let Some(fields) = described.as_object_mut() {
-        fields.insert("created_at".into(), json!(Timestamp::now()));
+        fields.insert("created_at".into(), json!(clock::now()));
     }
     done(described)
 }

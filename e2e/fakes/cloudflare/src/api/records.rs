@@ -4,7 +4,6 @@ use axum::{
     extract::{Path, Query, State, rejection::JsonRejection},
     http::StatusCode,
 };
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -14,6 +13,7 @@ use super::{
     zones,
 };
 use crate::{
+    clock,
     cloud::Cloud,
     counters::Event,
     record::{Content, Record, unique},
@@ -43,7 +43,7 @@ fn fields(sent: Sent) -> Result<Map<String, Value>, Problem> {
 pub(crate) async fn create(State(cloud): Shared, Path(zone): Path<String>, sent: Sent) -> Answer {
     zones::check(&cloud, &zone)?;
     let content = Content::read(Value::Object(fields(sent)?), &cloud.zone.name)?;
-    let now = Timestamp::now();
+    let now = clock::now();
     let record = Record {
         id: Uuid::new_v4().simple().to_string(),
         comment_modified_on: content.comment.as_ref().map(|_| now),
@@ -159,7 +159,7 @@ fn change(
             .iter_mut()
             .find(|record| record.id == id)
             .ok_or_else(not_found)?;
-        let now = Timestamp::now();
+        let now = clock::now();
         if record.content.comment != content.comment {
             record.comment_modified_on = content.comment.as_ref().map(|_| now);
         }

@@ -6,7 +6,6 @@ use axum::{
     extract::{Path, Query, State, rejection::JsonRejection},
     http::StatusCode,
 };
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,6 +15,7 @@ use super::{
     envelope::{Filter, Problem, page},
 };
 use crate::{
+    clock,
     cloud::Cloud,
     counters::Event,
     links::Link,
@@ -23,7 +23,7 @@ use crate::{
     tunnel::{Tunnel, is_secret},
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(crate) struct Draft {
     name: Option<String>,
     config_src: Option<String>,
@@ -238,7 +238,7 @@ pub(crate) async fn delete(State(cloud): Shared, Path((account, id)): Ids) -> An
             .tunnel_mut(tunnel.id)
             .filter(|tunnel| tunnel.live())
             .ok_or_else(not_found)?;
-        tunnel.deleted_at = Some(Timestamp::now());
+        tunnel.deleted_at = Some(clock::now());
         Ok(tunnel.clone())
     })?;
     cloud.counters.tunnel(Event::Delete, &deleted.name);

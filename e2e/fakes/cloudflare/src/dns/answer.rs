@@ -12,6 +12,7 @@ use hickory_proto::{
 use crate::{
     cloud::Served,
     lookup::{Found, lookup},
+    name::under,
     record::{AUTOMATIC, Kind, Record},
 };
 
@@ -216,13 +217,6 @@ fn data(record: &Record, owner: &Name, kind: RecordType) -> Option<Answer> {
 
 fn asks(kind: RecordType, own: RecordType) -> bool {
     kind == own || kind == RecordType::ANY
-}
-
-fn under(name: &str, zone: &str) -> bool {
-    name == zone
-        || name
-            .strip_suffix(zone)
-            .is_some_and(|rest| rest.ends_with('.'))
 }
 
 fn absolute(name: &str) -> Option<Name> {

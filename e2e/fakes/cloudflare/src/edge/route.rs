@@ -39,10 +39,9 @@ pub(crate) fn route(host: &str, zone: &str, data: &Data) -> Route {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::{
+        clock,
         lookup::tests::{ZONE, record},
         tunnel::Tunnel,
     };
@@ -51,7 +50,7 @@ mod tests {
     fn only_a_proxied_record_of_a_live_tunnel_leads_to_it() {
         let live = Tunnel::new("live".into(), "cloudflare".into(), None);
         let mut deleted = Tunnel::new("deleted".into(), "cloudflare".into(), None);
-        deleted.deleted_at = Some(Timestamp::now());
+        deleted.deleted_at = Some(clock::now());
         let to = |name: &str, id: Uuid, proxied: bool| {
             record("CNAME", name, &format!("{id}.cfargotunnel.com"), proxied)
         };

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{CONFIGURATION, CONTROL, Configuration, Hello, REGISTERED, Reply, receive, send};
 use crate::{
     body::{Body, BoxError, empty, full},
+    clock,
     cloud::Cloud,
     links::Link,
     listen,
@@ -88,7 +89,7 @@ async fn greet(
         version: hello.version,
         arch: hello.arch,
         origin: peer.ip().to_canonical(),
-        opened: Timestamp::now(),
+        opened: clock::now(),
         config_version: 0,
         sender,
         close: CancellationToken::new(),
@@ -228,7 +229,7 @@ fn leave(cloud: &Cloud, tunnel: Uuid, id: Uuid) {
 fn note(cloud: &Cloud, tunnel: Uuid, change: impl FnOnce(&mut crate::tunnel::Tunnel, Timestamp)) {
     let written = cloud.store.write(|data| {
         if let Some(tunnel) = data.tunnel_mut(tunnel) {
-            change(tunnel, Timestamp::now());
+            change(tunnel, clock::now());
         }
         Ok::<_, std::io::Error>(())
     });

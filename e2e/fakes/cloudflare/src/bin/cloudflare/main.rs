@@ -11,6 +11,7 @@ async fn main() -> anyhow::Result<()> {
         .unwrap_or_else(|_unset| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
     let settings = args::Args::parse().settings()?;
