@@ -62,12 +62,13 @@ pub(super) async fn keep(shared: Arc<Shared>, index: usize) {
             None => return,
             Some(Err(error)) => error,
             Some(Ok((stream, connection))) => {
-                match hold(&shared, index, stream, connection, &registered).await {
-                    Ok(()) if shared.leaving.is_cancelled() => return,
-                    Ok(()) | Err(_) => Error::Closed,
-                }
+                hold(&shared, index, stream, connection, &registered).await;
+                Error::Closed
             }
         };
+        if shared.leaving.is_cancelled() {
+            return;
+        }
         match &error {
             Error::Refused(error) => tracing::error!(
                 error,
@@ -153,7 +154,13 @@ async fn reach(shared: &Shared, index: usize) -> Result<(EdgeStream, Uuid), Erro
         .flatten()
         .map_err(Error::Silent)?
     {
-        Reply::Accepted { connection, .. } => Ok((stream, connection)),
+        Reply::Accepted {
+            connection,
+            location,
+        } => {
+            tracing::debug!(connIndex = index, %connection, location, "the edge accepts the connection");
+            Ok((stream, connection))
+        }
         Reply::Refused { error } => Err(Error::Refused(error)),
     }
 }
@@ -165,7 +172,7 @@ async fn hold(
     stream: EdgeStream,
     connection: Uuid,
     registered: &CancellationToken,
-) -> Result<(), hyper::Error> {
+) {
     let gone = CancellationToken::new();
     let _gone = gone.clone().drop_guard();
     let service = service_fn(|request: Request<Incoming>| {
@@ -194,13 +201,16 @@ async fn hold(
         .keep_alive_timeout(HEARTBEAT);
     builder.enable_connect_protocol();
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
+    let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = shared.leaving.cancelled() => {
             tracing::info!(connIndex = index, "Unregistered tunnel connection");
             served.as_mut().graceful_shutdown();
             served.await
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, connIndex = index, "the connection broke");
     }
 }
 

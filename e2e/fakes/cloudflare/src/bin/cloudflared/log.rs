@@ -1,7 +1,7 @@
 //! Log lines as cloudflared writes them: `2026-01-01T00:00:00Z INF Starting tunnel tunnelID=...`.
 use std::fmt;
 
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -32,9 +32,11 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let now = Timestamp::now()
-            .round(Unit::Second)
-            .unwrap_or_else(|_overflow| Timestamp::now());
+        let second = TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(RoundMode::Trunc);
+        let now = Timestamp::now();
+        let now = now.round(second).unwrap_or(now);
         let level = match *event.metadata().level() {
             Level::ERROR => "ERR",
             Level::WARN => "WRN",
