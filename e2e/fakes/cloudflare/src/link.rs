@@ -30,7 +30,6 @@ pub(crate) struct Hello {
     #[serde(flatten)]
     pub(crate) token: Token,
     pub(crate) connector: Uuid,
-    pub(crate) index: usize,
     pub(crate) version: String,
     pub(crate) arch: String,
 }

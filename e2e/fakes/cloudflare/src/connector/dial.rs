@@ -140,7 +140,6 @@ async fn reach(shared: &Shared, index: usize) -> Result<(EdgeStream, Uuid), Erro
     let hello = Hello {
         token: shared.token.clone(),
         connector: shared.id,
-        index,
         version: ConnectorSettings::VERSION.to_owned(),
         arch: "linux_amd64".to_owned(),
     };

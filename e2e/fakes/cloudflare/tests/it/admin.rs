@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{World, builder};
 
 #[tokio::test]
 async fn a_status_fault_answers_in_place_of_the_api_as_often_as_it_says() {
@@ -71,24 +71,25 @@ async fn a_delay_fault_holds_the_answer_back() {
 }
 
 #[tokio::test]
-async fn a_lost_response_was_performed() {
+async fn a_lost_response_was_performed_over_http_1_and_2() {
     let world = World::start().await;
-    world
-        .set_faults(
-            json!([{"method": "POST", "path": "/accounts/**", "times": 1, "lost_response": true}]),
-        )
-        .await;
-    let body = json!({"name": "pr-1"});
-    world
-        .try_api(Method::POST, &world.tunnels(), Some(body.clone()))
-        .await
-        .unwrap_err();
-    let again = world.api(Method::POST, &world.tunnels(), body).await;
-    assert_eq!(again.code(), 1013);
-    assert_eq!(
-        world.counters().await["tunnels"]["creates"],
-        json!({"pr-1": 1})
-    );
+    let old = builder(&world.settings).http1_only().build().unwrap();
+    for (client, name) in [(&world.client, "over-2"), (&old, "over-1")] {
+        let fault =
+            json!({"method": "POST", "path": "/accounts/**", "times": 1, "lost_response": true});
+        world.set_faults(json!([fault])).await;
+        let body = json!({"name": name});
+        let create = client.post(world.url(&world.tunnels())).json(&body);
+        create
+            .bearer_auth(&world.settings.token)
+            .send()
+            .await
+            .unwrap_err();
+        let again = world.api(Method::POST, &world.tunnels(), body).await;
+        assert_eq!(again.code(), 1013);
+    }
+    let creates = &world.counters().await["tunnels"]["creates"];
+    assert_eq!(*creates, json!({"over-1": 1, "over-2": 1}));
 }
 
 #[tokio::test]

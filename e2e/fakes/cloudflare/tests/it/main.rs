@@ -5,5 +5,6 @@ mod admin;
 mod api;
 mod dns;
 mod edge;
+mod process;
 mod records;
 mod support;

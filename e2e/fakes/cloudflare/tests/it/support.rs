@@ -2,7 +2,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use fake_cloudflare::{Connector, ConnectorSettings, RootCertStore, Running, Settings, serve};
-use reqwest::{Certificate, Client, Method, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Method, StatusCode};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 
@@ -101,12 +101,7 @@ impl World {
 
     async fn serving(settings: Settings) -> Self {
         let cloud = serve(settings.clone()).await.unwrap();
-        let certificate = Certificate::from_pem(settings.cert_pem.as_bytes()).unwrap();
-        let client = Client::builder()
-            .tls_certs_only([certificate])
-            .no_proxy()
-            .build()
-            .unwrap();
+        let client = builder(&settings).build().unwrap();
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(settings.cert_pem.as_bytes()).unwrap())
@@ -295,10 +290,7 @@ impl World {
         } else {
             at.edge_http
         };
-        let certificate = Certificate::from_pem(self.settings.cert_pem.as_bytes()).unwrap();
-        let client = Client::builder()
-            .tls_certs_only([certificate])
-            .no_proxy()
+        let client = builder(&self.settings)
             .resolve(host, address)
             .build()
             .unwrap();
@@ -316,6 +308,12 @@ impl World {
         assert!(response.headers().contains_key("cf-ray"));
         (response.status().as_u16(), response.text().await.unwrap())
     }
+}
+
+/// A client that trusts the stand-in and nobody else.
+pub(crate) fn builder(settings: &Settings) -> ClientBuilder {
+    let certificate = Certificate::from_pem(settings.cert_pem.as_bytes()).unwrap();
+    Client::builder().tls_certs_only([certificate]).no_proxy()
 }
 
 /// A file that is gone when dropped, with its folder.
