@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod connector;
 mod dns;
 mod edge;
 mod process;
