@@ -141,13 +141,13 @@ impl Namespace {
 /// Runs a command to its end and returns what it printed.
 ///
 /// # Errors
-/// It cannot be started, or it fails; the text has what it printed on stderr.
+/// It cannot be started, or it fails; the text has what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{shown} ended with {}: {}", output.status, said.trim());
+        let said = [output.stdout, output.stderr].concat();
+        bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&said).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

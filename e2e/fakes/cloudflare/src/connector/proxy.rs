@@ -1,0 +1,116 @@
+//! A request from the edge, on to the service its rule names.
+use std::sync::atomic::Ordering;
+
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    ext::Protocol,
+    header::{self, HeaderValue},
+};
+
+use super::Shared;
+use crate::{
+    body::{Body, empty, full, streamed},
+    ingress::Service,
+    link::{META, META_CLOUDFLARED},
+    origin::{self, Target, drop_hop_by_hop},
+    upgrade,
+};
+
+pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Body> {
+    shared.requests.fetch_add(1, Ordering::Relaxed);
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let rules = shared.rules();
+    let Some(rule) = rules.find(&host, request.uri().path()) else {
+        tracing::warn!(
+            host,
+            "No ingress rules were defined, cloudflared returns 503"
+        );
+        return status(StatusCode::SERVICE_UNAVAILABLE);
+    };
+    let uri = match &rule.service {
+        Service::Status(code) => return status(*code),
+        Service::Http(uri) => uri,
+        Service::Other(service) => {
+            tracing::error!(service, "a service of this kind is not spoken to");
+            return unreached(shared);
+        }
+    };
+    let target = Target {
+        service: uri,
+        host_header: rule.origin.host_header(),
+        server_name: rule.origin.server_name(),
+        tls: if rule.origin.verifies() {
+            shared.verified.clone()
+        } else {
+            shared.unverified.clone()
+        },
+        connect_timeout: rule.origin.connect_timeout(),
+    };
+    match pass(shared, target, &host, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let error = chain(&error);
+            tracing::error!(error, originService = %uri, "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared");
+            unreached(shared)
+        }
+    }
+}
+
+async fn pass(
+    shared: &Shared,
+    target: Target<'_>,
+    host: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, origin::Error> {
+    let socket = (request.method() == Method::CONNECT
+        && request.extensions().get::<Protocol>().is_some())
+    .then(|| hyper::upgrade::on(&mut request));
+    let mut outgoing = request.map(streamed);
+    drop_hop_by_hop(outgoing.headers_mut());
+    if socket.is_some() {
+        *outgoing.method_mut() = Method::GET;
+        *outgoing.body_mut() = empty();
+        upgrade::mark(outgoing.headers_mut());
+    }
+    let mut response = origin::send(target, host, outgoing, &shared.tasks).await?;
+    if let Some(edge) = socket
+        && response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && upgrade::is_websocket(response.headers())
+    {
+        upgrade::join(&shared.tasks, edge, hyper::upgrade::on(&mut response));
+        response = response.map(|_body| empty());
+        *response.status_mut() = StatusCode::OK;
+    }
+    drop_hop_by_hop(response.headers_mut());
+    Ok(response)
+}
+
+fn status(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(META, HeaderValue::from_static(META_CLOUDFLARED));
+    response
+}
+
+fn unreached(shared: &Shared) -> Response<Body> {
+    shared.errors.fetch_add(1, Ordering::Relaxed);
+    let mut response =
+        status(StatusCode::BAD_GATEWAY).map(|_empty| full("Unable to reach the origin service."));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,2 +1,0 @@
-//! A stand-in for Cloudflare, for tests.
-fn main() {}
