@@ -13,12 +13,12 @@ use serde::Serialize;
 
 use crate::control::Health;
 use crate::holder::Machine;
-use crate::install::{Key, debian, go, wheel};
+use crate::install::{Key, debian, go, rust, wheel};
 use crate::layout::{CLOUDFLARE_EDGE, CLUSTER_API, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, at, text};
 use crate::namespace::{Namespace, output};
 use crate::part::Part;
-use crate::parts::{control_plane, git, name_server, registry, traces};
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
+use crate::parts::{cloudflare, control_plane, git, name_server, registry, traces};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::supervisor::tail;
@@ -89,6 +89,7 @@ impl Cluster {
         let mut parts = registry::parts(&self.layout, secrets)?;
         parts.push(name_server::part(&self.layout, secrets)?);
         parts.extend(git::parts(&self.layout, secrets)?);
+        parts.push(cloudflare::part(&self.layout, secrets)?);
         parts.push(traces::part(&self.layout)?);
         Ok(parts)
     }
@@ -97,7 +98,10 @@ impl Cluster {
         let names = NAMES.map(|(address, names)| context! { address => address.to_string(), names => names });
         // The configuration's own hash in the pod template rolls the Deployment when it changes.
         let template = self.layout.repository.join("e2e/templates/coredns.yaml");
-        let revision = Key::default().words(names.iter().map(ToString::to_string)).words([std::fs::read_to_string(template)?]).hex();
+        let revision = Key::default()
+            .words(names.iter().map(ToString::to_string))
+            .words([std::fs::read_to_string(template)?])
+            .hex();
         let values = context! {
             names, revision, dns => CLUSTER_DNS.to_string(), name_server => NAME_SERVER.to_string(),
             cloudflare_edge => CLOUDFLARE_EDGE.to_string(),
@@ -106,7 +110,13 @@ impl Cluster {
         self.kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"])?;
         // After a crash the API still shows the pod of before as ready.
         until("CoreDNS answers for Services", Duration::from_secs(30), || {
-            let answer = self.general.run(&["dig", "+short", "+tries=1", "+timeout=1", "kubernetes.default.svc.cluster.local"])?;
+            let answer = self.general.run(&[
+                "dig",
+                "+short",
+                "+tries=1",
+                "+timeout=1",
+                "kubernetes.default.svc.cluster.local",
+            ])?;
             ensure!(answer.trim() == CLUSTER_API.to_string(), "it answers {answer:?}");
             Ok(())
         })
@@ -120,7 +130,9 @@ impl Cluster {
         self.apply("traefik.yaml", values)?;
         self.kubectl(&["-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout=120s"])?;
         until("Traefik answers", Duration::from_secs(30), || {
-            [80, 443].into_iter().try_for_each(|port| Ok(drop(TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?)))
+            [80, 443]
+                .into_iter()
+                .try_for_each(|port| Ok(drop(TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?)))
         })
     }
 
@@ -148,7 +160,9 @@ impl Cluster {
         for tool in &go::TOOLS {
             progress.step(tool.folder, "build unless the cache has it", || tool.install(&self.layout))?;
         }
-        Ok(())
+        progress.step("cloudflared", "build unless the cache has it", || {
+            rust::install(&self.layout, "fake-cloudflare", "cloudflared", "e2e/fakes/cloudflare")
+        })
     }
 
     /// Makes the first node's namespaces, unless they live. Some that were interrupted while they were made are thrown
@@ -159,7 +173,8 @@ impl Cluster {
         }
         self.general.kill()?;
         self.write_etc()?;
-        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", text(self.layout.bin("")));
+        let path =
+            format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", text(self.layout.bin("")));
         self.general.start(&self.layout.logs(), &path)?;
         network::join_host(&self.general)?;
         cgroup::make(GENERAL_NODE.name)?;
@@ -185,7 +200,9 @@ impl Cluster {
 
     fn provide_images(&self, progress: &Progress) -> Result<()> {
         for image in &image::IMAGES {
-            let oci = progress.step(image.folder, "build the image unless the cache has it", || image.layout(&self.layout, &self.general))?;
+            let oci = progress.step(image.folder, "build the image unless the cache has it", || {
+                image.layout(&self.layout, &self.general)
+            })?;
             progress.step(image.folder, "push", || image::push(&self.layout, &self.general, image, &oci))?;
         }
         image::end_building(&self.layout, &self.general)

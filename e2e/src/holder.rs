@@ -63,11 +63,8 @@ impl Machine {
     /// # Errors
     /// The file cannot be written.
     pub fn hold(&mut self, layout: &Layout, socket: &Path) -> Result<()> {
-        let holder = Holder {
-            checkout: layout.repository.clone(),
-            state: layout.state.clone(),
-            socket: socket.to_path_buf(),
-        };
+        let holder =
+            Holder { checkout: layout.repository.clone(), state: layout.state.clone(), socket: socket.to_path_buf() };
         self.write(&serde_json::to_vec(&holder)?)
     }
 

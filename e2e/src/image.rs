@@ -24,6 +24,8 @@ pub struct Image {
     hooks: &'static [&'static str],
     /// Programs, found by their names in the folder of programs.
     programs: &'static [&'static str],
+    /// Whether it trusts the test CA by itself, as `ca.crt`: for what nobody configures.
+    trusts: bool,
 }
 
 const BUILDKIT_HOOKS: &[&str] = &[
@@ -38,27 +40,44 @@ const BUILDKIT_HOOKS: &[&str] = &[
 ];
 
 /// Every image of the cluster.
-pub const IMAGES: [Image; 9] = [
+pub const IMAGES: [Image; 10] = [
     Image::program("pause", &["library/pause:latest"], &["pause"]),
     Image::program("coredns", &["library/coredns:latest"], &["coredns"]),
     Image::program("traefik", &["library/traefik:latest"], &["traefik"]),
     Image::program("nats", &["library/nats:latest"], &["nats-server"]),
     Image::program("registry", &["library/registry:3"], &["registry"]),
-    Image::root("redis", &["library/redis:latest"], &["redis-server"], &["chroot \"$1\" install -d -o redis -g redis /data"]),
-    Image::root("mysql", &["library/mysql:latest"], &["mariadb-server"], &["chroot \"$1\" sh -c 'rm -rf /var/lib/mysql/* && chown mysql:mysql /var/lib'"]),
-    Image::root("app-base", &["library/app-base:bookworm"], &["ca-certificates", "git", "python3", "python3-pymysql", "python3-redis"], &[]),
+    Image::root(
+        "redis",
+        &["library/redis:latest"],
+        &["redis-server"],
+        &["chroot \"$1\" install -d -o redis -g redis /data"],
+    ),
+    Image::root(
+        "mysql",
+        &["library/mysql:latest"],
+        &["mariadb-server"],
+        &["chroot \"$1\" sh -c 'rm -rf /var/lib/mysql/* && chown mysql:mysql /var/lib'"],
+    ),
+    Image::root(
+        "app-base",
+        &["library/app-base:bookworm"],
+        &["ca-certificates", "git", "python3", "python3-pymysql", "python3-redis"],
+        &[],
+    ),
     Image {
         folder: "buildkit",
         names: &["moby/buildkit:rootless", "moby/buildkit:v0.28.1-rootless"],
         packages: &["ca-certificates", "fuse-overlayfs", "libcap2-bin", "runc", "uidmap"],
         hooks: BUILDKIT_HOOKS,
         programs: &["buildkitd", "buildctl", "rootlesskit"],
+        trusts: false,
     },
+    Image { trusts: true, ..Image::program("cloudflared", &["cloudflare/cloudflared:latest"], &["cloudflared"]) },
 ];
 
 impl Image {
     const fn program(folder: &'static str, names: &'static [&'static str], programs: &'static [&'static str]) -> Self {
-        Self { folder, names, packages: &[], hooks: &[], programs }
+        Self { folder, names, packages: &[], hooks: &[], programs, trusts: false }
     }
 
     const fn root(
@@ -67,7 +86,7 @@ impl Image {
         packages: &'static [&'static str],
         hooks: &'static [&'static str],
     ) -> Self {
-        Self { folder, names, packages, hooks, programs: &[] }
+        Self { folder, names, packages, hooks, programs: &[], trusts: false }
     }
 
     /// The image's OCI layout, from the cache or built now; `builder` runs a BuildKit below it while that is needed.
@@ -84,7 +103,12 @@ impl Image {
             let path = layout.bin(program);
             inputs.push(path.canonicalize().with_context(|| format!("there is no program {}", path.display()))?);
         }
-        let key = Key::default().folder(&source)?.words(inputs.iter().map(text));
+        let mut key = Key::default().folder(&source)?.words(inputs.iter().map(text));
+        if self.trusts {
+            // Its path says nothing: every state folder has a CA of its own.
+            key = key.words([std::fs::read_to_string(layout.pki("ca.crt"))?]);
+            inputs.push(layout.pki("ca.crt"));
+        }
         cached(&layout.cache, "images", self.folder, key, |half| {
             builder.supervisor.start(buildkitd(layout)?)?;
             let context = half.join("context");
@@ -95,7 +119,11 @@ impl Image {
             }
             for input in &inputs {
                 let name = input.file_name().context("a program without a name")?;
-                std::fs::hard_link(input, context.join(name))?;
+                let placed = context.join(name);
+                // A link where cache and state are on one disk.
+                if std::fs::hard_link(input, &placed).is_err() {
+                    std::fs::copy(input, &placed)?;
+                }
             }
             build(layout, builder, self.folder, &context, &half.join("oci"))?;
             Ok(std::fs::remove_dir_all(&context)?)
@@ -106,7 +134,13 @@ impl Image {
 
 /// The BuildKit that builds the cluster's own images, in the first node's namespace. It ends when they are built.
 fn buildkitd(layout: &Layout) -> Result<Part> {
-    let args = ["--root".into(), text(layout.data("buildkit")), "--addr".into(), format!("unix://{SOCKET}"), "--oci-worker-binary=/usr/sbin/runc".into()];
+    let args = [
+        "--root".into(),
+        text(layout.data("buildkit")),
+        "--addr".into(),
+        format!("unix://{SOCKET}"),
+        "--oci-worker-binary=/usr/sbin/runc".into(),
+    ];
     std::fs::create_dir_all(layout.data("buildkit"))?;
     Ok(Part::new(BUILDKITD, layout.bin("buildkitd"), args, Ready::Socket(SOCKET.into())))
 }
@@ -117,11 +151,23 @@ const SOCKET: &str = "/run/buildkit.sock";
 fn build(layout: &Layout, builder: &Namespace, name: &str, context: &Path, into: &Path) -> Result<()> {
     let context = text(context);
     let program = text(layout.bin("buildctl"));
-    let output = format!("type=oci,tar=false,compression=zstd,oci-mediatypes=true,rewrite-timestamp=true,dest={}", text(into));
+    let output =
+        format!("type=oci,tar=false,compression=zstd,oci-mediatypes=true,rewrite-timestamp=true,dest={}", text(into));
     let argv = [
-        &program, "--addr", &format!("unix://{SOCKET}"), "build", "--progress=plain", "--frontend=dockerfile.v0",
-        "--local", &format!("context={context}"), "--local", &format!("dockerfile={context}"),
-        "--opt", "build-arg:SOURCE_DATE_EPOCH=0", "--output", &output,
+        &program,
+        "--addr",
+        &format!("unix://{SOCKET}"),
+        "build",
+        "--progress=plain",
+        "--frontend=dockerfile.v0",
+        "--local",
+        &format!("context={context}"),
+        "--local",
+        &format!("dockerfile={context}"),
+        "--opt",
+        "build-arg:SOURCE_DATE_EPOCH=0",
+        "--output",
+        &output,
     ];
     logged(&mut builder.command(&argv)?, &layout.logs().join(format!("image-{name}.log")))
 }

@@ -3,6 +3,7 @@
 
 pub mod debian;
 pub mod go;
+pub mod rust;
 pub mod wheel;
 
 use std::fs::File;
@@ -60,7 +61,13 @@ impl Key {
 ///
 /// # Errors
 /// `make` fails, or the cache cannot be written.
-pub fn cached(cache: &Path, kind: &str, name: &str, key: Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub fn cached(
+    cache: &Path,
+    kind: &str,
+    name: &str,
+    key: Key,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let folder = cache.join(kind);
     let made = folder.join(format!("{name}-{}", key.hex()));
     if made.exists() {
@@ -94,7 +101,9 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let said = tail(log);
     let silent = ["onnection refused", "imed out", "o such host", "ould not resolve", "emporary failure resolving"];
     if silent.iter().any(|sign| said.contains(sign)) {
-        bail!("a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{said}");
+        bail!(
+            "a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{said}"
+        );
     }
     bail!("{shown} ended with {status}\n{said}")
 }

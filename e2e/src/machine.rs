@@ -25,8 +25,12 @@ const PROGRAMS: [&str; 6] = ["apt-get", "dpkg-query", "nsenter", "setsid", "unsh
 pub fn check(layout: &Layout) -> Result<()> {
     check_root()?;
     for program in PROGRAMS {
-        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).exists());
-        ensure!(found, "{program} is missing: this needs Debian 12 with apt and util-linux (apt-get install util-linux python3)");
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .any(|folder| folder.join(program).exists());
+        ensure!(
+            found,
+            "{program} is missing: this needs Debian 12 with apt and util-linux (apt-get install util-linux python3)"
+        );
     }
     go::version()?;
     let empty = !layout.cache.join("tools").exists();

@@ -115,7 +115,8 @@ fn status(cluster: &Cluster, json: bool) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&parts)?);
     } else {
         for part in &parts {
-            let state = part.ended.clone().unwrap_or_else(|| if part.ready { "ready".into() } else { "not ready".into() });
+            let state =
+                part.ended.clone().unwrap_or_else(|| if part.ready { "ready".into() } else { "not ready".into() });
             println!("{:<24} {:<24} {}", part.name, state, text(&part.log));
         }
     }

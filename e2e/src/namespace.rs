@@ -95,7 +95,10 @@ impl Namespace {
     /// The supervisor is away.
     pub fn command(&self, argv: &[&str]) -> Result<Command> {
         let Some(pid) = self.supervisor.pid() else {
-            bail!("the cluster is not up (no supervisor answers at {}); start it with e2e/up", self.supervisor.socket().display());
+            bail!(
+                "the cluster is not up (no supervisor answers at {}); start it with e2e/up",
+                self.supervisor.socket().display()
+            );
         };
         let mut command = Command::new("nsenter");
         command.args(["--net", "--mount", "--pid", "--uts", "--target", &pid.to_string()]);

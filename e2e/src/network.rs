@@ -30,9 +30,14 @@ fn inside(namespace: &Namespace, words: &str) -> Result<String> {
 /// # Errors
 /// They are taken; the text says by which link.
 pub fn check_free() -> Result<()> {
-    for line in host("ip -o -4 route show root 198.18.0.0/15")?.lines().chain(host("ip -o -4 addr show to 198.18.0.0/15")?.lines()) {
+    for line in host("ip -o -4 route show root 198.18.0.0/15")?
+        .lines()
+        .chain(host("ip -o -4 addr show to 198.18.0.0/15")?.lines())
+    {
         if !line.contains(LINK) {
-            bail!("the addresses 198.18.0.0/15 are taken on this machine: {line:?}; free them, the cluster has no others");
+            bail!(
+                "the addresses 198.18.0.0/15 are taken on this machine: {line:?}; free them, the cluster has no others"
+            );
         }
     }
     Ok(())
@@ -70,7 +75,10 @@ pub fn join_node(general: &Namespace, builds: &Namespace) -> Result<()> {
     let Some(pid) = builds.supervisor.pid() else { bail!("the node's supervisor ended") };
     // A link of a node that was killed goes with its namespace, a moment later; the new one has a name of its own.
     let link = format!("builds{pid}");
-    host(&format!("nsenter --net --target {} ip link add {link} type veth peer name eth0 netns {pid}", general.supervisor.pid().unwrap_or_default()))?;
+    host(&format!(
+        "nsenter --net --target {} ip link add {link} type veth peer name eth0 netns {pid}",
+        general.supervisor.pid().unwrap_or_default()
+    ))?;
     inside(general, &format!("ip link set {link} master nodes0"))?;
     inside(general, &format!("ip link set {link} up"))?;
     inside(builds, "ip link set lo up")?;

@@ -85,8 +85,10 @@ fn leaves() -> Vec<Leaf<'static>> {
     let masters = Some("system:masters");
     let nodes = Some("system:nodes");
     let addresses = [GENERAL, BRIDGE, CLUSTER_API].map(|address| address.to_string());
-    let service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
-    let apiserver = service.map(Into::into).into_iter().chain(addresses).chain(["127.0.0.1".into(), "localhost".into()]);
+    let service =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let apiserver =
+        service.map(Into::into).into_iter().chain(addresses).chain(["127.0.0.1".into(), "localhost".into()]);
     let mut leaves = vec![
         Leaf::server("apiserver", apiserver),
         Leaf::client("admin", "admin", masters),
@@ -95,20 +97,35 @@ fn leaves() -> Vec<Leaf<'static>> {
         Leaf::client("scheduler", "system:kube-scheduler", None),
         Leaf::client("proxy", "system:kube-proxy", None),
         Leaf::client("kwok", "kwok", masters),
-        Leaf { names: vec!["general".into(), GENERAL.to_string()], ..Leaf::client("kubelet-general", "system:node:general", nodes) },
-        Leaf { names: vec!["builds".into(), BUILDS.to_string()], ..Leaf::client("kubelet-builds", "system:node:builds", nodes) },
+        Leaf {
+            names: vec!["general".into(), GENERAL.to_string()],
+            ..Leaf::client("kubelet-general", "system:node:general", nodes)
+        },
+        Leaf {
+            names: vec!["builds".into(), BUILDS.to_string()],
+            ..Leaf::client("kubelet-builds", "system:node:builds", nodes)
+        },
         Leaf::server("ingress", ["*.preview.test", "preview.test"]),
-        Leaf::server("cloudflare-edge", ["*.yourdomain.com", "yourdomain.com", "region1.v2.argotunnel.com", "region2.v2.argotunnel.com"]),
+        Leaf::server(
+            "cloudflare",
+            [
+                "api.cloudflare.com",
+                "*.yourdomain.com",
+                "yourdomain.com",
+                "region1.v2.argotunnel.com",
+                "region2.v2.argotunnel.com",
+            ],
+        ),
     ];
     let servers = [
         ("hub", "registry-1.docker.io"),
         ("hub-auth", "auth.docker.io"),
         ("registry", "registry.test"),
         ("git", "github.com"),
-        ("cloudflare-api", "api.cloudflare.com"),
     ];
     for (file, host) in servers {
-        let names = layout::NAMES.iter().map(|(_, names)| *names).find(|names| names.contains(&host)).unwrap_or_default();
+        let names =
+            layout::NAMES.iter().map(|(_, names)| *names).find(|names| names.contains(&host)).unwrap_or_default();
         leaves.push(Leaf::server(file, names.iter().copied()));
     }
     leaves

@@ -34,7 +34,8 @@ impl Progress {
     pub fn step<T>(&self, name: &str, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let begun = Instant::now();
         let bar = self.live.then(|| {
-            let style = ProgressStyle::with_template("  {spinner} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("  {spinner} {msg} ({elapsed})")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             let bar = ProgressBar::new_spinner().with_style(style).with_message(format!("{name}: {what}"));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar

@@ -23,6 +23,8 @@ pub struct Secrets {
     pub git_token: String,
     /// The TSIG key `seq` of `preview.test`, as in named.conf: base64 of 32 bytes.
     pub tsig: String,
+    /// Cloudflare: the account's id, 32 hex digits.
+    pub cloudflare_account: String,
     /// Cloudflare: the API token.
     pub cloudflare_token: String,
     /// What the registries sign their upload states with.
@@ -46,6 +48,7 @@ impl Secrets {
             git_token: format!("ghp_{}", random(36)),
             // 43 letters and digits and a pad are base64 of 32 bytes; the last letter may carry only two bits.
             tsig: format!("{}A=", random(42)),
+            cloudflare_account: format!("{:032x}", rand::rng().random::<u128>()),
             cloudflare_token: random(40),
             registry_secret: random(32),
         };

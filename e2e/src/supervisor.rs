@@ -145,8 +145,11 @@ impl Shared {
 
     fn start(&self, part: Part) -> Result<()> {
         let name = part.name.clone();
-        let other =
-            self.table().children.iter().any(|child| child.part.name == name && child.ended.is_none() && child.part != part);
+        let other = self
+            .table()
+            .children
+            .iter()
+            .any(|child| child.part.name == name && child.ended.is_none() && child.part != part);
         if other {
             self.stop(&name, SHUTDOWN_GRACE)?;
         }
@@ -184,7 +187,8 @@ impl Shared {
     fn wait_ready(&self, part: &Part, log: &Path) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(part.patience);
         loop {
-            let ended = self.table().children.iter().find(|child| child.part.name == part.name).map(|c| c.ended.clone());
+            let ended =
+                self.table().children.iter().find(|child| child.part.name == part.name).map(|c| c.ended.clone());
             match ended {
                 None => bail!("{} was stopped while it started", part.name),
                 Some(Some(how)) => bail!("{} {how}\n{}", part.name, tail(log)),

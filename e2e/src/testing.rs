@@ -25,7 +25,8 @@ const KEEP: &str = "SEQUENCER_E2E_KEEP";
 /// A variable is missing: the tests were not started by `e2e/test`.
 pub fn layout() -> Result<Layout> {
     let folder = |name: &str| -> Result<PathBuf> {
-        let value = std::env::var_os(name).with_context(|| format!("{name} is not set: run the tests with e2e/test"))?;
+        let value =
+            std::env::var_os(name).with_context(|| format!("{name} is not set: run the tests with e2e/test"))?;
         Ok(PathBuf::from(value))
     };
     Ok(Layout {
@@ -78,7 +79,13 @@ impl Scene {
     /// The API server refuses it.
     pub fn apply(&self, object: &Value) -> Result<()> {
         let mut kubectl = Command::new(self.cluster.layout.bin("kubectl"));
-        kubectl.arg("--kubeconfig").arg(self.cluster.layout.kubeconfig()).args(["-n", &self.namespace, "apply", "-f", "-"]);
+        kubectl.arg("--kubeconfig").arg(self.cluster.layout.kubeconfig()).args([
+            "-n",
+            &self.namespace,
+            "apply",
+            "-f",
+            "-",
+        ]);
         let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         serde_json::to_writer(child.stdin.take().context("no stdin")?, object)?;
         let done = child.wait_with_output()?;

@@ -37,7 +37,7 @@ fn builder(scene: &Scene) -> Result<Value> {
             }],
             "containers": [{
                 "name": "buildkit", "image": "moby/buildkit:rootless",
-                "args": ["buildkitd", "--addr", SOCKET, "--oci-worker-no-process-sandbox"],
+                "args": ["--addr", SOCKET, "--oci-worker-no-process-sandbox"],
                 "env": [
                     {"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}, {"name": "DOCKER_CONFIG", "value": "/config"},
                     {"name": "TMPDIR", "value": "/tmp"},
@@ -76,16 +76,35 @@ fn build(scene: &Scene, image: &str, cache: &str, no_local_cache: bool) -> Resul
 fn steps(progress: &str) -> (usize, usize) {
     let step = |line: &&str| line.contains("] RUN ") || line.contains("] COPY ") || line.contains("] WORKDIR ");
     let numbers: Vec<_> = progress.lines().filter(step).filter_map(|line| line.split(' ').next()).collect();
-    let ended = |word: &str| progress.lines().filter(|line| numbers.iter().any(|number| line.starts_with(&format!("{number} {word}")))).count();
+    let ended = |word: &str| {
+        progress
+            .lines()
+            .filter(|line| numbers.iter().any(|number| line.starts_with(&format!("{number} {word}"))))
+            .count()
+    };
     (ended("DONE"), ended("CACHED"))
 }
 
 #[test]
 fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> Result<()> {
     let scene = Scene::new("build")?;
-    scene.kubectl(&["create", "secret", "generic", "git", &format!("--from-literal=token={}", scene.secrets.git_token)])?;
+    scene.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "git",
+        &format!("--from-literal=token={}", scene.secrets.git_token),
+    ])?;
     let password = format!("--docker-password={}", scene.secrets.registry_password);
-    scene.kubectl(&["create", "secret", "docker-registry", "company", "--docker-server=registry.test", "--docker-username=company", &password])?;
+    scene.kubectl(&[
+        "create",
+        "secret",
+        "docker-registry",
+        "company",
+        "--docker-server=registry.test",
+        "--docker-username=company",
+        &password,
+    ])?;
     scene.apply(&builder(&scene)?)?;
     scene.kubectl(&["wait", "pod/builder", "--for=condition=Ready", &format!("--timeout={}s", PATIENCE.as_secs())])?;
     assert_eq!(scene.field("pod/builder", ".spec.nodeName")?, "builds");
@@ -100,7 +119,15 @@ fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> R
     ensure!(ran == 0 && cached > 0, "a build with the registry's cache alone ran {ran} steps and found {cached} in it");
 
     // The image runs, and knows what it was built from.
-    let commit = scene.kubectl(&["exec", "builder", "-c", "buildkit", "--", "cat", &format!("/work/app/.git/refs/heads/{}", git::BRANCH)])?;
+    let commit = scene.kubectl(&[
+        "exec",
+        "builder",
+        "-c",
+        "buildkit",
+        "--",
+        "cat",
+        &format!("/work/app/.git/refs/heads/{}", git::BRANCH),
+    ])?;
     let variables = json!([{"name": "DB_HOST", "value": "127.0.0.1"}, {"name": "REDIS_HOST", "value": "127.0.0.1"},
         {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"}, {"name": "MYSQL_DATABASE", "value": "d"}]);
     let app = json!({"image": image, "env": variables, "command": ["/srv/aurora-test", "start"]});

@@ -19,7 +19,12 @@ fn deploy(scene: &Scene) -> Result<()> {
         {"name": "MYSQL_USER", "value": "theuser"}, {"name": "MYSQL_DATABASE", "value": "mydb"},
         {"name": "DB_HOST", "value": "mysql"}, {"name": "REDIS_HOST", "value": "redis"},
     ]);
-    scene.deploy("mysql", json!({"image": "mysql:latest", "env": variables, "readinessProbe": ready_at(3306)}), json!({}), &[3306])?;
+    scene.deploy(
+        "mysql",
+        json!({"image": "mysql:latest", "env": variables, "readinessProbe": ready_at(3306)}),
+        json!({}),
+        &[3306],
+    )?;
     let click = json!({
         "image": "app-base:bookworm", "env": variables, "command": ["python3", "/source", "start"],
         "volumeMounts": [{"name": "source", "mountPath": "/source"}], "readinessProbe": ready_at(3000),
@@ -31,7 +36,8 @@ fn deploy(scene: &Scene) -> Result<()> {
 /// One click: the status and the answer.
 fn click(scene: &Scene) -> Result<(u64, Value)> {
     let address = scene.field("service/click", ".spec.clusterIP")?;
-    let answer = scene.cluster.general.run(&["curl", "-s", "-w", " %{http_code}", &format!("http://{address}:3000/")])?;
+    let answer =
+        scene.cluster.general.run(&["curl", "-s", "-w", " %{http_code}", &format!("http://{address}:3000/")])?;
     let (body, status) = answer.rsplit_once(' ').with_context(|| answer.clone())?;
     Ok((status.parse()?, serde_json::from_str(body).unwrap_or_default()))
 }

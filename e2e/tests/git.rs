@@ -25,7 +25,8 @@ impl Clone {
 
     fn command(&self, url: &str) -> Result<Command> {
         let into = text(self.folder.path().join("clone"));
-        let mut git = self.cluster.general.command(&["git", "clone", "--quiet", "--branch", git::BRANCH, url, &into])?;
+        let mut git =
+            self.cluster.general.command(&["git", "clone", "--quiet", "--branch", git::BRANCH, url, &into])?;
         git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_GLOBAL", "/dev/null");
         Ok(git)
     }

@@ -13,7 +13,9 @@ const PAGE: &str = "a page of a pod";
 
 /// A web server on this node, and its Service.
 fn web(scene: &Scene, name: &str, node: &str) -> Result<()> {
-    let script = format!("mkdir /tmp/www && echo '{PAGE}' > /tmp/www/index.html && exec python3 -m http.server -d /tmp/www 8080");
+    let script = format!(
+        "mkdir /tmp/www && echo '{PAGE}' > /tmp/www/index.html && exec python3 -m http.server -d /tmp/www 8080"
+    );
     let container = json!({
         "image": "app-base:bookworm", "command": ["sh", "-c", script],
         "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
@@ -43,7 +45,8 @@ fn a_service_answers_by_address_and_by_name_from_the_other_node() -> Result<()> 
         let address = scene.field(&format!("service/{to}"), ".spec.clusterIP")?;
         let name = format!("{to}.{}.svc.cluster.local", scene.namespace);
         for host in [address, to.to_owned(), name] {
-            let answer = until("the Service answers", PATIENCE, || scene.exec(from, &fetch(&format!("http://{host}:8080/"))))?;
+            let answer =
+                until("the Service answers", PATIENCE, || scene.exec(from, &fetch(&format!("http://{host}:8080/"))))?;
             assert_eq!(answer.trim(), PAGE, "from {from} to {host}");
         }
     }
@@ -78,7 +81,10 @@ fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
     let scene = Scene::new("kubelet")?;
     for node in ["general", "builds"] {
         web(&scene, node, node)?;
-        assert_eq!(scene.exec(node, "hostname")?.trim(), scene.field("pods", &format!(".items[?(@.metadata.labels.app=='{node}')].metadata.name"))?);
+        assert_eq!(
+            scene.exec(node, "hostname")?.trim(),
+            scene.field("pods", &format!(".items[?(@.metadata.labels.app=='{node}')].metadata.name"))?
+        );
         scene.exec(node, &fetch("http://localhost:8080/"))?;
         let logs = scene.kubectl(&["logs", &format!("deployment/{node}")])?;
         ensure!(logs.contains("\"GET / HTTP/1.1\" 200"), "the logs are {logs}");
@@ -93,7 +99,8 @@ fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
         let mut said = BufReader::new(forward.stdout.take().context("no stdout")?);
         said.read_line(&mut line)?;
         let port = line.split(':').nth(1).and_then(|rest| rest.split(' ').next()).with_context(|| line.clone())?;
-        let answer = Command::new("curl").args(["-s", "--noproxy", "*", &format!("http://127.0.0.1:{port}/")]).output()?;
+        let answer =
+            Command::new("curl").args(["-s", "--noproxy", "*", &format!("http://127.0.0.1:{port}/")]).output()?;
         forward.kill()?;
         forward.wait()?;
         assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), PAGE);
@@ -120,21 +127,34 @@ fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()>
     let scene = Scene::new("pull")?;
     let layout = &scene.cluster.layout;
     let password = &scene.secrets.registry_password;
-    let secret = ["create", "secret", "docker-registry", "company", "--docker-server=registry.test", "--docker-username=company"];
+    let secret = [
+        "create",
+        "secret",
+        "docker-registry",
+        "company",
+        "--docker-server=registry.test",
+        "--docker-username=company",
+    ];
     scene.kubectl(&[&secret[..], &[&format!("--docker-password={password}")]].concat())?;
     let image = format!("registry.test/{}/pause:latest", scene.namespace);
     let config = tempfile::tempdir()?;
     let login = scene.field("secret/company", ".data.\\.dockerconfigjson")?;
     std::fs::write(config.path().join("config.json"), base64_decode(&login)?)?;
     let crane = text(layout.bin("crane"));
-    let copy = scene.cluster.general.command(&[&crane, "copy", "registry-1.docker.io/library/pause:latest", &image])?
-        .env("DOCKER_CONFIG", config.path()).output()?;
+    let copy = scene
+        .cluster
+        .general
+        .command(&[&crane, "copy", "registry-1.docker.io/library/pause:latest", &image])?
+        .env("DOCKER_CONFIG", config.path())
+        .output()?;
     ensure!(copy.status.success(), "{}", String::from_utf8_lossy(&copy.stderr));
 
-    let pod = |name: &str, secrets: serde_json::Value| json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
-        "spec": {"imagePullSecrets": secrets, "terminationGracePeriodSeconds": 0, "containers": [{"name": "pause", "image": image, "imagePullPolicy": "Always"}]},
-    });
+    let pod = |name: &str, secrets: serde_json::Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"imagePullSecrets": secrets, "terminationGracePeriodSeconds": 0, "containers": [{"name": "pause", "image": image, "imagePullPolicy": "Always"}]},
+        })
+    };
     scene.apply(&pod("with", json!([{"name": "company"}])))?;
     scene.apply(&pod("without", json!([])))?;
     scene.wait_field("pod/with", ".status.phase", "Running")?;

@@ -51,7 +51,11 @@ fn newly(missing: &[&str], daemons: &[&'static str]) -> Vec<&'static str> {
         "ssh" => "openssh-server".to_owned(),
         other => other.to_owned(),
     };
-    daemons.iter().filter(|unit| missing.iter().any(|pin| pin.starts_with(&format!("{}=", package(unit))))).copied().collect()
+    daemons
+        .iter()
+        .filter(|unit| missing.iter().any(|pin| pin.starts_with(&format!("{}=", package(unit)))))
+        .copied()
+        .collect()
 }
 
 fn is_installed(pin: &str) -> bool {
@@ -113,7 +117,14 @@ fn sources() -> Result<Vec<String>> {
     if let Ok(folder) = std::fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    files.retain(|file| std::fs::read_to_string(file).is_ok_and(|content| content.contains("bookworm") && content.contains("debian-archive") || content.contains(" bookworm main")));
-    anyhow::ensure!(!files.is_empty(), "no apt source of this machine names Debian 12 (bookworm): add Debian's own to /etc/apt/sources.list");
+    files.retain(|file| {
+        std::fs::read_to_string(file).is_ok_and(|content| {
+            content.contains("bookworm") && content.contains("debian-archive") || content.contains(" bookworm main")
+        })
+    });
+    anyhow::ensure!(
+        !files.is_empty(),
+        "no apt source of this machine names Debian 12 (bookworm): add Debian's own to /etc/apt/sources.list"
+    );
     Ok(files.iter().map(text).collect())
 }

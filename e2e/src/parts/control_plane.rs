@@ -55,32 +55,51 @@ impl ApiServer<'_> {
     pub fn part(&self) -> Part {
         let pki = |file: &str| text(self.pki.join(file));
         let args = [
-            "--advertise-address".into(), self.address.ip().to_string(),
-            "--secure-port".into(), self.address.port().to_string(),
-            "--etcd-servers".into(), format!("http://{}", self.etcd),
-            "--service-cluster-ip-range".into(), "10.96.0.0/16".into(),
-            "--tls-cert-file".into(), pki("apiserver.crt"),
-            "--tls-private-key-file".into(), pki("apiserver.key"),
-            "--client-ca-file".into(), pki("ca.crt"),
-            "--kubelet-certificate-authority".into(), pki("ca.crt"),
-            "--kubelet-client-certificate".into(), pki("apiserver-kubelet.crt"),
-            "--kubelet-client-key".into(), pki("apiserver-kubelet.key"),
-            "--kubelet-preferred-address-types".into(), "InternalIP".into(),
-            "--service-account-issuer".into(), "https://kubernetes.default.svc.cluster.local".into(),
-            "--service-account-key-file".into(), pki("service-accounts.pub"),
-            "--service-account-signing-key-file".into(), pki("service-accounts.key"),
-            "--authorization-mode".into(), "Node,RBAC".into(),
-            "--enable-admission-plugins".into(), "NodeRestriction".into(),
+            "--advertise-address".into(),
+            self.address.ip().to_string(),
+            "--secure-port".into(),
+            self.address.port().to_string(),
+            "--etcd-servers".into(),
+            format!("http://{}", self.etcd),
+            "--service-cluster-ip-range".into(),
+            "10.96.0.0/16".into(),
+            "--tls-cert-file".into(),
+            pki("apiserver.crt"),
+            "--tls-private-key-file".into(),
+            pki("apiserver.key"),
+            "--client-ca-file".into(),
+            pki("ca.crt"),
+            "--kubelet-certificate-authority".into(),
+            pki("ca.crt"),
+            "--kubelet-client-certificate".into(),
+            pki("apiserver-kubelet.crt"),
+            "--kubelet-client-key".into(),
+            pki("apiserver-kubelet.key"),
+            "--kubelet-preferred-address-types".into(),
+            "InternalIP".into(),
+            "--service-account-issuer".into(),
+            "https://kubernetes.default.svc.cluster.local".into(),
+            "--service-account-key-file".into(),
+            pki("service-accounts.pub"),
+            "--service-account-signing-key-file".into(),
+            pki("service-accounts.key"),
+            "--authorization-mode".into(),
+            "Node,RBAC".into(),
+            "--enable-admission-plugins".into(),
+            "NodeRestriction".into(),
             "--allow-privileged=true".into(),
             // A pod leaves a dead node at once, so that tests need not wait five minutes.
             "--default-not-ready-toleration-seconds=5".into(),
             "--default-unreachable-toleration-seconds=5".into(),
-            "--audit-log-path".into(), text(&self.audit.0),
+            "--audit-log-path".into(),
+            text(&self.audit.0),
             "--audit-log-maxsize=200".into(),
             "--audit-log-maxbackup=2".into(),
-            "--audit-policy-file".into(), text(&self.audit.1),
+            "--audit-policy-file".into(),
+            text(&self.audit.1),
         ];
-        let ask = ["--kubeconfig", &text(&self.kubeconfig), "--request-timeout=2s", "get", "--raw=/readyz"].map(Into::into);
+        let ask =
+            ["--kubeconfig", &text(&self.kubeconfig), "--request-timeout=2s", "get", "--raw=/readyz"].map(Into::into);
         let ready = Ready::Command(std::iter::once(text(&self.kubectl)).chain(ask).collect());
         Part::new("apiserver", &self.program, args, ready).patience(90)
     }
@@ -124,12 +143,17 @@ pub fn parts(layout: &Layout) -> Result<Vec<Part>> {
 
 fn controller_manager(layout: &Layout) -> Result<Part> {
     let args = [
-        "--kubeconfig".into(), text(kubeconfig(layout, "controller-manager")?),
-        "--authentication-kubeconfig".into(), text(layout.etc().join("controller-manager.kubeconfig")),
-        "--authorization-kubeconfig".into(), text(layout.etc().join("controller-manager.kubeconfig")),
+        "--kubeconfig".into(),
+        text(kubeconfig(layout, "controller-manager")?),
+        "--authentication-kubeconfig".into(),
+        text(layout.etc().join("controller-manager.kubeconfig")),
+        "--authorization-kubeconfig".into(),
+        text(layout.etc().join("controller-manager.kubeconfig")),
         "--bind-address=127.0.0.1".into(),
-        "--root-ca-file".into(), text(layout.pki("ca.crt")),
-        "--service-account-private-key-file".into(), text(layout.pki("service-accounts.key")),
+        "--root-ca-file".into(),
+        text(layout.pki("ca.crt")),
+        "--service-account-private-key-file".into(),
+        text(layout.pki("service-accounts.key")),
         "--use-service-account-credentials=true".into(),
         "--leader-elect=false".into(),
         // Pod networks are fixed per node by their CNI configuration.
@@ -142,9 +166,12 @@ fn controller_manager(layout: &Layout) -> Result<Part> {
 
 fn scheduler(layout: &Layout) -> Result<Part> {
     let args = [
-        "--kubeconfig".into(), text(kubeconfig(layout, "scheduler")?),
-        "--authentication-kubeconfig".into(), text(layout.etc().join("scheduler.kubeconfig")),
-        "--authorization-kubeconfig".into(), text(layout.etc().join("scheduler.kubeconfig")),
+        "--kubeconfig".into(),
+        text(kubeconfig(layout, "scheduler")?),
+        "--authentication-kubeconfig".into(),
+        text(layout.etc().join("scheduler.kubeconfig")),
+        "--authorization-kubeconfig".into(),
+        text(layout.etc().join("scheduler.kubeconfig")),
         "--bind-address=127.0.0.1".into(),
         "--leader-elect=false".into(),
     ];

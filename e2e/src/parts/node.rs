@@ -75,15 +75,23 @@ impl Node {
             plugins => text(self.folder(layout, "kubelet-plugins")?),
         };
         let args = [
-            "--config".into(), text(layout.configure(&self.file("kubelet.yaml"), "kubelet.yaml", values)?),
-            "--kubeconfig".into(), text(kubeconfig(layout, &user)?),
-            "--root-dir".into(), text(self.folder(layout, "kubelet")?),
-            "--cert-dir".into(), text(self.folder(layout, "kubelet-certificates")?),
-            "--hostname-override".into(), self.name.into(),
-            "--node-ip".into(), self.address.to_string(),
-            "--node-labels".into(), self.labels.into(),
+            "--config".into(),
+            text(layout.configure(&self.file("kubelet.yaml"), "kubelet.yaml", values)?),
+            "--kubeconfig".into(),
+            text(kubeconfig(layout, &user)?),
+            "--root-dir".into(),
+            text(self.folder(layout, "kubelet")?),
+            "--cert-dir".into(),
+            text(self.folder(layout, "kubelet-certificates")?),
+            "--hostname-override".into(),
+            self.name.into(),
+            "--node-ip".into(),
+            self.address.to_string(),
+            "--node-labels".into(),
+            self.labels.into(),
         ];
-        Ok(Part::new(self.file("kubelet"), layout.bin("kubelet"), args, Ready::Tcp(at(self.address, 10250))).patience(60))
+        Ok(Part::new(self.file("kubelet"), layout.bin("kubelet"), args, Ready::Tcp(at(self.address, 10250)))
+            .patience(60))
     }
 
     fn kube_proxy(&self, layout: &Layout) -> Result<Part> {

@@ -8,6 +8,7 @@ use minijinja::{Value, context};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
 
+use crate::install::rust::sibling;
 use crate::layout::{COMPANY_REGISTRY, HUB, HUB_AUTH, Layout, at, text};
 use crate::part::{Part, Ready};
 use crate::secrets::Secrets;
@@ -34,12 +35,17 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     });
     std::fs::write(&accounts, value.to_string())?;
     let args = [
-        "--listen".into(), at(HUB_AUTH, 443).to_string(),
-        "--certificate".into(), text(layout.pki("hub-auth.crt")),
-        "--certificate-key".into(), text(layout.pki("hub-auth.key")),
-        "--signing-key".into(), text(layout.pki("hub-tokens.key")),
+        "--listen".into(),
+        at(HUB_AUTH, 443).to_string(),
+        "--certificate".into(),
+        text(layout.pki("hub-auth.crt")),
+        "--certificate-key".into(),
+        text(layout.pki("hub-auth.key")),
+        "--signing-key".into(),
+        text(layout.pki("hub-tokens.key")),
         "--issuer=auth.docker.io".into(),
-        "--accounts".into(), text(accounts),
+        "--accounts".into(),
+        text(accounts),
     ];
     Ok(Part::new("hub-tokens", sibling("hub-tokens")?, args, Ready::Tcp(at(HUB_AUTH, 443))))
 }
@@ -57,7 +63,13 @@ fn company(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         let hash = bcrypt::hash(&secrets.registry_password, 6)?;
         std::fs::write(&htpasswd, format!("{COMPANY_USER}:{hash}\n"))?;
     }
-    distribution(layout, secrets, "registry", COMPANY_REGISTRY, context! { jwks => Value::from(()), htpasswd => text(htpasswd) })
+    distribution(
+        layout,
+        secrets,
+        "registry",
+        COMPANY_REGISTRY,
+        context! { jwks => Value::from(()), htpasswd => text(htpasswd) },
+    )
 }
 
 fn distribution(layout: &Layout, secrets: &Secrets, name: &str, address: Ipv4Addr, auth: Value) -> Result<Part> {
@@ -70,14 +82,18 @@ fn distribution(layout: &Layout, secrets: &Secrets, name: &str, address: Ipv4Add
     };
     let config = layout.configure(&format!("{name}.yaml"), "distribution.yaml", values)?;
     let ready = Ready::Tcp(at(address, 443));
-    Ok(Part::new(name, layout.bin("registry"), ["serve".into(), text(config)], ready).env("OTEL_TRACES_EXPORTER", "none"))
+    Ok(Part::new(name, layout.bin("registry"), ["serve".into(), text(config)], ready)
+        .env("OTEL_TRACES_EXPORTER", "none"))
 }
 
 /// The public half of a P-256 key as a JSON Web Key Set (RFC 7517).
 fn key_set(pem: &str) -> Result<String> {
     let key = KeyPair::from_pem(pem)?;
     let point = key.der_bytes();
-    let (x, y) = (point.get(1..33).context("a key that is not on P-256")?, point.get(33..65).context("a key that is not on P-256")?);
+    let (x, y) = (
+        point.get(1..33).context("a key that is not on P-256")?,
+        point.get(33..65).context("a key that is not on P-256")?,
+    );
     let coordinate = |bytes| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
     let key = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "hub-tokens", "x": coordinate(x), "y": coordinate(y)});
     Ok(json!({"keys": [key]}).to_string())
@@ -88,12 +104,4 @@ fn docker_config(folder: &Path, host: &str, user: &str, password: &str) -> Resul
     std::fs::create_dir_all(folder)?;
     let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:{password}"));
     Ok(std::fs::write(folder.join("config.json"), json!({"auths": {host: {"auth": login}}}).to_string())?)
-}
-
-/// A program of ours that was built beside this one.
-fn sibling(name: &str) -> Result<std::path::PathBuf> {
-    let folder = std::env::current_exe()?;
-    let path = folder.ancestors().nth(1).context("a program without a folder")?.join(name);
-    anyhow::ensure!(path.exists(), "{} is missing: cargo build", path.display());
-    Ok(path)
 }

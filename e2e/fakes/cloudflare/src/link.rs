@@ -49,10 +49,7 @@ pub(crate) struct Configuration {
     pub(crate) config: serde_json::Value,
 }
 
-pub(crate) async fn send<M: Serialize>(
-    stream: &mut (impl AsyncWrite + Unpin),
-    message: &M,
-) -> io::Result<()> {
+pub(crate) async fn send<M: Serialize>(stream: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     stream.write_u32(length).await?;
@@ -60,18 +57,13 @@ pub(crate) async fn send<M: Serialize>(
     stream.flush().await
 }
 
-pub(crate) async fn receive<M: DeserializeOwned>(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> io::Result<M> {
+pub(crate) async fn receive<M: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
     let length = stream.read_u32().await?;
     if length > LONGEST {
         return Err(io::Error::other("the message is too long"));
     }
     let mut bytes = Vec::new();
-    stream
-        .take(u64::from(length))
-        .read_to_end(&mut bytes)
-        .await?;
+    stream.take(u64::from(length)).read_to_end(&mut bytes).await?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -84,19 +76,9 @@ mod tests {
         let reply = Reply::Refused { error: "no".into() };
         let mut wire = Vec::new();
         send(&mut wire, &reply).await.unwrap();
-        assert!(
-            matches!(receive(&mut wire.as_slice()).await.unwrap(), Reply::Refused { error } if error == "no")
-        );
+        assert!(matches!(receive(&mut wire.as_slice()).await.unwrap(), Reply::Refused { error } if error == "no"));
         let cut = wire.len() - 1;
-        assert!(
-            receive::<Reply>(&mut wire.get(..cut).unwrap())
-                .await
-                .is_err()
-        );
-        assert!(
-            receive::<Reply>(&mut [0xff_u8; 8].as_slice())
-                .await
-                .is_err()
-        );
+        assert!(receive::<Reply>(&mut wire.get(..cut).unwrap()).await.is_err());
+        assert!(receive::<Reply>(&mut [0xff_u8; 8].as_slice()).await.is_err());
     }
 }

@@ -16,18 +16,14 @@ pub(crate) fn qualify(name: &str, zone: &str) -> Option<String> {
 
 /// Whether a name is the zone or below it.
 pub(crate) fn under(name: &str, zone: &str) -> bool {
-    name == zone
-        || name
-            .strip_suffix(zone)
-            .is_some_and(|rest| rest.ends_with('.'))
+    name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Whether every label is one; the first may be a wildcard.
 pub(crate) fn valid(name: &str) -> bool {
     let label = |(index, label): (usize, &str)| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (index == 0 && label == "*")
-            || ((1..=63).contains(&label.len()) && label.bytes().all(plain))
+        (index == 0 && label == "*") || ((1..=63).contains(&label.len()) && label.bytes().all(plain))
     };
     name.len() <= 253 && name.contains('.') && name.split('.').enumerate().all(label)
 }

@@ -65,12 +65,7 @@ impl Tunnel {
     }
 
     pub(crate) fn token(&self, account: &str) -> String {
-        Token {
-            account: account.to_owned(),
-            tunnel: self.id,
-            secret: self.secret.clone(),
-        }
-        .encode()
+        Token { account: account.to_owned(), tunnel: self.id, secret: self.secret.clone() }.encode()
     }
 
     pub(crate) fn live(&self) -> bool {
@@ -101,10 +96,7 @@ mod tests {
     fn a_token_reads_back_as_it_was_written() {
         let tunnel = Tunnel::new("pr-1".into(), "cloudflare".into(), None);
         let read = Token::decode(&format!("{}\n", tunnel.token("abc"))).unwrap();
-        assert_eq!(
-            (read.account.as_str(), read.tunnel, &read.secret),
-            ("abc", tunnel.id, &tunnel.secret)
-        );
+        assert_eq!((read.account.as_str(), read.tunnel, &read.secret), ("abc", tunnel.id, &tunnel.secret));
         assert!(is_secret(&read.secret));
         assert!(Token::decode("not a token").is_none());
     }

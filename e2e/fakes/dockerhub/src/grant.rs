@@ -64,7 +64,11 @@ mod tests {
     }
 
     fn access(name: &str, actions: &[&str]) -> Access {
-        Access { r#type: "repository".into(), name: name.into(), actions: actions.iter().map(|a| (*a).into()).collect() }
+        Access {
+            r#type: "repository".into(),
+            name: name.into(),
+            actions: actions.iter().map(|a| (*a).into()).collect(),
+        }
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Service {
     fn answer(&self, ask: &Ask, scopes: &[String]) -> Response {
         let account = match (&ask.username, &ask.password) {
             (Some(name), Some(password)) if !self.accounts.accept(name, password) => {
-                return (StatusCode::UNAUTHORIZED, Json(json!({"details": "incorrect username or password"}))).into_response();
+                return (StatusCode::UNAUTHORIZED, Json(json!({"details": "incorrect username or password"})))
+                    .into_response();
             }
             (Some(name), Some(_)) => Some(name.as_str()),
             _ => None,

@@ -67,11 +67,7 @@ pub(crate) fn not_found() -> Problem {
 }
 
 fn name_taken(data: &Data, name: &str) -> Result<(), Problem> {
-    if data
-        .tunnels
-        .iter()
-        .any(|tunnel| tunnel.live() && tunnel.name == name)
-    {
+    if data.tunnels.iter().any(|tunnel| tunnel.live() && tunnel.name == name) {
         let message = "You already have a tunnel with this name. \
                        Delete the existing tunnel, or choose a different name for your new tunnel";
         return Err(Problem::new(StatusCode::CONFLICT, 1013, message));
@@ -80,13 +76,7 @@ fn name_taken(data: &Data, name: &str) -> Result<(), Problem> {
 }
 
 fn malformed(rejection: &JsonRejection) -> Problem {
-    Problem::bad(
-        1002,
-        format!(
-            "Failed to decode the request body: {}",
-            rejection.body_text()
-        ),
-    )
+    Problem::bad(1002, format!("Failed to decode the request body: {}", rejection.body_text()))
 }
 
 pub(crate) async fn create(
@@ -96,26 +86,14 @@ pub(crate) async fn create(
 ) -> Answer {
     account(&cloud, &id)?;
     let Json(draft) = draft.map_err(|rejection| malformed(&rejection))?;
-    let name = draft
-        .name
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| Problem::bad(1001, "Tunnel name is required"))?;
+    let name =
+        draft.name.filter(|name| !name.is_empty()).ok_or_else(|| Problem::bad(1001, "Tunnel name is required"))?;
     let source = draft.config_src.unwrap_or_else(|| "local".into());
     if !["local", "cloudflare"].contains(&source.as_str()) {
-        return Err(Problem::bad(
-            1002,
-            "Invalid config_src: must be local or cloudflare",
-        ));
+        return Err(Problem::bad(1002, "Invalid config_src: must be local or cloudflare"));
     }
-    if draft
-        .tunnel_secret
-        .as_deref()
-        .is_some_and(|secret| !is_secret(secret))
-    {
-        return Err(Problem::bad(
-            1004,
-            "Invalid tunnel secret: must be at least 32 bytes, encoded as base64",
-        ));
+    if draft.tunnel_secret.as_deref().is_some_and(|secret| !is_secret(secret)) {
+        return Err(Problem::bad(1004, "Invalid tunnel secret: must be at least 32 bytes, encoded as base64"));
     }
     let tunnel = Tunnel::new(name, source, draft.tunnel_secret);
     cloud.store.write(|data| {
@@ -144,9 +122,7 @@ pub(crate) async fn list(
     Extension(lag): Hidden,
 ) -> Answer {
     account(&cloud, &id)?;
-    let wants = |name: &str, matches: &dyn Fn(&str) -> bool| {
-        filter.get(name).is_none_or(|wanted| matches(wanted))
-    };
+    let wants = |name: &str, matches: &dyn Fn(&str) -> bool| filter.get(name).is_none_or(|wanted| matches(wanted));
     let tunnels = cloud.store.read(|data| data.tunnels.clone());
     let shown: Vec<_> = tunnels
         .iter()
@@ -154,21 +130,9 @@ pub(crate) async fn list(
         .filter(|tunnel| wants("name", &|name| tunnel.name == name))
         .filter(|tunnel| wants("include_prefix", &|prefix| tunnel.name.starts_with(prefix)))
         .filter(|tunnel| wants("exclude_prefix", &|prefix| !tunnel.name.starts_with(prefix)))
-        .filter(|tunnel| {
-            wants("uuid", &|uuid| {
-                tunnel.id.to_string() == uuid.to_ascii_lowercase()
-            })
-        })
-        .filter(|tunnel| {
-            wants("is_deleted", &|deleted| {
-                tunnel.live() == (deleted != "true")
-            })
-        })
-        .filter(|tunnel| {
-            wants("status", &|status| {
-                tunnel.status(cloud.links.count(tunnel.id)) == status
-            })
-        })
+        .filter(|tunnel| wants("uuid", &|uuid| tunnel.id.to_string() == uuid.to_ascii_lowercase()))
+        .filter(|tunnel| wants("is_deleted", &|deleted| tunnel.live() == (deleted != "true")))
+        .filter(|tunnel| wants("status", &|status| tunnel.status(cloud.links.count(tunnel.id)) == status))
         .map(|tunnel| describe(&cloud, tunnel))
         .collect();
     page(&shown, &filter, 100, 1_000)
@@ -178,21 +142,12 @@ pub(crate) async fn list(
 pub(crate) fn find(cloud: &Cloud, account_id: &str, id: &str) -> Result<Tunnel, Problem> {
     account(cloud, account_id)?;
     let id: Uuid = id.parse().map_err(|_invalid| not_found())?;
-    cloud
-        .store
-        .read(|data| data.tunnel(id).cloned())
-        .ok_or_else(not_found)
+    cloud.store.read(|data| data.tunnel(id).cloned()).ok_or_else(not_found)
 }
 
 /// The tunnel a path names, if it still lives.
 pub(crate) fn find_live(cloud: &Cloud, account_id: &str, id: &str) -> Result<Tunnel, Problem> {
-    find(cloud, account_id, id).and_then(|tunnel| {
-        if tunnel.live() {
-            Ok(tunnel)
-        } else {
-            Err(not_found())
-        }
-    })
+    find(cloud, account_id, id).and_then(|tunnel| if tunnel.live() { Ok(tunnel) } else { Err(not_found()) })
 }
 
 type Ids = Path<(String, String)>;
@@ -213,10 +168,7 @@ pub(crate) async fn rename(
     let Json(draft) = draft.map_err(|rejection| malformed(&rejection))?;
     let tunnel = find_live(&cloud, &account, &id)?;
     let renamed = cloud.store.write(|data| {
-        if let Some(name) = draft
-            .name
-            .filter(|name| !name.is_empty() && *name != tunnel.name)
-        {
+        if let Some(name) = draft.name.filter(|name| !name.is_empty() && *name != tunnel.name) {
             name_taken(data, &name)?;
             data.tunnel_mut(tunnel.id).ok_or_else(not_found)?.name = name;
         }
@@ -229,15 +181,9 @@ pub(crate) async fn delete(State(cloud): Shared, Path((account, id)): Ids) -> An
     let tunnel = find_live(&cloud, &account, &id)?;
     let deleted = cloud.store.write(|data| {
         if cloud.links.count(tunnel.id) > 0 {
-            return Err(Problem::bad(
-                1022,
-                "Cannot delete tunnel because it has active connections",
-            ));
+            return Err(Problem::bad(1022, "Cannot delete tunnel because it has active connections"));
         }
-        let tunnel = data
-            .tunnel_mut(tunnel.id)
-            .filter(|tunnel| tunnel.live())
-            .ok_or_else(not_found)?;
+        let tunnel = data.tunnel_mut(tunnel.id).filter(|tunnel| tunnel.live()).ok_or_else(not_found)?;
         tunnel.deleted_at = Some(clock::now());
         Ok(tunnel.clone())
     })?;
@@ -266,11 +212,7 @@ pub(crate) async fn connections(State(cloud): Shared, Path((account, id)): Ids) 
     done(described.collect::<Vec<_>>())
 }
 
-pub(crate) async fn cut(
-    State(cloud): Shared,
-    Path((account, id)): Ids,
-    Query(filter): Query<Filter>,
-) -> Answer {
+pub(crate) async fn cut(State(cloud): Shared, Path((account, id)): Ids, Query(filter): Query<Filter>) -> Answer {
     let tunnel = find_live(&cloud, &account, &id)?;
     let connector = match filter.get("client_id").map(|id| id.parse::<Uuid>()) {
         None => None,

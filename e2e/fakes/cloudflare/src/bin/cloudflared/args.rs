@@ -13,6 +13,9 @@ pub(crate) const NAME: &str = "cloudflared";
 #[derive(Debug, Parser)]
 #[command(name = NAME, version = ConnectorSettings::VERSION)]
 pub(crate) struct Args {
+    /// Taken, and of no effect here; the image's entrypoint has it before the command
+    #[arg(long, env = "NO_AUTOUPDATE", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
+    no_autoupdate: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -31,12 +34,7 @@ pub(crate) struct Tunnel {
     #[command(subcommand)]
     run: Run,
     /// Where /ready and /metrics are served
-    #[arg(
-        long,
-        env = "TUNNEL_METRICS",
-        default_value = "localhost:20241",
-        global = true
-    )]
+    #[arg(long, env = "TUNNEL_METRICS", default_value = "localhost:20241", global = true)]
     metrics: String,
     /// The edge, in place of the addresses DNS gives
     #[arg(long, env = "TUNNEL_EDGE", global = true)]
@@ -48,13 +46,7 @@ pub(crate) struct Tunnel {
     #[arg(long, env = "TUNNEL_LOGLEVEL", default_value = "info", value_parser = level, global = true)]
     pub(crate) loglevel: LevelFilter,
     /// How many connections to hold
-    #[arg(
-        long,
-        env = "TUNNEL_HA_CONNECTIONS",
-        default_value_t = 4,
-        hide = true,
-        global = true
-    )]
+    #[arg(long, env = "TUNNEL_HA_CONNECTIONS", default_value_t = 4, hide = true, global = true)]
     ha_connections: usize,
     #[command(flatten)]
     unused: Unused,
@@ -63,8 +55,6 @@ pub(crate) struct Tunnel {
 /// Taken, and of no effect here.
 #[derive(Debug, Group)]
 struct Unused {
-    #[arg(long, env = "NO_AUTOUPDATE", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
-    no_autoupdate: Option<bool>,
     #[arg(long, env = "TUNNEL_TRANSPORT_PROTOCOL", global = true)]
     protocol: Option<String>,
     #[arg(long, env = "TUNNEL_EDGE_IP_VERSION", global = true)]
@@ -118,17 +108,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|byte: char| !byte.is_ascii_digit())
-            .filter(|digits| *digits > 0)
-            .ok_or_else(wrong)?;
+        let digits = rest.find(|byte: char| !byte.is_ascii_digit()).filter(|digits| *digits > 0).ok_or_else(wrong)?;
         let (number, unit) = rest.split_at(digits);
         let number: u64 = number.parse().map_err(|_overflow| wrong())?;
         let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-        let (after, milliseconds) = units
-            .iter()
-            .find_map(|(name, each)| Some((unit.strip_prefix(name)?, each)))
-            .ok_or_else(wrong)?;
+        let (after, milliseconds) =
+            units.iter().find_map(|(name, each)| Some((unit.strip_prefix(name)?, each))).ok_or_else(wrong)?;
         total += Duration::from_millis(number.checked_mul(*milliseconds).ok_or_else(wrong)?);
         rest = after;
     }
@@ -138,9 +123,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn level(text: &str) -> Result<LevelFilter, String> {
     match text {
         "fatal" | "panic" => Ok(LevelFilter::ERROR),
-        level => level
-            .parse()
-            .map_err(|_unknown| format!("unknown level {text:?}")),
+        level => level.parse().map_err(|_unknown| format!("unknown level {text:?}")),
     }
 }
 
@@ -171,10 +154,8 @@ mod tests {
         assert_eq!(parsed.grace_period, Duration::from_secs(90));
         let Run::Run { token_file, .. } = parsed.run;
         assert_eq!(token_file, Some("/t".into()));
-        assert_eq!(
-            tunnel("cloudflared tunnel run --token x --metrics :1 --no-autoupdate=true").metrics,
-            ":1"
-        );
+        assert_eq!(tunnel("cloudflared --no-autoupdate tunnel run --token x").metrics, "localhost:20241");
+        assert_eq!(tunnel("cloudflared tunnel run --token x --metrics :1 --no-autoupdate=true").metrics, ":1");
     }
 
     #[test]

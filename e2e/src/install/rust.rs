@@ -1,0 +1,50 @@
+//! Programs of this repository that run in images: built static, so that an image needs nothing else.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::go::link;
+use super::{Key, cached, logged};
+use crate::layout::{Layout, text};
+use crate::namespace::output;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds the program of a package of this workspace unless the cache has it, and links it into the state folder.
+/// `sources` is the package's folder in the repository.
+///
+/// # Errors
+/// The build fails; the text has its log.
+pub fn install(layout: &Layout, package: &str, program: &str, sources: &str) -> Result<()> {
+    let mut key = Key::default().folder(&layout.repository.join(sources))?;
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        key = key.words([std::fs::read_to_string(layout.repository.join(file))?]);
+    }
+    key = key.words([output(Command::new("rustc").arg("--version"))?]);
+    let made = cached(&layout.cache, "tools", program, key, |half| {
+        let target = layout.cache.join("target-static");
+        let mut cargo = Command::new("cargo");
+        cargo
+            .current_dir(&layout.repository)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("CARGO_TARGET_DIR", &target);
+        cargo.args(["build", "--release", "--locked", "--target", TARGET, "--package", package, "--bin", program]);
+        logged(&mut cargo, &layout.logs().join(format!("build-{program}.log")))?;
+        let built: PathBuf = [&target, &PathBuf::from(TARGET), &PathBuf::from("release")].iter().collect();
+        Ok(std::fs::copy(built.join(program), half.join(program)).map(drop)?)
+    })?;
+    link(&made.join(program), &layout.bin(program))
+}
+
+/// The path of another program of this workspace, which was built beside this one.
+///
+/// # Errors
+/// It was not built.
+pub fn sibling(name: &str) -> Result<String> {
+    let own = std::env::current_exe()?;
+    let path = own.with_file_name(name);
+    anyhow::ensure!(path.exists(), "{} is missing: e2e/up builds it", path.display());
+    Ok(text(path))
+}
