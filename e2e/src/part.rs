@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::install::Key;
+
 /// A program with its arguments, and the sign that it is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -20,6 +22,9 @@ pub struct Part {
     pub argv: Vec<String>,
     /// Variables on top of the supervisor's own environment.
     pub env: Vec<(String, String)>,
+    /// What it is started from: its program and a hash of the files that it reads when it starts. A part with another
+    /// revision is started anew.
+    pub revision: String,
     /// When others may rely on it.
     pub ready: Ready,
     /// How long it may take to become ready, in seconds.
@@ -46,11 +51,15 @@ impl Part {
         args: impl IntoIterator<Item = impl Into<String>>,
         ready: Ready,
     ) -> Self {
-        let program = program.as_ref().display().to_string();
+        let program = program.as_ref();
+        // The name is a link to what was built last.
+        let built = program.canonicalize().unwrap_or_else(|_| program.to_path_buf());
+        let program = program.display().to_string();
         Self {
             name: name.into(),
             argv: std::iter::once(program).chain(args.into_iter().map(Into::into)).collect(),
             env: Vec::new(),
+            revision: built.display().to_string(),
             ready,
             patience: 30,
         }
@@ -61,6 +70,21 @@ impl Part {
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
+    }
+
+    /// The same part, which has to be started anew when one of these files changes.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn reads(mut self, files: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Self> {
+        let mut key = Key::default().words([&self.revision]);
+        for file in files {
+            let file = file.as_ref();
+            key =
+                key.words([std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?]);
+        }
+        self.revision = key.hex();
+        Ok(self)
     }
 
     /// The same part with this many seconds to become ready.

@@ -39,7 +39,8 @@ impl Secrets {
     pub fn ensure(layout: &Layout) -> Result<Self> {
         let file = layout.state.join("secrets.json");
         if let Ok(text) = std::fs::read(&file) {
-            return serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", file.display()));
+            return serde_json::from_slice(&text)
+                .with_context(|| format!("{} is of another version: e2e/down --purge, then e2e/up", file.display()));
         }
         let secrets = Self {
             hub_password: random(24),

@@ -42,7 +42,7 @@ pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         "--tls-key".into(),
         text(layout.pki("cloudflare.key")),
         "--token-file".into(),
-        text(token),
+        text(&token),
         "--state".into(),
         text(layout.data("cloudflare.json")),
         "--account".into(),
@@ -50,5 +50,6 @@ pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         "--zone".into(),
         ZONE.into(),
     ];
-    Ok(Part::new("cloudflare", sibling("cloudflare")?, args, Ready::Tcp(at(CLOUDFLARE_API, 443))))
+    Part::new("cloudflare", sibling("cloudflare")?, args, Ready::Tcp(at(CLOUDFLARE_API, 443)))
+        .reads([token, layout.pki("cloudflare.crt")])
 }

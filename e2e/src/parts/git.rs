@@ -59,12 +59,12 @@ fn ssh(layout: &Layout) -> Result<Part> {
     let authorized = layout.etc().join("authorized_keys");
     std::fs::copy(layout.pki("deploy-key.pub"), &authorized)?;
     let values = context! {
-        address => GIT.to_string(), host_key => text(layout.pki("git-host-key")), authorized_keys => text(authorized),
+        address => GIT.to_string(), host_key => text(layout.pki("git-host-key")), authorized_keys => text(&authorized),
     };
     let config = layout.configure("sshd_config", "sshd_config", values)?;
     // sshd wants this folder for its unprivileged half. It lies on the namespace's own /run.
-    let script = format!("mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {}", text(config));
-    Ok(Part::new("git-ssh", "/bin/sh", ["-c".into(), script], Ready::Tcp(at(GIT, 22))))
+    let script = format!("mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {}", text(&config));
+    Part::new("git-ssh", "/bin/sh", ["-c".into(), script], Ready::Tcp(at(GIT, 22))).reads([config, authorized])
 }
 
 fn https(layout: &Layout, secrets: &Secrets) -> Result<Part> {
@@ -80,11 +80,11 @@ fn https(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     chown(&uploads, Some(USER), Some(USER))?;
     let values = context! {
         address => GIT.to_string(), certificate => text(layout.pki("git.crt")), key => text(layout.pki("git.key")),
-        users => text(users), uploads => text(uploads), repositories => text(layout.data("git")),
+        users => text(&users), uploads => text(uploads), repositories => text(layout.data("git")),
     };
     let config = layout.configure("lighttpd.conf", "lighttpd.conf", values)?;
-    let args = ["-D".into(), "-f".into(), text(config)];
-    Ok(Part::new("git-https", "/usr/sbin/lighttpd", args, Ready::Tcp(at(GIT, 443))))
+    let args = ["-D".into(), "-f".into(), text(&config)];
+    Part::new("git-https", "/usr/sbin/lighttpd", args, Ready::Tcp(at(GIT, 443))).reads([config, users])
 }
 
 /// Makes the sample's repository with one commit of `e2e/apps/click`, on `main` and on the sample's branch.

@@ -37,6 +37,6 @@ pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     for path in [&data, &zone, &config] {
         chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
     }
-    let args = ["-g".into(), "-4".into(), "-u".into(), USER.into(), "-c".into(), text(config)];
-    Ok(Part::new("name-server", "/usr/sbin/named", args, Ready::Tcp(at(NAME_SERVER, 53))))
+    let args = ["-g".into(), "-4".into(), "-u".into(), USER.into(), "-c".into(), text(&config)];
+    Part::new("name-server", "/usr/sbin/named", args, Ready::Tcp(at(NAME_SERVER, 53))).reads([config])
 }

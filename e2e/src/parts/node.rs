@@ -63,7 +63,8 @@ impl Node {
         let values = context! { root => text(self.folder(layout, "containerd")?), cni => text(cni) };
         let config = layout.configure(&self.file("containerd.toml"), "containerd.toml", values)?;
         let ready = Ready::Socket("/run/containerd/containerd.sock".into());
-        Ok(Part::new(self.file("containerd"), "/usr/bin/containerd", ["--config".into(), text(config)], ready))
+        Part::new(self.file("containerd"), "/usr/bin/containerd", ["--config".into(), text(&config)], ready)
+            .reads([config])
     }
 
     fn kubelet(&self, layout: &Layout) -> Result<Part> {
@@ -74,9 +75,10 @@ impl Node {
             certificate => text(layout.pki(&format!("{user}.crt"))), key => text(layout.pki(&format!("{user}.key"))),
             plugins => text(self.folder(layout, "kubelet-plugins")?),
         };
+        let config = layout.configure(&self.file("kubelet.yaml"), "kubelet.yaml", values)?;
         let args = [
             "--config".into(),
-            text(layout.configure(&self.file("kubelet.yaml"), "kubelet.yaml", values)?),
+            text(&config),
             "--kubeconfig".into(),
             text(kubeconfig(layout, &user)?),
             "--root-dir".into(),
@@ -90,8 +92,9 @@ impl Node {
             "--node-labels".into(),
             self.labels.into(),
         ];
-        Ok(Part::new(self.file("kubelet"), layout.bin("kubelet"), args, Ready::Tcp(at(self.address, 10250)))
-            .patience(60))
+        Part::new(self.file("kubelet"), layout.bin("kubelet"), args, Ready::Tcp(at(self.address, 10250)))
+            .patience(60)
+            .reads([config])
     }
 
     fn kube_proxy(&self, layout: &Layout) -> Result<Part> {

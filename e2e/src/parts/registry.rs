@@ -45,45 +45,53 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         text(layout.pki("hub-tokens.key")),
         "--issuer=auth.docker.io".into(),
         "--accounts".into(),
-        text(accounts),
+        text(&accounts),
     ];
-    Ok(Part::new("hub-tokens", sibling("hub-tokens")?, args, Ready::Tcp(at(HUB_AUTH, 443))))
+    Part::new("hub-tokens", sibling("hub-tokens")?, args, Ready::Tcp(at(HUB_AUTH, 443)))
+        .reads([accounts, layout.pki("hub-auth.crt")])
 }
 
 fn hub(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     let jwks = layout.etc().join("hub-jwks.json");
     std::fs::write(&jwks, key_set(&std::fs::read_to_string(layout.pki("hub-tokens.key"))?)?)?;
     docker_config(&layout.etc().join("publisher"), "registry-1.docker.io", PUBLISHER, &secrets.publisher_password)?;
-    distribution(layout, secrets, "hub", HUB, context! { jwks => text(jwks) })
+    distribution(layout, secrets, "hub", HUB, &jwks, context! { jwks => text(&jwks) })
 }
 
 fn company(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     let htpasswd = layout.etc().join("registry-htpasswd");
-    if !htpasswd.exists() {
+    let old = std::fs::read_to_string(&htpasswd).unwrap_or_default();
+    let hash = old.trim().strip_prefix(&format!("{COMPANY_USER}:")).unwrap_or_default();
+    // A hash has a salt: it is kept as long as it is the password's.
+    if !bcrypt::verify(&secrets.registry_password, hash).unwrap_or(false) {
         let hash = bcrypt::hash(&secrets.registry_password, 6)?;
         std::fs::write(&htpasswd, format!("{COMPANY_USER}:{hash}\n"))?;
     }
-    distribution(
-        layout,
-        secrets,
-        "registry",
-        COMPANY_REGISTRY,
-        context! { jwks => Value::from(()), htpasswd => text(htpasswd) },
-    )
+    let auth = context! { jwks => Value::from(()), htpasswd => text(&htpasswd) };
+    distribution(layout, secrets, "registry", COMPANY_REGISTRY, &htpasswd, auth)
 }
 
-fn distribution(layout: &Layout, secrets: &Secrets, name: &str, address: Ipv4Addr, auth: Value) -> Result<Part> {
+/// `users` is the file by which it knows them.
+fn distribution(
+    layout: &Layout,
+    secrets: &Secrets,
+    name: &str,
+    address: Ipv4Addr,
+    users: &Path,
+    auth: Value,
+) -> Result<Part> {
     let data = layout.data(name);
     std::fs::create_dir_all(&data)?;
+    let certificate = layout.pki(&format!("{name}.crt"));
     let values = context! {
         data => text(data), address => address.to_string(), secret => secrets.registry_secret,
-        certificate => text(layout.pki(&format!("{name}.crt"))), key => text(layout.pki(&format!("{name}.key"))),
+        certificate => text(&certificate), key => text(layout.pki(&format!("{name}.key"))),
         ..auth
     };
     let config = layout.configure(&format!("{name}.yaml"), "distribution.yaml", values)?;
-    let ready = Ready::Tcp(at(address, 443));
-    Ok(Part::new(name, layout.bin("registry"), ["serve".into(), text(config)], ready)
-        .env("OTEL_TRACES_EXPORTER", "none"))
+    Part::new(name, layout.bin("registry"), ["serve".into(), text(&config)], Ready::Tcp(at(address, 443)))
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .reads([config.as_path(), users, &certificate])
 }
 
 /// The public half of a P-256 key as a JSON Web Key Set (RFC 7517).

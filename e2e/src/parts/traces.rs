@@ -21,6 +21,6 @@ pub fn file(layout: &Layout) -> PathBuf {
 pub fn part(layout: &Layout) -> Result<Part> {
     let values = context! { address => TRACES.to_string(), file => text(file(layout)) };
     let config = layout.configure("otelcol.yaml", "otelcol.yaml", values)?;
-    let args = ["--config".into(), format!("file:{}", text(config))];
-    Ok(Part::new("traces", layout.bin("otelcol"), args, Ready::Tcp(at(TRACES, 4317))))
+    let args = ["--config".into(), format!("file:{}", text(&config))];
+    Part::new("traces", layout.bin("otelcol"), args, Ready::Tcp(at(TRACES, 4317))).reads([config])
 }
