@@ -58,7 +58,7 @@ impl Cluster {
         self.layout.create()?;
         held.hold(&self.layout, self.general.supervisor.socket())?;
         self.install(progress)?;
-        progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout))?;
+        progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout, &[]))?;
         machine::save_settings(&self.layout)?;
         progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
         let secrets = Secrets::ensure(&self.layout)?;
@@ -260,8 +260,10 @@ impl Cluster {
                 self.general.wait_gone()
             })?;
         }
-        progress.step("machine", "remove cgroup folders, give kernel settings back", || {
+        progress.step("machine", "remove link and cgroup folders, give kernel settings back", || {
+            network::remove_link()?;
             cgroup::remove()?;
+            debian::allow_daemons()?;
             machine::restore_settings(&self.layout)
         })?;
         if purge && self.layout.state.exists() {

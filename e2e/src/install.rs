@@ -99,7 +99,8 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
         return Ok(());
     }
     let said = tail(log);
-    let silent = ["onnection refused", "imed out", "o such host", "ould not resolve", "emporary failure resolving"];
+    let silent =
+        ["onnection refused", "imed out", "o such host", "ould not resolve", "emporary failure", "unreachable"];
     if silent.iter().any(|sign| said.contains(sign)) {
         bail!(
             "a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{said}"

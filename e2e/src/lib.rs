@@ -1,6 +1,7 @@
 //! A throw-away Kubernetes cluster on one machine, all of it real: control plane, two nodes, registries, name server and
 //! git server, below one supervisor in namespaces of its own. Used by the commands `e2e/up` and its siblings, and by tests.
 
+pub mod alone;
 pub mod cgroup;
 pub mod cluster;
 pub mod control;

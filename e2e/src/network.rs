@@ -1,6 +1,7 @@
 //! Links, addresses, routes and mounts of the two nodes. Nothing here touches the host's own, but for its end of one
 //! veth pair, which goes when its peer goes.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -43,12 +44,25 @@ pub fn check_free() -> Result<()> {
     Ok(())
 }
 
+/// Removes the host's end of the veth pair if it is still there: it goes by itself, but only some time after its peer's
+/// namespace.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_link() -> Result<()> {
+    let there = || Path::new("/sys/class/net").join(LINK).exists();
+    let removed = if there() { host(&format!("ip link del {LINK}")).map(drop) } else { Ok(()) };
+    // It may have gone by itself between the two.
+    if there() { removed } else { Ok(()) }
+}
+
 /// Joins the first node's namespace to the host.
 ///
 /// # Errors
 /// A command fails.
 pub fn join_host(namespace: &Namespace) -> Result<()> {
     let Some(pid) = namespace.supervisor.pid() else { bail!("the supervisor ended") };
+    remove_link()?;
     host(&format!("ip link add {LINK} type veth peer name eth0 netns {pid}"))?;
     host(&format!("ip addr add {HOST}/24 dev {LINK}"))?;
     host(&format!("ip link set {LINK} up"))?;

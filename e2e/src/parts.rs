@@ -4,7 +4,9 @@
 pub mod cloudflare;
 pub mod control_plane;
 pub mod git;
+pub mod kwok;
 pub mod name_server;
+pub mod nats;
 pub mod node;
 pub mod registry;
 pub mod traces;

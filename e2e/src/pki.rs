@@ -1,6 +1,7 @@
 //! The test CA and the certificates below it. Made once per state folder; keys never leave it.
 
 use std::fs::Permissions;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -35,11 +36,12 @@ impl<'a> Leaf<'a> {
     }
 }
 
-/// Makes whatever is missing: the CA, every certificate of the cluster, the service accounts' key, the bundle.
+/// Makes whatever is missing: the CA, every certificate of the cluster, the service accounts' key, the bundle. The API
+/// server's certificate names these addresses too.
 ///
 /// # Errors
 /// A key cannot be made or a file cannot be written.
-pub fn ensure(layout: &Layout) -> Result<()> {
+pub fn ensure(layout: &Layout, addresses: &[IpAddr]) -> Result<()> {
     std::fs::create_dir_all(layout.pki(""))?;
     std::fs::set_permissions(layout.pki(""), Permissions::from_mode(0o711))?;
     if !layout.pki("ca.crt").exists() {
@@ -48,7 +50,7 @@ pub fn ensure(layout: &Layout) -> Result<()> {
     }
     let key = KeyPair::from_pem(&std::fs::read_to_string(layout.pki("ca.key"))?)?;
     let issuer = Issuer::new(ca_params(), key);
-    for leaf in leaves() {
+    for leaf in leaves(addresses) {
         if !layout.pki(&format!("{}.crt", leaf.file)).exists() {
             sign(layout, &leaf, &issuer).with_context(|| format!("cannot make the certificate {}", leaf.file))?;
         }
@@ -81,10 +83,11 @@ fn ca_params() -> CertificateParams {
     params
 }
 
-fn leaves() -> Vec<Leaf<'static>> {
+fn leaves(addresses: &[IpAddr]) -> Vec<Leaf<'static>> {
     let masters = Some("system:masters");
     let nodes = Some("system:nodes");
-    let addresses = [GENERAL, BRIDGE, CLUSTER_API].map(|address| address.to_string());
+    let addresses = [GENERAL, BRIDGE, CLUSTER_API].map(IpAddr::V4).into_iter().chain(addresses.iter().copied());
+    let addresses = addresses.map(|address| address.to_string());
     let service =
         ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
     let apiserver =

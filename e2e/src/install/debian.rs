@@ -11,6 +11,7 @@ use crate::namespace::output;
 
 /// While packages are installed this file forbids their daemons to start (invoke-rc.d reads it).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+const FORBID: &str = "#!/bin/sh\n# Made by e2e/up while it installs packages.\nexit 101\n";
 
 /// Installs what `e2e/tools/debian/packages.txt` lists and the machine lacks. No daemon of it starts, now or later.
 ///
@@ -25,6 +26,7 @@ pub fn install(layout: &Layout) -> Result<()> {
         return Ok(());
     }
     let log = layout.logs().join("apt.log");
+    allow_daemons()?;
     let _forbidden = Forbidden::new()?;
     let quiet = |program: &str| {
         let mut command = Command::new(program);
@@ -65,6 +67,17 @@ fn is_installed(pin: &str) -> bool {
     said.is_ok_and(|said| said.strip_prefix("installed ").is_some_and(|found| found.starts_with(prefix)))
 }
 
+/// Removes the policy file if an installation of ours was interrupted and left it.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn allow_daemons() -> Result<()> {
+    if std::fs::read_to_string(POLICY).is_ok_and(|content| content == FORBID) {
+        std::fs::remove_file(POLICY)?;
+    }
+    Ok(())
+}
+
 /// The policy file, for as long as this value lives. A machine that has one of its own keeps it.
 struct Forbidden {
     made: bool,
@@ -74,7 +87,7 @@ impl Forbidden {
     fn new() -> Result<Self> {
         let made = !Path::new(POLICY).exists();
         if made {
-            std::fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+            std::fs::write(POLICY, FORBID)?;
             std::fs::set_permissions(POLICY, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         }
         Ok(Self { made })
@@ -84,7 +97,7 @@ impl Forbidden {
 impl Drop for Forbidden {
     fn drop(&mut self) {
         if self.made {
-            drop(std::fs::remove_file(POLICY));
+            drop(allow_daemons());
         }
     }
 }
@@ -117,11 +130,12 @@ fn sources() -> Result<Vec<String>> {
     if let Ok(folder) = std::fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    files.retain(|file| {
-        std::fs::read_to_string(file).is_ok_and(|content| {
-            content.contains("bookworm") && content.contains("debian-archive") || content.contains(" bookworm main")
-        })
-    });
+    // Other vendors' sources may name the release too; only Debian's own have it as a suite with the section main.
+    let is_debian = |content: &str| {
+        let one_line = content.lines().any(|line| line.starts_with("deb ") && line.contains(" bookworm main"));
+        one_line || content.lines().any(|line| line.starts_with("Suites:") && line.contains("bookworm"))
+    };
+    files.retain(|file| std::fs::read_to_string(file).is_ok_and(|content| is_debian(&content)));
     anyhow::ensure!(
         !files.is_empty(),
         "no apt source of this machine names Debian 12 (bookworm): add Debian's own to /etc/apt/sources.list"

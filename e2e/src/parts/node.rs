@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use minijinja::context;
 
-use super::control_plane::kubeconfig;
+use super::control_plane::{kubeconfig, server};
 use crate::cgroup;
 use crate::layout::{BUILDS, CLUSTER_DNS, GENERAL, Layout, at, text};
 use crate::network::{BUILDS_PODS, GENERAL_PODS};
@@ -77,20 +77,13 @@ impl Node {
         };
         let config = layout.configure(&self.file("kubelet.yaml"), "kubelet.yaml", values)?;
         let args = [
-            "--config".into(),
-            text(&config),
-            "--kubeconfig".into(),
-            text(kubeconfig(layout, &user)?),
-            "--root-dir".into(),
-            text(self.folder(layout, "kubelet")?),
-            "--cert-dir".into(),
-            text(self.folder(layout, "kubelet-certificates")?),
-            "--hostname-override".into(),
-            self.name.into(),
-            "--node-ip".into(),
-            self.address.to_string(),
-            "--node-labels".into(),
-            self.labels.into(),
+            format!("--config={}", text(&config)),
+            format!("--kubeconfig={}", text(kubeconfig(layout, &user, server())?)),
+            format!("--root-dir={}", text(self.folder(layout, "kubelet")?)),
+            format!("--cert-dir={}", text(self.folder(layout, "kubelet-certificates")?)),
+            format!("--hostname-override={}", self.name),
+            format!("--node-ip={}", self.address),
+            format!("--node-labels={}", self.labels),
         ];
         Part::new(self.file("kubelet"), layout.bin("kubelet"), args, Ready::Tcp(at(self.address, 10250)))
             .patience(60)
@@ -99,7 +92,7 @@ impl Node {
 
     fn kube_proxy(&self, layout: &Layout) -> Result<Part> {
         let values = context! {
-            kubeconfig => text(kubeconfig(layout, "proxy")?), address => self.address.to_string(), node => self.name,
+            kubeconfig => text(kubeconfig(layout, "proxy", server())?), address => self.address.to_string(), node => self.name,
         };
         let config = layout.configure(&self.file("kube-proxy.yaml"), "kube-proxy.yaml", values)?;
         let args = ["--config".into(), text(config)];

@@ -35,17 +35,12 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     });
     std::fs::write(&accounts, value.to_string())?;
     let args = [
-        "--listen".into(),
-        at(HUB_AUTH, 443).to_string(),
-        "--certificate".into(),
-        text(layout.pki("hub-auth.crt")),
-        "--certificate-key".into(),
-        text(layout.pki("hub-auth.key")),
-        "--signing-key".into(),
-        text(layout.pki("hub-tokens.key")),
+        format!("--listen={}", at(HUB_AUTH, 443)),
+        format!("--certificate={}", text(layout.pki("hub-auth.crt"))),
+        format!("--certificate-key={}", text(layout.pki("hub-auth.key"))),
+        format!("--signing-key={}", text(layout.pki("hub-tokens.key"))),
         "--issuer=auth.docker.io".into(),
-        "--accounts".into(),
-        text(&accounts),
+        format!("--accounts={}", text(&accounts)),
     ];
     Part::new("hub-tokens", sibling("hub-tokens")?, args, Ready::Tcp(at(HUB_AUTH, 443)))
         .reads([accounts, layout.pki("hub-auth.crt")])

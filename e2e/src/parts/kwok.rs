@@ -1,0 +1,28 @@
+//! KWOK, which plays the kubelet for nodes that exist in the API only: for tests of scale and placement.
+
+use anyhow::Result;
+
+use super::control_plane::{kubeconfig, server};
+use crate::layout::{GENERAL, Layout, at, text};
+use crate::part::{Part, Ready};
+
+/// The annotation, with the value `fake`, of the nodes that it manages.
+pub const ANNOTATION: &str = "kwok.x-k8s.io/node";
+
+/// The part.
+///
+/// # Errors
+/// Its kubeconfig cannot be written.
+pub fn part(layout: &Layout) -> Result<Part> {
+    let address = at(GENERAL, 10247);
+    let args = [
+        format!("--kubeconfig={}", text(kubeconfig(layout, "kwok", server())?)),
+        "--manage-all-nodes=false".into(),
+        format!("--manage-nodes-with-annotation-selector={ANNOTATION}=fake"),
+        "--node-ip=192.0.2.1".into(),
+        "--cidr=192.0.2.0/24".into(),
+        "--config=".into(),
+        format!("--server-address={address}"),
+    ];
+    Ok(Part::new("kwok", layout.bin("kwok"), args, Ready::Tcp(address)))
+}
