@@ -14,11 +14,13 @@ use serde::Serialize;
 use crate::control::Health;
 use crate::holder::Machine;
 use crate::install::{Key, debian, go, rust, wheel};
-use crate::layout::{CLOUDFLARE_EDGE, CLUSTER_API, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, at, text};
+use crate::layout::{
+    CLOUDFLARE_API, CLOUDFLARE_EDGE, CLUSTER_API, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, at, text,
+};
 use crate::namespace::{Namespace, output};
 use crate::part::Part;
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
-use crate::parts::{cloudflare, control_plane, git, name_server, registry, traces};
+use crate::parts::{cloudflare, control_plane, git, kwok, name_server, registry, traces};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::supervisor::tail;
@@ -50,14 +52,7 @@ impl Cluster {
     /// # Errors
     /// A step fails; the text says which, why, and where its log is.
     pub fn up(&self, progress: &Progress) -> Result<()> {
-        machine::check(&self.layout)?;
-        let mut held = Machine::take(&self.layout)?;
-        if self.general.supervisor.pid().is_none() {
-            network::check_free()?;
-        }
-        self.layout.create()?;
-        held.hold(&self.layout, self.general.supervisor.socket())?;
-        self.install(progress)?;
+        let _held = self.prepare(progress)?;
         progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout, &[]))?;
         machine::save_settings(&self.layout)?;
         progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
@@ -78,10 +73,12 @@ impl Cluster {
     }
 
     fn check_health(&self) -> Result<()> {
-        for part in self.status()?.into_iter().filter(|part| !part.ready) {
-            bail!("{} {}\n{}", part.name, part.ended.as_deref().unwrap_or("is not ready"), tail(&part.log));
+        match self.status()?.into_iter().find(|part| !part.ready) {
+            Some(part) => {
+                bail!("{} {}\n{}", part.name, part.ended.as_deref().unwrap_or("is not ready"), tail(&part.log))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What the cluster finds outside itself.
@@ -130,10 +127,33 @@ impl Cluster {
         self.apply("traefik.yaml", values)?;
         self.kubectl(&["-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout=120s"])?;
         until("Traefik answers", Duration::from_secs(30), || {
-            [80, 443]
-                .into_iter()
-                .try_for_each(|port| Ok(drop(TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?)))
+            for port in [80, 443] {
+                TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?;
+            }
+            Ok(())
         })
+    }
+
+    /// Starts KWOK.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_kwok(&self) -> Result<()> {
+        self.general.supervisor.start(kwok::part(&self.layout)?)
+    }
+
+    /// What the summary at the end of `up` names.
+    #[must_use]
+    pub fn summary(&self) -> minijinja::Value {
+        context! {
+            api => control_plane::server().to_string(), address => GENERAL.to_string(), zone => name_server::ZONE,
+            name_server => NAME_SERVER.to_string(), cloudflare_zone => cloudflare::ZONE,
+            edge => CLOUDFLARE_EDGE.to_string(), admin => at(CLOUDFLARE_API, cloudflare::ADMIN_PORT).to_string(),
+            hub_user => registry::HUB_USER, registry_user => registry::COMPANY_USER, branch => git::BRANCH,
+            secrets => text(self.layout.state.join("secrets.json")), logs => text(self.layout.logs()),
+            traces => text(traces::file(&self.layout)), ca => text(self.layout.pki("ca.crt")),
+            deploy_key => text(git::deploy_key(&self.layout)),
+        }
     }
 
     /// Renders a template and applies it as the cluster's administrator.
@@ -152,6 +172,22 @@ impl Cluster {
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut kubectl = Command::new(self.layout.bin("kubectl"));
         output(kubectl.arg("--kubeconfig").arg(self.layout.kubeconfig()).args(args))
+    }
+
+    /// Takes the machine and brings all programs onto it; nothing is started.
+    ///
+    /// # Errors
+    /// The machine lacks something or is held, or a program cannot be had.
+    pub fn prepare(&self, progress: &Progress) -> Result<Machine> {
+        machine::check(&self.layout)?;
+        let mut held = Machine::take(&self.layout)?;
+        if self.general.supervisor.pid().is_none() {
+            network::check_free()?;
+        }
+        self.layout.create()?;
+        held.hold(&self.layout, self.general.supervisor.socket())?;
+        self.install(progress)?;
+        Ok(held)
     }
 
     fn install(&self, progress: &Progress) -> Result<()> {

@@ -125,9 +125,14 @@ impl Supervisor {
         self.ask(&Request::Shutdown).map(drop)
     }
 
+    /// What to say when it does not answer.
+    #[must_use]
+    pub fn away(&self) -> String {
+        format!("the cluster is not up (no supervisor answers at {}); start it with e2e/up", self.socket.display())
+    }
+
     fn ask(&self, request: &Request) -> Result<Vec<Health>> {
-        let mut stream = UnixStream::connect(&self.socket)
-            .with_context(|| format!("no supervisor answers at {}", self.socket.display()))?;
+        let mut stream = UnixStream::connect(&self.socket).with_context(|| self.away())?;
         let mut line = serde_json::to_string(request)?;
         line.push('\n');
         stream.write_all(line.as_bytes())?;

@@ -3,6 +3,7 @@
 
 pub mod alone;
 pub mod cgroup;
+pub mod checks;
 pub mod cluster;
 pub mod control;
 pub mod holder;

@@ -29,7 +29,11 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Bring the cluster up; what runs already is left alone.
-    Up,
+    Up {
+        /// Start KWOK too: it plays the kubelet for nodes with the annotation kwok.x-k8s.io/node=fake.
+        #[arg(long)]
+        kwok: bool,
+    },
     /// End the cluster and leave nothing behind.
     Down {
         /// Remove its data too.
@@ -41,6 +45,11 @@ enum Verb {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Run every check and test of the repository on the cluster, which is brought up first.
+    Test {
+        /// Only tests whose names hold one of these.
+        filters: Vec<String>,
     },
     /// Print the variables that let this shell use the cluster: eval "$(e2e/env)".
     Env,
@@ -80,9 +89,16 @@ fn run(args: Args) -> Result<ExitCode> {
     let cluster = Cluster::new(layout);
     let progress = Progress::default();
     match args.verb {
-        Verb::Up => cluster.up(&progress)?,
+        Verb::Up { kwok } => {
+            cluster.up(&progress)?;
+            if kwok {
+                progress.step("kwok", "start", || cluster.start_kwok())?;
+            }
+            tell(&cluster)?;
+        }
         Verb::Down { purge } => cluster.down(&progress, purge)?,
         Verb::Status { json } => return status(&cluster, json),
+        Verb::Test { filters } => e2e::checks::run(&cluster, &progress, &filters)?,
         Verb::Env => print_env(&cluster),
         Verb::Run { builds, command } => {
             let node = if builds { &cluster.builds } else { &cluster.general };
@@ -99,6 +115,13 @@ fn run(args: Args) -> Result<ExitCode> {
         Verb::Supervise { socket, logs } => e2e::supervisor::run(&socket, &logs)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What runs where, and what to type next.
+fn tell(cluster: &Cluster) -> Result<()> {
+    let addresses = cluster.layout.render("summary.txt", cluster.summary())?;
+    say(&addresses);
+    Ok(())
 }
 
 #[allow(clippy::print_stdout, reason = "it is what the command was asked for")]

@@ -94,12 +94,7 @@ impl Namespace {
     /// # Errors
     /// The supervisor is away.
     pub fn command(&self, argv: &[&str]) -> Result<Command> {
-        let Some(pid) = self.supervisor.pid() else {
-            bail!(
-                "the cluster is not up (no supervisor answers at {}); start it with e2e/up",
-                self.supervisor.socket().display()
-            );
-        };
+        let pid = self.supervisor.pid().with_context(|| self.supervisor.away())?;
         let mut command = Command::new("nsenter");
         command.args(["--net", "--mount", "--pid", "--uts", "--target", &pid.to_string()]);
         command.arg(format!("--wdns={}", text(std::env::current_dir()?))).arg("--").args(argv);

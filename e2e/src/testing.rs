@@ -97,14 +97,14 @@ impl Scene {
     ///
     /// # Errors
     /// The API server refuses it.
-    pub fn deploy(&self, name: &str, container: Value, pod: Value, ports: &[u16]) -> Result<()> {
+    pub fn deploy(&self, name: &str, container: &Value, pod: &Value, ports: &[u16]) -> Result<()> {
         let labels = json!({"app": name});
-        let mut container = container;
-        container["name"] = json!(name);
-        let mut spec = json!({"containers": [container], "terminationGracePeriodSeconds": 2});
-        if let (Some(spec), Some(more)) = (spec.as_object_mut(), pod.as_object()) {
-            spec.extend(more.clone());
-        }
+        let merged = |first: Value, second: &Value| {
+            let objects = [first.as_object(), second.as_object()].into_iter().flatten().cloned();
+            Value::Object(objects.flatten().collect())
+        };
+        let container = merged(json!({"name": name}), container);
+        let spec = merged(json!({"containers": [container], "terminationGracePeriodSeconds": 2}), pod);
         self.apply(&json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
             "spec": {

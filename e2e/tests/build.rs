@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const SOCKET: &str = "unix:///run/user/1000/buildkit/buildkitd.sock";
 
 /// One pod: the checkout is made by an init container that has git's token, the build runs in BuildKit beside it.
-fn builder(scene: &Scene) -> Result<Value> {
+fn builder() -> Value {
     let branch = git::BRANCH;
     let clone = format!(
         "git -c credential.helper='!f() {{ echo username=x-access-token; echo \"password=$(cat /git/token)\"; }}; f' \
@@ -25,7 +25,7 @@ fn builder(scene: &Scene) -> Result<Value> {
         {"name": "config", "mountPath": "/config"}, {"name": "local", "mountPath": "/home/user/.local"},
         {"name": "run", "mountPath": "/run/user/1000"}, {"name": "tmp", "mountPath": "/tmp"},
     ]);
-    Ok(json!({
+    json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "builder"},
         "spec": {
             "nodeSelector": {"pool": "builds"}, "tolerations": [{"key": "pool", "value": "builds"}],
@@ -56,7 +56,7 @@ fn builder(scene: &Scene) -> Result<Value> {
                 {"name": "local", "emptyDir": {}}, {"name": "run", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}},
             ],
         },
-    }))
+    })
 }
 
 /// Builds and pushes, and returns BuildKit's plain progress.
@@ -105,7 +105,7 @@ fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> R
         "--docker-username=company",
         &password,
     ])?;
-    scene.apply(&builder(&scene)?)?;
+    scene.apply(&builder())?;
     scene.kubectl(&["wait", "pod/builder", "--for=condition=Ready", &format!("--timeout={}s", PATIENCE.as_secs())])?;
     assert_eq!(scene.field("pod/builder", ".spec.nodeName")?, "builds");
 
@@ -131,7 +131,7 @@ fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> R
     let variables = json!([{"name": "DB_HOST", "value": "127.0.0.1"}, {"name": "REDIS_HOST", "value": "127.0.0.1"},
         {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"}, {"name": "MYSQL_DATABASE", "value": "d"}]);
     let app = json!({"image": image, "env": variables, "command": ["/srv/aurora-test", "start"]});
-    scene.deploy("app", app, json!({"imagePullSecrets": [{"name": "company"}]}), &[])?;
+    scene.deploy("app", &app, &json!({"imagePullSecrets": [{"name": "company"}]}), &[])?;
     scene.wait_rolled_out("app")?;
     let logs = until("the application starts", PATIENCE, || {
         let logs = scene.kubectl(&["logs", "deployment/app"])?;

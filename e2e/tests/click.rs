@@ -13,23 +13,24 @@ fn ready_at(port: u16) -> Value {
 fn deploy(scene: &Scene) -> Result<()> {
     let source = scene.cluster.layout.repository.join("e2e/apps/click/click.py");
     scene.kubectl(&["create", "configmap", "source", &format!("--from-file=__main__.py={}", source.display())])?;
-    scene.deploy("redis", json!({"image": "redis:latest", "readinessProbe": ready_at(6379)}), json!({}), &[6379])?;
+    scene.deploy("redis", &json!({"image": "redis:latest", "readinessProbe": ready_at(6379)}), &json!({}), &[6379])?;
     let variables = json!([
         {"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}, {"name": "MYSQL_PASSWORD", "value": "it's a \\ password"},
         {"name": "MYSQL_USER", "value": "theuser"}, {"name": "MYSQL_DATABASE", "value": "mydb"},
         {"name": "DB_HOST", "value": "mysql"}, {"name": "REDIS_HOST", "value": "redis"},
     ]);
-    scene.deploy(
-        "mysql",
-        json!({"image": "mysql:latest", "env": variables, "readinessProbe": ready_at(3306)}),
-        json!({}),
-        &[3306],
-    )?;
+    let mysql = json!({"image": "mysql:latest", "env": variables, "readinessProbe": ready_at(3306)});
+    scene.deploy("mysql", &mysql, &json!({}), &[3306])?;
     let click = json!({
         "image": "app-base:bookworm", "env": variables, "command": ["python3", "/source", "start"],
         "volumeMounts": [{"name": "source", "mountPath": "/source"}], "readinessProbe": ready_at(3000),
     });
-    scene.deploy("click", click, json!({"volumes": [{"name": "source", "configMap": {"name": "source"}}]}), &[3000])?;
+    scene.deploy(
+        "click",
+        &click,
+        &json!({"volumes": [{"name": "source", "configMap": {"name": "source"}}]}),
+        &[3000],
+    )?;
     ["redis", "mysql", "click"].iter().try_for_each(|name| scene.wait_rolled_out(name))
 }
 

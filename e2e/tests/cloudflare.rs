@@ -72,7 +72,7 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
         "mkdir /tmp/www && echo '{PAGE}' > /tmp/www/index.html && exec python3 -m http.server -d /tmp/www 8080"
     );
     let web = json!({"image": "app-base:bookworm", "command": ["sh", "-c", script], "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}});
-    scene.deploy("web", web, json!({}), &[8080])?;
+    scene.deploy("web", &web, &json!({}), &[8080])?;
 
     let tunnels = format!("/accounts/{}/cfd_tunnel", scene.secrets.cloudflare_account);
     let tunnel = result(&scene, "POST", &tunnels, &json!({"name": scene.namespace, "config_src": "cloudflare"}))?;
@@ -91,7 +91,7 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
         &format!("--from-literal=token={}", token.as_str().context("no token")?),
     ])?;
     let (container, pod) = connector();
-    scene.deploy("connector", container, pod, &[])?;
+    scene.deploy("connector", &container, &pod, &[])?;
     scene.wait_rolled_out("web")?;
     scene.wait_rolled_out("connector")?;
 

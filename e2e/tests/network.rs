@@ -20,7 +20,7 @@ fn web(scene: &Scene, name: &str, node: &str) -> Result<()> {
         "image": "app-base:bookworm", "command": ["sh", "-c", script],
         "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
     });
-    scene.deploy(name, container, on(node), &[8080])?;
+    scene.deploy(name, &container, &on(node), &[8080])?;
     scene.wait_rolled_out(name)
 }
 

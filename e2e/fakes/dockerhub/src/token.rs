@@ -45,7 +45,8 @@ impl Signer {
             "access": access,
         });
         let signed = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
-        let signature = self.key.sign(&self.random, signed.as_bytes()).map_err(|_| anyhow!("signing failed"))?;
+        let signature =
+            self.key.sign(&self.random, signed.as_bytes()).map_err(|error| anyhow!("cannot sign: {error}"))?;
         Ok(format!("{signed}.{}", BASE64.encode(signature)))
     }
 }

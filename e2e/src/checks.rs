@@ -1,0 +1,90 @@
+//! Every check and test of the repository, as `e2e/test` runs them.
+
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cluster::Cluster;
+use crate::layout::text;
+use crate::progress::{Progress, say};
+
+/// What needs no cluster: a name and a command line.
+const STATIC: [(&str, &[&str]); 4] = [
+    ("format", &["cargo", "fmt", "--all", "--check"]),
+    ("lints", &["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"]),
+    ("docs", &["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"]),
+    ("dependencies", &["cargo-deny", "--offline", "--log-level=error", "check", "bans", "licenses", "sources"]),
+];
+
+/// Tests that take the cluster away from all others.
+const LIFECYCLE: &str = "binary(lifecycle)";
+
+/// Runs everything; with `filters`, only the tests whose names hold one of them.
+///
+/// # Errors
+/// A check or a test fails, or the cluster does not come up.
+pub fn run(cluster: &Cluster, progress: &Progress, filters: &[String]) -> Result<()> {
+    if filters.is_empty() {
+        cluster.prepare(progress)?;
+        for (name, argv) in STATIC {
+            check(cluster, name, argv)?;
+        }
+        advisories(cluster)?;
+    }
+    cluster.up(progress)?;
+    // One after the other, so that nobody's cluster is taken away.
+    let expressions = [format!("not {LIFECYCLE}"), LIFECYCLE.to_owned()];
+    let failed: Vec<_> = expressions.iter().filter(|only| nextest(cluster, only, filters).is_err()).collect();
+    cluster.up(progress)?;
+    if !failed.is_empty() {
+        bail!("tests failed; the parts' logs are in {}", text(cluster.layout.logs()));
+    }
+    say("all checks and tests passed");
+    Ok(())
+}
+
+fn check(cluster: &Cluster, name: &str, argv: &[&str]) -> Result<()> {
+    say(&format!("== {name}: {}", argv.join(" ")));
+    if !run_here(cluster, argv)?.success() {
+        bail!("{name} failed: {}", argv.join(" "));
+    }
+    Ok(())
+}
+
+/// Known vulnerabilities, where the machine has the database of them.
+fn advisories(cluster: &Cluster) -> Result<()> {
+    let argv = ["cargo-deny", "--offline", "--log-level=error", "check", "advisories"];
+    say(&format!("== advisories: {}", argv.join(" ")));
+    let checked = command(cluster, &argv)?.output().context("cannot start cargo-deny")?;
+    let said = String::from_utf8_lossy(&checked.stderr);
+    if checked.status.success() {
+        return Ok(());
+    }
+    if said.contains("advisory database") {
+        say("not checked: this machine does not have the advisory database (cargo deny fetch gets it)");
+        return Ok(());
+    }
+    bail!("advisories: {said}")
+}
+
+fn nextest(cluster: &Cluster, only: &str, filters: &[String]) -> Result<()> {
+    let mut argv = vec!["cargo-nextest", "nextest", "run", "--workspace", "--locked", "--no-tests=pass", "-E", only];
+    argv.extend(filters.iter().map(String::as_str));
+    check(cluster, "tests", &argv)
+}
+
+fn run_here(cluster: &Cluster, argv: &[&str]) -> Result<ExitStatus> {
+    command(cluster, argv)?.status().with_context(|| format!("cannot start {argv:?}"))
+}
+
+fn command(cluster: &Cluster, argv: &[&str]) -> Result<Command> {
+    let layout = &cluster.layout;
+    let (program, args) = argv.split_first().context("an empty command")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.args(args).current_dir(&layout.repository).env("PATH", format!("{}:{path}", text(layout.bin(""))));
+    command.env("RUSTDOCFLAGS", "-D warnings").env("RUST_BACKTRACE", "0");
+    command.env("SEQUENCER_E2E_REPOSITORY", &layout.repository);
+    command.env("SEQUENCER_E2E_CACHE", &layout.cache).env("SEQUENCER_E2E_STATE", &layout.state);
+    Ok(command)
+}
