@@ -60,7 +60,7 @@ fn advisories(cluster: &Cluster) -> Result<()> {
     if checked.status.success() {
         return Ok(());
     }
-    if said.contains("advisory database") {
+    if said.contains("advisory-db") {
         say("not checked: this machine does not have the advisory database (cargo deny fetch gets it)");
         return Ok(());
     }

@@ -26,8 +26,8 @@ fn call(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> 
 /// The result of a call that must succeed.
 fn result(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
     let answer = call(scene, method, path, body)?;
-    ensure!(answer["success"] == json!(true), "{method} {path} answered {answer}");
-    Ok(answer["result"].clone())
+    ensure!(answer.get("success") == Some(&Value::Bool(true)), "{method} {path} answered {answer}");
+    answer.get("result").cloned().with_context(|| format!("{method} {path} has no result"))
 }
 
 /// The status and body of a visit by way of the cluster's DNS.
