@@ -52,6 +52,7 @@ impl Cluster {
     /// # Errors
     /// A step fails; the text says which, why, and where its log is.
     pub fn up(&self, progress: &Progress) -> Result<()> {
+        progress.begin();
         let _held = self.prepare(progress)?;
         progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout, &[]))?;
         machine::save_settings(&self.layout)?;
@@ -68,7 +69,7 @@ impl Cluster {
         progress.step("coredns", "apply and roll out", || self.coredns())?;
         progress.step("traefik", "apply and roll out", || self.traefik())?;
         progress.step("health", "every part runs and is ready", || self.check_health())?;
-        progress.done("the cluster is up");
+        progress.done("the cluster came up");
         Ok(())
     }
 

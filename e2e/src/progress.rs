@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// A sequence of steps.
 #[derive(Debug)]
 pub struct Progress {
-    started: Instant,
+    started: Cell<Instant>,
     live: bool,
     done_before: Cell<u32>,
 }
@@ -22,7 +22,7 @@ const NOTHING: Duration = Duration::from_millis(200);
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { started: Instant::now(), live: std::io::stderr().is_terminal(), done_before: Cell::new(0) }
+        Self { started: Cell::new(Instant::now()), live: std::io::stderr().is_terminal(), done_before: Cell::new(0) }
     }
 }
 
@@ -53,9 +53,15 @@ impl Progress {
         result.with_context(|| format!("{name}: {what}"))
     }
 
-    /// Says that all is done, and how long it took.
+    /// Begins a sequence of steps.
+    pub fn begin(&self) {
+        self.started.set(Instant::now());
+        self.done_before.set(0);
+    }
+
+    /// Says that the sequence is done, and how long it took.
     pub fn done(&self, what: &str) {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let seconds = self.started.get().elapsed().as_secs_f64();
         say(&format!("{what} in {seconds:.1} s ({} more steps had nothing to do)", self.done_before.get()));
     }
 }
