@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::layout::{Layout, text};
-use crate::part::{Part, silent};
+use crate::part::Part;
 use crate::parts::{control_plane, nats};
 use crate::pki;
-use crate::supervisor::tail;
+use crate::process::{silent, tail};
 use crate::until::until;
 
 /// Parts that end when this value is dropped.

@@ -2,6 +2,7 @@
 //! only what is missing, so `up` after anything (an interrupt, a crash, another `up`) goes on where that ended.
 
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,19 +12,20 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use minijinja::context;
 use serde::Serialize;
 
+use crate::cache::Key;
 use crate::control::Health;
 use crate::holder::Machine;
-use crate::install::{Key, debian, go, rust, wheel};
+use crate::install::{debian, go, rust, wheel};
 use crate::layout::{
     CLOUDFLARE_API, CLOUDFLARE_EDGE, CLUSTER_API, CLUSTER_DNS, GENERAL, Layout, NAME_SERVER, NAMES, at, text,
 };
-use crate::namespace::{Namespace, output};
+use crate::namespace::Namespace;
 use crate::part::Part;
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
 use crate::parts::{cloudflare, control_plane, git, kwok, name_server, registry, traces};
+use crate::process::{output, tail};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
-use crate::supervisor::tail;
 use crate::until::until;
 use crate::{cgroup, image, machine, network, pki};
 
@@ -76,7 +78,12 @@ impl Cluster {
     fn check_health(&self) -> Result<()> {
         match self.status()?.into_iter().find(|part| !part.ready) {
             Some(part) => {
-                bail!("{} {}\n{}", part.name, part.ended.as_deref().unwrap_or("is not ready"), tail(&part.log))
+                bail!(
+                    "{} {}\n{}",
+                    part.name,
+                    part.ended.as_deref().unwrap_or("is not ready"),
+                    tail(Path::new(&part.log))
+                )
             }
             None => Ok(()),
         }
@@ -309,7 +316,7 @@ impl Cluster {
         held.release()
     }
 
-    /// Every part of both nodes with its health.
+    /// Every part of both nodes, and the pods that all others need, with their health.
     ///
     /// # Errors
     /// The cluster is not up.
@@ -317,6 +324,18 @@ impl Cluster {
         let mut parts = self.general.supervisor.list()?;
         if self.builds.supervisor.pid().is_some() {
             parts.extend(self.builds.supervisor.list()?);
+        }
+        for (namespace, deployment) in [("kube-system", "coredns"), ("traefik", "traefik")] {
+            let path = "jsonpath={.status.readyReplicas}";
+            let ready =
+                self.kubectl(&["--request-timeout=5s", "-n", namespace, "get", "deployment", deployment, "-o", path]);
+            parts.push(Health {
+                name: format!("pods of {deployment}"),
+                pid: None,
+                ended: None,
+                ready: ready.is_ok_and(|ready| ready == "1"),
+                log: format!("kubectl -n {namespace} logs deployment/{deployment}"),
+            });
         }
         Ok(parts)
     }

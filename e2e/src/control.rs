@@ -56,8 +56,8 @@ pub struct Health {
     pub ended: Option<String>,
     /// It runs and shows the sign that it serves.
     pub ready: bool,
-    /// Where its output goes.
-    pub log: PathBuf,
+    /// Where its output goes: a file, or the command that shows it.
+    pub log: String,
 }
 
 /// A supervisor, reached by its socket.

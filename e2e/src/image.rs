@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::install::{Key, cached, debian, logged};
+use crate::cache::{Key, cached};
+use crate::install::debian;
 use crate::layout::{Layout, text};
 use crate::namespace::Namespace;
 use crate::part::{Part, Ready};
+use crate::process::logged;
 
 /// An image, and what its Dockerfile finds beside itself.
 #[derive(Debug)]

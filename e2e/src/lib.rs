@@ -2,6 +2,7 @@
 //! git server, below one supervisor in namespaces of its own. Used by the commands `e2e/up` and its siblings, and by tests.
 
 pub mod alone;
+pub mod cache;
 pub mod cgroup;
 pub mod checks;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod network;
 pub mod part;
 pub mod parts;
 pub mod pki;
+pub mod process;
 pub mod progress;
 pub mod secrets;
 pub mod supervisor;

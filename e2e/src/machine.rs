@@ -7,7 +7,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::install::go;
 use crate::layout::Layout;
-use crate::namespace::output;
+use crate::process::output;
 
 const GIB: u64 = 1 << 30;
 

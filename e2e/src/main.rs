@@ -140,7 +140,7 @@ fn status(cluster: &Cluster, json: bool) -> Result<ExitCode> {
         for part in &parts {
             let state =
                 part.ended.clone().unwrap_or_else(|| if part.ready { "ready".into() } else { "not ready".into() });
-            println!("{:<24} {:<24} {}", part.name, state, text(&part.log));
+            println!("{:<24} {:<24} {}", part.name, state, part.log);
         }
     }
     Ok(if parts.iter().all(|part| part.ready) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::control::Supervisor;
 use crate::layout::text;
+use crate::process::output;
 
 /// Lies on the namespace's own `/run` once it is set up: a supervisor without it was interrupted while it was made.
 const MARKER: &str = "/run/sequencer-e2e-ready";
@@ -68,7 +69,7 @@ impl Namespace {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.supervisor.pid().is_none() {
             if Instant::now() > deadline {
-                bail!("the supervisor does not answer; its log says:\n{}", crate::supervisor::tail(log));
+                bail!("the supervisor does not answer; its log says:\n{}", crate::process::tail(log));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -134,18 +135,4 @@ impl Namespace {
         }
         Ok(())
     }
-}
-
-/// Runs a command to its end and returns what it printed.
-///
-/// # Errors
-/// It cannot be started, or it fails; the text has what it printed.
-pub fn output(command: &mut Command) -> Result<String> {
-    let shown = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&said).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

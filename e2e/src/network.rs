@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::layout::{BRIDGE, BUILDS, GENERAL, HOST, Layout, SERVICES, text};
-use crate::namespace::{Namespace, output};
+use crate::namespace::Namespace;
+use crate::process::output;
 
 /// The host's end of the veth pair.
 pub const LINK: &str = "seq-e2e0";

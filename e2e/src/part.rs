@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::install::Key;
+use crate::cache::Key;
 
 /// A program with its arguments, and the sign that it is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,13 +127,4 @@ impl Ready {
             Self::Command(argv) => succeeds(argv),
         }
     }
-}
-
-/// A command that reads nothing and whose output nobody wants.
-#[must_use]
-pub fn silent(argv: &[String]) -> Option<Command> {
-    let (program, args) = argv.split_first()?;
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Some(command)
 }

@@ -17,7 +17,9 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::control::{Answer, Health, Request};
-use crate::part::{Part, silent};
+use crate::layout::text;
+use crate::part::Part;
+use crate::process::{silent, tail};
 
 /// How often a part that is starting is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -231,7 +233,7 @@ impl Shared {
             .map(|(part, pid, ended)| Health {
                 ready: ended.is_none() && self.ready(&part),
                 pid: ended.is_none().then_some(pid.as_raw()),
-                log: self.log(&part.name),
+                log: text(self.log(&part.name)),
                 name: part.name,
                 ended,
             })
@@ -247,16 +249,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// The last lines of a log, indented, for people.
-#[must_use]
-pub fn tail(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text.lines().collect();
-    let from = lines.len().saturating_sub(15);
-    let mut shown: Vec<_> = lines.iter().skip(from).map(|line| format!("    {line}")).collect();
-    shown.push(format!("    (all of it: {})", log.display()));
-    shown.join("\n")
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::layout::{GENERAL, Layout, text};
-use crate::namespace::output;
+use crate::parts::registry::COMPANY_USER;
+use crate::process::output;
 use crate::secrets::Secrets;
 use crate::until::until;
 
@@ -119,6 +120,33 @@ impl Scene {
             }))?;
         }
         Ok(())
+    }
+
+    /// Deploys a web server with one page on port 8080, with its Service.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn deploy_page(&self, name: &str, page: &str, pod: &Value) -> Result<()> {
+        let script =
+            "mkdir /tmp/www && echo \"$PAGE\" > /tmp/www/index.html && exec python3 -m http.server -d /tmp/www 8080";
+        let container = json!({
+            "image": "app-base:bookworm", "command": ["sh", "-c", script], "env": [{"name": "PAGE", "value": page}],
+            "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+        });
+        self.deploy(name, &container, pod, &[8080])?;
+        self.wait_rolled_out(name)
+    }
+
+    /// Makes the Secret `company` with the login of `registry.test`.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn log_in_to_registry(&self) -> Result<()> {
+        let user = format!("--docker-username={COMPANY_USER}");
+        let password = format!("--docker-password={}", self.secrets.registry_password);
+        let secret =
+            ["create", "secret", "docker-registry", "company", "--docker-server=registry.test", &user, &password];
+        self.kubectl(&secret).map(drop)
     }
 
     /// Waits until a Deployment's newest revision is ready.

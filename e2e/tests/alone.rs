@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use e2e::alone::Alone;
 use e2e::layout::text;
-use e2e::namespace::output;
+use e2e::process::output;
 use e2e::testing::layout;
 
 #[test]

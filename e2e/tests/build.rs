@@ -95,16 +95,7 @@ fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> R
         "git",
         &format!("--from-literal=token={}", scene.secrets.git_token),
     ])?;
-    let password = format!("--docker-password={}", scene.secrets.registry_password);
-    scene.kubectl(&[
-        "create",
-        "secret",
-        "docker-registry",
-        "company",
-        "--docker-server=registry.test",
-        "--docker-username=company",
-        &password,
-    ])?;
+    scene.log_in_to_registry()?;
     scene.apply(&builder())?;
     scene.kubectl(&["wait", "pod/builder", "--for=condition=Ready", &format!("--timeout={}s", PATIENCE.as_secs())])?;
     assert_eq!(scene.field("pod/builder", ".spec.nodeName")?, "builds");

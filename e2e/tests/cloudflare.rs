@@ -68,11 +68,7 @@ fn connector() -> (Value, Value) {
 #[test]
 fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
     let scene = Scene::new("tunnel")?;
-    let script = format!(
-        "mkdir /tmp/www && echo '{PAGE}' > /tmp/www/index.html && exec python3 -m http.server -d /tmp/www 8080"
-    );
-    let web = json!({"image": "app-base:bookworm", "command": ["sh", "-c", script], "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}});
-    scene.deploy("web", &web, &json!({}), &[8080])?;
+    scene.deploy_page("web", PAGE, &json!({}))?;
 
     let tunnels = format!("/accounts/{}/cfd_tunnel", scene.secrets.cloudflare_account);
     let tunnel = result(&scene, "POST", &tunnels, &json!({"name": scene.namespace, "config_src": "cloudflare"}))?;
@@ -92,7 +88,6 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
     ])?;
     let (container, pod) = connector();
     scene.deploy("connector", &container, &pod, &[])?;
-    scene.wait_rolled_out("web")?;
     scene.wait_rolled_out("connector")?;
 
     let zones = result(&scene, "GET", &format!("/zones?name={ZONE}"), &Value::Null)?;

@@ -11,19 +11,6 @@ use serde_json::json;
 
 const PAGE: &str = "a page of a pod";
 
-/// A web server on this node, and its Service.
-fn web(scene: &Scene, name: &str, node: &str) -> Result<()> {
-    let script = format!(
-        "mkdir /tmp/www && echo '{PAGE}' > /tmp/www/index.html && exec python3 -m http.server -d /tmp/www 8080"
-    );
-    let container = json!({
-        "image": "app-base:bookworm", "command": ["sh", "-c", script],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-    });
-    scene.deploy(name, &container, &on(node), &[8080])?;
-    scene.wait_rolled_out(name)
-}
-
 /// The fields of a pod that runs on this node and nowhere else.
 fn on(node: &str) -> serde_json::Value {
     json!({
@@ -39,8 +26,8 @@ fn fetch(url: &str) -> String {
 #[test]
 fn a_service_answers_by_address_and_by_name_from_the_other_node() -> Result<()> {
     let scene = Scene::new("service")?;
-    web(&scene, "general", "general")?;
-    web(&scene, "builds", "builds")?;
+    scene.deploy_page("general", PAGE, &on("general"))?;
+    scene.deploy_page("builds", PAGE, &on("builds"))?;
     for (from, to) in [("general", "builds"), ("builds", "general"), ("general", "general")] {
         let address = scene.field(&format!("service/{to}"), ".spec.clusterIP")?;
         let name = format!("{to}.{}.svc.cluster.local", scene.namespace);
@@ -59,7 +46,7 @@ fn a_service_answers_by_address_and_by_name_from_the_other_node() -> Result<()> 
 #[test]
 fn an_ingress_answers_by_host_over_http_and_https() -> Result<()> {
     let scene = Scene::new("ingress")?;
-    web(&scene, "web", "general")?;
+    scene.deploy_page("web", PAGE, &on("general"))?;
     let host = format!("{}.preview.test", scene.namespace);
     scene.apply(&json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"},
@@ -80,7 +67,7 @@ fn an_ingress_answers_by_host_over_http_and_https() -> Result<()> {
 fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
     let scene = Scene::new("kubelet")?;
     for node in ["general", "builds"] {
-        web(&scene, node, node)?;
+        scene.deploy_page(node, PAGE, &on(node))?;
         assert_eq!(
             scene.exec(node, "hostname")?.trim(),
             scene.field("pods", &format!(".items[?(@.metadata.labels.app=='{node}')].metadata.name"))?
@@ -126,16 +113,7 @@ fn a_pod_over_its_memory_limit_is_killed() -> Result<()> {
 fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()> {
     let scene = Scene::new("pull")?;
     let layout = &scene.cluster.layout;
-    let password = &scene.secrets.registry_password;
-    let secret = [
-        "create",
-        "secret",
-        "docker-registry",
-        "company",
-        "--docker-server=registry.test",
-        "--docker-username=company",
-    ];
-    scene.kubectl(&[&secret[..], &[&format!("--docker-password={password}")]].concat())?;
+    scene.log_in_to_registry()?;
     let image = format!("registry.test/{}/pause:latest", scene.namespace);
     let config = tempfile::tempdir()?;
     let login = scene.field("secret/company", ".data.\\.dockerconfigjson")?;

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::{Key, cached, logged};
+use crate::cache::{Key, cached};
 use crate::layout::{Layout, text};
-use crate::namespace::output;
+use crate::process::{logged, output};
 
 /// While packages are installed this file forbids their daemons to start (invoke-rc.d reads it).
 const POLICY: &str = "/usr/sbin/policy-rc.d";

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Key, cached, logged};
+use crate::cache::{Key, cached};
 use crate::layout::{Layout, text};
-use crate::namespace::output;
+use crate::process::{logged, output};
 
 /// The oldest Go that builds all of them.
 const GO: (u32, u32) = (1, 26);

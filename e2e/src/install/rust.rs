@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::go::link;
-use super::{Key, cached, logged};
+use crate::cache::{Key, cached};
 use crate::layout::{Layout, text};
-use crate::namespace::output;
+use crate::process::{logged, output};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 

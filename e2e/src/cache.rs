@@ -1,0 +1,74 @@
+//! The cache: what is built once and shared by all checkouts, under a key of what it is made from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
+
+use crate::layout::text;
+
+/// A key of files and words: the same inputs give the same key, on every machine and in every checkout.
+#[derive(Default)]
+pub struct Key(Sha256);
+
+impl Key {
+    /// Adds words, each told apart from its neighbours.
+    #[must_use]
+    pub fn words<W: AsRef<str>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        for word in words {
+            self.0.update(word.as_ref().as_bytes());
+            self.0.update([0]);
+        }
+        self
+    }
+
+    /// Adds every file below a folder by its path in it and its content.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn folder(mut self, folder: &Path) -> Result<Self> {
+        for entry in WalkDir::new(folder).sort_by_file_name() {
+            let entry = entry?;
+            if entry.file_type().is_file() {
+                let relative = entry.path().strip_prefix(folder)?;
+                self = self.words([text(relative)]);
+                self.0.update(std::fs::read(entry.path())?);
+                self.0.update([0]);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The first 16 hex digits.
+    #[must_use]
+    pub fn hex(self) -> String {
+        self.0.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Returns the folder `<cache>/<kind>/<name>-<key>`, and calls `make` with an empty folder first if there is none: what
+/// was interrupted leaves no half-made result under the final name.
+///
+/// # Errors
+/// `make` fails, or the cache cannot be written.
+pub fn cached(
+    cache: &Path,
+    kind: &str,
+    name: &str,
+    key: Key,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = cache.join(kind);
+    let made = folder.join(format!("{name}-{}", key.hex()));
+    if made.exists() {
+        return Ok(made);
+    }
+    let half = folder.join(format!(".{name}.{}", std::process::id()));
+    std::fs::create_dir_all(&half).with_context(|| format!("cannot write the cache {}", half.display()))?;
+    let result = make(&half).and_then(|()| Ok(std::fs::rename(&half, &made)?));
+    if result.is_err() && half.exists() {
+        std::fs::remove_dir_all(&half)?;
+    }
+    result.map(|()| made)
+}
