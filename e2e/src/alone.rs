@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tempfile::TempDir;
 
 use crate::layout::{Layout, text};
 use crate::part::Part;
@@ -23,6 +24,7 @@ pub struct Alone {
     pub address: IpAddr,
     layout: Layout,
     children: Vec<Child>,
+    _folder: TempDir,
 }
 
 impl Alone {
@@ -35,13 +37,13 @@ impl Alone {
         // A loopback address for each process and use: the ports can be the usual ones and never collide.
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(127, high, low, COUNT.fetch_add(1, Ordering::Relaxed)));
-        let state = std::env::temp_dir().join(format!("sequencer-alone-{address}"));
-        let layout = Layout { state, ..programs.clone() };
+        let folder = TempDir::with_prefix("sequencer-alone-")?;
+        let layout = Layout { state: folder.path().to_path_buf(), ..programs.clone() };
         layout.create()?;
         std::fs::remove_dir(layout.bin(""))?;
         std::os::unix::fs::symlink(programs.bin(""), layout.state.join("bin"))?;
         pki::ensure(&layout, &[address])?;
-        Ok(Self { address, layout, children: Vec::new() })
+        Ok(Self { address, layout, children: Vec::new(), _folder: folder })
     }
 
     /// Starts etcd and an API server and returns the administrator's kubeconfig.
@@ -70,6 +72,9 @@ impl Alone {
     /// It ends, or is not ready in its time; the text has the end of its log.
     pub fn start(&mut self, part: &Part) -> Result<()> {
         let log = self.layout.logs().join(format!("{}.log", part.name));
+        // A test that is killed takes its parts with it.
+        let dying = ["setpriv", "--pdeathsig=KILL", "--"].into_iter().map(Into::into);
+        let part = Part { argv: dying.chain(part.argv.iter().cloned()).collect(), ..part.clone() };
         let mut child = part.spawn(&log)?;
         let succeeds = |argv: &[String]| {
             silent(argv).is_some_and(|mut command| command.status().is_ok_and(|status| status.success()))
@@ -105,6 +110,5 @@ impl Drop for Alone {
             drop(child.kill());
             drop(child.wait());
         }
-        drop(std::fs::remove_dir_all(&self.layout.state));
     }
 }

@@ -23,6 +23,14 @@ impl Key {
         self
     }
 
+    /// Adds a file's content.
+    #[must_use]
+    pub fn bytes(mut self, content: &[u8]) -> Self {
+        self.0.update(content);
+        self.0.update([0]);
+        self
+    }
+
     /// Adds every file below a folder by its path in it and its content.
     ///
     /// # Errors
@@ -32,9 +40,7 @@ impl Key {
             let entry = entry?;
             if entry.file_type().is_file() {
                 let relative = entry.path().strip_prefix(folder)?;
-                self = self.words([text(relative)]);
-                self.0.update(std::fs::read(entry.path())?);
-                self.0.update([0]);
+                self = self.words([text(relative)]).bytes(&std::fs::read(entry.path())?);
             }
         }
         Ok(self)
@@ -64,7 +70,11 @@ pub fn cached(
     if made.exists() {
         return Ok(made);
     }
-    let half = folder.join(format!(".{name}.{}", std::process::id()));
+    // Whoever is at work holds the machine, so what is there was left by an interrupt.
+    let half = folder.join(format!(".{name}"));
+    if half.exists() {
+        std::fs::remove_dir_all(&half)?;
+    }
     std::fs::create_dir_all(&half).with_context(|| format!("cannot write the cache {}", half.display()))?;
     let result = make(&half).and_then(|()| Ok(std::fs::rename(&half, &made)?));
     if result.is_err() && half.exists() {

@@ -37,6 +37,10 @@ pub fn roots() -> Result<Vec<PathBuf>> {
 /// A folder cannot be made.
 pub fn make(node: &str) -> Result<()> {
     for root in roots()? {
+        if let Some(mount) = root.parent().filter(|mount| mount.join(CONTROLLERS).exists()) {
+            std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+            delegate(mount, &root)?;
+        }
         for folder in [root.clone(), root.join(node)] {
             if !folder.exists() {
                 std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -50,6 +54,23 @@ pub fn make(node: &str) -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+const CONTROLLERS: &str = "cgroup.controllers";
+/// What a kubelet wants to find in the folder that it is given.
+const WANTED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+
+/// In version 2 a folder has only the controllers that its parent hands down: the mount hands ours those that it has, and
+/// ours hands them to the nodes'.
+fn delegate(mount: &Path, root: &Path) -> Result<()> {
+    let there = std::fs::read_to_string(mount.join(CONTROLLERS))?;
+    let there: Vec<_> =
+        there.split_whitespace().filter(|name| WANTED.contains(name)).map(|name| format!("+{name}")).collect();
+    for folder in [mount, root] {
+        let control = folder.join("cgroup.subtree_control");
+        std::fs::write(&control, there.join(" ")).with_context(|| format!("cannot write {}", control.display()))?;
     }
     Ok(())
 }
@@ -79,4 +100,22 @@ pub fn remove() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_2_hands_down_the_wanted_controllers_that_the_mount_has() {
+        let mount = tempfile::tempdir().unwrap();
+        let root = mount.path().join(ROOT);
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(mount.path().join(CONTROLLERS), "cpuset cpu io memory rdma pids\n").unwrap();
+        delegate(mount.path(), &root).unwrap();
+        for folder in [mount.path(), &root] {
+            let control = std::fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap();
+            assert_eq!(control, "+cpuset +cpu +io +memory +pids");
+        }
+    }
 }

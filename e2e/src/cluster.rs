@@ -3,7 +3,6 @@
 
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -28,6 +27,9 @@ use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::until::until;
 use crate::{cgroup, image, machine, network, pki};
+
+/// The part of the first node's supervisor that is the second node's.
+pub const NODE_BUILDS: &str = "node-builds";
 
 /// The cluster of one checkout.
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Cluster {
         let _held = self.prepare(progress)?;
         progress.step("certificates", "test CA and everything below it", || pki::ensure(&self.layout, &[]))?;
         machine::save_settings(&self.layout)?;
+        machine::make_folders(&self.layout)?;
         progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
         let secrets = Secrets::ensure(&self.layout)?;
         for part in self.services(&secrets)? {
@@ -70,7 +73,14 @@ impl Cluster {
         self.start_nodes(progress)?;
         progress.step("coredns", "apply and roll out", || self.coredns())?;
         progress.step("traefik", "apply and roll out", || self.traefik())?;
-        progress.step("health", "every part runs and is ready", || self.check_health())?;
+        if self.general.supervisor.list()?.iter().any(|part| part.name == kwok::NAME) {
+            progress.step("kwok", "start", || self.start_kwok())?;
+        }
+        progress.step("health", "both nodes and every part are ready", || {
+            self.kubectl(&["wait", "nodes/general", "nodes/builds", "--for=condition=Ready", "--timeout=60s"])?;
+            // After a crash the API shows for a moment what was true before it.
+            until("every part is ready", Duration::from_secs(30), || self.check_health())
+        })?;
         progress.done("the cluster came up");
         Ok(())
     }
@@ -112,7 +122,7 @@ impl Cluster {
             cloudflare_edge => CLOUDFLARE_EDGE.to_string(),
         };
         self.apply("coredns.yaml", values)?;
-        self.kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"])?;
+        self.wait_rolled_out("kube-system", "coredns")?;
         // After a crash the API still shows the pod of before as ready.
         until("CoreDNS answers for Services", Duration::from_secs(30), || {
             let answer = self.general.run(&[
@@ -133,12 +143,20 @@ impl Cluster {
             certificate => encoded("ingress.crt")?, key => encoded("ingress.key")?, address => GENERAL.to_string(),
         };
         self.apply("traefik.yaml", values)?;
-        self.kubectl(&["-n", "traefik", "rollout", "status", "deployment/traefik", "--timeout=120s"])?;
+        self.wait_rolled_out("traefik", "traefik")?;
         until("Traefik answers", Duration::from_secs(30), || {
             for port in [80, 443] {
                 TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?;
             }
             Ok(())
+        })
+    }
+
+    fn wait_rolled_out(&self, namespace: &str, deployment: &str) -> Result<()> {
+        let name = format!("deployment/{deployment}");
+        self.kubectl(&["-n", namespace, "rollout", "status", &name, "--timeout=120s"]).map(drop).map_err(|error| {
+            let events = self.kubectl(&["-n", namespace, "get", "events", "--sort-by=.lastTimestamp"]);
+            error.context(format!("its events:\n{}", events.unwrap_or_default()))
         })
     }
 
@@ -178,8 +196,7 @@ impl Cluster {
     /// # Errors
     /// It fails; the text has what it printed on stderr.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let mut kubectl = Command::new(self.layout.bin("kubectl"));
-        output(kubectl.arg("--kubeconfig").arg(self.layout.kubeconfig()).args(args))
+        output(self.layout.kubectl().args(args))
     }
 
     /// Takes the machine and brings all programs onto it; nothing is started.
@@ -189,8 +206,11 @@ impl Cluster {
     pub fn prepare(&self, progress: &Progress) -> Result<Machine> {
         machine::check(&self.layout)?;
         let mut held = Machine::take(&self.layout)?;
-        if self.general.supervisor.pid().is_none() {
-            network::check_free()?;
+        if self.general.supervisor.pid().is_none()
+            && let Err(taken) = network::check_free()
+        {
+            held.release()?;
+            return Err(taken);
         }
         self.layout.create()?;
         held.hold(&self.layout, self.general.supervisor.socket())?;
@@ -204,6 +224,9 @@ impl Cluster {
         for tool in &go::TOOLS {
             progress.step(tool.folder, "build unless the cache has it", || tool.install(&self.layout))?;
         }
+        for program in ["cloudflare", "hub-tokens"] {
+            rust::install_sibling(&self.layout, program)?;
+        }
         progress.step("cloudflared", "build unless the cache has it", || {
             rust::install(&self.layout, "fake-cloudflare", "cloudflared", "e2e/fakes/cloudflare")
         })
@@ -212,7 +235,7 @@ impl Cluster {
     /// Makes the first node's namespaces, unless they live. Some that were interrupted while they were made are thrown
     /// away: nothing runs in them yet.
     fn enter(&self) -> Result<()> {
-        if self.general.is_set_up() {
+        if self.general.is_set_up()? {
             return Ok(());
         }
         self.general.kill()?;
@@ -229,10 +252,11 @@ impl Cluster {
 
     /// The files that lie over the host's `/etc` inside.
     fn write_etc(&self) -> Result<()> {
-        let etc = self.layout.etc();
+        let etc = self.layout.over_etc();
         let names = NAMES.iter().map(|(address, names)| format!("{address} {}\n", names.join(" ")));
         std::fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{}", names.collect::<String>()))?;
         std::fs::write(etc.join("resolv.conf"), format!("nameserver {CLUSTER_DNS}\noptions ndots:1\n"))?;
+        std::fs::copy(self.layout.ca_bundle(), etc.join("ssl/certs/ca-certificates.crt"))?;
         let home = text(self.layout.data("git"));
         let add = |file: &str, line: String| -> Result<()> {
             let system = std::fs::read_to_string(format!("/etc/{file}"))?;
@@ -265,13 +289,16 @@ impl Cluster {
     /// A part does not become ready.
     pub fn start_builds(&self) -> Result<()> {
         let node = BUILDS_NODE;
-        if !self.builds.is_set_up() {
+        if !self.builds.is_set_up()? {
             self.builds.kill()?;
+            if self.general.supervisor.list()?.iter().any(|part| part.name == NODE_BUILDS) {
+                self.general.supervisor.stop(NODE_BUILDS, 0)?;
+            }
             let logs = self.layout.logs();
             let argv = Namespace::boot(self.builds.supervisor.socket(), &logs)?;
             let (program, args) = argv.split_first().context("an empty command")?;
             let ready = crate::part::Ready::Socket(self.builds.supervisor.socket().into());
-            self.general.supervisor.start(Part::new("node-builds", program, args, ready))?;
+            self.general.supervisor.start(Part::new(NODE_BUILDS, program, args, ready))?;
             network::join_node(&self.general, &self.builds)?;
             cgroup::make(node.name)?;
             network::mount_node(&self.builds, &self.layout, node.name)?;
@@ -293,24 +320,24 @@ impl Cluster {
         machine::check_root()?;
         let held = Machine::take(&self.layout)?;
         if self.builds.supervisor.pid().is_some() {
-            progress.step("node builds", "stop", || {
-                self.builds.supervisor.shutdown()?;
-                self.builds.wait_gone()
-            })?;
+            progress.step("node builds", "stop", || self.builds.shutdown())?;
         }
         if self.general.supervisor.pid().is_some() {
-            progress.step("cluster", "stop every part, the last started first", || {
-                self.general.supervisor.shutdown()?;
-                self.general.wait_gone()
-            })?;
+            progress.step("cluster", "stop every part, the last started first", || self.general.shutdown())?;
         }
         progress.step("machine", "remove link and cgroup folders, give kernel settings back", || {
             network::remove_link()?;
             cgroup::remove()?;
             debian::allow_daemons()?;
+            machine::remove_folders(&self.layout)?;
             machine::restore_settings(&self.layout)
         })?;
         if purge && self.layout.state.exists() {
+            ensure!(
+                self.layout.marker().exists(),
+                "{} is no state folder of a cluster: it is not removed",
+                self.layout.state.display()
+            );
             progress.step("state", "remove all data", || Ok(std::fs::remove_dir_all(&self.layout.state)?))?;
         }
         held.release()

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -37,25 +37,34 @@ impl Machine {
     /// # Errors
     /// Another command is at work, or the cluster of another checkout or state folder is up.
     pub fn take(layout: &Layout) -> Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(FILE);
-        let file = file.with_context(|| format!("cannot open {FILE}"))?;
-        let Ok(mut file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-            bail!("another e2e command is at work on this machine's cluster; wait for it to end (it holds {FILE})");
-        };
+        let mut file = Self::lock()?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
         if let Ok(holder) = serde_json::from_str::<Holder>(&text) {
             let ours = holder.state == layout.state && holder.checkout == layout.repository;
             if !ours && Supervisor::at(&holder.socket).pid().is_some() {
                 bail!(
-                    "the machine is held by the cluster of the checkout {} (state folder {}); end it with: {}/e2e/down",
+                    "the machine is held by the cluster of the checkout {0}; end it with: SEQUENCER_E2E_STATE={1} {0}/e2e/down",
                     holder.checkout.display(),
-                    holder.state.display(),
-                    holder.checkout.display()
+                    holder.state.display()
                 );
             }
         }
         Ok(Self { file })
+    }
+
+    /// The locked file. One that was removed between opening and locking is nobody's any more.
+    fn lock() -> Result<Flock<File>> {
+        loop {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(FILE);
+            let file = file.with_context(|| format!("cannot open {FILE}"))?;
+            let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+                bail!("another e2e command is at work on this machine's cluster; wait for it to end (it holds {FILE})");
+            };
+            if std::fs::metadata(FILE).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
+                return Ok(file);
+            }
+        }
     }
 
     /// Writes down who has it from now on.
@@ -74,7 +83,6 @@ impl Machine {
     /// The file cannot be written.
     pub fn release(mut self) -> Result<()> {
         self.write(b"")?;
-        // Removed under the lock; whoever opened the old file meanwhile finds no holder in it.
         std::fs::remove_file(FILE)?;
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! Where everything is: folders on the disk, addresses inside the cluster's network.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use minijinja::{Environment, UndefinedBehavior};
@@ -76,6 +79,12 @@ impl Layout {
         self.state.join("etc")
     }
 
+    /// What lies over `/etc` inside.
+    #[must_use]
+    pub fn over_etc(&self) -> PathBuf {
+        self.state.join("over-etc")
+    }
+
     /// Keys and certificates.
     #[must_use]
     pub fn pki(&self, file: &str) -> PathBuf {
@@ -112,15 +121,31 @@ impl Layout {
         self.pki("bundle.crt")
     }
 
+    /// The file by which a state folder is known as one, before all of it is removed.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
+        self.state.join(".sequencer-e2e")
+    }
+
+    /// kubectl as the cluster's administrator, keeping nothing outside the state folder.
+    #[must_use]
+    pub fn kubectl(&self) -> Command {
+        let mut kubectl = Command::new(self.bin("kubectl"));
+        kubectl.arg(format!("--kubeconfig={}", text(self.kubeconfig()))).env("KUBECACHEDIR", self.data("kubectl"));
+        without_proxy(&mut kubectl);
+        kubectl
+    }
+
     /// Makes the folders.
     ///
     /// # Errors
     /// The state folder cannot be written.
     pub fn create(&self) -> Result<()> {
-        for folder in ["logs", "etc", "data", "sockets", "bin"] {
+        for folder in ["logs", "etc", "over-etc/ssl/certs", "data", "sockets", "bin"] {
             let path = self.state.join(folder);
             std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
         }
+        std::fs::write(self.marker(), "")?;
         // Keys and tokens lie below it.
         std::fs::set_permissions(&self.state, std::fs::Permissions::from_mode(0o711))?;
         Ok(())
@@ -148,9 +173,28 @@ impl Layout {
         let path = self.etc().join(name);
         let content = self.render(template, values)?;
         if std::fs::read_to_string(&path).ok().as_ref() != Some(&content) {
-            std::fs::write(&path, content)?;
+            write_private(&path, &content)?;
         }
         Ok(path)
+    }
+}
+
+/// Writes a file that only root may read, in one step.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    let half = path.with_extension("new");
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&half);
+    let written =
+        file.and_then(|mut file| file.write_all(content.as_ref())).and_then(|()| std::fs::rename(&half, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Takes the machine's proxy away from a command: nothing of the cluster is behind it.
+pub fn without_proxy(command: &mut Command) {
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(name);
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the machine must have before anything is changed on it. Each message says the line that mends it.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::statvfs::statvfs;
 
 use crate::install::go;
 use crate::layout::Layout;
+use crate::network::COVERED;
 use crate::process::output;
 
 const GIB: u64 = 1 << 30;
@@ -16,7 +18,7 @@ const STATE_NEEDS: u64 = 6 * GIB;
 /// What a cold cache takes: Go's own build cache, the programs, the images.
 const CACHE_NEEDS: u64 = 6 * GIB;
 /// Programs that every Debian has and that no package of ours brings.
-const PROGRAMS: [&str; 6] = ["apt-get", "dpkg-query", "nsenter", "setsid", "unshare", "python3"];
+const PROGRAMS: [&str; 7] = ["apt-get", "dpkg-query", "ip", "nsenter", "python3", "setsid", "unshare"];
 
 /// Checks the machine: root, Debian, Go, disk. Nothing is changed.
 ///
@@ -24,12 +26,18 @@ const PROGRAMS: [&str; 6] = ["apt-get", "dpkg-query", "nsenter", "setsid", "unsh
 /// Something is missing.
 pub fn check(layout: &Layout) -> Result<()> {
     check_root()?;
+    ensure!(std::env::consts::ARCH == "x86_64", "this needs an x86_64 machine: its pinned programs are built for that");
+    ensure!(
+        layout.state.as_os_str().len() <= 80,
+        "{} is too long for the sockets below it: set SEQUENCER_E2E_STATE to a path of at most 80 bytes",
+        layout.state.display()
+    );
     for program in PROGRAMS {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .any(|folder| folder.join(program).exists());
         ensure!(
             found,
-            "{program} is missing: this needs Debian 12 with apt and util-linux (apt-get install util-linux python3)"
+            "{program} is missing: this needs Debian 12 with apt and a few basics (apt-get install util-linux iproute2 python3)"
         );
     }
     go::version()?;
@@ -94,6 +102,42 @@ pub fn restore_settings(layout: &Layout) -> Result<()> {
     if file.exists() {
         output(std::process::Command::new("sysctl").arg("-q").arg("-p").arg(&file))?;
         std::fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+/// Where the list of folders is that were made on the machine.
+fn made(layout: &Layout) -> PathBuf {
+    layout.state.join("made-folders")
+}
+
+/// Makes the folders over which a node's own are laid, where the machine lacks them.
+///
+/// # Errors
+/// They cannot be made or written down.
+pub fn make_folders(layout: &Layout) -> Result<()> {
+    let missing: Vec<_> = COVERED.iter().filter(|folder| !Path::new(folder).exists()).copied().collect();
+    if !missing.is_empty() {
+        // Before they are made: an interrupt leaves none that `down` does not know.
+        let known = std::fs::read_to_string(made(layout)).unwrap_or_default();
+        std::fs::write(made(layout), format!("{known}{}\n", missing.join("\n")))?;
+        missing.iter().try_for_each(std::fs::create_dir_all)?;
+    }
+    Ok(())
+}
+
+/// Removes the folders that were made, unless somebody put something into them.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn remove_folders(layout: &Layout) -> Result<()> {
+    for folder in std::fs::read_to_string(made(layout)).unwrap_or_default().lines() {
+        match std::fs::remove_dir(folder) {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

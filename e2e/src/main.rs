@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use e2e::cluster::Cluster;
 use e2e::layout::{Layout, text};
 use e2e::progress::{Progress, say};
+use nix::sys::stat::{Mode, umask};
 
 /// A throw-away Kubernetes cluster on this machine, and the tests that run on it.
 #[derive(Debug, Parser)]
@@ -85,7 +86,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<ExitCode> {
-    let layout = Layout { repository: args.repository, cache: args.cache, state: args.state };
+    // Files that other users inside must read are readable, whatever this shell's habit.
+    umask(Mode::from_bits_truncate(0o022));
+    let [repository, cache, state] = [args.repository, args.cache, args.state].map(std::path::absolute);
+    let layout = Layout { repository: repository?, cache: cache?, state: state? };
     let cluster = Cluster::new(layout);
     let progress = Progress::default();
     match args.verb {
@@ -126,9 +130,14 @@ fn tell(cluster: &Cluster) -> Result<()> {
 
 #[allow(clippy::print_stdout, reason = "it is what the command was asked for")]
 fn print_env(cluster: &Cluster) {
-    println!("export KUBECONFIG={}", text(cluster.layout.kubeconfig()));
-    println!("export PATH={}:$PATH", text(cluster.layout.bin("")));
-    println!("export SEQUENCER_E2E_CA={}", text(cluster.layout.pki("ca.crt")));
+    let layout = &cluster.layout;
+    println!("export KUBECONFIG='{}'", text(layout.kubeconfig()));
+    println!("export PATH='{}':\"$PATH\"", text(layout.bin("")));
+    println!("export SEQUENCER_E2E_CA='{}'", text(layout.pki("ca.crt")));
+    // Nothing of the cluster is behind a proxy.
+    println!(
+        "export NO_PROXY=\"${{NO_PROXY:+$NO_PROXY,}}198.18.0.0/15\" no_proxy=\"${{no_proxy:+$no_proxy,}}198.18.0.0/15\""
+    );
 }
 
 #[allow(clippy::print_stdout, reason = "it is what the command was asked for")]

@@ -3,13 +3,17 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::control::Supervisor;
-use crate::layout::text;
-use crate::process::output;
+use crate::layout::{text, without_proxy};
+use crate::process::{output, tail};
+use crate::until::until;
 
 /// Lies on the namespace's own `/run` once it is set up: a supervisor without it was interrupted while it was made.
 const MARKER: &str = "/run/sequencer-e2e-ready";
@@ -58,28 +62,21 @@ impl Namespace {
             .stderr(output)
             .spawn()
             .context("cannot start setsid")?;
-        self.wait(&log)
-    }
-
-    /// Waits until the supervisor answers.
-    ///
-    /// # Errors
-    /// It does not within ten seconds; the text has the end of `log`.
-    pub fn wait(&self, log: &Path) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.supervisor.pid().is_none() {
-            if Instant::now() > deadline {
-                bail!("the supervisor does not answer; its log says:\n{}", crate::process::tail(log));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        until("the supervisor answers", Duration::from_secs(10), || {
+            self.supervisor.pid().map(drop).with_context(|| format!("its log says:\n{}", tail(&log)))
+        })
     }
 
     /// Whether the supervisor lives and the namespaces were set up to the end.
-    #[must_use]
-    pub fn is_set_up(&self) -> bool {
-        self.run(&["test", "-e", MARKER]).is_ok()
+    ///
+    /// # Errors
+    /// The supervisor lives, but nothing can be run beside it.
+    pub fn is_set_up(&self) -> Result<bool> {
+        if self.supervisor.pid().is_none() {
+            return Ok(false);
+        }
+        let script = format!("if test -e {MARKER}; then echo yes; fi");
+        Ok(self.run(&["sh", "-c", &script])?.trim() == "yes")
     }
 
     /// Says that the namespaces are set up.
@@ -99,6 +96,7 @@ impl Namespace {
         let mut command = Command::new("nsenter");
         command.args(["--net", "--mount", "--pid", "--uts", "--target", &pid.to_string()]);
         command.arg(format!("--wdns={}", text(std::env::current_dir()?))).arg("--").args(argv);
+        without_proxy(&mut command);
         Ok(command)
     }
 
@@ -110,29 +108,29 @@ impl Namespace {
         output(&mut self.command(argv)?)
     }
 
-    /// Ends the supervisor at once and with it everything inside; returns when it is gone.
+    /// Ends the supervisor at once and with it everything inside, if it lives; returns when all of it is gone.
     ///
     /// # Errors
     /// It lives on.
     pub fn kill(&self) -> Result<()> {
-        if let Some(pid) = self.supervisor.pid() {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
-        }
-        self.wait_gone()
+        self.end(|pid| Ok(kill(pid, Signal::SIGKILL)?))
     }
 
-    /// Waits until the supervisor is gone.
+    /// Ends every part, the last started first, and then the supervisor, if it lives; returns when all of it is gone.
     ///
     /// # Errors
-    /// It lives on for twenty seconds.
-    pub fn wait_gone(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while let Some(pid) = self.supervisor.pid() {
-            if Instant::now() > deadline {
-                bail!("the supervisor, pid {pid}, does not end");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+    /// It lives on.
+    pub fn shutdown(&self) -> Result<()> {
+        self.end(|_| self.supervisor.shutdown())
+    }
+
+    /// The socket is closed before the kernel has ended what ran below: the process itself tells.
+    fn end(&self, how: impl FnOnce(Pid) -> Result<()>) -> Result<()> {
+        let Some(pid) = self.supervisor.pid().map(Pid::from_raw) else { return Ok(()) };
+        how(pid)?;
+        until("the supervisor ends", Duration::from_secs(20), || match kill(pid, None) {
+            Err(Errno::ESRCH) => Ok(()),
+            _ => bail!("pid {pid} lives"),
+        })
     }
 }

@@ -78,7 +78,10 @@ pub fn join_host(namespace: &Namespace) -> Result<()> {
     inside(namespace, "ip link set nodes0 up")?;
     inside(namespace, &format!("ip route add {BUILDS_PODS} via {BUILDS}"))?;
     inside(namespace, "sysctl -qw net.ipv4.ip_forward=1")?;
-    Ok(())
+    // Without it the answers between two pods of one bridge miss the rules that undo a Service's address. A kernel may
+    // have it built in.
+    let bridged = host("modprobe br_netfilter");
+    if Path::new("/proc/sys/net/bridge").exists() { Ok(()) } else { bridged.map(drop) }
 }
 
 /// Joins the second node's namespace to the first's.
@@ -104,28 +107,31 @@ pub fn join_node(general: &Namespace, builds: &Namespace) -> Result<()> {
     Ok(())
 }
 
-/// Gives a node's mount namespace its own `/run` and logs.
+/// Where programs of the nodes write, whatever they are told: each node gets folders of its own there.
+pub const COVERED: [&str; 3] = ["/var/log", "/var/lib/kubelet", "/var/lib/cni"];
+
+/// Gives a node's mount namespace its own `/run`, logs and state.
 ///
 /// # Errors
 /// A folder cannot be made or a mount fails.
 pub fn mount_node(namespace: &Namespace, layout: &Layout, node: &str) -> Result<()> {
     inside(namespace, "mount -t tmpfs -o mode=755 tmpfs /run")?;
-    let logs = layout.data(node).join("var-log");
-    std::fs::create_dir_all(&logs)?;
-    namespace.run(&["mount", "--bind", &text(logs), "/var/log"])?;
+    for target in COVERED {
+        let source = layout.data(node).join(target.trim_start_matches('/').replace('/', "-"));
+        std::fs::create_dir_all(&source)?;
+        namespace.run(&["mount", "--bind", &text(source), target])?;
+    }
     namespace.run(&["hostname", node])?;
     Ok(())
 }
 
 /// Lays the cluster's own names, users and certificate authorities over the host's, in the first node's mount namespace;
-/// the second node inherits them.
+/// the second node inherits them. An overlay, because the host's files may be links to anywhere.
 ///
 /// # Errors
-/// A mount fails.
+/// The mount fails.
 pub fn mount_etc(namespace: &Namespace, layout: &Layout) -> Result<()> {
-    for file in ["hosts", "resolv.conf", "passwd", "group"] {
-        namespace.run(&["mount", "--bind", &text(layout.etc().join(file)), &format!("/etc/{file}")])?;
-    }
-    namespace.run(&["mount", "--bind", &text(layout.ca_bundle()), "/etc/ssl/certs/ca-certificates.crt"])?;
+    let folders = format!("lowerdir={}:/etc", text(layout.over_etc()));
+    namespace.run(&["mount", "-t", "overlay", "overlay", "-o", &folders, "/etc"])?;
     Ok(())
 }

@@ -11,12 +11,12 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use crate::layout::{self, BRIDGE, BUILDS, CLUSTER_API, GENERAL, Layout};
+use crate::layout::{self, BRIDGE, BUILDS, CLUSTER_API, GENERAL, Layout, write_private};
 
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const CA: &str = "ca";
 
-/// The name of the CA's subject: a bundle with it in was made by us, and is not taken for the system's own.
+/// The name of the CA's subject.
 const CA_NAME: &str = "Sequencer test CA";
 
 struct Leaf<'a> {
@@ -51,8 +51,12 @@ pub fn ensure(layout: &Layout, addresses: &[IpAddr]) -> Result<()> {
     let key = KeyPair::from_pem(&std::fs::read_to_string(layout.pki("ca.key"))?)?;
     let issuer = Issuer::new(ca_params(), key);
     for leaf in leaves(addresses) {
-        if !layout.pki(&format!("{}.crt", leaf.file)).exists() {
+        let names = layout.pki(&format!("{}.names", leaf.file));
+        let wanted = leaf.names.join("\n");
+        if std::fs::read_to_string(&names).ok().as_ref() != Some(&wanted) {
             sign(layout, &leaf, &issuer).with_context(|| format!("cannot make the certificate {}", leaf.file))?;
+            // Written last: a certificate is made anew until its names are known to be in it.
+            write(&names, &wanted, 0o644)?;
         }
     }
     for name in ["service-accounts", "hub-tokens"] {
@@ -161,9 +165,6 @@ fn save(layout: &Layout, name: &str, certificate: &str, key: &KeyPair) -> Result
 }
 
 fn write(path: &Path, content: &str, mode: u32) -> Result<()> {
-    let half = path.with_extension("new");
-    std::fs::write(&half, content)?;
-    std::fs::set_permissions(&half, Permissions::from_mode(mode))?;
-    std::fs::rename(&half, path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    write_private(path, content)?;
+    Ok(std::fs::set_permissions(path, Permissions::from_mode(mode))?)
 }

@@ -28,6 +28,8 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// It cannot be started, or it fails; the text has the log's last lines, and says so where a registry did not answer.
 pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let output = File::options().create(true).append(true).open(log)?;
+    // Whatever is told about a failure is told from this run's lines only.
+    let before = output.metadata()?.len();
     let shown = text(command.get_program());
     let status = command
         .stdin(Stdio::null())
@@ -38,9 +40,16 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let said = tail(log);
-    let silent =
-        ["onnection refused", "imed out", "o such host", "ould not resolve", "emporary failure", "unreachable"];
+    let said = tail_after(log, before);
+    let silent = [
+        "onnection refused",
+        "imed out",
+        "imeout",
+        "o such host",
+        "ould not resolve",
+        "emporary failure",
+        "unreachable",
+    ];
     if silent.iter().any(|sign| said.contains(sign)) {
         bail!(
             "a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{said}"
@@ -61,8 +70,14 @@ pub fn silent(argv: &[String]) -> Option<Command> {
 /// The last lines of a log, indented, for people.
 #[must_use]
 pub fn tail(log: &Path) -> String {
+    tail_after(log, 0)
+}
+
+/// The same of what stands behind this many bytes.
+fn tail_after(log: &Path, bytes: u64) -> String {
     let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let text = text.get(usize::try_from(bytes).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
     let lines: Vec<_> = text.lines().collect();
     let from = lines.len().saturating_sub(15);
     let mut shown: Vec<_> = lines.iter().skip(from).map(|line| format!("    {line}")).collect();

@@ -1,17 +1,14 @@
 //! Passwords and tokens of the cluster: random, made once per state folder, readable by root alone.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
-
 use anyhow::{Context as _, Result};
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
-use crate::layout::Layout;
+use crate::layout::{Layout, write_private};
 
 /// Every secret that a test or a person may need.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
     /// Docker Hub: the password of `myuser`, who pushes to `myuser/*`.
     pub hub_password: String,
@@ -29,6 +26,12 @@ pub struct Secrets {
     pub cloudflare_token: String,
     /// What the registries sign their upload states with.
     pub registry_secret: String,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secrets(..)")
+    }
 }
 
 impl Secrets {
@@ -53,10 +56,7 @@ impl Secrets {
             cloudflare_token: random(40),
             registry_secret: random(32),
         };
-        let half = file.with_extension("new");
-        std::fs::write(&half, serde_json::to_vec_pretty(&secrets)?)?;
-        std::fs::set_permissions(&half, Permissions::from_mode(0o600))?;
-        std::fs::rename(half, file)?;
+        write_private(&file, serde_json::to_vec_pretty(&secrets)?)?;
         Ok(secrets)
     }
 }

@@ -70,7 +70,8 @@ pub fn run(socket: &Path, logs: &Path) -> Result<()> {
     }
     let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     for stream in listener.incoming() {
-        let stream = stream?;
+        // A connection that failed is its caller's matter.
+        let Ok(stream) = stream else { continue };
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || {
             if let Err(error) = shared.answer(&stream) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::layout::{GENERAL, Layout, text};
-use crate::parts::registry::COMPANY_USER;
+use crate::parts::registry::{COMPANY_USER, login};
 use crate::process::output;
 use crate::secrets::Secrets;
 use crate::until::until;
@@ -79,14 +79,8 @@ impl Scene {
     /// # Errors
     /// The API server refuses it.
     pub fn apply(&self, object: &Value) -> Result<()> {
-        let mut kubectl = Command::new(self.cluster.layout.bin("kubectl"));
-        kubectl.arg("--kubeconfig").arg(self.cluster.layout.kubeconfig()).args([
-            "-n",
-            &self.namespace,
-            "apply",
-            "-f",
-            "-",
-        ]);
+        let mut kubectl = self.cluster.layout.kubectl();
+        kubectl.args(["-n", &self.namespace, "apply", "-f", "-"]);
         let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         serde_json::to_writer(child.stdin.take().context("no stdin")?, object)?;
         let done = child.wait_with_output()?;
@@ -137,16 +131,24 @@ impl Scene {
         self.wait_rolled_out(name)
     }
 
-    /// Makes the Secret `company` with the login of `registry.test`.
+    /// Makes a Secret. Its values stand in no command line.
     ///
     /// # Errors
     /// The API server refuses it.
-    pub fn log_in_to_registry(&self) -> Result<()> {
-        let user = format!("--docker-username={COMPANY_USER}");
-        let password = format!("--docker-password={}", self.secrets.registry_password);
-        let secret =
-            ["create", "secret", "docker-registry", "company", "--docker-server=registry.test", &user, &password];
-        self.kubectl(&secret).map(drop)
+    pub fn secret(&self, name: &str, kind: &str, values: &Value) -> Result<()> {
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "stringData": values,
+        }))
+    }
+
+    /// Makes the Secret `company` with the login of `registry.test`, and returns it as a `config.json` for clients.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn log_in_to_registry(&self) -> Result<String> {
+        let login = login("registry.test", COMPANY_USER, &self.secrets.registry_password);
+        self.secret("company", "kubernetes.io/dockerconfigjson", &json!({".dockerconfigjson": login}))?;
+        Ok(login)
     }
 
     /// Waits until a Deployment's newest revision is ready.

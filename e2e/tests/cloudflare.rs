@@ -12,7 +12,9 @@ const PAGE: &str = "through the tunnel";
 /// Calls the API under its own name, from inside, and returns the whole envelope.
 fn call(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
     let authority = text(scene.cluster.layout.pki("ca.crt"));
-    let bearer = format!("Authorization: Bearer {}", scene.secrets.cloudflare_token);
+    let header = tempfile::NamedTempFile::new()?;
+    std::fs::write(header.path(), format!("Authorization: Bearer {}", scene.secrets.cloudflare_token))?;
+    let bearer = format!("@{}", text(header.path()));
     let url = format!("https://api.cloudflare.com/client/v4{path}");
     let body = body.to_string();
     let mut argv = vec!["curl", "-s", "--cacert", &authority, "-X", method, "-H", &bearer, &url];
@@ -79,13 +81,7 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
     let ingress =
         json!({"config": {"ingress": [{"hostname": host, "service": service}, {"service": "http_status:404"}]}});
     result(&scene, "PUT", &format!("{tunnels}/{id}/configurations"), &ingress)?;
-    scene.kubectl(&[
-        "create",
-        "secret",
-        "generic",
-        "tunnel",
-        &format!("--from-literal=token={}", token.as_str().context("no token")?),
-    ])?;
+    scene.secret("tunnel", "Opaque", &json!({"token": token}))?;
     let (container, pod) = connector();
     scene.deploy("connector", &container, &pod, &[])?;
     scene.wait_rolled_out("connector")?;

@@ -25,9 +25,10 @@ impl Clone {
 
     fn command(&self, url: &str) -> Result<Command> {
         let into = text(self.folder.path().join("clone"));
-        let mut git =
-            self.cluster.general.command(&["git", "clone", "--quiet", "--branch", git::BRANCH, url, &into])?;
-        git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        let helper = "credential.helper=!f() { echo username=x-access-token; echo password=$TOKEN; }; f";
+        let clone = ["git", "-c", helper, "clone", "--quiet", "--branch", git::BRANCH, url, &into];
+        let mut git = self.cluster.general.command(&clone)?;
+        git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_GLOBAL", "/dev/null").env("LC_ALL", "C");
         Ok(git)
     }
 
@@ -40,7 +41,9 @@ impl Clone {
     }
 
     fn https(&self, token: &str) -> Result<Command> {
-        self.command(&format!("https://x-access-token:{token}@github.com/myuser/myapp.git"))
+        let mut git = self.command("https://github.com/myuser/myapp.git")?;
+        git.env("TOKEN", token);
+        Ok(git)
     }
 
     fn succeed(&self, mut git: Command) -> Result<()> {

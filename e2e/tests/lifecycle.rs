@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::cgroup;
-use e2e::cluster::Cluster;
+use e2e::cluster::{Cluster, NODE_BUILDS};
 use e2e::layout::text;
-use e2e::network::LINK;
+use e2e::network::{COVERED, LINK};
 use e2e::process::output;
 use e2e::testing::{PATIENCE, Scene, layout};
 use e2e::until::until;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -31,25 +32,33 @@ fn run(verb: &str) -> Result<()> {
     output(&mut command(verb)?).map(drop)
 }
 
-/// What a cluster has on the machine beside its data.
-fn traces_on_machine() -> Result<BTreeSet<String>> {
-    let layout = layout()?;
-    let state = text(&layout.state);
+/// What a cluster may leave on the machine beside its data, all of it: cgroup folders, links, mounts, packet filter
+/// rules, kernel settings, folders, and the processes that name the state folder or run in a pod's cgroup.
+fn machine() -> Result<BTreeSet<String>> {
+    let state = text(layout()?.state);
     let mut found = BTreeSet::new();
-    let mut note = |kind: &str, text: String| found.insert(format!("{kind}: {text}"));
-    for root in cgroup::roots()?.iter().filter(|root| root.exists()) {
-        note("cgroup", text(root));
+    let mut note = |kind: &str, text: &str| {
+        found.insert(format!("{kind}: {text}"));
+    };
+    let roots = cgroup::roots()?;
+    roots.iter().filter(|root| root.exists()).for_each(|root| note("cgroup", &text(root)));
+    let paths = COVERED.iter().copied().chain(["/opt/containerd", "/usr/libexec/kubernetes", "/usr/sbin/policy-rc.d"]);
+    paths.filter(|path| Path::new(path).exists()).for_each(|path| note("path", path));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    mounts.lines().filter_map(|line| line.split(' ').nth(4)).for_each(|mount| note("mount", mount));
+    for (kind, command) in [
+        ("link", "ip -o link"),
+        ("route", "ip -4 route"),
+        ("rules", "nft list ruleset"),
+        (
+            "setting",
+            "sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys",
+        ),
+    ] {
+        let mut words = command.split(' ');
+        let said = output(Command::new(words.next().unwrap_or_default()).args(words))?;
+        said.lines().for_each(|line| note(kind, line));
     }
-    for line in output(Command::new("ip").args(["-o", "link"]))?.lines().filter(|line| line.contains(LINK)) {
-        note("link", line.into());
-    }
-    for line in std::fs::read_to_string("/proc/self/mountinfo")?.lines().filter(|line| line.contains(&state)) {
-        note("mount", line.into());
-    }
-    for line in output(Command::new("nft").args(["list", "tables"]))?.lines() {
-        note("rules", line.into());
-    }
-    // Every program of the cluster names the state folder in its command line or environment, or runs in a pod's cgroup.
     let own = std::fs::read_link("/proc/self/ns/pid")?;
     for entry in std::fs::read_dir("/proc")? {
         let folder = entry?.path();
@@ -60,7 +69,7 @@ fn traces_on_machine() -> Result<BTreeSet<String>> {
         let elsewhere = std::fs::read_link(folder.join("ns/pid")).is_ok_and(|namespace| namespace != own);
         let inside = elsewhere && (read("environ").contains(&state) || read("cgroup").contains(cgroup::ROOT));
         if inside || command.contains(&format!("supervise --socket {state}")) {
-            note("process", format!("{} {command}", folder.display()));
+            note("process", &format!("{} {command}", folder.display()));
         }
     }
     Ok(found)
@@ -84,17 +93,19 @@ fn works() -> Result<()> {
 
 #[test]
 fn down_leaves_nothing_and_up_works_again() -> Result<()> {
-    run("up")?;
-    ensure!(!traces_on_machine()?.is_empty(), "a cluster that is up shows nowhere: this test sees nothing");
     run("down")?;
-    let first = traces_on_machine()?;
-    ensure!(first.iter().all(|trace| trace.starts_with("rules: ")), "left behind: {first:#?}");
-    run("up")?;
-    works()?;
-    run("down")?;
-    assert_eq!(traces_on_machine()?, first, "left behind by the second");
-    run("up")?;
-    works()
+    let before = machine()?;
+    let ours = |trace: &&String| trace.starts_with("process") || trace.contains(LINK) || trace.contains(cgroup::ROOT);
+    ensure!(!before.iter().any(|trace| ours(&trace)), "left behind: {before:#?}");
+    for _ in 0..2 {
+        run("up")?;
+        works()?;
+        let during = machine()?;
+        ensure!(during.iter().filter(ours).count() > 3, "a cluster that is up shows nowhere: this test sees nothing");
+        run("down")?;
+        assert_eq!(machine()?, before);
+    }
+    run("up")
 }
 
 #[test]
@@ -107,14 +118,26 @@ fn down_of_a_cluster_that_is_not_up_is_no_error() -> Result<()> {
 }
 
 #[test]
-fn up_works_after_the_supervisor_was_killed() -> Result<()> {
+fn up_works_after_the_supervisor_was_killed_and_data_is_kept() -> Result<()> {
     run("up")?;
-    let cluster = Cluster::new(layout()?);
-    cluster.kubectl(&["create", "configmap", "before", "--dry-run=client", "-o", "yaml"])?;
-    let pid = cluster.general.supervisor.pid().context("no supervisor")?;
-    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
-    cluster.general.wait_gone()?;
+    let scene = Scene::new("power-cut")?;
+    scene.kubectl(&["create", "configmap", "before", "--from-literal=kept=yes"])?;
+    let image = format!("registry.test/{}/pause:latest", scene.namespace);
+    let config = tempfile::tempdir()?;
+    std::fs::write(config.path().join("config.json"), scene.log_in_to_registry()?)?;
+    let crane = |args: &[&str]| -> Result<String> {
+        let program = text(scene.cluster.layout.bin("crane"));
+        output(
+            scene.cluster.general.command(&[&[program.as_str()], args].concat())?.env("DOCKER_CONFIG", config.path()),
+        )
+    };
+    crane(&["copy", "registry-1.docker.io/library/pause:latest", &image])?;
+    let digest = crane(&["digest", &image])?;
+
+    scene.cluster.general.kill()?;
     run("up")?;
+    assert_eq!(scene.field("configmap/before", ".data.kept")?, "yes");
+    assert_eq!(crane(&["digest", &image])?, digest);
     works()
 }
 
@@ -146,7 +169,7 @@ fn a_dead_node_loses_its_pods_to_the_other_and_comes_back() -> Result<()> {
     let where_is_it = || scene.field("pods", ".items[?(@.status.phase=='Running')].spec.nodeName");
     assert_eq!(where_is_it()?, "builds");
 
-    scene.cluster.general.supervisor.kill("node-builds")?;
+    scene.cluster.general.supervisor.kill(NODE_BUILDS)?;
     let died = Instant::now();
     scene.wait_field("node/builds", ".status.conditions[?(@.type=='Ready')].status", "Unknown")?;
     until("the pod runs on the other node", PATIENCE, || {
@@ -162,29 +185,25 @@ fn a_dead_node_loses_its_pods_to_the_other_and_comes_back() -> Result<()> {
     works()
 }
 
-/// Waits for the process, but not longer than this.
-fn wait_for(child: &mut Child, patience: Duration) -> Result<bool> {
-    let deadline = Instant::now() + patience;
-    Ok(until("it ends", patience, || {
-        ensure!(child.try_wait()?.is_some() || Instant::now() >= deadline, "it runs");
-        Ok(())
-    })
-    .is_ok()
-        && child.try_wait()?.is_some())
-}
-
 #[test]
 fn up_goes_on_after_an_interrupt_at_any_moment() -> Result<()> {
-    for _ in 0..3 {
-        run("down")?;
-        let moment = Duration::from_millis(rand::random_range(0..8_000));
+    // Once from nothing, when certificates, repositories and images are made; then with what is there.
+    for purge in [true, false, false] {
+        let down = || output(command("down")?.args(purge.then_some("--purge")));
+        down()?;
+        let begun = Instant::now();
+        run("up")?;
+        let whole = begun.elapsed();
+        down()?;
+        let moment = whole.mul_f64(rand::random());
         let mut up = command("up")?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        if !wait_for(&mut up, moment)? {
+        let ended = until("it ends", moment, || up.try_wait()?.context("it runs"));
+        if ended.is_err() {
             killpg(Pid::from_raw(i32::try_from(up.id())?), Signal::SIGINT)?;
             up.wait()?;
         }
-        run("up").with_context(|| format!("after an interrupt at {moment:?}"))?;
-        works().with_context(|| format!("after an interrupt at {moment:?}"))?;
+        run("up").with_context(|| format!("after an interrupt at {moment:?} of {whole:?}, purge: {purge}"))?;
+        works().with_context(|| format!("after an interrupt at {moment:?} of {whole:?}, purge: {purge}"))?;
     }
     Ok(())
 }

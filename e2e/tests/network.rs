@@ -113,11 +113,10 @@ fn a_pod_over_its_memory_limit_is_killed() -> Result<()> {
 fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()> {
     let scene = Scene::new("pull")?;
     let layout = &scene.cluster.layout;
-    scene.log_in_to_registry()?;
+    let login = scene.log_in_to_registry()?;
     let image = format!("registry.test/{}/pause:latest", scene.namespace);
     let config = tempfile::tempdir()?;
-    let login = scene.field("secret/company", ".data.\\.dockerconfigjson")?;
-    std::fs::write(config.path().join("config.json"), base64_decode(&login)?)?;
+    std::fs::write(config.path().join("config.json"), login)?;
     let crane = text(layout.bin("crane"));
     let copy = scene
         .cluster
@@ -141,8 +140,4 @@ fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()>
         ensure!(message.contains("no basic auth credentials") || message.contains("401"), "it waits: {message}");
         Ok(())
     })
-}
-
-fn base64_decode(text: &str) -> Result<Vec<u8>> {
-    Ok(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)?)
 }

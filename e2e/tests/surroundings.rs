@@ -26,9 +26,11 @@ impl Machine {
     }
 
     /// Runs `up` after `before`, in mount and network namespaces of its own with an empty /run, and returns what it said
-    /// when it failed.
+    /// when it failed, and then what lies in /run and in the state folder as it sees them.
     fn fail(&self, before: &str) -> Result<String> {
-        let script = format!("mount -t tmpfs tmpfs /run && {before} && exec {} up", env!("CARGO_BIN_EXE_e2e"));
+        let state = self.path("state");
+        let after = format!("code=$?; echo \"left: $(ls -A /run {state} 2>/dev/null)\" >&2; exit $code");
+        let script = format!("mount -t tmpfs tmpfs /run && {before} && {} up; {after}", env!("CARGO_BIN_EXE_e2e"));
         let mut up = Command::new("unshare");
         up.args(["--net", "--mount", "--propagation", "private", "sh", "-c", &script]);
         up.env("SEQUENCER_E2E_REPOSITORY", layout()?.repository);
@@ -57,8 +59,11 @@ fn without_root_it_says_so() -> Result<()> {
 
 #[test]
 fn without_rust_it_says_so() -> Result<()> {
-    let done =
-        Command::new(layout()?.repository.join("e2e/up")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output()?;
+    let machine = Machine::new()?;
+    for program in ["sh", "id", "basename", "dirname"] {
+        std::os::unix::fs::symlink(Path::new("/usr/bin").join(program), machine.path(program))?;
+    }
+    let done = Command::new(layout()?.repository.join("e2e/up")).env("PATH", machine.folder.path()).output()?;
     let said = String::from_utf8_lossy(&done.stderr);
     ensure!(!done.status.success() && said.contains("Rust is missing") && said.contains("rustup"), "{said}");
     Ok(())
@@ -68,7 +73,7 @@ fn without_rust_it_says_so() -> Result<()> {
 fn an_address_that_is_taken_is_named_and_nothing_changes() -> Result<()> {
     let machine = Machine::new()?;
     let said = machine.fail("ip link set lo up && ip addr add 198.18.5.1/24 dev lo")?;
-    ensure!(said.contains("198.18.5.1/24") && said.contains("taken"), "{said}");
+    ensure!(said.contains("198.18.5.1/24") && said.contains("taken") && said.ends_with("left: \n"), "{said}");
     ensure!(machine.is_untouched(), "something was written: {said}");
     Ok(())
 }
@@ -79,7 +84,8 @@ fn a_full_disk_is_named_with_what_is_needed_and_nothing_changes() -> Result<()> 
     let state = machine.path("state");
     let said = machine.fail(&format!("mkdir {state} && mount -t tmpfs -o size=64m tmpfs {state}"))?;
     ensure!(said.contains(&state) && said.contains("GiB free") && said.contains("SEQUENCER_E2E_STATE"), "{said}");
-    ensure!(std::fs::read_dir(&state)?.next().is_none(), "something was written: {said}");
+    ensure!(said.contains(&format!("left: /run:\n\n{state}:\n")), "something was written: {said}");
+    ensure!(!Path::new(&machine.path("cache")).exists(), "the cache was written: {said}");
     Ok(())
 }
 
@@ -102,7 +108,15 @@ fn a_machine_that_is_held_says_by_whom() -> Result<()> {
     up.arg("up").env("SEQUENCER_E2E_STATE", machine.path("state")).env("SEQUENCER_E2E_CACHE", machine.path("cache"));
     let done = up.env("SEQUENCER_E2E_REPOSITORY", machine.folder.path()).output()?;
     let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(!done.status.success() && said.contains(&format!("{}/e2e/down", own.repository.display())), "{said}");
+    ensure!(
+        !done.status.success()
+            && said.contains(&format!(
+                "SEQUENCER_E2E_STATE={} {}/e2e/down",
+                own.state.display(),
+                own.repository.display()
+            )),
+        "{said}"
+    );
     ensure!(machine.is_untouched(), "something was written: {said}");
     Ok(())
 }

@@ -18,46 +18,64 @@ const FORBID: &str = "#!/bin/sh\n# Made by e2e/up while it installs packages.\ne
 /// # Errors
 /// apt fails.
 pub fn install(layout: &Layout) -> Result<()> {
+    allow_daemons()?;
+    disable_daemons(layout)?;
     let list = layout.repository.join("e2e/tools/debian/packages.txt");
     let list = std::fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-    let wanted: Vec<_> = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
-    let missing: Vec<_> = wanted.into_iter().filter(|pin| !is_installed(pin)).collect();
+    let wanted = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let missing: Vec<_> = wanted.filter(|pin| !is_installed(pin)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let log = layout.logs().join("apt.log");
-    allow_daemons()?;
     let _forbidden = Forbidden::new()?;
+    note_daemons(layout)?;
     let quiet = |program: &str| {
         let mut command = Command::new(program);
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    // An installation that was interrupted earlier is completed first.
+    // An installation that was interrupted earlier is completed first. On a fresh machine apt's own timers may hold its
+    // lock for a while.
     logged(quiet("dpkg").args(["--configure", "-a"]), &log)?;
-    logged(quiet("apt-get").args(["-y", "update"]), &log)?;
-    let any = |pin: &&str| pin.strip_suffix("=*").unwrap_or(pin).to_owned();
-    let pins = missing.iter().map(any);
-    logged(quiet("apt-get").args(["install", "-y", "--no-install-recommends"]).args(pins), &log)?;
-    if Path::new("/run/systemd/system").exists() {
-        let daemons = ["containerd", "named", "lighttpd", "ssh"];
-        logged(Command::new("systemctl").args(["disable", "--now"]).args(newly(&missing, &daemons)), &log)?;
-    }
-    Ok(())
+    let patient = ["-y", "-o", "DPkg::Lock::Timeout=300"];
+    logged(quiet("apt-get").args(patient).arg("update"), &log)?;
+    let pins = missing.iter().map(|pin| pin.strip_suffix("=*").unwrap_or(pin));
+    let mut install = quiet("apt-get");
+    install.args(patient).args(["install", "--no-install-recommends", "--no-remove"]).args(pins);
+    logged(&mut install, &log).context(
+        "where it would have to remove packages (docker-ce brings a containerd of its own), remove them yourself or use another machine",
+    )?;
+    disable_daemons(layout)
 }
 
-/// The units among `daemons` whose packages were just installed: a machine that had them keeps them as they were.
-fn newly(missing: &[&str], daemons: &[&'static str]) -> Vec<&'static str> {
-    let package = |unit: &str| match unit {
-        "named" => "bind9".to_owned(),
-        "ssh" => "openssh-server".to_owned(),
-        other => other.to_owned(),
-    };
-    daemons
-        .iter()
-        .filter(|unit| missing.iter().any(|pin| pin.starts_with(&format!("{}=", package(unit)))))
-        .copied()
-        .collect()
+/// Packages that bring a daemon, and its unit.
+const DAEMONS: [(&str, &str); 4] =
+    [("bind9", "named"), ("containerd", "containerd"), ("lighttpd", "lighttpd"), ("openssh-server", "ssh")];
+
+/// Where the units are written down that are about to be installed.
+fn noted(layout: &Layout) -> PathBuf {
+    layout.state.join("new-daemons")
+}
+
+/// Writes down which daemons this machine does not have yet. Those that it has stay as they are.
+fn note_daemons(layout: &Layout) -> Result<()> {
+    let absent = |package: &str| output(Command::new("dpkg-query").args(["-W", package])).is_err();
+    let units = DAEMONS.iter().filter(|(package, _)| absent(package)).map(|(_, unit)| format!("{unit}\n"));
+    Ok(std::fs::write(noted(layout), units.collect::<String>())?)
+}
+
+/// Keeps the daemons that were written down from starting with the machine.
+fn disable_daemons(layout: &Layout) -> Result<()> {
+    let units = std::fs::read_to_string(noted(layout)).unwrap_or_default();
+    let units: Vec<_> = units.lines().collect();
+    if !units.is_empty() && Path::new("/run/systemd/system").exists() {
+        output(Command::new("systemctl").args(["disable", "--now"]).args(units))?;
+    }
+    if noted(layout).exists() {
+        std::fs::remove_file(noted(layout))?;
+    }
+    Ok(())
 }
 
 fn is_installed(pin: &str) -> bool {
@@ -110,7 +128,9 @@ impl Drop for Forbidden {
 pub fn root(layout: &Layout, name: &str, packages: &[&str], hooks: &[&str]) -> Result<PathBuf> {
     let key = Key::default().words(["bookworm", "minbase"]).words(packages).words(hooks);
     let made = cached(&layout.cache, "roots", name, key, |half| {
-        let mut command = Command::new("mmdebstrap");
+        // Its mounts and its working folder go with it, however it ends.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "mmdebstrap"]).env("TMPDIR", half);
         command.args(["--variant=minbase", "--format=tar", &format!("--include={}", packages.join(","))]);
         command.arg(r#"--dpkgopt=path-exclude=/usr/share/man/*"#).arg("--dpkgopt=path-exclude=/usr/share/doc/*");
         command.arg("--dpkgopt=path-exclude=/usr/share/locale/*");
@@ -124,21 +144,62 @@ pub fn root(layout: &Layout, name: &str, packages: &[&str], hooks: &[&str]) -> R
     Ok(made.join("root.tar"))
 }
 
-/// This machine's own apt sources that name Debian 12.
+/// This machine's own apt sources of Debian 12.
 fn sources() -> Result<Vec<String>> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(folder) = std::fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    // Other vendors' sources may name the release too; only Debian's own have it as a suite with the section main.
-    let is_debian = |content: &str| {
-        let one_line = content.lines().any(|line| line.starts_with("deb ") && line.contains(" bookworm main"));
-        one_line || content.lines().any(|line| line.starts_with("Suites:") && line.contains("bookworm"))
+    let read = |file: &Path| match file.extension()?.to_str()? {
+        "list" => Some(is_debian_list(&std::fs::read_to_string(file).ok()?)),
+        "sources" => Some(is_debian_deb822(&std::fs::read_to_string(file).ok()?)),
+        _ => None,
     };
-    files.retain(|file| std::fs::read_to_string(file).is_ok_and(|content| is_debian(&content)));
+    files.retain(|file| read(file).unwrap_or(false));
     anyhow::ensure!(
         !files.is_empty(),
-        "no apt source of this machine names Debian 12 (bookworm): add Debian's own to /etc/apt/sources.list"
+        "no apt source of this machine is Debian 12's (bookworm): add it to /etc/apt/sources.list"
     );
     Ok(files.iter().map(text).collect())
+}
+
+/// Whether a file of one-line sources has Debian's own: the suite bookworm with the section main, from a host or path
+/// that says Debian (sources.list(5)).
+fn is_debian_list(content: &str) -> bool {
+    content.lines().any(|line| line.starts_with("deb ") && line.contains("debian") && line.contains(" bookworm main"))
+}
+
+/// The same for a file of deb822 stanzas.
+fn is_debian_deb822(content: &str) -> bool {
+    let stanza = |stanza: &str| {
+        let field = |name: &str| {
+            let lines = stanza.lines().filter_map(|line| line.split_once(':'));
+            lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
+        };
+        let has =
+            |name: &str, word: &str| field(name).is_some_and(|value| value.split_whitespace().any(|each| each == word));
+        has("Suites", "bookworm")
+            && has("Components", "main")
+            && field("URIs").is_some_and(|uris| uris.contains("debian"))
+            && field("Enabled").is_none_or(|enabled| enabled != "no")
+    };
+    content.split("\n\n").any(stanza)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_debians_own_sources_are_taken() {
+        assert!(is_debian_list("deb http://mirror.example/debian bookworm main contrib\n"));
+        assert!(!is_debian_list("# deb http://mirror.example/debian bookworm main\n"));
+        assert!(!is_debian_list("deb https://tools.example/apt cloud-bookworm main\n"));
+        let own = "Types: deb\n# a comment\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n";
+        assert!(is_debian_deb822(own));
+        assert!(!is_debian_deb822(&format!("Enabled: no\n{own}")));
+        assert!(!is_debian_deb822(
+            "Types: deb\nURIs: https://x.example/linux/debian\nSuites: bookworm\nComponents: stable\n"
+        ));
+    }
 }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::go::link;
 use crate::cache::{Key, cached};
-use crate::layout::{Layout, text};
+use crate::layout::Layout;
 use crate::process::{logged, output};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -38,13 +38,17 @@ pub fn install(layout: &Layout, package: &str, program: &str, sources: &str) -> 
     link(&made.join(program), &layout.bin(program))
 }
 
-/// The path of another program of this workspace, which was built beside this one.
+/// Links a program of this workspace that runs beside the cluster into the state folder. It was built next to this one,
+/// where the next build will replace it: what runs is a copy in the cache.
 ///
 /// # Errors
-/// It was not built.
-pub fn sibling(name: &str) -> Result<String> {
-    let own = std::env::current_exe()?;
-    let path = own.with_file_name(name);
-    anyhow::ensure!(path.exists(), "{} is missing: e2e/up builds it", path.display());
-    Ok(text(path))
+/// It was not built, or the copy cannot be made.
+pub fn install_sibling(layout: &Layout, program: &str) -> Result<()> {
+    let built = std::env::current_exe()?.with_file_name(program);
+    let content = std::fs::read(&built).with_context(|| format!("{} is missing: e2e/up builds it", built.display()))?;
+    let key = Key::default().bytes(&content);
+    let made = cached(&layout.cache, "tools", &format!("{program}-host"), key, |half| {
+        Ok(std::fs::copy(&built, half.join(program)).map(drop)?)
+    })?;
+    link(&made.join(program), &layout.bin(program))
 }

@@ -1,11 +1,8 @@
 //! The stand-in for Cloudflare: its API, its name servers and its edge.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use anyhow::Result;
 
-use crate::install::rust::sibling;
-use crate::layout::{CLOUDFLARE_API, CLOUDFLARE_EDGE, Layout, at, text};
+use crate::layout::{CLOUDFLARE_API, CLOUDFLARE_EDGE, Layout, at, text, write_private};
 use crate::part::{Part, Ready};
 use crate::secrets::Secrets;
 
@@ -20,8 +17,7 @@ pub const ADMIN_PORT: u16 = 8080;
 /// The token's file cannot be written.
 pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     let token = layout.etc().join("cloudflare-token");
-    std::fs::write(&token, &secrets.cloudflare_token)?;
-    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600))?;
+    write_private(&token, &secrets.cloudflare_token)?;
     let args = [
         format!("--api={}", at(CLOUDFLARE_API, 443)),
         format!("--admin={}", at(CLOUDFLARE_API, ADMIN_PORT)),
@@ -37,6 +33,6 @@ pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         format!("--account={}", secrets.cloudflare_account),
         format!("--zone={ZONE}"),
     ];
-    Part::new("cloudflare", sibling("cloudflare")?, args, Ready::Tcp(at(CLOUDFLARE_API, 443)))
+    Part::new("cloudflare", layout.bin("cloudflare"), args, Ready::Tcp(at(CLOUDFLARE_API, 443)))
         .reads([token, layout.pki("cloudflare.crt")])
 }

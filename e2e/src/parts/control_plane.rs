@@ -114,6 +114,7 @@ fn controller_manager(layout: &Layout) -> Result<Part> {
         format!("--service-account-private-key-file={}", text(layout.pki("service-accounts.key"))),
         "--use-service-account-credentials=true".into(),
         "--leader-elect=false".into(),
+        format!("--flex-volume-plugin-dir={}", text(layout.data("flex-volumes"))),
         // Pod networks are fixed per node by their CNI configuration.
         "--allocate-node-cidrs=false".into(),
         "--node-monitor-period=1s".into(),

@@ -1,6 +1,6 @@
 //! The server that plays github.com: the same repositories over ssh with a deploy key, and over https with a token.
 
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 use minijinja::context;
 use walkdir::WalkDir;
 
-use crate::layout::{GIT, Layout, at, text};
+use crate::layout::{GIT, Layout, at, text, write_private};
 use crate::part::{Part, Ready};
 use crate::process::output;
 use crate::secrets::Secrets;
@@ -48,6 +48,10 @@ pub fn parts(layout: &Layout, secrets: &Secrets) -> Result<Vec<Part>> {
     for key in ["git-host-key", "deploy-key"] {
         if !layout.pki(&format!("{key}.pub")).exists() {
             let file = text(layout.pki(key));
+            // A key without its public half is what an interrupt left.
+            if layout.pki(key).exists() {
+                std::fs::remove_file(layout.pki(key))?;
+            }
             output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", &file]))?;
         }
     }
@@ -72,8 +76,7 @@ fn https(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     // GitHub looks at the password only; these are the user names that clients send with a token.
     let names = ["x-access-token", "oauth2", "git", "myuser"];
     let lines: String = names.iter().map(|name| format!("{name}:{}\n", secrets.git_token)).collect();
-    std::fs::write(&users, lines)?;
-    std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o600))?;
+    write_private(&users, lines)?;
     chown(&users, Some(USER), Some(USER))?;
     let uploads = layout.data("git-uploads");
     std::fs::create_dir_all(&uploads)?;

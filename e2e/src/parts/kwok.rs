@@ -9,6 +9,9 @@ use crate::part::{Part, Ready};
 /// The annotation, with the value `fake`, of the nodes that it manages.
 pub const ANNOTATION: &str = "kwok.x-k8s.io/node";
 
+/// The part's name.
+pub const NAME: &str = "kwok";
+
 /// The part.
 ///
 /// # Errors
@@ -24,5 +27,5 @@ pub fn part(layout: &Layout) -> Result<Part> {
         "--config=".into(),
         format!("--server-address={address}"),
     ];
-    Ok(Part::new("kwok", layout.bin("kwok"), args, Ready::Tcp(address)))
+    Ok(Part::new(NAME, layout.bin("kwok"), args, Ready::Tcp(address)))
 }

@@ -8,8 +8,7 @@ use minijinja::{Value, context};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
 
-use crate::install::rust::sibling;
-use crate::layout::{COMPANY_REGISTRY, HUB, HUB_AUTH, Layout, at, text};
+use crate::layout::{COMPANY_REGISTRY, HUB, HUB_AUTH, Layout, at, text, write_private};
 use crate::part::{Part, Ready};
 use crate::secrets::Secrets;
 
@@ -33,7 +32,7 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         HUB_USER: {"password": secrets.hub_password, "push": [format!("{HUB_USER}/*")]},
         PUBLISHER: {"password": secrets.publisher_password, "push": ["*"]},
     });
-    std::fs::write(&accounts, value.to_string())?;
+    write_private(&accounts, value.to_string())?;
     let args = [
         format!("--listen={}", at(HUB_AUTH, 443)),
         format!("--certificate={}", text(layout.pki("hub-auth.crt"))),
@@ -42,14 +41,19 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         "--issuer=auth.docker.io".into(),
         format!("--accounts={}", text(&accounts)),
     ];
-    Part::new("hub-tokens", sibling("hub-tokens")?, args, Ready::Tcp(at(HUB_AUTH, 443)))
+    Part::new("hub-tokens", layout.bin("hub-tokens"), args, Ready::Tcp(at(HUB_AUTH, 443)))
         .reads([accounts, layout.pki("hub-auth.crt")])
 }
 
 fn hub(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     let jwks = layout.etc().join("hub-jwks.json");
     std::fs::write(&jwks, key_set(&std::fs::read_to_string(layout.pki("hub-tokens.key"))?)?)?;
-    docker_config(&layout.etc().join("publisher"), "registry-1.docker.io", PUBLISHER, &secrets.publisher_password)?;
+    let publisher = layout.etc().join("publisher");
+    std::fs::create_dir_all(&publisher)?;
+    write_private(
+        &publisher.join("config.json"),
+        login("registry-1.docker.io", PUBLISHER, &secrets.publisher_password),
+    )?;
     distribution(layout, secrets, "hub", HUB, &jwks, context! { jwks => text(&jwks) })
 }
 
@@ -60,7 +64,7 @@ fn company(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     // A hash has a salt: it is kept as long as it is the password's.
     if !bcrypt::verify(&secrets.registry_password, hash).unwrap_or(false) {
         let hash = bcrypt::hash(&secrets.registry_password, 6)?;
-        std::fs::write(&htpasswd, format!("{COMPANY_USER}:{hash}\n"))?;
+        write_private(&htpasswd, format!("{COMPANY_USER}:{hash}\n"))?;
     }
     let auth = context! { jwks => Value::from(()), htpasswd => text(&htpasswd) };
     distribution(layout, secrets, "registry", COMPANY_REGISTRY, &htpasswd, auth)
@@ -102,9 +106,9 @@ fn key_set(pem: &str) -> Result<String> {
     Ok(json!({"keys": [key]}).to_string())
 }
 
-/// Writes a folder for DOCKER_CONFIG with one login.
-fn docker_config(folder: &Path, host: &str, user: &str, password: &str) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
+/// A `config.json` with one login, as Docker's clients read it from the folder DOCKER_CONFIG.
+#[must_use]
+pub fn login(host: &str, user: &str, password: &str) -> String {
     let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:{password}"));
-    Ok(std::fs::write(folder.join("config.json"), json!({"auths": {host: {"auth": login}}}).to_string())?)
+    json!({"auths": {host: {"auth": login}}}).to_string()
 }
