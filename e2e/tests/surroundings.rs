@@ -26,10 +26,10 @@ impl Machine {
     }
 
     /// Runs `up` after `before`, in mount and network namespaces of its own with an empty /run, and returns what it said
-    /// when it failed, and then what lies in /run and in the state folder as it sees them.
+    /// when it failed, and then what it left in /run and in the state folder as it saw them.
     fn fail(&self, before: &str) -> Result<String> {
         let state = self.path("state");
-        let after = format!("code=$?; echo \"left: $(ls -A /run {state} 2>/dev/null)\" >&2; exit $code");
+        let after = format!("code=$?; echo \"left: $(find /run/sequencer* {state}/* 2>/dev/null)\" >&2; exit $code");
         let script = format!("mount -t tmpfs tmpfs /run && {before} && {} up; {after}", env!("CARGO_BIN_EXE_e2e"));
         let mut up = Command::new("unshare");
         up.args(["--net", "--mount", "--propagation", "private", "sh", "-c", &script]);
@@ -84,7 +84,7 @@ fn a_full_disk_is_named_with_what_is_needed_and_nothing_changes() -> Result<()> 
     let state = machine.path("state");
     let said = machine.fail(&format!("mkdir {state} && mount -t tmpfs -o size=64m tmpfs {state}"))?;
     ensure!(said.contains(&state) && said.contains("GiB free") && said.contains("SEQUENCER_E2E_STATE"), "{said}");
-    ensure!(said.contains(&format!("left: /run:\n\n{state}:\n")), "something was written: {said}");
+    ensure!(said.ends_with("left: \n"), "something was written: {said}");
     ensure!(!Path::new(&machine.path("cache")).exists(), "the cache was written: {said}");
     Ok(())
 }
