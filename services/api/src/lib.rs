@@ -1,0 +1,21 @@
+//! The kinds of Sequencer: what a user writes, what the services record, and the words and codes of both. No client and
+//! no IO: the API server holds the truth, and this crate only says what it looks like.
+
+pub mod build;
+pub mod code;
+pub mod component;
+pub mod crd;
+pub mod dns_record;
+pub mod secret;
+pub mod status;
+pub mod workspace;
+
+pub use build::{Build, BuildSpec};
+pub use component::{Component, ComponentSpec};
+pub use dns_record::{DNSRecord, DNSRecordSpec};
+pub use workspace::{Workspace, WorkspaceSpec};
+
+/// The API group of every kind.
+pub const GROUP: &str = "se.quencer.io";
+/// The version of every kind.
+pub const VERSION: &str = "v1alpha1";
