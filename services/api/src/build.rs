@@ -1,6 +1,7 @@
 //! `Build`: one image from one commit.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::{Credentials, SecretRef};
@@ -95,7 +96,8 @@ pub struct BuildSpec {
 }
 
 /// A relative path that stays where it is: no `..`, no root, no drive, nothing that a program takes for an option.
-const PATH_RULE: &str = r"self.matches('^[^-~/\\\\:\\x00-\\x1f][^\\\\:\\x00-\\x1f]*$') && self.split('/').all(part, part != '..')";
+const PATH_RULE: &str =
+    r"self.matches('^[^-~/\\\\:\\x00-\\x1f][^\\\\:\\x00-\\x1f]*$') && self.split('/').all(part, part != '..')";
 
 fn here() -> String {
     ".".into()
@@ -199,7 +201,7 @@ pub struct Attestations {
 }
 
 /// How layers are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Compression {
     /// gzip, which every client reads.
@@ -219,7 +221,10 @@ pub struct ContainerRegistry {
         .message("E#6040 url: [host[:port]/]path in lower case, without scheme, login, tag and digest"))]
     pub url: String,
     /// The tags that it gets.
-    #[schemars(length(min = 1, max = 8), inner(length(max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")))]
+    #[schemars(
+        length(min = 1, max = 8),
+        inner(length(max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))
+    )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub tags: Vec<String>,
     /// The login; without one the chart's entry for the host is used, else none.
@@ -237,7 +242,7 @@ pub struct ContainerRegistry {
 const REPOSITORY_RULE: &str = "self.matches('^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$')";
 
 /// What becomes of pushed tags when their Build goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// They stay.
     Retain,

@@ -1,6 +1,8 @@
 //! The kinds of Sequencer: what a user writes, what the services record, and the words and codes of both. No client and
 //! no IO: the API server holds the truth, and this crate only says what it looks like.
 
+#![allow(unreachable_pub, reason = "the derive of schemas repeats each type inside a function")]
+
 pub mod build;
 pub mod code;
 pub mod component;

@@ -1,6 +1,7 @@
 //! References to Secrets.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A Secret of this namespace or, with its owner's consent and the operator's grant, of another.
@@ -33,7 +34,7 @@ pub struct SecretKeyRef {
 }
 
 /// How the keys of a credential's Secret are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AuthScheme {
     /// A name and a password.

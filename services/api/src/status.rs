@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::SecretRef;
@@ -31,7 +32,7 @@ pub struct Section {
 }
 
 /// Where a section stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum State {
     /// Not looked at yet.
     Pending,
@@ -181,7 +182,7 @@ pub struct WorkspaceStatus {
 }
 
 /// One word for a Workspace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WorkspacePhase {
     /// Not all is ready.
     #[default]
@@ -234,7 +235,7 @@ pub struct Timing {
 }
 
 /// A stage of a roll-out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Stage {
     /// Branch to commit.
     Source,
@@ -487,7 +488,7 @@ pub struct ComponentStatus {
 }
 
 /// One word for a Component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ComponentPhase {
     /// Not ready.
     #[default]
@@ -667,7 +668,7 @@ pub struct BuildStatus {
 }
 
 /// One word for a Build.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BuildPhase {
     /// Waiting for a builder.
     #[default]
@@ -845,7 +846,7 @@ pub struct DNSRecordStatus {
 }
 
 /// One word for a DNSRecord.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DNSRecordPhase {
     /// Not answered yet.
     #[default]

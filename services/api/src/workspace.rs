@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::component::{ComponentTemplate, UpdatePolicy};
@@ -160,7 +161,7 @@ pub struct CloudflareTunnel {
 }
 
 /// The program that connects a tunnel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Connector {
     /// Cloudflare's own.
@@ -201,7 +202,7 @@ pub struct NamedRoute {
 }
 
 /// What a component behind a tunnel speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RouteProtocol {
     /// HTTP.
@@ -291,7 +292,7 @@ pub struct IngressRule {
 }
 
 /// How a path is compared (networking/v1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PathType {
     /// By its elements.
     #[default]
@@ -334,7 +335,7 @@ pub struct IssuerRef {
 }
 
 /// A kind of issuer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum IssuerKind {
     /// Of this namespace.
     Issuer,

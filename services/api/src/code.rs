@@ -1,0 +1,136 @@
+//! The error codes that users meet. Each stands in `errors.md` with what happened, why, and what to do.
+
+use std::fmt;
+
+/// An error code, shown as `E#nnnn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(u16);
+
+impl Code {
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "E#{:04}", self.0)
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal;)+) => {
+        impl Code {
+            $($(#[doc = $doc])+ pub const $name: Self = Self($number);)+
+        }
+
+        /// Every code, in ascending order.
+        pub const CODES: &[Code] = &[$(Code::$name),+];
+    };
+}
+
+codes! {
+    /// `valuesFrom` names both a ConfigMap and a Secret, or neither.
+    VALUES_FROM = 1002;
+    /// An import names no source.
+    CONTENT_FROM = 1003;
+    /// A Build was changed.
+    BUILD_IMMUTABLE = 1005;
+    /// A Secret that is needed is not named or not there.
+    NO_SECRET = 1007;
+    /// A build took longer than its timeout, or the timeout is out of range.
+    BUILD_TIMEOUT = 1018;
+    /// A tunnel names no provider.
+    NO_TUNNEL_PROVIDER = 3012;
+    /// Two networks of one name.
+    DUPLICATE_NETWORK = 6005;
+    /// A component waits for itself.
+    DEPENDS_ON_ITSELF = 6009;
+    /// A component waits for one that does not exist.
+    UNKNOWN_DEPENDENCY = 6011;
+    /// A condition that no component can have.
+    UNKNOWN_CONDITION = 6012;
+    /// A path that leaves the source tree.
+    PATH = 6030;
+    /// Two imports into one folder.
+    OVERLAPPING_IMPORTS = 6032;
+    /// A git URL of another scheme.
+    GIT_SCHEME = 6033;
+    /// A git URL with a part that a program would take for an option.
+    GIT_OPTION = 6034;
+    /// Something that is no ref.
+    GIT_REF = 6035;
+    /// A login in a URL.
+    LOGIN_IN_URL = 6036;
+    /// A malformed URL.
+    MALFORMED_URL = 6038;
+    /// Something that is no repository.
+    REPOSITORY = 6040;
+    /// A build argument that is reserved, malformed or secret.
+    BUILD_ARGUMENT = 6043;
+    /// A host that is too long.
+    HOST_TOO_LONG = 6052;
+    /// Both a tunnel and an ingress, or neither.
+    TUNNEL_OR_INGRESS = 6053;
+    /// A route to a component or network that does not exist.
+    UNKNOWN_ROUTE = 6054;
+    /// A Workspace's name that is no DNS label.
+    WORKSPACE_NAME = 6061;
+    /// A DNSRecord whose name is not its record's, or whose identity was changed.
+    RECORD_NAME = 6062;
+    /// A time to live out of range.
+    TTL = 6064;
+    /// A poll interval out of range.
+    INTERVAL = 6067;
+    /// Labels or annotations that are the operator's own.
+    RESERVED_KEY = 6068;
+    /// A variable with both a value and `generate`, or neither.
+    VARIABLE_VALUE = 6069;
+    /// An ingress with both a class and a Gateway.
+    CLASS_OR_GATEWAY = 6070;
+    /// An ingress with two sources of its certificate.
+    CERTIFICATE_SOURCE = 6071;
+    /// A DNSRecord whose target does not fit its type.
+    RECORD_TARGET = 6072;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::crd::definitions;
+
+    /// The codes that a text names.
+    fn named(text: &str) -> BTreeSet<String> {
+        let starts = text.match_indices("E#").filter_map(|(at, _)| text.get(at..at + 6));
+        starts.filter(|code| code.bytes().skip(2).all(|digit| digit.is_ascii_digit())).map(Into::into).collect()
+    }
+
+    fn known() -> BTreeSet<String> {
+        CODES.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn codes_ascend_and_none_stands_twice() {
+        assert!(CODES.is_sorted());
+        assert_eq!(known().len(), CODES.len());
+    }
+
+    #[test]
+    fn every_code_has_its_entry_and_every_entry_its_code() {
+        let page = include_str!("../errors.md");
+        let entries: Vec<_> = page.lines().filter(|line| line.starts_with("## E#")).collect();
+        assert_eq!(named(&entries.join("\n")), known());
+        assert_eq!(page.matches("\n**Why:** ").count(), entries.len());
+        assert_eq!(page.matches("\n**Do:** ").count(), entries.len());
+    }
+
+    #[test]
+    fn every_code_of_the_schemas_is_known_and_the_other_way_round() {
+        let schemas: String = definitions().unwrap().iter().map(|definition| definition.value.to_string()).collect();
+        assert_eq!(named(&schemas), known());
+    }
+}
