@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::{Credentials, SecretRef};
-use crate::status::BuildStatus;
+use crate::status::build::BuildStatus;
 
 /// What one image is made from and where it is published. It never changes: other inputs are another Build.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

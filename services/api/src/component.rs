@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildSpec;
-use crate::status::ComponentStatus;
+use crate::status::component::ComponentStatus;
 
 /// One part of an application: a template of pods, the networks that it serves, what it waits for, and the image that it
 /// is built from.

@@ -2,12 +2,14 @@
 //! no IO: the API server holds the truth, and this crate only says what it looks like.
 
 #![allow(unreachable_pub, reason = "the derive of schemas repeats each type inside a function")]
+#![allow(clippy::duplicated_attributes, reason = "a print column is an attribute among its like")]
 
 pub mod build;
 pub mod code;
 pub mod component;
 pub mod crd;
 pub mod dns_record;
+pub mod names;
 pub mod secret;
 pub mod status;
 pub mod workspace;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::component::{ComponentTemplate, UpdatePolicy};
 use crate::secret::{SecretKeyRef, SecretRef};
-use crate::status::WorkspaceStatus;
+use crate::status::workspace::WorkspaceStatus;
 
 /// A running preview of an application with a URL of its own.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -23,7 +23,7 @@ impl Server {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
         let kubeconfig = text(alone.control_plane()?);
-        let server = Self { alone: alone, kubectl: text(layout.bin("kubectl")), kubeconfig };
+        let server = Self { alone, kubectl: text(layout.bin("kubectl")), kubeconfig };
         for definition in definitions()? {
             server.run(&["apply", "-f", "-"], &definition.value).map_err(anyhow::Error::msg)?;
         }
@@ -59,216 +59,36 @@ fn sample() -> Result<Value> {
 }
 
 const BUILD: &str = "/spec/components/2/build";
-const GIT: &str = "/spec/components/2/build/importContent/0/contentFrom/git";
-const CLOUDFLARE: &str = "/spec/networking/tunnel/cloudflare";
+const ENV: &str = "/spec/components/0/template/containers/0/env";
 
 /// One wrong input: where it is put, what it is, the field that the answer must name and what it must say.
-struct Bad(&'static str, Value, &'static str, &'static str);
-
-/// BAD inputs of lists, names and ports.
-fn bad_components() -> Vec<Bad> {
-    let component = |name: &str| json!({"name": name, "template": {"containers": [{"name": "c", "image": "i"}]}});
-    let many: Vec<_> = (0..33).map(|number| component(&format!("c{number}"))).collect();
-    let depends = |on: Value| json!([on]);
-    vec![
-        Bad("/spec/components", json!([]), "spec.components", "at least 1"),
-        Bad("/spec/components", json!(many), "spec.components", "at most 32"),
-        Bad("/spec/components/0/name", json!("mysql"), "spec.components[1]", "Duplicate value"),
-        Bad("/spec/components/0/name", json!("Web_1"), "spec.components[0].name", "should match"),
-        Bad("/spec/components/0/name", json!("a".repeat(64)), "spec.components[0].name", "Too long"),
-        Bad("/spec/components/0/name", json!("-web"), "spec.components[0].name", "should match"),
-        Bad("/spec/components/0/name", json!("web-"), "spec.components[0].name", "should match"),
-        Bad("/spec/components/0/name", json!("1web"), "spec.components[0].name", "should match"),
-        Bad("/spec/componets", json!([]), "spec.componets", "unknown field"),
-        Bad(
-            "/spec/components/0/networks/1",
-            json!({"name": "TCP", "port": 1}),
-            "spec.components[0].networks",
-            "E#6005",
-        ),
-        Bad(
-            "/spec/components/0/networks/1",
-            json!({"name": "tcp", "port": 1}),
-            "spec.components[0].networks[1]",
-            "Duplicate",
-        ),
-        Bad(
-            "/spec/components/0/networks/0/port",
-            json!(0),
-            "spec.components[0].networks[0].port",
-            "greater than or equal to 1",
-        ),
-        Bad(
-            "/spec/components/0/networks/0/port",
-            json!(65_536),
-            "spec.components[0].networks[0].port",
-            "less than or equal to 65535",
-        ),
-        Bad("/spec/components/0/networks/0/protocol", json!("ICMP"), "spec.components[0].networks[0].protocol", "TCP"),
-        Bad("/spec/components/0/dependsOn", depends(json!({"componentName": "redis"})), "spec.components[0]", "E#6009"),
-        Bad("/spec/components/0/dependsOn", depends(json!({"componentName": "db"})), "spec", "E#6011"),
-        Bad(
-            "/spec/components/0/dependsOn",
-            depends(json!({"componentName": "mysql", "conditionType": "Alive"})),
-            "spec.components[0].dependsOn[0].conditionType",
-            "supported values",
-        ),
-        Bad(
-            "/spec/components/0/dependsOn",
-            depends(json!({"componentName": "mysql", "conditionStatus": "Alive"})),
-            "spec.components[0].dependsOn[0].conditionStatus",
-            "E#6012",
-        ),
-        Bad(
-            "/spec/components/0/template/containers",
-            json!([]),
-            "spec.components[0].template.containers",
-            "at least 1",
-        ),
-        Bad(
-            "/spec/components/0/template/containers/1",
-            json!({"name": "redis", "image": "i"}),
-            "spec.components[0].template.containers[1]",
-            "Duplicate value",
-        ),
-        Bad(
-            "/spec/components/0/template/containers/0/env",
-            json!([{"name": "A", "value": "x".repeat(1 << 20)}]),
-            "spec.components[0].template.containers[0].env[0].value",
-            "Too long",
-        ),
-        Bad(
-            "/spec/components/0/template/containers/0/env",
-            json!((0..300).map(|n| json!({"name": format!("V{n}")})).collect::<Vec<_>>()),
-            "spec.components[0].template.containers[0].env",
-            "at most 128",
-        ),
-        Bad(
-            "/spec/components/0/template/containers/0/env",
-            json!([{"name": "A=B"}]),
-            "spec.components[0].template.containers[0].env[0].name",
-            "should match",
-        ),
-    ]
+#[derive(serde::Deserialize)]
+struct Bad {
+    at: String,
+    value: Value,
+    field: String,
+    says: String,
 }
 
-/// Bad inputs of builds.
-fn bad_builds() -> Vec<Bad> {
-    let b = "spec.components[2].build";
-    let field = |name: &str| -> &'static str { Box::leak(format!("{b}{name}").into_boxed_str()) };
-    let at = |name: &str| -> &'static str { Box::leak(format!("{BUILD}{name}").into_boxed_str()) };
-    let git = |name: &str| -> &'static str { Box::leak(format!("{GIT}{name}").into_boxed_str()) };
-    let mut bad = vec![
-        Bad(at("/containerRegistries"), json!([]), field(".containerRegistries"), "at least 1"),
-        Bad(at("/containerRegistries/0/tags"), json!([]), field(".containerRegistries[0].tags"), "at least 1"),
-        Bad(
-            at("/containerRegistries/0/tags"),
-            json!(["a", "a"]),
-            field(".containerRegistries[0].tags[1]"),
-            "Duplicate",
-        ),
-        Bad(at("/args"), json!({"values": [{"name": "A B"}]}), field(".args.values[0].name"), "should match"),
-        Bad(at("/args"), json!({"values": [{"name": "BUILDKIT_SYNTAX"}]}), field(".args.values[0].name"), "E#6043"),
-        Bad(at("/args"), json!({"values": [{"name": "HTTP_PROXY"}]}), field(".args.values[0].name"), "E#6043"),
-        Bad(at("/args"), json!({"valuesFrom": {"secretRef": {"name": "s"}}}), field(".args"), "E#6043"),
-        Bad(at("/secrets"), json!({"valuesFrom": {}}), field(".secrets.valuesFrom"), "E#1002"),
-        Bad(
-            at("/secrets"),
-            json!({"valuesFrom": {"secretRef": {"name": "s"}, "configMapRef": {"name": "c"}}}),
-            field(".secrets.valuesFrom"),
-            "E#1002",
-        ),
-        Bad(
-            at("/importContent/1"),
-            json!({"contentFrom": {"git": {"url": "https://h/x"}}}),
-            field(".importContent"),
-            "E#6032",
-        ),
-        Bad(git(""), Value::Null, field(".importContent[0].contentFrom"), "E#1003"),
-        Bad(git("/depth"), json!(0), field(".importContent[0].contentFrom.git.depth"), "greater than or equal to 1"),
-        Bad(git("/depth"), json!("1"), field(".importContent[0].contentFrom.git.depth"), "integer"),
-        Bad(at("/runtime"), json!({"timeout": "10s"}), field(".runtime.timeout"), "E#1018"),
-        Bad(at("/runtime"), json!({"timeout": "1d"}), field(".runtime.timeout"), "should match"),
-    ];
-    for tag in ["-x", "a b", &"t".repeat(129)] {
-        bad.push(Bad(
-            at("/containerRegistries/0/tags"),
-            json!([tag]),
-            field(".containerRegistries[0].tags[0]"),
-            "Invalid value",
-        ));
+impl Bad {
+    fn new(at: &str, value: Value, field: &str, says: &str) -> Self {
+        Self { at: at.into(), value, field: field.into(), says: says.into() }
     }
-    for path in ["/etc/passwd", "../../x", "a/../../b", "a\u{0}b", "C:\\x", "~/x", "-f", ".."] {
-        bad.push(Bad(at("/dockerfile"), json!(path), field(".dockerfile"), "E#6030"));
-        bad.push(Bad(at("/context"), json!(path), field(".context"), "E#6030"));
-        bad.push(Bad(at("/importContent/0/path"), json!(path), field(".importContent[0].path"), "E#6030"));
-    }
-    for (url, code) in [
-        ("ext::sh -c id", "E#6033"),
-        ("fd::17", "E#6033"),
-        ("file:///etc", "E#6033"),
-        ("/etc", "E#6033"),
-        ("../x", "E#6033"),
-        ("git://h/x", "E#6033"),
-        ("ftp://h/x", "E#6033"),
-        ("ssh://-oProxyCommand=id/x", "E#6034"),
-        ("-oX@host:repo", "E#6034"),
-        ("git@-h:x", "E#6034"),
-        ("git@h:-x", "E#6034"),
-        ("https://user:SECRET@host/x", "E#6036"),
-        ("https://SECRET@host/x", "E#6036"),
-        ("https://h/x\r\n", "E#6038"),
-        ("https://h/%0a", "E#6038"),
-        ("https:///x", "E#6038"),
-        ("https://h:0/x", "E#6038"),
-        ("https://аpple.example/x", "E#6038"),
-    ] {
-        bad.push(Bad(git("/url"), json!(url), field(".importContent[0].contentFrom.git"), code));
-    }
-    for name in ["--upload-pack=x", "-q", "a..b", "x@{1}", "x.lock", "a b", "a\nb", "a//b", "x/"] {
-        bad.push(Bad(git("/ref"), json!(name), field(".importContent[0].contentFrom.git.ref"), "E#6035"));
-    }
-    for url in ["https://x/y", "x/y?z", "x/y:tag", "user@x/y", "x/y@sha256:00", "X/Y", "/y", "x//y"] {
-        bad.push(Bad(at("/containerRegistries/0/url"), json!(url), field(".containerRegistries[0].url"), "E#6040"));
-    }
-    bad
 }
 
-/// Bad inputs of networking.
-fn bad_networking() -> Vec<Bad> {
-    let cloudflare = |name: &str| -> &'static str { Box::leak(format!("{CLOUDFLARE}{name}").into_boxed_str()) };
-    let field =
-        |name: &str| -> &'static str { Box::leak(format!("spec.networking.tunnel.cloudflare{name}").into_boxed_str()) };
-    let ingress = json!({"rules": [{"name": "web", "component": "redis", "network": "tcp"}]});
-    let mut bad = vec![
-        Bad("/spec/networking/ingress", ingress, "spec.networking", "E#6053"),
-        Bad("/spec/networking/tunnel", Value::Null, "spec.networking", "E#6053"),
-        Bad("/spec/networking/tunnel", json!({}), "spec.networking.tunnel", "E#3012"),
-        Bad(cloudflare("/route/component"), json!("nobody"), "spec", "E#6054"),
-        Bad(cloudflare("/route/network"), json!("nothing"), "spec", "E#6054"),
-        Bad(cloudflare("/route/path"), json!("foo"), field(".route.path"), "should match"),
-        Bad("/spec/variables", json!([{"name": "A"}]), "spec.variables[0]", "E#6069"),
-        Bad(
-            "/spec/variables",
-            json!([{"name": "A", "value": "", "generate": {"length": 8}}]),
-            "spec.variables[0]",
-            "E#6069",
-        ),
-        Bad("/spec/ttl", json!("10s"), "spec.ttl", "E#6064"),
-        Bad("/spec/updatePolicy", json!({"interval": "1s"}), "spec.updatePolicy.interval", "E#6067"),
-        Bad("/metadata/generateName", json!("1-"), "<nil>", "E#6061"),
-    ];
-    for protocol in ["javascript", "unix:/x", "http_status:200"] {
-        bad.push(Bad(cloudflare("/route/protocol"), json!(protocol), field(".route.protocol"), "supported values"));
-    }
-    for account in ["../../user/tokens", "0123456789abcdef0123456789abcdef0", "0123456789ABCDEF0123456789ABCDEF"] {
-        bad.push(Bad(cloudflare("/accountId"), json!(account), field(".accountId"), "Invalid value"));
-    }
-    let long = format!("{}.example", "a.".repeat(125));
-    for zone in ["", "example..com", "*.x.example", "x.example.", "a_b.example", &long] {
-        bad.push(Bad("/spec/networking/dns/zone", json!(zone), "spec.networking.dns.zone", "Invalid value"));
-    }
-    bad
+/// The table, and what is too large for it.
+fn bad_inputs() -> Result<Vec<Bad>> {
+    let mut bad: Vec<Bad> = serde_yaml::from_str(include_str!("bad-inputs.yaml"))?;
+    let component =
+        |number| json!({"name": format!("c{number}"), "template": {"containers": [{"name": "c", "image": "i"}]}});
+    let many: Vec<_> = (0..33).map(component).collect();
+    bad.push(Bad::new("/spec/components", json!(many), "spec.components", "at most 32"));
+    let field = "spec.components[0].template.containers[0].env";
+    let large = json!([{"name": "A", "value": "x".repeat(1 << 20)}]);
+    bad.push(Bad::new(ENV, large, &format!("{field}[0].value"), "Too long"));
+    let many: Vec<_> = (0..300).map(|number| json!({"name": format!("V{number}")})).collect();
+    bad.push(Bad::new(ENV, json!(many), field, "at most 128"));
+    Ok(bad)
 }
 
 /// Puts a value at a JSON pointer; a list grows by one, null removes.
@@ -279,7 +99,10 @@ fn put(object: &mut Value, pointer: &str, value: Value) -> Result<()> {
         Value::Object(map) => drop(map.insert(name.into(), value)),
         Value::Array(list) => {
             let index: usize = name.parse()?;
-            if index == list.len() { list.push(value) } else { list[index] = value }
+            match list.get_mut(index) {
+                Some(place) => *place = value,
+                None => list.push(value),
+            }
         }
         other => anyhow::bail!("{parent} is {other}"),
     }
@@ -291,17 +114,15 @@ fn the_sample_is_taken_verbatim_and_every_bad_input_is_refused_where_it_is() -> 
     let server = Server::start()?;
     server.try_create(&sample()?).map_err(anyhow::Error::msg)?;
     let mut wrong = Vec::new();
-    for Bad(pointer, value, field, says) in bad_components().into_iter().chain(bad_builds()).chain(bad_networking()) {
-        let shown: String = format!("{pointer} = {value}").chars().take(160).collect();
+    for Bad { at, value, field, says } in bad_inputs()? {
+        let shown: String = format!("{at} = {value}").chars().take(160).collect();
         let mut object = sample()?;
-        put(&mut object, pointer, value)?;
+        put(&mut object, &at, value)?;
         match server.try_create(&object) {
             Ok(_) => wrong.push(format!("{shown}: taken")),
-            Err(said) if !said.contains(field) || !said.contains(says) => {
-                wrong.push(format!("{shown}: not {field} {says:?} but {said}"))
-            }
             Err(said) if said.contains("SECRET") => wrong.push(format!("{shown}: the answer repeats it: {said}")),
-            Err(_) => {}
+            Err(said) if said.contains(&field) && said.contains(&says) => {}
+            Err(said) => wrong.push(format!("{shown}: not {field} {says:?} but {said}")),
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
