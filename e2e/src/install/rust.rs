@@ -30,6 +30,8 @@ pub fn install(layout: &Layout, package: &str, program: &str, sources: &str) -> 
             .current_dir(&layout.repository)
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .env("CARGO_TARGET_DIR", &target);
+        // Link time optimization takes longer here than it ever saves.
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
         cargo.args(["build", "--release", "--locked", "--target", TARGET, "--package", package, "--bin", program]);
         logged(&mut cargo, &layout.logs().join(format!("build-{program}.log")))?;
         let built: PathBuf = [&target, &PathBuf::from(TARGET), &PathBuf::from("release")].iter().collect();

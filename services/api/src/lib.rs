@@ -12,6 +12,7 @@ pub mod dns_record;
 pub mod names;
 pub mod secret;
 pub mod status;
+pub mod variables;
 pub mod workspace;
 
 pub use build::{Build, BuildSpec};
