@@ -8,6 +8,7 @@ pub mod build;
 pub mod code;
 pub mod component;
 pub mod crd;
+pub mod dependencies;
 pub mod dns_record;
 pub mod names;
 pub mod secret;
