@@ -131,6 +131,33 @@ impl Scene {
         self.wait_rolled_out(name)
     }
 
+    /// Deploys the sample's application and its two databases. Its source runs on its base image: the build of its image
+    /// is a test of its own.
+    ///
+    /// # Errors
+    /// One of them does not become ready.
+    pub fn deploy_click(&self) -> Result<()> {
+        let ready_at = |port: u16| json!({"tcpSocket": {"port": port}, "periodSeconds": 1});
+        let source = self.cluster.layout.repository.join("e2e/apps/click/click.py");
+        self.kubectl(&["create", "configmap", "source", &format!("--from-file=__main__.py={}", text(source))])?;
+        let redis = json!({"image": "redis:latest", "readinessProbe": ready_at(6379)});
+        self.deploy("redis", &redis, &json!({}), &[6379])?;
+        let variables = json!([
+            {"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}, {"name": "MYSQL_DATABASE", "value": "mydb"},
+            {"name": "MYSQL_USER", "value": "theuser"}, {"name": "MYSQL_PASSWORD", "value": "it's a \\ password"},
+            {"name": "DB_HOST", "value": "mysql"}, {"name": "REDIS_HOST", "value": "redis"},
+        ]);
+        let mysql = json!({"image": "mysql:latest", "env": variables, "readinessProbe": ready_at(3306)});
+        self.deploy("mysql", &mysql, &json!({}), &[3306])?;
+        let click = json!({
+            "image": "app-base:bookworm", "env": variables, "command": ["python3", "/source", "start"],
+            "volumeMounts": [{"name": "source", "mountPath": "/source"}], "readinessProbe": ready_at(3000),
+        });
+        let source = json!({"volumes": [{"name": "source", "configMap": {"name": "source"}}]});
+        self.deploy("click", &click, &source, &[3000])?;
+        ["redis", "mysql", "click"].iter().try_for_each(|name| self.wait_rolled_out(name))
+    }
+
     /// Makes a Secret. Its values stand in no command line.
     ///
     /// # Errors

@@ -3,36 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::testing::{PATIENCE, Scene};
 use e2e::until::until;
-use serde_json::{Value, json};
-
-fn ready_at(port: u16) -> Value {
-    json!({"tcpSocket": {"port": port}, "periodSeconds": 1})
-}
-
-/// Runs the application's source on its base image; the build of its image is another test.
-fn deploy(scene: &Scene) -> Result<()> {
-    let source = scene.cluster.layout.repository.join("e2e/apps/click/click.py");
-    scene.kubectl(&["create", "configmap", "source", &format!("--from-file=__main__.py={}", source.display())])?;
-    scene.deploy("redis", &json!({"image": "redis:latest", "readinessProbe": ready_at(6379)}), &json!({}), &[6379])?;
-    let variables = json!([
-        {"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}, {"name": "MYSQL_PASSWORD", "value": "it's a \\ password"},
-        {"name": "MYSQL_USER", "value": "theuser"}, {"name": "MYSQL_DATABASE", "value": "mydb"},
-        {"name": "DB_HOST", "value": "mysql"}, {"name": "REDIS_HOST", "value": "redis"},
-    ]);
-    let mysql = json!({"image": "mysql:latest", "env": variables, "readinessProbe": ready_at(3306)});
-    scene.deploy("mysql", &mysql, &json!({}), &[3306])?;
-    let click = json!({
-        "image": "app-base:bookworm", "env": variables, "command": ["python3", "/source", "start"],
-        "volumeMounts": [{"name": "source", "mountPath": "/source"}], "readinessProbe": ready_at(3000),
-    });
-    scene.deploy(
-        "click",
-        &click,
-        &json!({"volumes": [{"name": "source", "configMap": {"name": "source"}}]}),
-        &[3000],
-    )?;
-    ["redis", "mysql", "click"].iter().try_for_each(|name| scene.wait_rolled_out(name))
-}
+use serde_json::Value;
 
 /// One click: the status and the answer.
 fn click(scene: &Scene) -> Result<(u64, Value)> {
@@ -54,7 +25,7 @@ fn wait_status(scene: &Scene, status: u64) -> Result<Value> {
 #[test]
 fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Result<()> {
     let scene = Scene::new("click")?;
-    deploy(&scene)?;
+    scene.deploy_click()?;
     let first = wait_status(&scene, 200)?;
     let second = wait_status(&scene, 200)?;
     for counter in ["mysql", "redis"] {

@@ -7,8 +7,6 @@ use e2e::testing::{PATIENCE, Scene};
 use e2e::until::until;
 use serde_json::{Value, json};
 
-const PAGE: &str = "through the tunnel";
-
 /// Calls the API under its own name, from inside, and returns the whole envelope.
 fn call(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
     let authority = text(scene.cluster.layout.pki("ca.crt"));
@@ -70,14 +68,14 @@ fn connector() -> (Value, Value) {
 #[test]
 fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
     let scene = Scene::new("tunnel")?;
-    scene.deploy_page("web", PAGE, &json!({}))?;
+    scene.deploy_click()?;
 
     let tunnels = format!("/accounts/{}/cfd_tunnel", scene.secrets.cloudflare_account);
     let tunnel = result(&scene, "POST", &tunnels, &json!({"name": scene.namespace, "config_src": "cloudflare"}))?;
     let id = tunnel["id"].as_str().context("a tunnel without an id")?;
     let token = result(&scene, "GET", &format!("{tunnels}/{id}/token"), &Value::Null)?;
     let host = format!("{}.{ZONE}", scene.namespace);
-    let service = format!("http://web.{}.svc.cluster.local:8080", scene.namespace);
+    let service = format!("http://click.{}.svc.cluster.local:3000", scene.namespace);
     let ingress =
         json!({"config": {"ingress": [{"hostname": host, "service": service}, {"service": "http_status:404"}]}});
     result(&scene, "PUT", &format!("{tunnels}/{id}/configurations"), &ingress)?;
@@ -91,8 +89,11 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
     let record =
         json!({"type": "CNAME", "name": host, "content": format!("{id}.cfargotunnel.com"), "proxied": true, "ttl": 1});
     let record = result(&scene, "POST", &records, &record)?;
-    for scheme in ["http", "https"] {
-        assert_eq!(wait_visit(&scene, scheme, &host, "200")?, PAGE);
+    let clicks =
+        |scheme: &str| -> Result<Value> { Ok(serde_json::from_str(&wait_visit(&scene, scheme, &host, "200")?)?) };
+    let (first, second) = (clicks("http")?, clicks("https")?);
+    for counter in ["mysql", "redis"] {
+        ensure!(second[counter].as_u64() > first[counter].as_u64(), "{second} after {first}");
     }
 
     // What lives is not deleted.

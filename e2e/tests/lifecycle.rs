@@ -50,6 +50,8 @@ fn machine() -> Result<BTreeSet<String>> {
         ("link", "ip -o link"),
         ("route", "ip -4 route"),
         ("rules", "nft list ruleset"),
+        ("network namespace", "lsns --noheadings --type net --output NS"),
+        ("pid namespace", "lsns --noheadings --type pid --output NS"),
         (
             "setting",
             "sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys",
