@@ -64,11 +64,11 @@ impl Cluster {
         progress.step("namespaces", "supervisor, links, addresses, mounts", || self.enter())?;
         let secrets = Secrets::ensure(&self.layout)?;
         for part in self.services(&secrets)? {
-            self.start(progress, &self.general, part, "start")?;
+            self.start(progress, part)?;
         }
         self.provide_images(progress)?;
         for part in control_plane::parts(&self.layout)? {
-            self.start(progress, &self.general, part, "start")?;
+            self.start(progress, part)?;
         }
         self.start_nodes(progress)?;
         progress.step("coredns", "apply and roll out", || self.coredns())?;
@@ -307,9 +307,9 @@ impl Cluster {
         node.parts(&self.layout)?.into_iter().try_for_each(|part| self.builds.supervisor.start(part))
     }
 
-    fn start(&self, progress: &Progress, node: &Namespace, part: Part, what: &str) -> Result<()> {
+    fn start(&self, progress: &Progress, part: Part) -> Result<()> {
         let name = part.name.clone();
-        progress.step(&name, what, || node.supervisor.start(part))
+        progress.step(&name, "start", || self.general.supervisor.start(part))
     }
 
     /// Ends everything, and with `purge` removes its data too.
