@@ -1,0 +1,197 @@
+//! Who works at something that must not be done twice at once. Pure: reading and writing sections is the caller's.
+//!
+//! A claim stands in the section that its work will be recorded in, and the record takes it away. So a claim that is over
+//! ended in no record, and its `attempts` count those in a row.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::args::{Args, Periods};
+use crate::retry::later;
+
+/// So many claims in a row without a record make an object poisonous.
+pub const POISON: u32 = 8;
+
+/// A claim as it stands in a section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// `<pod>/<nonce of the process>`
+    pub holder: String,
+    /// When it is over unless renewed.
+    pub until: Timestamp,
+    /// The how-manieth in a row it is, from 1.
+    pub attempts: u32,
+}
+
+/// This process as a holder of claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pod: String,
+    nonce: String,
+}
+
+/// How long claims last.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Unless renewed.
+    pub lasts: Duration,
+    /// Between renewals.
+    pub renew: Duration,
+}
+
+/// What may be done about a piece of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Write this claim, and work once it is written.
+    Take(Claim),
+    /// Somebody else works at it: acknowledge and forget. The watcher wakes the object at this time.
+    Elsewhere(Timestamp),
+    /// Do not work at it: record that it is poisonous, with a retry.
+    Poison,
+}
+
+impl Holder {
+    /// This process; another process of the same pod is another holder.
+    #[must_use]
+    pub fn new(args: &Args) -> Self {
+        let mut nonce = Uuid::new_v4().simple().to_string();
+        nonce.truncate(8);
+        Self { pod: args.pod.clone(), nonce }
+    }
+
+    /// Whether the process that made a claim is certainly gone, or is this one: a process works at nothing twice at once.
+    fn supersedes(&self, claim: &Claim) -> bool {
+        claim.holder.split_once('/').is_some_and(|(pod, _)| pod == self.pod)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pod, self.nonce)
+    }
+}
+
+impl From<&Periods> for Terms {
+    fn from(periods: &Periods) -> Self {
+        Self { lasts: periods.claim, renew: periods.claim_renew }
+    }
+}
+
+/// What `me` may do about work that carries this claim.
+#[must_use]
+pub fn judge(claim: Option<&Claim>, me: &Holder, terms: Terms, now: Timestamp) -> Verdict {
+    let before = match claim {
+        None => 0,
+        Some(claim) if claim.until > now && !me.supersedes(claim) => return Verdict::Elsewhere(claim.until),
+        Some(claim) => claim.attempts,
+    };
+    if before >= POISON {
+        return Verdict::Poison;
+    }
+    Verdict::Take(Claim { holder: me.to_string(), until: later(now, terms.lasts), attempts: before + 1 })
+}
+
+/// The same claim for as long again, or nothing if it is not mine any more: stop working and discard the result.
+#[must_use]
+pub fn renewed(claim: Option<&Claim>, me: &Holder, terms: Terms, now: Timestamp) -> Option<Claim> {
+    let claim = claim.filter(|claim| claim.holder == me.to_string())?;
+    Some(Claim { until: later(now, terms.lasts), ..claim.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TERMS: Terms = Terms { lasts: Duration::from_secs(120), renew: Duration::from_secs(40) };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn holder(pod: &str, nonce: &str) -> Holder {
+        Holder { pod: pod.into(), nonce: nonce.into() }
+    }
+
+    fn claim(holder: &str, until: i64, attempts: u32) -> Claim {
+        Claim { holder: holder.into(), until: at(until), attempts }
+    }
+
+    #[test]
+    fn free_work_is_taken_for_two_minutes() {
+        assert_eq!(judge(None, &holder("a", "1"), TERMS, at(0)), Verdict::Take(claim("a/1", 120, 1)));
+    }
+
+    #[test]
+    fn a_live_claim_of_another_pod_is_left_alone_until_it_is_over() {
+        let theirs = claim("b/1", 120, 1);
+        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(119)), Verdict::Elsewhere(at(120)));
+        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(120)), Verdict::Take(claim("a/1", 240, 2)));
+    }
+
+    #[test]
+    fn a_claim_of_my_pod_by_another_process_is_dead() {
+        let theirs = claim("a/0", 120, 1);
+        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(1)), Verdict::Take(claim("a/1", 121, 2)));
+    }
+
+    #[test]
+    fn a_pod_whose_name_begins_like_mine_is_another() {
+        let theirs = claim("a-2/1", 120, 1);
+        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(1)), Verdict::Elsewhere(at(120)));
+    }
+
+    #[test]
+    fn what_i_could_not_record_i_take_up_again() {
+        let mine = claim("a/1", 120, 1);
+        assert_eq!(judge(Some(&mine), &holder("a", "1"), TERMS, at(1)), Verdict::Take(claim("a/1", 121, 2)));
+    }
+
+    #[test]
+    fn eight_claims_without_a_record_are_poison_but_only_once_the_last_is_over() {
+        let eighth = claim("b/1", 120, POISON);
+        assert_eq!(judge(Some(&eighth), &holder("a", "1"), TERMS, at(1)), Verdict::Elsewhere(at(120)));
+        assert_eq!(judge(Some(&eighth), &holder("a", "1"), TERMS, at(120)), Verdict::Poison);
+        assert_eq!(judge(Some(&claim("b/1", 0, POISON - 1)), &holder("a", "1"), TERMS, at(1)), {
+            Verdict::Take(claim("a/1", 121, POISON))
+        });
+    }
+
+    #[test]
+    fn a_claim_is_renewed_only_by_the_process_that_holds_it() {
+        let mine = claim("a/1", 120, 3);
+        assert_eq!(renewed(Some(&mine), &holder("a", "1"), TERMS, at(40)), Some(claim("a/1", 160, 3)));
+        assert_eq!(renewed(Some(&mine), &holder("a", "2"), TERMS, at(40)), None);
+        assert_eq!(renewed(None, &holder("a", "1"), TERMS, at(40)), None);
+    }
+
+    #[test]
+    fn a_claim_reads_as_the_schema_writes_it() {
+        let json = r#"{"holder":"a/1","until":"1970-01-01T00:02:00Z","attempts":1}"#;
+        assert_eq!(serde_json::from_str::<Claim>(json).unwrap(), claim("a/1", 120, 1));
+        assert_eq!(serde_json::to_string(&claim("a/1", 120, 1)).unwrap(), json);
+    }
+
+    proptest! {
+        #[test]
+        fn two_pods_never_both_work(now in 0_i64..1000, until in 0_i64..1000, attempts in 0_u32..20, text in "\\PC{0,40}") {
+            let found = claim(&text, until, attempts);
+            let verdicts = [("a", "1"), ("b", "1")].map(|(pod, nonce)| {
+                let me = holder(pod, nonce);
+                match judge(Some(&found), &me, TERMS, at(now)) {
+                    // What the second one sees once the first one's claim is written.
+                    Verdict::Take(taken) => judge(Some(&taken), &holder("c", "1"), TERMS, at(now)),
+                    other => other,
+                }
+            });
+            for verdict in verdicts {
+                prop_assert!(!matches!(verdict, Verdict::Take(_)), "{verdict:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The Kubernetes API: a client with deadlines, and how status is written.
+
+mod section;
+
+use std::time::Duration;
+
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use thiserror::Error;
+use tower::timeout::TimeoutLayer;
+
+pub use section::{RecordError, StatusPatch};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take to begin. A watch answers at once and goes on.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// There is no client.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// Neither a service account nor a kubeconfig can be used.
+    #[error("cannot find out how to reach the cluster")]
+    Infer(#[from] kube::config::InferConfigError),
+    /// Its certificates or address cannot be used.
+    #[error("cannot make a client for the cluster")]
+    Client(#[from] kube::Error),
+}
+
+/// A client for the cluster that this pod runs in, or that `KUBECONFIG` names.
+///
+/// # Errors
+/// See [`ClusterError`].
+pub async fn connect() -> Result<Client, ClusterError> {
+    crate::telemetry::tls();
+    Ok(client(Config::infer().await?)?)
+}
+
+/// A client with our deadlines. It tries nothing twice: what failed is tried again by its object's next wake-up.
+///
+/// # Errors
+/// Certificates or address cannot be used.
+pub fn client(mut config: Config) -> kube::Result<Client> {
+    config.connect_timeout = Some(CONNECT);
+    config.default_retry = false;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(ANSWER)).build())
+}

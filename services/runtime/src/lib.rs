@@ -1,0 +1,30 @@
+//! How every service of Sequencer runs: settings, telemetry, health, shutdown, the bus and the cluster. It knows no kind of
+//! object.
+//!
+//! ```no_run
+//! use sequencer_proto::topics::Consumer;
+//! use sequencer_runtime::bus::{Bus, Outcome};
+//! use sequencer_runtime::{Runtime, args::Args};
+//!
+//! # async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut rt = Runtime::start("deployer", &args).await?;
+//! let bus = Bus::connect("deployer", &args, &rt.handles()).await?;
+//! let handling = bus.clone();
+//! rt.spawn("handle", async move { handling.run(&Consumer::deployer(), 16, |_| async { Outcome::Done }).await });
+//! rt.run(&bus).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod admin;
+pub mod args;
+pub mod bus;
+pub mod claim;
+pub mod cluster;
+mod process;
+pub mod readiness;
+pub mod retry;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use process::{Ended, Handles, Runtime, StartError};

@@ -1,0 +1,177 @@
+//! The life of a process: start, supervised tasks, shutdown.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::Router;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::admin;
+use crate::args::Args;
+use crate::bus::Bus;
+use crate::readiness::Readiness;
+use crate::shutdown::Shutdown;
+use crate::telemetry::{Metrics, Telemetry, TelemetryError};
+
+/// After the cut-off, this long is left to give messages back.
+const GIVE_BACK: Duration = Duration::from_secs(3);
+
+/// The process cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Logs or traces cannot be set up.
+    #[error("cannot set up telemetry")]
+    Telemetry(#[from] TelemetryError),
+    /// Another process has the port, or the address is not ours.
+    #[error("cannot listen on the admin address")]
+    Admin(#[source] std::io::Error),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A task ended although nobody asked the process to.
+#[derive(Debug, Error)]
+#[error("the task {task} ended early")]
+pub struct Ended {
+    /// Its name.
+    pub task: &'static str,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What parts of a process share. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Handles {
+    /// When to come to an end.
+    pub shutdown: Shutdown,
+    /// What is missing.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// A running process. Its tasks live and die together.
+#[derive(Debug)]
+pub struct Runtime {
+    handles: Handles,
+    telemetry: Telemetry,
+    drain: Duration,
+    signals: [Signal; 2],
+    admin: JoinSet<std::io::Result<()>>,
+    tasks: JoinSet<(&'static str, Result<(), Box<dyn Error + Send + Sync>>)>,
+}
+
+impl Runtime {
+    /// Sets up TLS, logs, traces and signals, and serves the admin port.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(name: &'static str, args: &Args) -> Result<Self, StartError> {
+        Self::start_with(name, args, Router::new()).await
+    }
+
+    /// As [`Runtime::start`], with more pages on the admin port.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(name: &'static str, args: &Args, pages: Router) -> Result<Self, StartError> {
+        crate::telemetry::tls();
+        let telemetry = Telemetry::start(name, args.log_level.clone(), args.otlp_endpoint.as_deref())?;
+        let handles = Handles::default();
+        let listener = TcpListener::bind(args.admin).await.map_err(StartError::Admin)?;
+        let mut admin = JoinSet::new();
+        admin.spawn(admin::serve(listener, handles.readiness.clone(), handles.metrics.clone(), pages));
+        let catch = |kind| signal(kind).map_err(StartError::Signals);
+        let signals = [catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?];
+        info!(service = name, "started");
+        Ok(Self { handles, telemetry, drain: args.periods.drain, signals, admin, tasks: JoinSet::new() })
+    }
+
+    /// What parts of the process share.
+    #[must_use]
+    pub fn handles(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    /// Starts a task that runs as long as the process: it returns only once [`Shutdown::stopping`] does. If it returns
+    /// earlier, fails or panics, the process ends.
+    pub fn spawn<F, T>(&mut self, task: &'static str, future: F)
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: TaskResult,
+    {
+        self.tasks.spawn(async move { (task, future.await.into_result()) });
+    }
+
+    /// Waits for SIGTERM, SIGINT or the end of a task, and then shuts down: unready, nothing new, `drain` for what is
+    /// under way, the rest given back, bus and traces flushed.
+    ///
+    /// # Errors
+    /// A task ended early.
+    pub async fn run(mut self, bus: &Bus) -> Result<(), Ended> {
+        let [terminate, interrupt] = &mut self.signals;
+        let early = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            Some(ended) = self.tasks.join_next() => Some(ended_early(ended)),
+            Some(ended) = self.admin.join_next() => Some(ended_early(ended.map(|result| ("admin", result.map_err(Into::into))))),
+        };
+        info!("shutting down");
+        self.handles.readiness.part("shutting down").set(false);
+        self.handles.shutdown.stop();
+        if tokio::time::timeout(self.drain, self.finish()).await.is_err() {
+            warn!("what is still under way is given back");
+            self.handles.shutdown.cut_off();
+            if tokio::time::timeout(GIVE_BACK, self.finish()).await.is_err() {
+                warn!("tasks are cut off");
+            }
+        }
+        bus.close().await;
+        self.telemetry.flush().await;
+        early.map_or(Ok(()), Err)
+    }
+
+    async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if !matches!(ended, Ok((_, Ok(())))) {
+                let Ended { task, source } = ended_early(ended);
+                error!(task, error = source.map(tracing::field::display), "a task failed while shutting down");
+            }
+        }
+    }
+}
+
+/// What a task may return.
+pub trait TaskResult: Send + 'static {
+    /// As a result.
+    ///
+    /// # Errors
+    /// The task failed.
+    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+impl TaskResult for () {
+    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>> + Send + 'static> TaskResult for Result<(), E> {
+    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.map_err(Into::into)
+    }
+}
+
+type Joined = Result<(&'static str, Result<(), Box<dyn Error + Send + Sync>>), JoinError>;
+
+fn ended_early(ended: Joined) -> Ended {
+    match ended {
+        Ok((task, result)) => Ended { task, source: result.err() },
+        Err(panic) => Ended { task: "one that panicked", source: Some(panic.into()) },
+    }
+}
