@@ -1,8 +1,8 @@
 //! The bytes on the wire. What these tests decode may still lie in streams of a running installation.
 
+use sequencer_proto::Message;
 use sequencer_proto::topics::{COMMANDS, Command, MAX_COMMAND, Pool, Verb};
 use sequencer_proto::v1::{Line, Log, Progress, Wake};
-use sequencer_proto::Message;
 use uuid::Uuid;
 
 const WAKE: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 3a04776f6b65";

@@ -88,9 +88,7 @@ impl Bus {
     /// Sends what is left and says goodbye.
     pub(crate) async fn close(&self) {
         let client = self.context.client();
-        let goodbye = async {
-            client.flush().await.is_ok() && client.drain().await.is_ok()
-        };
+        let goodbye = async { client.flush().await.is_ok() && client.drain().await.is_ok() };
         if tokio::time::timeout(FLUSH, goodbye).await != Ok(true) {
             warn!("the last messages may be lost");
         }

@@ -85,11 +85,8 @@ mod tests {
 
     use super::*;
 
-    const WAITS: Waits = Waits {
-        first: Duration::from_secs(5),
-        longest: Duration::from_secs(900),
-        secret: Duration::from_secs(30),
-    };
+    const WAITS: Waits =
+        Waits { first: Duration::from_secs(5), longest: Duration::from_secs(900), secret: Duration::from_secs(30) };
 
     #[test]
     fn waits_double_up_to_a_quarter_of_an_hour() {

@@ -36,19 +36,21 @@ pub struct Keep {
 
 impl Bus {
     /// Makes what is missing, and changes what differs as far as NATS allows. Nothing is ever deleted, so a setting that
-    /// cannot be changed in place stays as it is.
+    /// cannot be changed in place stays as it is. Says whether something was missing.
     ///
     /// # Errors
     /// NATS does not answer, or refuses to make something.
-    pub async fn ensure(&self, keep: &Keep) -> Result<(), EnsureError> {
+    pub async fn ensure(&self, keep: &Keep) -> Result<bool, EnsureError> {
+        let mut made = false;
         for wanted in &STREAMS {
-            self.ensure_stream(wanted).await.map_err(|source| EnsureError { what: wanted.name.into(), source })?;
+            let ensured = self.ensure_stream(wanted).await;
+            made |= ensured.map_err(|source| EnsureError { what: wanted.name.into(), source })?;
         }
         for wanted in &keep.consumers {
             let ensured = self.ensure_consumer(wanted, keep.ack_wait).await;
-            ensured.map_err(|source| EnsureError { what: wanted.name.clone(), source })?;
+            made |= ensured.map_err(|source| EnsureError { what: wanted.name.clone(), source })?;
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Does so again and again until shutdown; unready while something is missing. `made` is called whenever streams may
@@ -60,8 +62,8 @@ impl Bus {
             let ensured = self.ensure(&keep).await;
             part.set(ensured.is_ok());
             match &ensured {
-                Ok(()) if !whole => made(),
-                Ok(()) => {}
+                Ok(something) if *something || !whole => made(),
+                Ok(_) => {}
                 Err(error) => warn!(what = error.what, error = error.source, "the bus is not whole"),
             }
             whole = ensured.is_ok();
@@ -71,13 +73,13 @@ impl Bus {
         }
     }
 
-    async fn ensure_stream(&self, wanted: &Stream) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn ensure_stream(&self, wanted: &Stream) -> Result<bool, Box<dyn Error + Send + Sync>> {
         let found = match self.context.get_stream(wanted.name).await {
             Ok(stream) => stream.cached_info().config.clone(),
             Err(error) if missing_stream(&error) => {
                 self.context.create_stream(stream_config(wanted, stream::Config::default())).await?;
                 info!(stream = wanted.name, "made a stream");
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(error.into()),
         };
@@ -87,10 +89,14 @@ impl Bus {
         {
             warn!(stream = wanted.name, %error, "a stream is not as it should be and stays so");
         }
-        Ok(())
+        Ok(false)
     }
 
-    async fn ensure_consumer(&self, wanted: &Consumer, ack_wait: Duration) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn ensure_consumer(
+        &self,
+        wanted: &Consumer,
+        ack_wait: Duration,
+    ) -> Result<bool, Box<dyn Error + Send + Sync>> {
         let found: Result<consumer::Consumer<pull::Config>, _> =
             self.context.get_consumer_from_stream(&wanted.name, COMMANDS.name).await;
         match found {
@@ -102,15 +108,16 @@ impl Bus {
                 {
                     warn!(consumer = wanted.name, %error, "a consumer is not as it should be and stays so");
                 }
+                Ok(false)
             }
             Err(error) if missing_consumer(&error) => {
                 let config = consumer_config(wanted, ack_wait, pull::Config::default());
                 self.context.create_consumer_on_stream(config, COMMANDS.name).await?;
                 info!(consumer = wanted.name, "made a consumer");
+                Ok(true)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 }
 

@@ -123,8 +123,12 @@ impl Bus {
                     () = self.handles.shutdown.stopping() => return Over::Stopping,
                     free = worker.free() => asked = free,
                 }
-                let config =
-                    BatchConfig { batch: asked, expires: Some(EXPIRES), idle_heartbeat: HEARTBEAT, ..Default::default() };
+                let config = BatchConfig {
+                    batch: asked,
+                    expires: Some(EXPIRES),
+                    idle_heartbeat: HEARTBEAT,
+                    ..Default::default()
+                };
                 if let Err(error) = bound.request_batch(config, inbox.clone()).await {
                     return Over::Lost(error.to_string());
                 }

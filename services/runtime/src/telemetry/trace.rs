@@ -75,10 +75,8 @@ mod tests {
     #[test]
     fn the_root_span_is_the_parent_that_children_name() {
         let spans = InMemorySpanExporter::default();
-        let provider = SdkTracerProvider::builder()
-            .with_id_generator(Ids::default())
-            .with_simple_exporter(spans.clone())
-            .build();
+        let provider =
+            SdkTracerProvider::builder().with_id_generator(Ids::default()).with_simple_exporter(spans.clone()).build();
         opentelemetry::global::set_tracer_provider(provider.clone());
         let child = provider.tracer("test").span_builder("child");
         child.start_with_context(&provider.tracer("test"), &workspace_context(UID)).end();
