@@ -1,5 +1,7 @@
 //! The table of topics: what is built parses, nothing else does, and nothing in it clashes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;

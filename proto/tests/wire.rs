@@ -1,5 +1,7 @@
 //! The bytes on the wire. What these tests decode may still lie in streams of a running installation.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+
 use sequencer_proto::Message;
 use sequencer_proto::topics::{COMMANDS, Command, MAX_COMMAND, Pool, Verb};
 use sequencer_proto::v1::{Line, Log, Progress, Wake};

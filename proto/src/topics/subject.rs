@@ -165,7 +165,7 @@ impl FromStr for BuildLog {
 fn tokens<'a, const N: usize>(subject: &'a str, prefix: &str) -> Result<[&'a str; N], Malformed> {
     let rest = subject.strip_prefix(prefix).ok_or(Malformed)?;
     let tokens: Vec<_> = rest.split('.').collect();
-    tokens.try_into().map_err(|_: Vec<_>| Malformed)
+    tokens.try_into().map_err(|_tokens: Vec<_>| Malformed)
 }
 
 /// A uid as Kubernetes writes it; the other spellings of a UUID would be other subjects of the same object.

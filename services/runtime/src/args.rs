@@ -31,8 +31,8 @@ pub struct Args {
     /// Where traces go, by OTLP over gRPC; nowhere if not set
     #[arg(long, env = "SEQUENCER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-    /// The name of this pod, under which it holds claims
-    #[arg(long, env = "SEQUENCER_POD", default_value = "local")]
+    /// The name of this pod, under which it holds claims; no two pods may have the same
+    #[arg(long, env = "SEQUENCER_POD")]
     pub pod: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_url_with_credentials_is_refused() {
-        let parse = |url: &str| Cli::try_parse_from(["x", "--nats-url", url]).map(|cli| cli.shared.nats_url);
+        let parse = |url: &str| Cli::try_parse_from(["x", "--pod=a", "--nats-url", url]).map(|cli| cli.shared.nats_url);
         assert!(parse("nats://user:password@nats:4222").is_err());
         assert!(parse("nats://nats:4222").is_ok());
     }

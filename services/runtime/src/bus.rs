@@ -30,6 +30,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long the last messages may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// The wait before connecting again, which grows by as much with each try.
+const RECONNECT: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
 /// The oldest server that does all of what we need: older ones ignore it without a word.
 const SERVER: (i64, i64, i64) = (2, 10, 0);
 
@@ -104,6 +110,9 @@ fn options(name: &str, args: &Args, handles: &Handles, count: watch::Sender<u64>
         .name(name)
         .custom_inbox_prefix(format!("_INBOX_{name}"))
         .retry_on_initial_connect()
+        .reconnect_delay_callback(|attempts| {
+            RECONNECT.saturating_mul(u32::try_from(attempts).unwrap_or(u32::MAX)).min(RECONNECT_MAX)
+        })
         .event_callback(events(handles, count));
     if let Some(ca) = &args.nats_ca {
         options = options.add_root_certificates(ca.clone()).require_tls(true);

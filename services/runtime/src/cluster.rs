@@ -4,6 +4,8 @@ mod section;
 
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+use axum::http::header::USER_AGENT;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use thiserror::Error;
@@ -29,20 +31,22 @@ pub enum ClusterError {
     Client(#[from] kube::Error),
 }
 
-/// A client for the cluster that this pod runs in, or that `KUBECONFIG` names.
+/// A client of the service `name` for the cluster that this pod runs in, or that `KUBECONFIG` names.
 ///
 /// # Errors
 /// See [`ClusterError`].
-pub async fn connect() -> Result<Client, ClusterError> {
+pub async fn connect(name: &'static str) -> Result<Client, ClusterError> {
     crate::telemetry::tls();
-    Ok(client(Config::infer().await?)?)
+    Ok(client(Config::infer().await?, name)?)
 }
 
-/// A client with our deadlines. It tries nothing twice: what failed is tried again by its object's next wake-up.
+/// A client with our deadlines. It tries nothing twice: what failed is tried again by its object's next wake-up. `name` is
+/// its field manager and stands in the audit log.
 ///
 /// # Errors
 /// Certificates or address cannot be used.
-pub fn client(mut config: Config) -> kube::Result<Client> {
+pub fn client(mut config: Config, name: &'static str) -> kube::Result<Client> {
+    config.headers.push((USER_AGENT, HeaderValue::from_static(name)));
     config.connect_timeout = Some(CONNECT);
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(ANSWER)).build())

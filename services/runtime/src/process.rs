@@ -1,9 +1,11 @@
 //! The life of a process: start, supervised tasks, shutdown.
 
 use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,8 +43,14 @@ pub enum StartError {
 pub struct Ended {
     /// Its name.
     pub task: &'static str,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Failure>,
 }
+
+/// Whatever a task fails with.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A task's name, and how it ended.
+type Task = (&'static str, Result<(), Failure>);
 
 /// What parts of a process share. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +71,7 @@ pub struct Runtime {
     drain: Duration,
     signals: [Signal; 2],
     admin: JoinSet<std::io::Result<()>>,
-    tasks: JoinSet<(&'static str, Result<(), Box<dyn Error + Send + Sync>>)>,
+    tasks: JoinSet<Task>,
 }
 
 impl Runtime {
@@ -105,7 +113,9 @@ impl Runtime {
         F: Future<Output = T> + Send + 'static,
         T: TaskResult,
     {
-        self.tasks.spawn(async move { (task, future.await.into_result()) });
+        let named = AssertUnwindSafe(future).catch_unwind();
+        self.tasks
+            .spawn(async move { (task, named.await.map_or_else(|_panic| Err("it panicked".into()), T::into_result)) });
     }
 
     /// Waits for SIGTERM, SIGINT or the end of a task, and then shuts down: unready, nothing new, `drain` for what is
@@ -152,26 +162,24 @@ pub trait TaskResult: Send + 'static {
     ///
     /// # Errors
     /// The task failed.
-    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn into_result(self) -> Result<(), Failure>;
 }
 
 impl TaskResult for () {
-    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn into_result(self) -> Result<(), Failure> {
         Ok(())
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>> + Send + 'static> TaskResult for Result<(), E> {
-    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+impl<E: Into<Failure> + Send + 'static> TaskResult for Result<(), E> {
+    fn into_result(self) -> Result<(), Failure> {
         self.map_err(Into::into)
     }
 }
 
-type Joined = Result<(&'static str, Result<(), Box<dyn Error + Send + Sync>>), JoinError>;
-
-fn ended_early(ended: Joined) -> Ended {
+fn ended_early(ended: Result<Task, JoinError>) -> Ended {
     match ended {
         Ok((task, result)) => Ended { task, source: result.err() },
-        Err(panic) => Ended { task: "one that panicked", source: Some(panic.into()) },
+        Err(error) => Ended { task: "one of the runtime's", source: Some(error.into()) },
     }
 }

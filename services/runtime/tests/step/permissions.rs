@@ -90,7 +90,7 @@ async fn a_certificate_without_a_user_does_not_get_in() -> Result<()> {
     let handles = Handles::default();
     let (server, theirs) = (Arc::clone(&nats), handles.clone());
     let connecting = background(async move { connect(&server, "stranger", &theirs).await });
-    until("NATS refuses it", async || Ok(nats.log()?.contains("DOES NOT MATCH"))).await?;
+    until("NATS refuses it", async || Ok(nats.log()?.contains("authentication error"))).await?;
     assert_eq!(handles.readiness.missing(), ["NATS"]);
     handles.shutdown.stop();
     assert!(connecting.await?.is_err());

@@ -32,7 +32,7 @@ struct Cli {
 
 /// Settings with these flags.
 pub(crate) fn args<'a>(flags: impl IntoIterator<Item = &'a str>) -> Args {
-    Cli::parse_from(std::iter::once("test").chain(flags)).shared
+    Cli::parse_from(["test", "--pod=test"].into_iter().chain(flags)).shared
 }
 
 /// Waits until `check` holds.

@@ -1,10 +1,13 @@
 //! Status sections on a real API server.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use e2e::alone::Alone;
 use e2e::testing::layout;
+use futures_util::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Config, ResourceExt as _};
@@ -17,7 +20,7 @@ use crate::scene::until;
 struct Scene {
     api: Api<DynamicObject>,
     resource: ApiResource,
-    _alone: Alone,
+    alone: Alone,
 }
 
 impl Scene {
@@ -26,13 +29,12 @@ impl Scene {
         let kubeconfig = Kubeconfig::read_from(alone.control_plane()?)?;
         drop(rustls::crypto::ring::default_provider().install_default());
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let client = cluster::client(config)?;
+        let client = cluster::client(config, "tester")?;
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
         crds.create(&PostParams::default(), &serde_json::from_value(crd())?).await?;
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("test.sequencer", "v1", "Thing"));
-        let scene = Self { api: Api::namespaced_with(client, "default", &resource), resource, _alone: alone };
-        until("the kind is served", async || Ok(scene.api.list(&kube::api::ListParams::default()).await.is_ok()))
-            .await?;
+        let scene = Self { api: Api::namespaced_with(client, "default", &resource), resource, alone };
+        until("the kind is served", async || Ok(scene.api.list(&ListParams::default()).await.is_ok())).await?;
         Ok(scene)
     }
 
@@ -91,6 +93,9 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
     assert!(matches!(lost, Some(RecordError::Conflict)), "{lost:?}");
     assert_eq!(scene.status("thing").await?["one"]["rev"], 1);
 
+    let managers = scene.api.get("thing").await?.metadata.managed_fields.unwrap_or_default();
+    assert!(managers.iter().all(|entry| entry.manager.as_deref() == Some("tester")), "{managers:?}");
+
     // Writers of two sections do not meet.
     let (a, b) = (write(&uid, "one", 1, "a")?, write(&uid, "two", 0, "b")?);
     let (a, b): (Result<DynamicObject, _>, Result<DynamicObject, _>) =
@@ -122,5 +127,27 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
     let successor: Result<DynamicObject, _> = write(&uid, "one", 0, "a")?.apply(&scene.api, "thing").await;
     assert!(matches!(successor, Err(RecordError::Conflict)), "{successor:?}");
     assert_eq!(scene.status("thing").await?["one"], json!({"rev": 0}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_costs_ten_seconds_and_a_quiet_watch_goes_on() -> Result<()> {
+    let scene = Scene::new().await?;
+    let list = scene.api.list(&ListParams::default()).await?;
+    let version = list.metadata.resource_version.unwrap_or_default();
+    let mut watch = std::pin::pin!(scene.api.watch(&WatchParams::default(), &version).await?);
+
+    let silent = tokio::net::TcpListener::bind((scene.alone.address, 9)).await?;
+    let config = Config::new(format!("http://{}", silent.local_addr()?).parse()?);
+    let things: Api<DynamicObject> =
+        Api::namespaced_with(cluster::client(config, "tester")?, "default", &scene.resource);
+    let begun = Instant::now();
+    assert!(things.get("thing").await.is_err());
+    let took = begun.elapsed().as_secs();
+    assert!((9..13).contains(&took), "{took} s");
+
+    scene.make("thing").await?;
+    let event = tokio::time::timeout(Duration::from_secs(5), watch.next()).await?;
+    assert!(matches!(event, Some(Ok(WatchEvent::Added(_)))), "{event:?}");
     Ok(())
 }
