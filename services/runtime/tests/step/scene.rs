@@ -113,7 +113,10 @@ impl Nats {
 
     pub(crate) fn again(&mut self) -> Result<()> {
         let log = self.alone.folder().join("logs/nats.log");
-        let child = self.child.insert(self.part.spawn(&log)?);
+        // A test that is killed takes it along.
+        let dying = ["setpriv", "--pdeathsig=KILL", "--"].into_iter().map(Into::into);
+        let part = Part { argv: dying.chain(self.part.argv.iter().cloned()).collect(), ..self.part.clone() };
+        let child = self.child.insert(part.spawn(&log)?);
         e2e::until::until("NATS serves", PATIENCE, || {
             ensure!(child.try_wait()?.is_none(), "NATS ended: {}", std::fs::read_to_string(&log)?);
             ensure!(self.part.ready.holds(|_| false), "NATS is not ready");
