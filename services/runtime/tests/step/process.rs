@@ -2,12 +2,18 @@
 //! need nextest, which gives each its own.
 
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
+use e2e::part::{Part, Ready};
+use e2e::testing::layout;
 use sequencer_runtime::Runtime;
 use sequencer_runtime::bus::{Bus, Outcome};
+use sequencer_runtime::telemetry::{root_span, workspace_context};
+use serde_json::json;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::scene::{LONG, Nats, Seen, args, background, command, deployers, stored, until};
+use crate::scene::{self, LONG, Nats, Seen, args, background, command, deployers, stored, until, until_within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_makes_unready_then_drains_and_ends_well() -> Result<()> {
@@ -85,4 +91,35 @@ async fn without_nats_it_waits_unready_and_can_still_be_stopped() -> Result<()> 
     handles.shutdown.stop();
     assert!(connecting.await?.is_err());
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_reach_the_collector_before_the_process_ends() -> Result<()> {
+    let mut nats = Nats::start()?;
+    let (address, file) = (nats.alone.address, nats.alone.folder().join("traces.jsonl"));
+    let layout = layout()?;
+    let config = nats.alone.folder().join("etc/otelcol.yaml");
+    std::fs::write(&config, layout.render("otelcol.yaml", json!({"address": address, "file": file}))?)?;
+    let args = ["--config".to_owned(), format!("file:{}", config.display())];
+    nats.alone.start(&Part::new("traces", layout.bin("otelcol"), args, Ready::Tcp((address, 4317).into())))?;
+
+    let (admin, endpoint) = (format!("{address}:8080"), format!("http://{address}:4317"));
+    let args = scene::args(["--nats-url", &nats.url(), "--admin", &admin, "--otlp-endpoint", &endpoint]);
+    let mut rt = Runtime::start("deployer", &args).await?;
+    let bus = Bus::connect("deployer", &args, &rt.handles()).await?;
+    let workspace = command(1).workspace();
+    rt.spawn("ends", async move {
+        let span = tracing::info_span!("child");
+        drop(span.set_parent(workspace_context(workspace)));
+        drop(span);
+        root_span("Workspace", workspace, SystemTime::now(), Vec::new());
+    });
+    assert!(rt.run(&bus).await.is_err());
+    // By itself it would send them after five.
+    until_within("the traces are written", Duration::from_secs(2), async || {
+        let traces = std::fs::read_to_string(&file).unwrap_or_default();
+        let id = workspace.simple().to_string();
+        Ok(["child", "Workspace", "deployer", &id].iter().all(|word| traces.contains(&format!("\"{word}\""))))
+    })
+    .await
 }
