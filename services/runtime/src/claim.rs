@@ -1,31 +1,22 @@
 //! Who works at something that must not be done twice at once. Pure: reading and writing sections is the caller's.
 //!
 //! A claim stands in the section that its work will be recorded in, and the record takes it away. So a claim that is over
-//! ended in no record, and its `attempts` count those in a row.
+//! ended in no record, and `attempts` counts those before it.
 
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
 
 use crate::args::{Args, Periods};
 use crate::retry::later;
 
-/// So many claims in a row without a record make an object poisonous.
-pub const POISON: u32 = 8;
+pub use sequencer_api::status::Claim;
 
-/// A claim as it stands in a section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// `<pod>/<nonce of the process>`
-    pub holder: String,
-    /// When it is over unless renewed.
-    pub until: Timestamp,
-    /// The how-manieth in a row it is, from 1.
-    pub attempts: u32,
-}
+/// So many claims in a row that ended without a record make an object poisonous.
+pub const POISON: i32 = 8;
 
 /// This process as a holder of claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,20 +77,20 @@ impl From<&Periods> for Terms {
 pub fn judge(claim: Option<&Claim>, me: &Holder, terms: Terms, now: Timestamp) -> Verdict {
     let before = match claim {
         None => 0,
-        Some(claim) if claim.until > now && !me.supersedes(claim) => return Verdict::Elsewhere(claim.until),
-        Some(claim) => claim.attempts,
+        Some(claim) if claim.until.0 > now && !me.supersedes(claim) => return Verdict::Elsewhere(claim.until.0),
+        Some(claim) => claim.attempts.saturating_add(1),
     };
     if before >= POISON {
         return Verdict::Poison;
     }
-    Verdict::Take(Claim { holder: me.to_string(), until: later(now, terms.lasts), attempts: before + 1 })
+    Verdict::Take(Claim { holder: me.to_string(), until: Time(later(now, terms.lasts)), attempts: before })
 }
 
 /// The same claim for as long again, or nothing if it is not mine any more: stop working and discard the result.
 #[must_use]
 pub fn renewed(claim: Option<&Claim>, me: &Holder, terms: Terms, now: Timestamp) -> Option<Claim> {
     let claim = claim.filter(|claim| claim.holder == me.to_string())?;
-    Some(Claim { until: later(now, terms.lasts), ..claim.clone() })
+    Some(Claim { until: Time(later(now, terms.lasts)), ..claim.clone() })
 }
 
 #[cfg(test)]
@@ -118,47 +109,47 @@ mod tests {
         Holder { pod: pod.into(), nonce: nonce.into() }
     }
 
-    fn claim(holder: &str, until: i64, attempts: u32) -> Claim {
-        Claim { holder: holder.into(), until: at(until), attempts }
+    fn claim(holder: &str, until: i64, attempts: i32) -> Claim {
+        Claim { holder: holder.into(), until: Time(at(until)), attempts }
     }
 
     #[test]
     fn free_work_is_taken_for_two_minutes() {
-        assert_eq!(judge(None, &holder("a", "1"), TERMS, at(0)), Verdict::Take(claim("a/1", 120, 1)));
+        assert_eq!(judge(None, &holder("a", "1"), TERMS, at(0)), Verdict::Take(claim("a/1", 120, 0)));
     }
 
     #[test]
     fn a_live_claim_of_another_pod_is_left_alone_until_it_is_over() {
-        let theirs = claim("b/1", 120, 1);
+        let theirs = claim("b/1", 120, 0);
         assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(119)), Verdict::Elsewhere(at(120)));
-        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(120)), Verdict::Take(claim("a/1", 240, 2)));
+        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(120)), Verdict::Take(claim("a/1", 240, 1)));
     }
 
     #[test]
     fn a_claim_of_my_pod_by_another_process_is_dead() {
-        let theirs = claim("a/0", 120, 1);
-        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(1)), Verdict::Take(claim("a/1", 121, 2)));
+        let theirs = claim("a/0", 120, 0);
+        assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(1)), Verdict::Take(claim("a/1", 121, 1)));
     }
 
     #[test]
     fn a_pod_whose_name_begins_like_mine_is_another() {
-        let theirs = claim("a-2/1", 120, 1);
+        let theirs = claim("a-2/1", 120, 0);
         assert_eq!(judge(Some(&theirs), &holder("a", "1"), TERMS, at(1)), Verdict::Elsewhere(at(120)));
     }
 
     #[test]
     fn what_i_could_not_record_i_take_up_again() {
-        let mine = claim("a/1", 120, 1);
-        assert_eq!(judge(Some(&mine), &holder("a", "1"), TERMS, at(1)), Verdict::Take(claim("a/1", 121, 2)));
+        let mine = claim("a/1", 120, 0);
+        assert_eq!(judge(Some(&mine), &holder("a", "1"), TERMS, at(1)), Verdict::Take(claim("a/1", 121, 1)));
     }
 
     #[test]
     fn eight_claims_without_a_record_are_poison_but_only_once_the_last_is_over() {
-        let eighth = claim("b/1", 120, POISON);
+        let eighth = claim("b/1", 120, POISON - 1);
         assert_eq!(judge(Some(&eighth), &holder("a", "1"), TERMS, at(1)), Verdict::Elsewhere(at(120)));
         assert_eq!(judge(Some(&eighth), &holder("a", "1"), TERMS, at(120)), Verdict::Poison);
-        assert_eq!(judge(Some(&claim("b/1", 0, POISON - 1)), &holder("a", "1"), TERMS, at(1)), {
-            Verdict::Take(claim("a/1", 121, POISON))
+        assert_eq!(judge(Some(&claim("b/1", 0, POISON - 2)), &holder("a", "1"), TERMS, at(1)), {
+            Verdict::Take(claim("a/1", 121, POISON - 1))
         });
     }
 
@@ -170,16 +161,9 @@ mod tests {
         assert_eq!(renewed(None, &holder("a", "1"), TERMS, at(40)), None);
     }
 
-    #[test]
-    fn a_claim_reads_as_the_schema_writes_it() {
-        let json = r#"{"holder":"a/1","until":"1970-01-01T00:02:00Z","attempts":1}"#;
-        assert_eq!(serde_json::from_str::<Claim>(json).unwrap(), claim("a/1", 120, 1));
-        assert_eq!(serde_json::to_string(&claim("a/1", 120, 1)).unwrap(), json);
-    }
-
     proptest! {
         #[test]
-        fn two_pods_never_both_work(now in 0_i64..1000, until in 0_i64..1000, attempts in 0_u32..20, text in "\\PC{0,40}") {
+        fn two_pods_never_both_work(now in 0_i64..1000, until in 0_i64..1000, attempts in 0_i32..20, text in "\\PC{0,40}") {
             let found = claim(&text, until, attempts);
             let verdicts = [("a", "1"), ("b", "1")].map(|(pod, nonce)| {
                 let me = holder(pod, nonce);
