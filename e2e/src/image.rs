@@ -20,7 +20,7 @@ pub struct Image {
     pub folder: &'static str,
     /// Its names on Docker Hub.
     pub names: &'static [&'static str],
-    /// Debian packages of its `root.tar`; none for an image without one.
+    /// Debian packages of its `root.tar`, pinned by upstream version; none for an image without one.
     packages: &'static [&'static str],
     /// What is done to that root file system at the end.
     hooks: &'static [&'static str],
@@ -51,25 +51,31 @@ pub const IMAGES: [Image; 10] = [
     Image::root(
         "redis",
         &["library/redis:latest"],
-        &["redis-server"],
+        &["redis-server=5:7.0.*"],
         &["chroot \"$1\" install -d -o redis -g redis /data"],
     ),
     Image::root(
         "mysql",
         &["library/mysql:latest"],
-        &["mariadb-server"],
+        &["mariadb-server=1:10.11.*"],
         &["chroot \"$1\" sh -c 'rm -rf /var/lib/mysql/* && chown mysql:mysql /var/lib'"],
     ),
     Image::root(
         "app-base",
         &["library/app-base:bookworm"],
-        &["ca-certificates", "git", "python3", "python3-pymysql", "python3-redis"],
+        &["ca-certificates=2*", "git=1:2.39.*", "python3=3.11.*", "python3-pymysql=1.0.*", "python3-redis=4.3.*"],
         &[],
     ),
     Image {
         folder: "buildkit",
         names: &["moby/buildkit:rootless", "moby/buildkit:v0.28.1-rootless"],
-        packages: &["ca-certificates", "fuse-overlayfs", "libcap2-bin", "runc", "uidmap"],
+        packages: &[
+            "ca-certificates=2*",
+            "fuse-overlayfs=1.10*",
+            "libcap2-bin=1:2.66*",
+            "runc=1.1.5*",
+            "uidmap=1:4.13*",
+        ],
         hooks: BUILDKIT_HOOKS,
         programs: &["buildkitd", "buildctl", "rootlesskit"],
         trusts: false,
