@@ -220,7 +220,11 @@ impl Scene {
     /// # Errors
     /// No answer, or a status of 400 or more.
     pub fn curl_ingress(&self, scheme: &str, host: &str, path: &str) -> Result<String> {
-        curl(&self.cluster.layout, scheme, host, &GENERAL.to_string(), path)
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--noproxy", "*"]);
+        curl.arg("--cacert").arg(self.cluster.layout.pki("ca.crt"));
+        curl.args(["--resolve", &format!("{host}:80:{GENERAL}"), "--resolve", &format!("{host}:443:{GENERAL}")]);
+        output(curl.arg(format!("{scheme}://{host}{path}")))
     }
 }
 
@@ -230,16 +234,4 @@ impl Drop for Scene {
             drop(self.cluster.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]));
         }
     }
-}
-
-/// What `curl` on the host prints for `scheme://host/path` when `host` is found at `address`.
-///
-/// # Errors
-/// No answer, or a status of 400 or more.
-pub fn curl(layout: &Layout, scheme: &str, host: &str, address: &str, path: &str) -> Result<String> {
-    let mut curl = Command::new("curl");
-    curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--noproxy", "*"]);
-    curl.arg("--cacert").arg(layout.pki("ca.crt"));
-    curl.args(["--resolve", &format!("{host}:80:{address}"), "--resolve", &format!("{host}:443:{address}")]);
-    output(curl.arg(format!("{scheme}://{host}{path}")))
 }

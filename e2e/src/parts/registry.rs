@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use minijinja::{Value, context};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
@@ -101,7 +103,7 @@ fn key_set(pem: &str) -> Result<String> {
         point.get(1..33).context("a key that is not on P-256")?,
         point.get(33..65).context("a key that is not on P-256")?,
     );
-    let coordinate = |bytes| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
+    let coordinate = |bytes| URL_SAFE_NO_PAD.encode(bytes);
     let key = json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "hub-tokens", "x": coordinate(x), "y": coordinate(y)});
     Ok(json!({"keys": [key]}).to_string())
 }
@@ -109,6 +111,6 @@ fn key_set(pem: &str) -> Result<String> {
 /// A `config.json` with one login, as Docker's clients read it from the folder DOCKER_CONFIG.
 #[must_use]
 pub fn login(host: &str, user: &str, password: &str) -> String {
-    let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:{password}"));
+    let login = STANDARD.encode(format!("{user}:{password}"));
     json!({"auths": {host: {"auth": login}}}).to_string()
 }

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pattern::DURATION;
 use crate::secret::{Credentials, SecretRef};
 use crate::status::build::BuildStatus;
 
@@ -330,7 +331,7 @@ pub struct Runtime {
     #[serde(default = "default_pool")]
     pub pool: String,
     /// How long a build may take: a duration like `30m`.
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("E#1018 timeout: at least 1m"))]
     #[serde(default = "half_an_hour")]
     pub timeout: String,

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildSpec;
+use crate::pattern::DURATION;
 use crate::status::component::ComponentStatus;
 
 /// One part of an application: a template of pods, the networks that it serves, what it waits for, and the image that it
@@ -126,7 +127,7 @@ pub struct UpdatePolicy {
     #[serde(default)]
     pub mode: UpdateMode,
     /// How often a branch is looked at: a duration like `1m`.
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('24h')")
         .message("E#6067 interval: from 5s to 24h"))]
     #[serde(default = "a_minute")]
@@ -158,17 +159,20 @@ pub enum UpdateMode {
 pub struct PodMetadata {
     /// Labels; not ours and not `app.kubernetes.io/*`.
     #[schemars(extend("maxProperties" = 16))]
-    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('se.quencer.io/'))")
+    #[x_kube(validation = Rule::new(OWN_KEYS_RULE)
         .message("E#6068 labels: app.kubernetes.io/* and se.quencer.io/* are the operator's own"))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Annotations; not ours and not `app.kubernetes.io/*`.
     #[schemars(extend("maxProperties" = 16))]
-    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('se.quencer.io/'))")
+    #[x_kube(validation = Rule::new(OWN_KEYS_RULE)
         .message("E#6068 annotations: app.kubernetes.io/* and se.quencer.io/* are the operator's own"))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
+
+/// Keys that are not the operator's own.
+const OWN_KEYS_RULE: &str = "self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('se.quencer.io/'))";
 
 /// A port that a component serves to others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pattern::ZONE;
 use crate::status::dns_record::DNSRecordStatus;
 
 /// One record at a DNS provider.
@@ -64,7 +65,7 @@ pub struct DNSRecordSpec {
     /// The zone.
     #[schemars(
         length(min = 1, max = 190),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
+        regex(pattern = ZONE)
     )]
     pub zone: String,
     /// The name relative to the zone; neither its apex nor a wildcard.

@@ -11,6 +11,7 @@ pub mod crd;
 pub mod dependencies;
 pub mod dns_record;
 pub mod names;
+mod pattern;
 pub mod secret;
 pub mod status;
 pub mod variables;

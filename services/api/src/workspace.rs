@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::component::{ComponentTemplate, UpdatePolicy};
-use crate::secret::{SecretKeyRef, SecretRef};
+use crate::pattern::{DURATION, ZONE};
+use crate::secret::SecretKeyRef;
 use crate::status::workspace::WorkspaceStatus;
 
 /// A running preview of an application with a URL of its own.
@@ -52,7 +53,7 @@ pub struct WorkspaceSpec {
     #[serde(default)]
     pub paused: bool,
     /// How long after the last activity it is deleted: a duration like `168h`.
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("E#6064 ttl: at least 1m"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
@@ -117,7 +118,7 @@ pub struct Dns {
     /// The zone, served by a provider that is granted to this namespace.
     #[schemars(
         length(min = 1, max = 190),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$")
+        regex(pattern = ZONE)
     )]
     pub zone: String,
     /// A left-most label of one's own, first come first served; `<workspace>-<hash>` if absent.
@@ -242,10 +243,22 @@ pub struct Ingress {
     pub annotations: BTreeMap<String, String>,
     /// The Service whose address DNS gets; the Ingress's own status if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub load_balancer_ref: Option<SecretRef>,
+    pub load_balancer_ref: Option<ObjectRef>,
     /// The certificate; the chart's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+/// An object, perhaps of another namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct ObjectRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace; the Workspace's own if absent.
+    #[schemars(length(min = 1, max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 /// A Gateway (gateway.networking.k8s.io).

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Section};
 use crate::secret::SecretRef;
+use crate::workspace::ObjectRef;
 
 /// `Workspace.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -194,7 +195,7 @@ pub struct TunnelSection {
     pub hostname: Option<String>,
     /// The connector's Deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connector: Option<SecretRef>,
+    pub connector: Option<ObjectRef>,
     /// The copy of the credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ref: Option<SecretRef>,
