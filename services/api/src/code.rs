@@ -38,8 +38,12 @@ codes! {
     CONTENT_FROM = 1003;
     /// A Build was changed.
     BUILD_IMMUTABLE = 1005;
+    /// A Secret does not have the keys of its authScheme.
+    SECRET_KEYS = 1006;
     /// A Secret that is needed is not named or not there.
     NO_SECRET = 1007;
+    /// A key of a Secret is empty.
+    EMPTY_SECRET = 1013;
     /// A build took longer than its timeout, or the timeout is out of range.
     BUILD_TIMEOUT = 1018;
     /// A variable that does not end.
@@ -50,8 +54,12 @@ codes! {
     VARIABLE_FORMAT = 2012;
     /// A variable of a component's part that has no variables.
     VARIABLE_SECTION = 2013;
+    /// A Secret does not have the key that is named.
+    NO_SECRET_KEY = 3004;
     /// A tunnel names no provider.
     NO_TUNNEL_PROVIDER = 3012;
+    /// The API server did not answer, or refused.
+    CLUSTER = 5001;
     /// Two networks of one name.
     DUPLICATE_NETWORK = 6005;
     /// A component waits for itself.
@@ -60,6 +68,10 @@ codes! {
     UNKNOWN_DEPENDENCY = 6011;
     /// A condition that no component can have.
     UNKNOWN_CONDITION = 6012;
+    /// A Secret of another namespace without consent or grant.
+    NOT_SHARED = 6026;
+    /// A Secret that is bound to another host.
+    OTHER_HOST = 6027;
     /// A path that leaves the source tree.
     PATH = 6030;
     /// Two imports into one folder.
@@ -72,6 +84,8 @@ codes! {
     GIT_REF = 6035;
     /// A login in a URL.
     LOGIN_IN_URL = 6036;
+    /// A private address that is not allowed.
+    ADDRESS = 6037;
     /// A malformed URL.
     MALFORMED_URL = 6038;
     /// Something that is no repository.
@@ -102,6 +116,10 @@ codes! {
     CERTIFICATE_SOURCE = 6071;
     /// A DNSRecord whose target does not fit its type.
     RECORD_TARGET = 6072;
+    /// A namespace whose Secrets the services may not read.
+    NO_TENANT = 6073;
+    /// Work that ended without a record again and again.
+    POISON = 6101;
 }
 
 #[cfg(test)]

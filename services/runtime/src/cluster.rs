@@ -1,13 +1,16 @@
-//! The Kubernetes API: a client with deadlines, and how status is written.
+//! The Kubernetes API: a client with deadlines, reading the truth, and how status is written.
 
+pub mod secret;
 mod section;
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use axum::http::header::USER_AGENT;
 use kube::client::ClientBuilder;
-use kube::{Client, Config};
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
 
@@ -50,4 +53,15 @@ pub fn client(mut config: Config, name: &'static str) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT);
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(ANSWER)).build())
+}
+
+/// The object as the API server has it now (a quorum read); nothing if it is gone, or if another has its name.
+///
+/// # Errors
+/// The API server does not answer, or refuses.
+pub async fn current<K>(api: &Api<K>, name: &str, uid: &str) -> kube::Result<Option<K>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    Ok(api.get_opt(name).await?.filter(|found| found.meta().uid.as_deref() == Some(uid)))
 }

@@ -21,6 +21,7 @@ pub mod args;
 pub mod bus;
 pub mod claim;
 pub mod cluster;
+pub mod outside;
 mod process;
 pub mod readiness;
 pub mod retry;

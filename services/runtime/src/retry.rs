@@ -1,11 +1,18 @@
 //! When something that failed is tried again. Pure: the time and the chance are given.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sequencer_api::code::Code;
+use sequencer_api::status;
 use uuid::Uuid;
 
 use crate::args::Periods;
+
+/// The most characters of a message in a status.
+const MESSAGE: usize = 1024;
 
 /// How a failure is tried again; each error of a service says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,40 @@ impl Waits {
     #[must_use]
     pub fn look_at(&self, next: Timestamp, because_of_secret: bool, now: Timestamp) -> Timestamp {
         if because_of_secret { next.min(later(now, self.secret)) } else { next }
+    }
+}
+
+/// A failure as its section will tell it.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// Its code.
+    pub code: Code,
+    /// What happened and what to do; the code is put before it where people see it.
+    pub message: String,
+    /// How it is tried again.
+    pub retry: Retry,
+    /// The Secrets that may be the cause, `<namespace>/<name>`, with their resourceVersions (none: an empty one).
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// What a section records of a failure of the object `uid`, after what it recorded of the one before.
+#[must_use]
+pub fn failed(
+    before: Option<&status::Retry>,
+    failing: Failing,
+    waits: &Waits,
+    uid: Uuid,
+    now: Timestamp,
+) -> status::Retry {
+    let attempts = before.map_or(0, |before| before.attempts).saturating_add(1);
+    let count = u32::try_from(attempts).unwrap_or(1);
+    let delay = waits.delay(failing.retry, count, chance(uid, count));
+    status::Retry {
+        attempts,
+        next_attempt_at: Time(later(now, delay)),
+        code: failing.code.to_string(),
+        message: failing.message.chars().take(MESSAGE).collect(),
+        secret_versions: failing.secrets,
     }
 }
 
@@ -110,6 +151,22 @@ mod tests {
         assert!(!due(late, false, now));
         assert!(due(late, true, now));
         assert!(due(late, false, late));
+    }
+
+    #[test]
+    fn a_failure_counts_on_and_its_message_always_fits() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let failing = || Failing {
+            code: Code::NO_SECRET,
+            message: "ü".repeat(2000),
+            retry: Retry::Backoff,
+            secrets: BTreeMap::from([("a/b".into(), "7".into())]),
+        };
+        let first = failed(None, failing(), &WAITS, Uuid::nil(), now);
+        assert_eq!((first.attempts, first.code.as_str(), first.message.chars().count()), (1, "E#1007", MESSAGE));
+        let second = failed(Some(&first), failing(), &WAITS, Uuid::nil(), now);
+        assert_eq!((second.attempts, second.secret_versions.len()), (2, 1));
+        assert!(second.next_attempt_at.0 >= later(now, WAITS.first));
     }
 
     proptest! {

@@ -7,4 +7,5 @@ mod permissions;
 mod process;
 mod recovery;
 mod scene;
+mod secrets;
 mod sections;
