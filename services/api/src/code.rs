@@ -42,10 +42,12 @@ codes! {
     SECRET_KEYS = 1006;
     /// A Secret that is needed is not named or not there.
     NO_SECRET = 1007;
-    /// A key of a Secret is empty.
-    EMPTY_SECRET = 1013;
+    /// A Secret's value is empty.
+    SECRET_EMPTY = 1013;
     /// A build took longer than its timeout, or the timeout is out of range.
     BUILD_TIMEOUT = 1018;
+    /// Something about a registry that this version cannot do.
+    REGISTRY_UNSUPPORTED = 1022;
     /// A variable that does not end.
     UNTERMINATED_VARIABLE = 2006;
     /// A variable that names something that does not exist.
@@ -55,7 +57,7 @@ codes! {
     /// A variable of a component's part that has no variables.
     VARIABLE_SECTION = 2013;
     /// A Secret does not have the key that is named.
-    NO_SECRET_KEY = 3004;
+    SECRET_KEY_MISSING = 3004;
     /// A tunnel names no provider.
     NO_TUNNEL_PROVIDER = 3012;
     /// The API server did not answer, or refused.

@@ -83,8 +83,8 @@ impl SecretError {
     pub fn code(&self) -> Code {
         match self {
             Self::Missing(_) => Code::NO_SECRET,
-            Self::NoKey { .. } => Code::NO_SECRET_KEY,
-            Self::Empty { .. } => Code::EMPTY_SECRET,
+            Self::NoKey { .. } => Code::SECRET_KEY_MISSING,
+            Self::Empty { .. } => Code::SECRET_EMPTY,
             Self::NoText { .. } => Code::SECRET_KEYS,
             Self::NotShared { .. } => Code::NOT_SHARED,
             Self::OtherHost { .. } => Code::OTHER_HOST,
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(secret.version(), "7");
         assert!(!format!("{secret:?}").contains("token\n"));
         let codes = ["absent", "blank", "bytes"].map(|key| secret.text(key).unwrap_err().code());
-        assert_eq!(codes, [Code::NO_SECRET_KEY, Code::EMPTY_SECRET, Code::SECRET_KEYS]);
+        assert_eq!(codes, [Code::SECRET_KEY_MISSING, Code::SECRET_EMPTY, Code::SECRET_KEYS]);
     }
 
     #[test]
