@@ -94,6 +94,8 @@ codes! {
     REPOSITORY = 6040;
     /// A build argument that is reserved, malformed or secret.
     BUILD_ARGUMENT = 6043;
+    /// A zone that no provider serves for this namespace.
+    ZONE_NOT_GRANTED = 6051;
     /// A host that is too long.
     HOST_TOO_LONG = 6052;
     /// Both a tunnel and an ingress, or neither.

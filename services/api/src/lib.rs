@@ -13,6 +13,7 @@ pub mod dns_record;
 pub mod login;
 pub mod names;
 mod pattern;
+pub mod provider;
 pub mod repository;
 pub mod secret;
 pub mod status;
