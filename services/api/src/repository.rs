@@ -162,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_shown_is_the_same_repository(
-            host in "([a-z0-9]{1,8}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?/)?", path in "[a-z0-9]{1,8}(([._-]|/)[a-z0-9]{1,8}){0,3}",
+            host in "([a-z0-9]{1,8}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?/)?", path in "[a-z0-9]{1,8}([_-][a-z0-9]{1,8})?(/[a-z0-9]{1,8}([._-][a-z0-9]{1,8})?){0,2}",
         ) {
             let repository: Repository = format!("{host}{path}").parse().unwrap();
             prop_assert_eq!(repository.to_string().parse::<Repository>(), Ok(repository));
