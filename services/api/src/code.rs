@@ -60,12 +60,18 @@ codes! {
     SECRET_KEY_MISSING = 3004;
     /// A tunnel names no provider.
     NO_TUNNEL_PROVIDER = 3012;
+    /// A host that another Workspace has.
+    HOST_TAKEN = 3020;
     /// The API server did not answer, or refused.
     CLUSTER = 5001;
+    /// An object of this name that somebody else made.
+    NOT_OURS = 5011;
     /// Two networks of one name.
     DUPLICATE_NETWORK = 6005;
     /// A component waits for itself.
     DEPENDS_ON_ITSELF = 6009;
+    /// Components that wait for each other in a circle.
+    DEPENDENCY_CYCLE = 6010;
     /// A component waits for one that does not exist.
     UNKNOWN_DEPENDENCY = 6011;
     /// A condition that no component can have.
@@ -108,6 +114,8 @@ codes! {
     RECORD_NAME = 6062;
     /// A time to live out of range.
     TTL = 6064;
+    /// A pool of builders that the chart does not have.
+    UNKNOWN_POOL = 6066;
     /// A poll interval out of range.
     INTERVAL = 6067;
     /// Labels or annotations that are the operator's own.

@@ -10,6 +10,7 @@ pub mod component;
 pub mod crd;
 pub mod dependencies;
 pub mod dns_record;
+pub mod labels;
 pub mod login;
 pub mod names;
 mod pattern;

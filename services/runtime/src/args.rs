@@ -9,6 +9,7 @@ use tracing_subscriber::filter::Targets;
 
 /// Settings of every service; to be flattened into a service's own.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "shared")]
 pub struct Args {
     /// Where NATS is; without credentials, which are files
     #[arg(long, env = "SEQUENCER_NATS_URL", default_value = "nats://nats:4222", value_parser = nats_url)]

@@ -47,6 +47,7 @@ const PRIVATE: [&str; 21] = [
 
 /// Settings of the services that connect to hosts which users name; to be flattened into a service's own.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "outside")]
 pub struct Args {
     /// More certificate authorities than the system's, PEM
     #[arg(long, env = "SEQUENCER_CA_BUNDLE")]

@@ -17,7 +17,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 pub use metrics::Metrics;
 pub(crate) use metrics::{Handled, VerbLabel};
-pub use trace::{root_span, workspace_context, workspace_span};
+pub use trace::{join_workspace, root_span, workspace_context, workspace_span};
 
 /// How long the last traces may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);

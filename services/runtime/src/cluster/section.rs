@@ -3,7 +3,7 @@
 use std::fmt;
 
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, TestOperation};
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation};
 use kube::Api;
 use kube::api::PatchParams;
 use serde::Serialize;
@@ -94,6 +94,13 @@ impl StatusPatch {
         let (path, value) = (pointer(&["status", field]), serde_json::to_value(value)?);
         self.operations.push(PatchOperation::Add(AddOperation { path, value }));
         Ok(self)
+    }
+
+    /// Takes away a field of the watcher's own that was read.
+    #[must_use]
+    pub fn unset(mut self, field: &str) -> Self {
+        self.operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(&["status", field]) }));
+        self
     }
 
     /// Writes it and returns the object as it is then.

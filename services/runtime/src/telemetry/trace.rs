@@ -8,6 +8,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
 
 /// The root span of a Workspace's trace: the trace id is the uid's 16 bytes.
@@ -22,6 +23,12 @@ pub fn workspace_span(workspace: Uuid) -> SpanContext {
 #[must_use]
 pub fn workspace_context(workspace: Uuid) -> Context {
     Context::new().with_remote_span_context(workspace_span(workspace))
+}
+
+/// Makes a span part of a Workspace's trace.
+pub fn join_workspace(span: &tracing::Span, workspace: Uuid) {
+    // It fails only where there are no traces.
+    drop(span.set_parent(workspace_context(workspace)));
 }
 
 /// Records the root span itself, from the Workspace's creation until now. Once per Workspace; everything else may be

@@ -1,0 +1,66 @@
+//! The watcher's settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use sequencer_proto::topics::Pool;
+use sequencer_runtime::args::duration;
+
+/// The service's one name.
+pub const NAME: &str = "watcher";
+
+/// Decides what happens next.
+#[derive(Clone, Debug, Parser)]
+#[command(name = NAME)]
+pub struct Args {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    pub shared: sequencer_runtime::args::Args,
+    /// The release namespace, where DNSRecords live
+    #[arg(long, env = "SEQUENCER_NAMESPACE")]
+    pub namespace: String,
+    /// This cluster's name in hosts and at providers
+    #[arg(long, env = "SEQUENCER_CLUSTER_ID")]
+    pub cluster_id: String,
+    /// The chart's DNS providers, YAML
+    #[arg(long, env = "SEQUENCER_DNS_PROVIDERS")]
+    pub dns_providers: Option<PathBuf>,
+    /// How many seconds resolvers keep a record
+    #[arg(long, env = "SEQUENCER_DNS_TTL", default_value_t = 60, value_parser = clap::value_parser!(i32).range(1..=86_400))]
+    pub dns_ttl: i32,
+    /// The scheme of URLs behind a tunnel
+    #[arg(long, env = "SEQUENCER_TUNNEL_URL_SCHEME", default_value = "https", value_parser = ["http", "https"])]
+    pub tunnel_url_scheme: String,
+    /// Whether URLs behind an ingress are https where a Workspace does not say
+    #[arg(long, env = "SEQUENCER_INGRESS_TLS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub ingress_tls: bool,
+    /// The pools of builders, with commas
+    #[arg(long, env = "SEQUENCER_POOLS", value_delimiter = ',', default_value = "default")]
+    pub pools: Vec<Pool>,
+    /// Everything is listed and what is unfinished woken this often
+    #[arg(long, env = "SEQUENCER_RESYNC", default_value = "60s", value_parser = duration)]
+    pub resync: Duration,
+    /// How long a new Component may be without a condition of ours, if it is not ready sooner
+    #[arg(long, env = "SEQUENCER_FIRST_WRITE", default_value = "5s", value_parser = duration)]
+    pub first_write: Duration,
+    /// How often a change of messages and counts alone is written
+    #[arg(long, env = "SEQUENCER_QUIET", default_value = "10s", value_parser = duration)]
+    pub quiet: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent_and_each_has_its_variable() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for arg in command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
+            assert!(arg.get_env().is_some_and(|name| name.to_string_lossy().starts_with("SEQUENCER_")), "{arg}");
+        }
+    }
+}

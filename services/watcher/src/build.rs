@@ -1,0 +1,147 @@
+//! A Build: built, then published.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use sequencer_api::Build;
+use sequencer_api::build::BuildSpec;
+use sequencer_api::code::Code;
+use sequencer_api::labels::{self, commit12};
+use sequencer_api::status::State;
+use sequencer_api::status::build::{BuildPhase, BuildStatus};
+use sequencer_proto::topics::{Kind, Pool, Verb};
+
+use crate::conditions::{Conditions, Fact, Reason, worst};
+use crate::family::retry_word;
+use crate::plan::{Plan, Target, told};
+use crate::section::is;
+use crate::wakes::{Work, call};
+
+/// What is left to do for a Build.
+#[must_use]
+pub fn plan(build: &Build, pools: &[Pool], now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    if build.metadata.deletion_timestamp.is_some() || superseded(build) {
+        return plan;
+    }
+    let Some(pool) = pool(&build.spec, pools) else { return plan };
+    let status = build.status.clone().unwrap_or_default();
+    let generation = build.metadata.generation.unwrap_or_default();
+    let target = Target::of(Kind::Build, build);
+    let work =
+        Work { target: &target, workspace: crate::family::root(build), generation, retry: retry_word(build), now };
+    let built = is_built(&status, generation);
+    let (verb, pool, section, settled) = if built {
+        (Verb::Push, None, &status.publish.section, is_published(&status, generation))
+    } else {
+        (Verb::Build, Some(pool), &status.image.section, false)
+    };
+    call(&mut plan, &work, verb, pool, section, settled, "");
+    plan
+}
+
+fn pool(spec: &BuildSpec, pools: &[Pool]) -> Option<Pool> {
+    pools.iter().find(|pool| pool.as_str() == spec.runtime.pool).cloned()
+}
+
+fn is_built(status: &BuildStatus, generation: i64) -> bool {
+    is(&status.image.section, State::Completed, generation)
+}
+
+/// Whether all registries have it.
+#[must_use]
+pub fn is_published(status: &BuildStatus, generation: i64) -> bool {
+    is(&status.publish.section, State::Completed, generation)
+}
+
+/// Whether a newer commit took its place before it was built: nobody needs it any more.
+#[must_use]
+pub fn superseded(build: &Build) -> bool {
+    build.annotations().contains_key(labels::SUPERSEDED_BY)
+        && !build.status.as_ref().is_some_and(|status| is_built(status, build.metadata.generation.unwrap_or_default()))
+}
+
+/// The commit that stands for a Build: its first import's.
+#[must_use]
+pub fn commit(spec: &BuildSpec) -> &str {
+    let git = spec.import_content.first().and_then(|import| import.content_from.git.as_ref());
+    git.and_then(|git| git.commit.as_deref()).unwrap_or_default()
+}
+
+/// The watcher's part of a Build's status.
+#[must_use]
+pub fn status(build: &Build, pools: &[Pool], now: Timestamp) -> BuildStatus {
+    let before = build.status.clone().unwrap_or_default();
+    let generation = build.metadata.generation.unwrap_or_default();
+    let image = image(build, &before, pools, generation);
+    let publish = publish(&before, &image, generation);
+    let facts = [&image, &publish];
+    let mut ready = worst(facts).cloned().unwrap_or_else(|| Fact::no(Reason::Waiting, ""));
+    if ready.holds {
+        ready = Fact::yes(Reason::Completed, before.publish.image.clone().unwrap_or_default());
+    }
+    if superseded(build) {
+        let by = build.annotations().get(labels::SUPERSEDED_BY).map_or("", String::as_str);
+        ready = Fact::no(Reason::Superseded, format!("{by} took its place"));
+    }
+    let terminating = build.metadata.deletion_timestamp.is_some();
+    if terminating {
+        ready = Fact::no(Reason::Terminating, "being deleted");
+    }
+    let phase = phase(&ready, &image, terminating);
+    let mut conditions = Conditions::new(&before.conditions, generation, now);
+    conditions.add("Image", &image);
+    conditions.add("Publish", &publish);
+    let conditions: Vec<Condition> = conditions.finish(
+        &ready,
+        false,
+        "change the Dockerfile or the Component, or annotate it with se.quencer.io/retry",
+    );
+    BuildStatus { observed_generation: generation, phase, conditions, ..before }
+}
+
+fn image(build: &Build, status: &BuildStatus, pools: &[Pool], generation: i64) -> Fact {
+    let section = &status.image;
+    if pool(&build.spec, pools).is_none() {
+        let known: Vec<_> = pools.iter().map(Pool::as_str).collect();
+        let pool = &build.spec.runtime.pool;
+        return Fact::no(
+            Reason::Error,
+            told(Code::UNKNOWN_POOL, &format!("no pool {pool:?}; known: {}", known.join(", "))),
+        );
+    }
+    if is(&section.section, State::Completed, generation) {
+        return Fact::yes(Reason::Completed, section.digest.clone().unwrap_or_default());
+    }
+    if let Some(wrong) = Fact::wrong(&section.section, section.failure.as_ref(), generation) {
+        return wrong;
+    }
+    let commit = commit12(commit(&build.spec));
+    match &section.section.claim {
+        Some(_) => Fact::no(Reason::InProgress, format!("building {commit} in pool {}", build.spec.runtime.pool)),
+        None => Fact::no(Reason::Waiting, format!("{commit} waits for a builder of pool {}", build.spec.runtime.pool)),
+    }
+}
+
+fn publish(status: &BuildStatus, image: &Fact, generation: i64) -> Fact {
+    let section = &status.publish;
+    if is_published(status, generation) {
+        return Fact::yes(Reason::Completed, section.image.clone().unwrap_or_default());
+    }
+    if !image.holds {
+        return Fact::no(Reason::Waiting, "published when it is built");
+    }
+    Fact::wrong(&section.section, None, generation).unwrap_or_else(|| Fact::no(Reason::InProgress, "publishing"))
+}
+
+fn phase(ready: &Fact, image: &Fact, terminating: bool) -> BuildPhase {
+    match ready.reason {
+        _ if terminating => BuildPhase::Terminating,
+        _ if ready.holds => BuildPhase::Completed,
+        Reason::Superseded => BuildPhase::Superseded,
+        Reason::Error => BuildPhase::Error,
+        _ if image.holds => BuildPhase::Publishing,
+        _ if image.reason == Reason::Waiting => BuildPhase::Queued,
+        _ => BuildPhase::Building,
+    }
+}

@@ -1,0 +1,52 @@
+//! What can go wrong. Everything is tried again by itself: the next event or resync looks at the object anew.
+
+use sequencer_runtime::cluster::RecordError;
+use thiserror::Error;
+
+/// A look at an object ended early.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An object was not written.
+    #[error("cannot {verb} {kind} {name}")]
+    Write {
+        /// What was tried.
+        verb: &'static str,
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// Somebody else's object has a name that is ours.
+    #[error("{kind} {name} was not made for this Workspace")]
+    NotOurs {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// An object's owner could not be looked up.
+    #[error("cannot read {0}")]
+    Read(String, #[source] kube::Error),
+    /// A status was not written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// An object is no JSON.
+    #[error("cannot write an object as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// Whether it is ordinary: what was read is older than what is there.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Record(RecordError::Conflict | RecordError::Gone) => true,
+            Self::Write { source: kube::Error::Api(status), .. } => matches!(status.code, 404 | 409 | 422),
+            _ => false,
+        }
+    }
+}

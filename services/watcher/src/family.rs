@@ -1,0 +1,71 @@
+//! A Workspace and what belongs to it, as the reflectors know it. A Component or Build that was applied on its own is its
+//! own Workspace.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt as _};
+use sequencer_api::labels;
+use sequencer_api::names::Owner;
+use sequencer_api::{Build, Component, DNSRecord, Workspace};
+use uuid::Uuid;
+
+/// Everything of one Workspace.
+#[derive(Clone, Debug, Default)]
+pub struct Family {
+    /// The Workspace; none for objects on their own.
+    pub workspace: Option<Arc<Workspace>>,
+    /// Its Components, by name.
+    pub components: Vec<Arc<Component>>,
+    /// Its Builds, by name.
+    pub builds: Vec<Arc<Build>>,
+    /// Its DNSRecords, by name.
+    pub records: Vec<Arc<DNSRecord>>,
+}
+
+impl Family {
+    /// The Component of this name in the Workspace.
+    #[must_use]
+    pub fn component(&self, name: &str) -> Option<&Component> {
+        self.components.iter().map(Arc::as_ref).find(|component| component.spec.template.name == name)
+    }
+}
+
+/// The uid of the Workspace that an object belongs to, or its own.
+#[must_use]
+pub fn root<K: Resource>(object: &K) -> Uuid {
+    let uid = object.labels().get(labels::WORKSPACE_UID).or(object.meta().uid.as_ref());
+    uid.and_then(|uid| Uuid::try_parse(uid).ok()).unwrap_or_default()
+}
+
+/// As names need it: the Workspace of a Component or Build, or itself.
+#[must_use]
+pub fn owner<K: Resource>(object: &K) -> (String, String) {
+    let name = object.labels().get(labels::WORKSPACE).cloned().unwrap_or_else(|| object.name_any());
+    let uid = object.labels().get(labels::WORKSPACE_UID).cloned().or_else(|| object.uid()).unwrap_or_default();
+    (name, uid)
+}
+
+/// A Workspace as names need it.
+#[must_use]
+pub fn as_owner<'a>(name: &'a str, uid: &'a str) -> Owner<'a> {
+    Owner { name, uid }
+}
+
+/// What a user changes to try again now.
+#[must_use]
+pub fn retry_word<K: Resource>(object: &K) -> &str {
+    object.annotations().get(labels::RETRY).map_or("", String::as_str)
+}
+
+/// The owner that garbage collection follows, and that no other controller adopts.
+#[must_use]
+pub fn controller<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference> {
+    object.controller_owner_ref(&())
+}
+
+/// Whether an object was made by this one.
+#[must_use]
+pub fn is_of<K: Resource>(object: &K, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid && owner.controller == Some(true))
+}

@@ -1,0 +1,199 @@
+//! Writing the watcher's part of a status: only what differs, only over what it was derived from, and not for words alone.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sequencer_runtime::cluster::{RecordError, StatusPatch};
+use sequencer_runtime::retry::later;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// When statuses are written.
+#[derive(Debug)]
+pub struct Pace {
+    first: Duration,
+    quiet: Duration,
+    written: Mutex<HashMap<Uuid, Timestamp>>,
+}
+
+/// What to do about a status that was derived.
+#[derive(Debug)]
+pub enum Writing {
+    /// It says the same.
+    Nothing,
+    /// Look again then: it may have changed once more.
+    Later(Timestamp),
+    /// Write it.
+    Now(StatusPatch),
+}
+
+/// The sections, which are others'.
+const SECTIONS: [&str; 8] = ["tunnel", "route", "ingress", "source", "deploy", "image", "publish", "record"];
+
+/// What is for people alone: a change of it can wait.
+const WORDS: [&str; 3] = ["components", "componentsReady", "teardown"];
+
+/// An object whose status may be written.
+#[derive(Debug)]
+pub struct Derived<'a> {
+    /// Its uid.
+    pub uid: &'a str,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether its first status may wait, since it is soon ready or failed.
+    pub patient: bool,
+    /// As it was read.
+    pub before: Value,
+    /// As it was derived.
+    pub after: Value,
+}
+
+impl Pace {
+    /// A new object that is `patient` is written at the latest `first` after it was made; words are written at most each
+    /// `quiet`.
+    #[must_use]
+    pub fn new(first: Duration, quiet: Duration) -> Self {
+        Self { first, quiet, written: Mutex::default() }
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: Uuid) {
+        self.lock().remove(&uid);
+    }
+
+    /// It was written.
+    pub fn wrote(&self, uid: Uuid, now: Timestamp) {
+        self.lock().insert(uid, now);
+    }
+
+    /// Whether and what to write now.
+    ///
+    /// # Errors
+    /// A status is no JSON.
+    pub fn judge(&self, derived: &Derived<'_>, now: Timestamp) -> Result<Writing, RecordError> {
+        let (before, after) = (own(&derived.before), own(&derived.after));
+        if before == after {
+            return Ok(Writing::Nothing);
+        }
+        let rev = derived.before.get("rev").and_then(Value::as_i64).unwrap_or_default();
+        let first = later(derived.created, self.first);
+        if rev == 0 && derived.patient && !settled(&after) && now < first {
+            return Ok(Writing::Later(first));
+        }
+        let uid = Uuid::try_parse(derived.uid).unwrap_or_default();
+        let quiet = self.lock().get(&uid).map_or(Timestamp::MIN, |written| later(*written, self.quiet));
+        if rev > 0 && skeleton(&before) == skeleton(&after) && now < quiet {
+            return Ok(Writing::Later(quiet));
+        }
+        let mut patch = StatusPatch::new(derived.uid).root(rev);
+        for section in SECTIONS {
+            if let Some(rev) =
+                derived.before.get(section).and_then(|section| section.get("rev")).and_then(Value::as_i64)
+            {
+                patch = patch.expect(section, rev);
+            }
+        }
+        for (field, value) in &after {
+            if before.get(field) != Some(value) {
+                patch = patch.set(field, value)?;
+            }
+        }
+        for field in before.keys().filter(|field| !after.contains_key(*field)) {
+            patch = patch.unset(field);
+        }
+        Ok(Writing::Now(patch))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Timestamp>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The watcher's own fields.
+fn own(status: &Value) -> Map<String, Value> {
+    let fields = status.as_object().into_iter().flatten();
+    let fields = fields.filter(|(field, _)| *field != "rev" && !SECTIONS.contains(&field.as_str()));
+    fields.map(|(field, value)| (field.clone(), value.clone())).collect()
+}
+
+/// Ready or failed.
+fn settled(status: &Map<String, Value>) -> bool {
+    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let mut ready = conditions.filter(|condition| condition.get("type") == Some(&"Ready".into()));
+    ready.any(|ready| {
+        let is = |field: &str, value: &str| ready.get(field).and_then(Value::as_str) == Some(value);
+        is("status", "True") || is("reason", "Error") || is("reason", "Retrying") || is("reason", "Terminating")
+    })
+}
+
+/// Without messages and counts.
+fn skeleton(status: &Map<String, Value>) -> Map<String, Value> {
+    let mut bare: Map<_, _> = status
+        .iter()
+        .filter(|(field, _)| !WORDS.contains(&field.as_str()))
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
+    let conditions = bare.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten();
+    for condition in conditions.filter_map(Value::as_object_mut) {
+        condition.remove("message");
+    }
+    bare
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const UID: &str = "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10";
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn status(rev: i64, ready: &str, reason: &str, message: &str) -> Value {
+        let conditions = json!([{"type": "Ready", "status": ready, "reason": reason, "message": message}]);
+        json!({"rev": rev, "phase": "Deploying", "conditions": conditions, "deploy": {"rev": 4}})
+    }
+
+    fn judge(pace: &Pace, before: &Value, after: &Value, patient: bool, now: i64) -> Writing {
+        let derived = Derived { uid: UID, created: at(0), patient, before: before.clone(), after: after.clone() };
+        pace.judge(&derived, at(now)).unwrap()
+    }
+
+    fn pace() -> Pace {
+        Pace::new(Duration::from_secs(5), Duration::from_secs(10))
+    }
+
+    #[test]
+    fn the_same_is_not_written_whatever_the_sections_say() {
+        let mut later = status(3, "True", "Healthy", "a");
+        later["deploy"] = json!({"rev": 9});
+        assert!(matches!(judge(&pace(), &status(3, "True", "Healthy", "a"), &later, false, 0), Writing::Nothing));
+    }
+
+    #[test]
+    fn the_first_write_waits_until_it_is_ready_or_failed_or_late() {
+        let (before, under_way) = (status(0, "Unknown", "Waiting", ""), status(0, "False", "InProgress", "x"));
+        let judge = |after: &Value, patient, now| judge(&pace(), &before, after, patient, now);
+        assert!(matches!(judge(&under_way, true, 4), Writing::Later(when) if when == at(5)));
+        assert!(matches!(judge(&under_way, true, 5), Writing::Now(_)));
+        assert!(matches!(judge(&under_way, false, 0), Writing::Now(_)));
+        assert!(matches!(judge(&status(0, "True", "Healthy", ""), true, 0), Writing::Now(_)));
+        assert!(matches!(judge(&status(0, "False", "Error", ""), true, 0), Writing::Now(_)));
+    }
+
+    #[test]
+    fn words_alone_are_written_at_most_every_ten_seconds() {
+        let pace = pace();
+        let before = status(2, "False", "InProgress", "1 of 3");
+        pace.wrote(UID.parse().unwrap(), at(100));
+        let words = status(2, "False", "InProgress", "2 of 3");
+        assert!(matches!(judge(&pace, &before, &words, false, 109), Writing::Later(when) if when == at(110)));
+        assert!(matches!(judge(&pace, &before, &words, false, 110), Writing::Now(_)));
+        assert!(matches!(judge(&pace, &before, &status(2, "True", "Healthy", ""), false, 101), Writing::Now(_)));
+    }
+}

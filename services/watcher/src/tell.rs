@@ -1,0 +1,102 @@
+//! Events for people (events.k8s.io/v1): once for each transition.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tracing::warn;
+
+use crate::args::NAME;
+use crate::conditions::{Reason, find};
+use crate::plan::{Target, Told, api_version, words};
+
+/// The most characters of an Event's note.
+const NOTE: usize = 1024;
+
+/// Writes Events.
+#[derive(Clone)]
+pub struct Teller {
+    recorder: Recorder,
+}
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
+impl Teller {
+    /// In the name of this pod.
+    #[must_use]
+    pub fn new(client: Client, pod: &str) -> Self {
+        Self { recorder: Recorder::new(client, Reporter { controller: NAME.into(), instance: Some(pod.into()) }) }
+    }
+
+    /// Tells one. Nothing depends on it.
+    pub async fn tell(&self, told: &Told) {
+        let Told { target, reason, warning, message } = told;
+        let about = ObjectReference {
+            api_version: Some(api_version()),
+            kind: Some(words(target.kind).0.into()),
+            namespace: Some(target.namespace.clone()),
+            name: Some(target.name.clone()),
+            uid: Some(target.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let event = Event {
+            type_: if *warning { EventType::Warning } else { EventType::Normal },
+            reason: (*reason).into(),
+            note: Some(message.chars().take(NOTE).collect()),
+            action: (*reason).into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &about).await {
+            warn!(name = target.name, %error, "an Event is lost");
+        }
+    }
+}
+
+/// What a change of `Ready` tells: that something went wrong, once for each code; of a Workspace also that it is ready.
+#[must_use]
+pub fn transitions(target: &Target, before: &[Condition], after: &[Condition], says_ready: bool) -> Vec<Told> {
+    let Some(now) = find(after, "Ready") else { return Vec::new() };
+    let was = find(before, "Ready");
+    let error = Reason::Error.word();
+    let code = |condition: &Condition| condition.message.split(' ').next().map(ToOwned::to_owned);
+    let told = |reason, warning| vec![Told { target: target.clone(), reason, warning, message: now.message.clone() }];
+    if now.reason == error && was.is_none_or(|was| was.reason != error || code(was) != code(now)) {
+        return told("Error", true);
+    }
+    if says_ready && now.status == "True" && was.is_none_or(|was| was.status != "True") {
+        return told("Ready", false);
+    }
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use sequencer_proto::topics::Kind;
+
+    use super::*;
+    use crate::conditions::{Conditions, Fact};
+
+    fn ready(fact: &Fact) -> Vec<Condition> {
+        Conditions::new(&[], 1, Timestamp::UNIX_EPOCH).finish(fact, false, "")
+    }
+
+    #[test]
+    fn an_error_is_told_once_for_each_code_and_readiness_once() {
+        let target = Target { kind: Kind::Workspace, namespace: "n".into(), name: "w".into(), uid: "u".into() };
+        let reasons = |before: &Fact, after: &Fact| {
+            transitions(&target, &ready(before), &ready(after), true).iter().map(|told| told.reason).collect::<Vec<_>>()
+        };
+        let (good, waiting) = (Fact::yes(Reason::Healthy, ""), Fact::no(Reason::Waiting, ""));
+        let error = |message: &str| Fact::no(Reason::Error, message);
+        assert_eq!(reasons(&waiting, &error("E#1012 a")), ["Error"]);
+        assert_eq!(reasons(&error("E#1012 a"), &error("E#1012 b")), [""; 0]);
+        assert_eq!(reasons(&error("E#1012 a"), &error("E#1007 b")), ["Error"]);
+        assert_eq!(reasons(&waiting, &good), ["Ready"]);
+        assert_eq!(reasons(&good, &good), [""; 0]);
+    }
+}

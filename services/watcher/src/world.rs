@@ -1,0 +1,250 @@
+//! Everything that there is, as the API server told last: reflectors of the four kinds, and who has to look when one
+//! changes. Each is listed anew with every resync, so that nothing that a watch lost stays lost.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
+use sequencer_runtime::Handles;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::family::Family;
+
+/// Who has to look again.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    workspaces: UnboundedSender<ObjectRef<Workspace>>,
+    components: UnboundedSender<ObjectRef<Component>>,
+    builds: UnboundedSender<ObjectRef<Build>>,
+    records: UnboundedSender<ObjectRef<DNSRecord>>,
+}
+
+/// The other ends of [`Queues`].
+#[derive(Debug)]
+pub struct Lookouts {
+    /// Workspaces to look at.
+    pub workspaces: UnboundedReceiver<ObjectRef<Workspace>>,
+    /// Components to look at.
+    pub components: UnboundedReceiver<ObjectRef<Component>>,
+    /// Builds to look at.
+    pub builds: UnboundedReceiver<ObjectRef<Build>>,
+    /// Records to look at.
+    pub records: UnboundedReceiver<ObjectRef<DNSRecord>>,
+}
+
+/// The objects. Clones share them.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Every Workspace.
+    pub workspaces: Store<Workspace>,
+    /// Every Component.
+    pub components: Store<Component>,
+    /// Every Build.
+    pub builds: Store<Build>,
+    /// Every DNSRecord.
+    pub records: Store<DNSRecord>,
+    namespace: String,
+    queues: Queues,
+}
+
+/// What fills a [`World`].
+#[derive(Debug)]
+pub struct Writers {
+    /// Of Workspaces.
+    pub workspaces: Writer<Workspace>,
+    /// Of Components.
+    pub components: Writer<Component>,
+    /// Of Builds.
+    pub builds: Writer<Build>,
+    /// Of DNSRecords.
+    pub records: Writer<DNSRecord>,
+}
+
+impl World {
+    /// Nothing is known yet. `namespace` is where DNSRecords live.
+    #[must_use]
+    pub fn new(namespace: &str) -> (Self, Writers, Lookouts) {
+        let (workspaces, workspaces_writer) = store();
+        let (components, components_writer) = store();
+        let (builds, builds_writer) = store();
+        let (records, records_writer) = store();
+        let (queue_w, look_w) = unbounded_channel();
+        let (queue_c, look_c) = unbounded_channel();
+        let (queue_b, look_b) = unbounded_channel();
+        let (queue_r, look_r) = unbounded_channel();
+        let queues = Queues { workspaces: queue_w, components: queue_c, builds: queue_b, records: queue_r };
+        let world = Self { workspaces, components, builds, records, namespace: namespace.into(), queues };
+        let writers = Writers {
+            workspaces: workspaces_writer,
+            components: components_writer,
+            builds: builds_writer,
+            records: records_writer,
+        };
+        (world, writers, Lookouts { workspaces: look_w, components: look_c, builds: look_b, records: look_r })
+    }
+
+    /// Waits until every kind was listed once.
+    pub async fn known(&self) {
+        // It fails only if a writer is gone, and then the process is about to end.
+        drop(tokio::join!(
+            self.workspaces.wait_until_ready(),
+            self.components.wait_until_ready(),
+            self.builds.wait_until_ready(),
+            self.records.wait_until_ready(),
+        ));
+    }
+
+    /// The Workspace of an object with everything that belongs to it; for an object on its own, everything on its own in
+    /// its namespace.
+    #[must_use]
+    pub fn family<K: Resource>(&self, object: &K) -> Family {
+        let uid = object.labels().get(labels::WORKSPACE_UID).cloned();
+        let namespace = object.namespace();
+        self.family_of(uid.as_deref(), namespace.as_deref())
+    }
+
+    /// By a Workspace's uid, or without one by a namespace.
+    #[must_use]
+    pub fn family_of(&self, uid: Option<&str>, namespace: Option<&str>) -> Family {
+        fn belongs<K: Resource>(object: &K, uid: Option<&str>, namespace: Option<&str>) -> bool {
+            let label = object.labels().get(labels::WORKSPACE_UID).map(String::as_str);
+            label == uid && (uid.is_some() || object.namespace().as_deref() == namespace)
+        }
+        Family {
+            workspace: uid.and_then(|uid| self.workspaces.find(|found| found.metadata.uid.as_deref() == Some(uid))),
+            components: sorted(self.components.state_filter(|found| belongs(found, uid, namespace))),
+            builds: sorted(self.builds.state_filter(|found| belongs(found, uid, namespace))),
+            records: sorted(self.records.state_filter(|found| uid.is_some() && belongs(found, uid, namespace))),
+        }
+    }
+
+    /// Whoever has a record's name.
+    #[must_use]
+    pub fn record(&self, name: &str) -> Option<Arc<DNSRecord>> {
+        self.records.get(&ObjectRef::new(name).within(&self.namespace))
+    }
+
+    /// Looks at everything.
+    pub fn look_at_all(&self) {
+        self.workspaces.state().iter().for_each(|object| queue(&self.queues.workspaces, object.as_ref()));
+        self.components.state().iter().for_each(|object| queue(&self.queues.components, object.as_ref()));
+        self.builds.state().iter().for_each(|object| queue(&self.queues.builds, object.as_ref()));
+        self.records.state().iter().for_each(|object| queue(&self.queues.records, object.as_ref()));
+    }
+
+    /// A Workspace changed: its Components may hold its host, and its records may have lost their owner.
+    pub fn on_workspace(&self, workspace: &Workspace) {
+        queue(&self.queues.workspaces, workspace);
+        let family = self.family_of(workspace.metadata.uid.as_deref(), None);
+        family.components.iter().for_each(|component| queue(&self.queues.components, component.as_ref()));
+        family.records.iter().for_each(|record| queue(&self.queues.records, record.as_ref()));
+    }
+
+    /// A Component changed: whoever waits for it, and its Workspace.
+    pub fn on_component(&self, component: &Component) {
+        queue(&self.queues.components, component);
+        let family = self.family(component);
+        family.components.iter().for_each(|sibling| queue(&self.queues.components, sibling.as_ref()));
+        family.workspace.iter().for_each(|workspace| queue(&self.queues.workspaces, workspace.as_ref()));
+    }
+
+    /// A Build changed: every Component that may use its image.
+    pub fn on_build(&self, build: &Build) {
+        queue(&self.queues.builds, build);
+        self.family(build).components.iter().for_each(|component| queue(&self.queues.components, component.as_ref()));
+    }
+
+    /// A record changed: its Workspace, and whoever waits for its name.
+    pub fn on_record(&self, record: &DNSRecord) {
+        queue(&self.queues.records, record);
+        self.family(record).workspace.iter().for_each(|workspace| queue(&self.queues.workspaces, workspace.as_ref()));
+    }
+}
+
+fn sorted<K: Resource>(mut objects: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    objects.sort_by_cached_key(|object| object.name_any());
+    objects
+}
+
+fn queue<K: Resource<DynamicType = ()>>(queue: &UnboundedSender<ObjectRef<K>>, object: &K) {
+    // It fails only while the process ends.
+    drop(queue.send(ObjectRef::from_obj(object)));
+}
+
+/// Where a kind is followed.
+#[derive(Debug)]
+pub struct Follow<K: Clone + Debug> {
+    /// Its objects.
+    pub api: Api<K>,
+    /// How often they are listed anew.
+    pub resync: Duration,
+    /// Shutdown and readiness.
+    pub handles: Handles,
+}
+
+impl<K> Follow<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Keeps a store up to date until shutdown. `changed` hears of each object that is there, `gone` of each that is not
+    /// any more.
+    pub async fn run(self, mut writer: Writer<K>, changed: impl Fn(&K), gone: impl Fn(&K)) {
+        let part = self.handles.readiness.part(format!("list of {}", K::plural(&())));
+        loop {
+            let events = watch(self.api.clone(), watcher::Config::default()).default_backoff();
+            let mut events = std::pin::pin!(events.modify(|object| object.managed_fields_mut().clear()));
+            let over = sleep(self.resync);
+            let mut over = std::pin::pin!(over);
+            let mut listed = false;
+            loop {
+                let event = tokio::select! {
+                    () = self.handles.shutdown.stopping() => return,
+                    // A list that is not whole yet is not thrown away.
+                    () = &mut over, if listed => break,
+                    event = events.next() => event,
+                };
+                match event {
+                    Some(Ok(event)) => {
+                        writer.apply_watcher_event(&event);
+                        match &event {
+                            Event::Apply(object) | Event::InitApply(object) => changed(object),
+                            Event::Delete(object) => gone(object),
+                            Event::InitDone => {
+                                listed = true;
+                                part.set(true);
+                            }
+                            Event::Init => {}
+                        }
+                    }
+                    Some(Err(error)) => {
+                        part.set(false);
+                        warn!(kind = %K::kind(&()), %error, "cannot follow a kind");
+                    }
+                    None => break,
+                }
+            }
+        }
+    }
+}
+
+/// Objects of a kind, everywhere or in one namespace.
+#[must_use]
+pub fn everywhere<K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Api<K> {
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
