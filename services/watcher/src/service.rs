@@ -16,6 +16,7 @@ use sequencer_runtime::bus::{Bus, Keep};
 use sequencer_runtime::{Handles, Runtime};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::debug;
 use uuid::Uuid;
 
 use crate::args::Args;
@@ -122,7 +123,7 @@ fn follow(rt: &mut Runtime, client: &Client, context: &Arc<Context>, args: &Args
                     context.pace.forget(uid);
                     context.world.$changed(object);
                 };
-                follow.run($writer, changed, gone).await;
+                follow.run($writer, &context.world, changed, gone).await;
             });
         }};
     }
@@ -181,5 +182,14 @@ async fn run<K, F>(
         queue.map(|queued| queued.map(controller::ReconcileRequest::from)),
         config,
     );
-    looks.for_each(|_looked| std::future::ready(())).await;
+    looks
+        .for_each(|looked| {
+            match looked {
+                Ok((object, next)) => debug!(%object, ?next, "looked"),
+                // Said where it happened; the rest is an object that is gone already.
+                Err(error) => debug!(%error, "not looked"),
+            }
+            std::future::ready(())
+        })
+        .await;
 }

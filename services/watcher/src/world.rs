@@ -9,16 +9,20 @@ use futures_util::StreamExt as _;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use kube::runtime::{WatchStreamExt as _, watcher as events_of};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_runtime::Handles;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
 use crate::family::Family;
+
+/// How many kinds there are.
+const KINDS: usize = 4;
 
 /// Who has to look again.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub struct World {
     pub records: Store<DNSRecord>,
     namespace: String,
     queues: Queues,
+    /// How many kinds were listed.
+    listed: watch::Sender<usize>,
 }
 
 /// What fills a [`World`].
@@ -83,7 +89,15 @@ impl World {
         let (queue_b, look_b) = unbounded_channel();
         let (queue_r, look_r) = unbounded_channel();
         let queues = Queues { workspaces: queue_w, components: queue_c, builds: queue_b, records: queue_r };
-        let world = Self { workspaces, components, builds, records, namespace: namespace.into(), queues };
+        let world = Self {
+            workspaces,
+            components,
+            builds,
+            records,
+            namespace: namespace.into(),
+            queues,
+            listed: watch::Sender::new(0),
+        };
         let writers = Writers {
             workspaces: workspaces_writer,
             components: components_writer,
@@ -95,13 +109,13 @@ impl World {
 
     /// Waits until every kind was listed once.
     pub async fn known(&self) {
-        // It fails only if a writer is gone, and then the process is about to end.
-        drop(tokio::join!(
-            self.workspaces.wait_until_ready(),
-            self.components.wait_until_ready(),
-            self.builds.wait_until_ready(),
-            self.records.wait_until_ready(),
-        ));
+        // It fails only if the sender is gone, and this value holds one.
+        drop(self.listed.subscribe().wait_for(|kinds| *kinds >= KINDS).await);
+    }
+
+    /// One more kind was listed for the first time.
+    pub fn lists_one_more(&self) {
+        self.listed.send_modify(|kinds| *kinds += 1);
     }
 
     /// The Workspace of an object with everything that belongs to it; for an object on its own, everything on its own in
@@ -198,10 +212,11 @@ where
 {
     /// Keeps a store up to date until shutdown. `changed` hears of each object that is there, `gone` of each that is not
     /// any more.
-    pub async fn run(self, mut writer: Writer<K>, changed: impl Fn(&K), gone: impl Fn(&K)) {
+    pub async fn run(self, mut writer: Writer<K>, world: &World, changed: impl Fn(&K), gone: impl Fn(&K)) {
         let part = self.handles.readiness.part(format!("list of {}", K::plural(&())));
+        let mut first = true;
         loop {
-            let events = watch(self.api.clone(), watcher::Config::default()).default_backoff();
+            let events = events_of(self.api.clone(), watcher::Config::default()).default_backoff();
             let mut events = std::pin::pin!(events.modify(|object| object.managed_fields_mut().clear()));
             let over = sleep(self.resync);
             let mut over = std::pin::pin!(over);
@@ -222,6 +237,9 @@ where
                             Event::InitDone => {
                                 listed = true;
                                 part.set(true);
+                                if std::mem::take(&mut first) {
+                                    world.lists_one_more();
+                                }
                             }
                             Event::Init => {}
                         }

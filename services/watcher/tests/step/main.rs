@@ -1,0 +1,7 @@
+//! The watcher as a process, on a real API server and a real NATS.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on has failed and says why")]
+
+mod hands;
+mod life;
+mod scene;

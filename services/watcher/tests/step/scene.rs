@@ -1,0 +1,259 @@
+//! A real API server, a real NATS, the watcher as a process of its own, and hands that play the other services: they write
+//! what a worker would record, and nothing else.
+
+use std::fmt::Debug;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::alone::Alone;
+use e2e::testing::layout;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Config, Resource};
+use sequencer_api::crd::definitions;
+use sequencer_api::{Build, Component, DNSRecord, Workspace};
+use sequencer_proto::topics::Consumer;
+use sequencer_runtime::args::Args;
+use sequencer_runtime::bus::{Bus, Delivery, Outcome};
+use sequencer_runtime::{Handles, cluster};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where Workspaces and records live.
+pub(crate) const NAMESPACE: &str = "sequencer-system";
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    shared: Args,
+}
+
+pub(crate) struct Scene {
+    pub(crate) client: Client,
+    pub(crate) nats: String,
+    watcher: Option<Child>,
+    kubeconfig: String,
+    /// The verbs and names that were woken, in their order.
+    pub(crate) woken: Arc<Mutex<Vec<String>>>,
+    pub(crate) alone: Alone,
+}
+
+impl Scene {
+    /// The watcher runs; nobody plays the others yet.
+    pub(crate) async fn new() -> Result<Self> {
+        let mut alone = Alone::new(&layout()?)?;
+        let kubeconfig = alone.control_plane()?;
+        let nats = alone.nats()?;
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &options).await?;
+        let client = cluster::client(config, "tester")?;
+        let mut scene = Self {
+            client,
+            nats,
+            watcher: None,
+            kubeconfig: kubeconfig.display().to_string(),
+            woken: Arc::default(),
+            alone,
+        };
+        scene.install().await?;
+        scene.start()?;
+        Ok(scene)
+    }
+
+    async fn install(&self) -> Result<()> {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for definition in definitions()? {
+            crds.create(&PostParams::default(), &serde_json::from_value(definition.value)?).await?;
+        }
+        let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}}))?;
+        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
+        until("the kinds are served", async || {
+            let listed = self.all::<Workspace>().list(&ListParams::default()).await.is_ok();
+            Ok(listed && self.all::<DNSRecord>().list(&ListParams::default()).await.is_ok())
+        })
+        .await
+    }
+
+    /// Starts the watcher, with periods that tests can wait for.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let providers = self.alone.folder().join("providers.yaml");
+        std::fs::write(&providers, "- {name: lab, zones: [preview.test], wildcard: {}}\n")?;
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.alone.folder().join("logs/watcher.log"))?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig=KILL", "--", env!("CARGO_BIN_EXE_watcher"), "--pod=watcher-0", "--cluster-id=test"]);
+        command.args(["--namespace", NAMESPACE, "--nats-url", &self.nats, "--dns-providers"]).arg(&providers);
+        command.arg("--admin").arg(format!("{}:8080", self.alone.address));
+        command.args(["--resync=3s", "--secret-retry=1s", "--first-write=1s", "--quiet=1s"]);
+        command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.watcher = Some(command.spawn().context("cannot start the watcher")?);
+        Ok(())
+    }
+
+    /// As if the node were gone.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.watcher.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Applies a Workspace of this name and spec.
+    pub(crate) async fn workspace(&self, name: &str, spec: Value) -> Result<Workspace> {
+        let object = json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name}, "spec": spec,
+        });
+        Ok(self.all().create(&PostParams::default(), &serde_json::from_value(object)?).await?)
+    }
+
+    /// The only Component, Build or record whose name holds this.
+    pub(crate) async fn find<K>(&self, part: &str) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let all = self.all::<K>().list(&ListParams::default()).await?;
+        let mut found = all
+            .items
+            .into_iter()
+            .filter(|object| object.meta().name.as_deref().is_some_and(|name| name.contains(part)));
+        found.next().with_context(|| format!("no {} {part}", K::kind(&())))
+    }
+
+    pub(crate) async fn component(&self, name: &str) -> Result<Component> {
+        let all = self.all::<Component>().list(&ListParams::default()).await?;
+        all.items
+            .into_iter()
+            .find(|found| found.spec.template.name == name)
+            .with_context(|| format!("no Component {name}"))
+    }
+
+    pub(crate) async fn count<K>(&self) -> Result<usize>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        Ok(self.all::<K>().list(&ListParams::default()).await?.items.len())
+    }
+
+    /// Waits until `Ready` of a Workspace has this status and reason.
+    pub(crate) async fn ready(&self, name: &str, status: &str, reason: &str) -> Result<Workspace> {
+        let mut last = None;
+        let wanted = until(&format!("{name} is {status} {reason}"), async || {
+            let found = self.all::<Workspace>().get(name).await?;
+            let ready = found.status.iter().flat_map(|status| &status.conditions).find(|found| found.type_ == "Ready");
+            let good = ready.is_some_and(|ready| ready.status == status && ready.reason == reason);
+            let shown = ready.map(|ready| format!("{} {} {}", ready.status, ready.reason, ready.message));
+            last = Some(found.clone());
+            ensure!(good, "{shown:?}");
+            Ok(true)
+        })
+        .await;
+        wanted?;
+        last.context("no Workspace")
+    }
+
+    /// Plays every other service with these hands, until the test ends.
+    pub(crate) async fn play<H, F>(&self, hands: H) -> Result<()>
+    where
+        H: Fn(Delivery, Client) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let pools = ["default".parse()?];
+        for consumer in Consumer::all(&pools) {
+            let handles = Handles::default();
+            let shared = <Cli as clap::Parser>::parse_from(["test", "--pod=hands", "--nats-url", &self.nats]).shared;
+            let bus = Bus::connect("hands", &shared, &handles).await?;
+            let (client, woken, hands) = (self.client.clone(), self.woken.clone(), hands.clone());
+            background(async move {
+                let handler = move |delivery: Delivery| {
+                    woken.lock().unwrap().push(format!("{} {}", delivery.command.verb(), delivery.wake.name));
+                    let (client, hands) = (client.clone(), hands.clone());
+                    async move {
+                        match hands(delivery, client).await {
+                            Ok(()) => Outcome::Done,
+                            Err(_changed) => Outcome::NotRecorded,
+                        }
+                    }
+                };
+                bus.run(&consumer, 4, handler).await;
+            });
+        }
+        Ok(())
+    }
+
+    /// How often a verb was woken for names that hold this.
+    pub(crate) fn times(&self, verb: &str, part: &str) -> usize {
+        let woken = self.woken.lock().unwrap();
+        woken.iter().filter(|entry| entry.starts_with(&format!("{verb} ")) && entry.contains(part)).count()
+    }
+
+    /// The watcher's log.
+    pub(crate) fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.alone.folder().join("logs/watcher.log"))?)
+    }
+
+    /// How often the watcher listed the Workspaces: once at its start and with each resync.
+    pub(crate) async fn lists(&self) -> Result<u64> {
+        let metrics = self.client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
+        let lists = metrics.lines().filter(|line| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains("resource=\"workspaces\"")
+                && line.contains("verb=\"LIST\"")
+        });
+        lists
+            .map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>().map(|count| count as u64))
+            .sum::<Result<_, _>>()
+            .map_err(Into::into)
+    }
+
+    /// The one Build.
+    pub(crate) async fn build(&self) -> Result<Build> {
+        self.find("").await
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        drop(self.kill());
+        if std::thread::panicking() || std::env::var_os("SEQUENCER_E2E_KEEP").is_some() {
+            eprintln!("{}", self.log().unwrap_or_default());
+        }
+    }
+}
+
+/// Waits until `check` holds.
+pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let result = check().await;
+        if matches!(result, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            result?;
+            anyhow::bail!("still not: {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test ends with its tasks")]
+fn background(future: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(future);
+}
