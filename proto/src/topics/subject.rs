@@ -12,6 +12,9 @@ use crate::v1::Wake;
 /// In the place of a pool where a verb has none.
 pub(super) const NO_POOL: &str = "_";
 
+/// The `why` of a wake that a person asked for: what failed is tried now, however long its wait.
+pub const ASKED: &str = "retry";
+
 /// The most bytes of a wake's `why`.
 const MAX_WHY: usize = 128;
 

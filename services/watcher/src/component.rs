@@ -85,7 +85,7 @@ fn interval(text: &str) -> Duration {
 /// image may be part of it.
 fn deploy(plan: &mut Plan, component: &Component, family: &Family, work: &Work<'_>) {
     let section = component.status.clone().unwrap_or_default().deploy;
-    let started = section.section.observed_generation == Some(work.generation) && section.revision.is_some();
+    let started = started(&section, work.generation);
     let may_start = || waits(component, family).is_empty() && builds::any_published(component, family);
     if !(started || may_start()) {
         return;
@@ -97,6 +97,13 @@ fn deploy(plan: &mut Plan, component: &Component, family: &Family, work: &Work<'
     } else {
         call(plan, work, Verb::Deploy, None, &section.section, false, &more);
     }
+}
+
+/// Whether the deployer began with this generation: from then on a dependency that falters holds nothing back.
+fn started(deploy: &DeploySection, generation: i64) -> bool {
+    deploy.section.observed_generation == Some(generation)
+        && deploy.section.state != Some(State::Waiting)
+        && deploy.revision.is_some()
 }
 
 /// What a component still waits for.

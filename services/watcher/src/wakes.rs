@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sequencer_api::status::Section;
-use sequencer_proto::topics::{Command, Pool, Verb};
+use sequencer_proto::topics::{ASKED, Command, Pool, Verb};
 use sequencer_runtime::bus::{Bus, PublishError};
 use sequencer_runtime::retry::later;
 use tracing::warn;
@@ -102,7 +102,7 @@ fn judge(before: Option<&Memo>, wake: &Wake, rhythms: Rhythms, now: Timestamp) -
     let same = before.filter(|before| before.key == wake.key);
     let over = |since: Timestamp| every.is_some_and(|every| later(since, every) <= now);
     let send = match (before, same, wake.rhythm) {
-        (Some(before), ..) if before.retry != wake.retry => Some("asked to try again"),
+        (Some(before), ..) if before.retry != wake.retry => Some(ASKED),
         (_, None, Rhythm::Now | Rhythm::Once | Rhythm::Poll(_)) => Some("something changed"),
         (_, None, Rhythm::Secret | Rhythm::Held) => None,
         (_, Some(same), _) => over(same.at).then_some("not finished yet"),

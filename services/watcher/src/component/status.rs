@@ -9,7 +9,7 @@ use sequencer_api::status::State;
 use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySection, SourceSection};
 use sequencer_proto::topics::Pool;
 
-use super::{builds, waits};
+use super::{builds, started, waits};
 use crate::conditions::{Conditions, Fact, Reason, find, repeat, worst};
 use crate::family::Family;
 use crate::plan::told;
@@ -122,7 +122,7 @@ fn build(component: &Component, family: &Family) -> Fact {
 }
 
 fn dependencies(component: &Component, family: &Family, deploy: &DeploySection, generation: i64) -> Fact {
-    let started = deploy.section.observed_generation == Some(generation) && deploy.revision.is_some();
+    let started = started(deploy, generation);
     let waits = waits(component, family);
     if started || waits.is_empty() {
         return Fact::yes(Reason::Completed, "");
@@ -154,7 +154,7 @@ fn variables(deploy: &DeploySection, generation: i64) -> Fact {
     if let Some(wrong) = wrong(deploy, generation).filter(is_about_variables) {
         return wrong;
     }
-    if deploy.section.observed_generation == Some(generation) && deploy.revision.is_some() {
+    if started(deploy, generation) {
         return Fact::yes(Reason::Completed, "");
     }
     Fact::no(Reason::Waiting, "rendered when it starts")
@@ -184,7 +184,7 @@ fn pod(component: &Component, family: &Family, deploy: &DeploySection, generatio
     if is(&deploy.section, State::Healthy, generation) {
         return Fact::yes(Reason::Healthy, format!("{ready} of {wanted} ready"));
     }
-    if deploy.section.observed_generation == Some(generation) && deploy.revision.is_some() {
+    if started(deploy, generation) {
         return Fact::no(Reason::InProgress, format!("{ready} of {wanted} ready"));
     }
     let reason = if waits(component, family).is_empty() && builds::any_published(component, family) {
