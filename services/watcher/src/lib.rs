@@ -8,6 +8,7 @@ pub mod component;
 pub mod conditions;
 pub mod error;
 pub mod family;
+pub mod leader;
 pub mod pace;
 pub mod plan;
 pub mod reconcile;

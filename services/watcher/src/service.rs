@@ -16,11 +16,13 @@ use sequencer_runtime::bus::{Bus, Keep};
 use sequencer_runtime::{Handles, Runtime};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tracing::debug;
 use uuid::Uuid;
 
 use crate::args::Args;
 use crate::error::Error;
+use crate::leader::Candidate;
 use crate::pace::Pace;
 use crate::reconcile::{self, Context};
 use crate::tell::Teller;
@@ -84,9 +86,12 @@ pub fn spawn(rt: &mut Runtime, bus: &Bus, client: &Client, args: &Args) -> Resul
         chart: chart(args)?,
         pools: args.pools.clone(),
     });
+    let candidate = Candidate::new(client.clone(), &args.namespace, &args.shared.pod, rt.handles());
+    let (decides, deciding) = watch::channel(false);
+    rt.spawn("stand for election", candidate.stand(decides));
     keep(rt, bus, &context, args);
     follow(rt, client, &context, args, writers);
-    look(rt, &context, lookouts);
+    look(rt, &context, &deciding, lookouts);
     Ok(())
 }
 
@@ -137,27 +142,45 @@ fn uid<K: Resource>(object: &K) -> Uuid {
     object.meta().uid.as_deref().and_then(|uid| Uuid::try_parse(uid).ok()).unwrap_or_default()
 }
 
-fn look(rt: &mut Runtime, context: &Arc<Context>, lookouts: Lookouts) {
-    let (handles, world) = (rt.handles(), context.world.clone());
-    let ctx = context.clone();
-    rt.spawn(
-        "look at workspaces",
-        run(handles.clone(), ctx, world.workspaces.clone(), lookouts.workspaces, reconcile::workspace),
-    );
-    let ctx = context.clone();
-    rt.spawn(
-        "look at components",
-        run(handles.clone(), ctx, world.components.clone(), lookouts.components, reconcile::component),
-    );
-    let ctx = context.clone();
-    rt.spawn("look at builds", run(handles.clone(), ctx, world.builds.clone(), lookouts.builds, reconcile::build));
-    let ctx = context.clone();
-    rt.spawn("look at records", run(handles, ctx, world.records.clone(), lookouts.records, reconcile::record));
+fn look(rt: &mut Runtime, context: &Arc<Context>, deciding: &watch::Receiver<bool>, lookouts: Lookouts) {
+    let world = context.world.clone();
+    let turn = || Turn { handles: rt.handles(), deciding: deciding.clone() };
+    let [first, second, third, fourth] = [turn(), turn(), turn(), turn()];
+    let ctx = || context.clone();
+    rt.spawn("look at workspaces", run(first, ctx(), world.workspaces, lookouts.workspaces, reconcile::workspace));
+    rt.spawn("look at components", run(second, ctx(), world.components, lookouts.components, reconcile::component));
+    rt.spawn("look at builds", run(third, ctx(), world.builds, lookouts.builds, reconcile::build));
+    rt.spawn("look at records", run(fourth, ctx(), world.records, lookouts.records, reconcile::record));
+}
+
+/// When this process may look: everything is known, it was elected, and it is not about to end.
+struct Turn {
+    handles: Handles,
+    deciding: watch::Receiver<bool>,
+}
+
+impl Turn {
+    /// Waits for it, and forgets what is queued meanwhile; false if the process ends first.
+    async fn comes<T>(&mut self, world: &World, queue: &mut UnboundedReceiver<T>) -> bool {
+        let comes = async {
+            world.known().await;
+            self.deciding.wait_for(|decides| *decides).await.is_ok()
+        };
+        let mut comes = std::pin::pin!(comes);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.handles.shutdown.stopping() => return false,
+                came = &mut comes => return came,
+                _ = queue.recv() => {}
+            }
+        }
+    }
 }
 
 /// Looks at whatever is queued, once everything is known, until shutdown.
 async fn run<K, F>(
-    handles: Handles,
+    mut turn: Turn,
     context: Arc<Context>,
     store: Store<K>,
     mut queue: UnboundedReceiver<ObjectRef<K>>,
@@ -166,12 +189,13 @@ async fn run<K, F>(
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Future<Output = Result<Next, Error>> + Send + 'static,
 {
-    tokio::select! {
-        () = context.world.known() => {}
-        () = handles.shutdown.stopping() => return,
+    if !turn.comes(&context.world, &mut queue).await {
+        return;
     }
+    context.world.look_at_all();
+    let shutdown = turn.handles.shutdown;
     let queue = futures_util::stream::poll_fn(move |cx| queue.poll_recv(cx));
-    let queue = queue.take_until(async move { handles.shutdown.stopping().await }).map(Ok::<_, Infallible>);
+    let queue = queue.take_until(async move { shutdown.stopping().await }).map(Ok::<_, Infallible>);
     let mut look = look;
     let config = Config::default().debounce(TOGETHER).concurrency(AT_ONCE);
     let looks = applier(
