@@ -2,14 +2,14 @@
 //! for all.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action as Next;
 use kube::{Client, Resource, ResourceExt as _};
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_proto::topics::{Kind, Pool};
-use sequencer_runtime::telemetry::join_workspace;
+use sequencer_runtime::telemetry::{join_workspace, root_span};
 use serde::Serialize;
 use tracing::{Instrument as _, info_span, warn};
 
@@ -59,8 +59,13 @@ pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<
     let before = object.status.clone().unwrap_or_default();
     let events =
         transitions(&Target::of(Kind::Workspace, object.as_ref()), &before.conditions, &after.conditions, true);
+    let first = before.url.is_none() && events.iter().any(|told| !told.warning);
     let status = Status { patient: false, before: &before, after: &after, events };
-    context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await
+    let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;
+    if first && let Some(created) = object.creation_timestamp() {
+        root_span("workspace", crate::family::root(object.as_ref()), SystemTime::from(created.0), Vec::new());
+    }
+    Ok(next)
 }
 
 /// Looks at a Component.
