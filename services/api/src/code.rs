@@ -46,6 +46,10 @@ codes! {
     SECRET_EMPTY = 1013;
     /// A build took longer than its timeout, or the timeout is out of range.
     BUILD_TIMEOUT = 1018;
+    /// A registry refuses the login, or the lack of one.
+    REGISTRY_REFUSED = 1020;
+    /// A registry has no such repository.
+    NO_REPOSITORY = 1021;
     /// Something about a registry that this version cannot do.
     REGISTRY_UNSUPPORTED = 1022;
     /// A variable that does not end.
@@ -62,10 +66,18 @@ codes! {
     NO_TUNNEL_PROVIDER = 3012;
     /// A host that another Workspace has.
     HOST_TAKEN = 3020;
+    /// A registry does not answer.
+    REGISTRY_UNREACHABLE = 4010;
+    /// A registry does not take what it is sent.
+    REGISTRY_ANSWER = 4011;
     /// The API server did not answer, or refused.
     CLUSTER = 5001;
     /// An object of this name that somebody else made.
     NOT_OURS = 5011;
+    /// The staging registry does not answer, or refuses.
+    STAGING = 5020;
+    /// A staged image is not there, is damaged, or cannot be copied.
+    STAGED_IMAGE = 5021;
     /// Two networks of one name.
     DUPLICATE_NETWORK = 6005;
     /// A component waits for itself.

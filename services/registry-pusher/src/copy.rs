@@ -1,0 +1,193 @@
+//! Copying an image from one repository to another: what is there already is not sent, what is missing is streamed, and
+//! tags are pointed last, so that a reader never finds half an image.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+
+use crate::digest::Digest;
+use crate::error::{Error, Fault};
+use crate::manifest::{Blob, Manifest, Unfit};
+use crate::registry::Registry;
+use crate::verified::{Broken, verified};
+
+/// The most manifests of an index: platforms, and attestations of each.
+const MANIFESTS: usize = 64;
+
+/// How often something is tried that fails in passing. What fails longer is tried again by the Build's next wake-up.
+const TRIES: u32 = 3;
+
+/// The wait before it is tried again, which doubles.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// An image as it is staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What tags point to.
+    pub root: Manifest,
+    /// The manifests of an index.
+    pub children: Vec<Manifest>,
+    /// Every blob, once.
+    pub blobs: BTreeSet<Blob>,
+}
+
+/// A place that an image is copied to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// How people call it.
+    pub host: String,
+    /// The repository.
+    pub registry: Arc<Registry>,
+    /// The tags.
+    pub tags: Vec<String>,
+    /// How many layers are sent at once.
+    pub layers: usize,
+}
+
+impl Image {
+    /// The image of this digest.
+    ///
+    /// # Errors
+    /// It is not there whole, or cannot be copied.
+    pub async fn read(staging: &Registry, digest: &Digest) -> Result<Self, Error> {
+        let root = passing(|| staging.manifest(digest)).await.map_err(Error::Staging)?;
+        let parts = root.parts()?;
+        if parts.manifests.len() > MANIFESTS {
+            return Err(Unfit::Malformed.into());
+        }
+        let distinct: BTreeSet<_> = parts.manifests.iter().collect();
+        let children = distinct.into_iter().map(|digest| passing(move || staging.manifest(digest)));
+        let children = try_join_all(children).await.map_err(Error::Staging)?;
+        let mut blobs: BTreeSet<_> = parts.blobs.into_iter().collect();
+        for child in &children {
+            let parts = child.parts()?;
+            if !parts.manifests.is_empty() {
+                return Err(Unfit::Type.into());
+            }
+            blobs.extend(parts.blobs);
+        }
+        Ok(Self { root, children, blobs })
+    }
+}
+
+impl Target {
+    /// Copies the image and returns how many bytes of blobs were sent.
+    ///
+    /// # Errors
+    /// It is not there whole, or a tag does not point to it.
+    pub async fn publish(&self, staging: &Arc<Registry>, image: &Arc<Image>) -> Result<u64, Error> {
+        let to = &self.registry;
+        let looks = self.tags.iter().map(|tag| passing(move || to.digest_of(tag)));
+        let tags = try_join_all(looks).await.map_err(|fault| self.fault(fault))?;
+        let left = self.tags.iter().zip(tags).filter(|(_, found)| found.as_ref() != Some(&image.root.digest));
+        let left: Vec<_> = left.map(|(tag, _)| tag).collect();
+        if left.is_empty() {
+            return Ok(0);
+        }
+        let mut sent = 0;
+        // A registry that has a manifest has all that it refers to.
+        if !self.has(&image.root).await? {
+            sent = self.blobs(staging, image).await?;
+            try_join_all(image.children.iter().map(|child| self.store(child))).await?;
+        }
+        for tag in left {
+            self.point(tag, &image.root).await.map_err(|fault| self.fault(fault))?;
+        }
+        Ok(sent)
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        Error::Registry { host: self.host.clone(), fault }
+    }
+
+    async fn has(&self, manifest: &Manifest) -> Result<bool, Error> {
+        let found = passing(|| self.registry.digest_of(manifest.digest.as_str())).await;
+        Ok(found.map_err(|fault| self.fault(fault))?.is_some())
+    }
+
+    async fn store(&self, manifest: &Manifest) -> Result<(), Error> {
+        if self.has(manifest).await? {
+            return Ok(());
+        }
+        let stored = passing(|| self.registry.put_manifest(manifest.digest.as_str(), manifest)).await;
+        stored.map_err(|fault| self.fault(fault))
+    }
+
+    /// Points a tag, and looks where it points then.
+    async fn point(&self, tag: &str, manifest: &Manifest) -> Result<(), Fault> {
+        passing(|| self.registry.put_manifest(tag, manifest)).await?;
+        let found = passing(|| self.registry.digest_of(tag)).await?;
+        if found.as_ref() == Some(&manifest.digest) { Ok(()) } else { Err(Fault::Digest) }
+    }
+
+    /// Sends the blobs that are missing, some at once, each in a task of its own: there may be two processors.
+    async fn blobs(&self, staging: &Arc<Registry>, image: &Image) -> Result<u64, Error> {
+        let slots = Arc::new(Semaphore::new(self.layers.max(1)));
+        let mut tasks = JoinSet::new();
+        for blob in image.blobs.iter().rev() {
+            let (target, staging, slots, blob) = (self.clone(), Arc::clone(staging), Arc::clone(&slots), blob.clone());
+            tasks.spawn(async move {
+                let _slot = slots.acquire().await;
+                target.blob(&staging, &blob).await
+            });
+        }
+        let mut sent = 0;
+        while let Some(done) = tasks.join_next().await {
+            sent += done.map_err(resumed)??;
+        }
+        Ok(sent)
+    }
+
+    /// Sends a blob if it is missing.
+    async fn blob(&self, staging: &Registry, blob: &Blob) -> Result<u64, Error> {
+        let there = passing(|| self.registry.has_blob(&blob.digest)).await;
+        if there.map_err(|fault| self.fault(fault))? {
+            return Ok(0);
+        }
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.stream(staging, blob).await {
+                Err(Error::Registry { fault, .. } | Error::Staging(fault)) if fault.is_passing() => {}
+                done => return done.map(|()| blob.size),
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        self.stream(staging, blob).await.map(|()| blob.size)
+    }
+
+    async fn stream(&self, staging: &Registry, blob: &Blob) -> Result<(), Error> {
+        let source = staging.blob(&blob.digest).await.map_err(Error::Staging)?;
+        let broken = Broken::default();
+        let content = verified(source.bytes_stream(), blob.clone(), broken.clone());
+        let sent = self.registry.put_blob(&blob.digest, blob.size, content).await;
+        sent.map_err(|fault| broken.take().map_or_else(|| self.fault(fault), Error::Staging))
+    }
+}
+
+/// A task that panicked is a panic here.
+fn resumed(error: JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_cancelled) => Error::Staging(Fault::Silent),
+    }
+}
+
+/// Does something, and again if it fails in passing.
+async fn passing<T, F: Future<Output = Result<T, Fault>>>(act: impl Fn() -> F) -> Result<T, Fault> {
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match act().await {
+            Err(fault) if fault.is_passing() => {}
+            done => return done,
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+    act().await
+}

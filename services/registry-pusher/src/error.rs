@@ -1,0 +1,223 @@
+//! What can go wrong, and what follows from it.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use sequencer_api::code::Code;
+use sequencer_api::login::LoginError;
+use sequencer_api::repository::Malformed;
+use sequencer_runtime::cluster::secret::SecretError;
+use sequencer_runtime::outside::{BundleError, Denied};
+use sequencer_runtime::retry::Retry;
+use thiserror::Error;
+
+use crate::manifest::Unfit;
+
+/// What a registry did instead of what it was asked for.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// There is no connection, or it broke.
+    #[error("it cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// Nothing moved for too long.
+    #[error("it is silent")]
+    Silent,
+    /// It has too much to do, or is broken.
+    #[error("it answers {0}")]
+    Busy(StatusCode),
+    /// The token was good no longer: the next request gets another.
+    #[error("its token is over")]
+    Expired,
+    /// The login, or the lack of one, does not suffice.
+    #[error("it refuses ({0})")]
+    Refused(StatusCode),
+    /// There is no such thing.
+    #[error("it does not have it")]
+    Missing,
+    /// It leads to a private address.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It answers what the protocol does not know.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// It does not take what it was sent.
+    #[error("it does not take it ({0})")]
+    Answer(StatusCode),
+    /// Its content is not what its digest says.
+    #[error("its content does not have its digest")]
+    Digest,
+}
+
+impl From<reqwest::Error> for Fault {
+    /// Without the URL: that of an upload holds its state.
+    fn from(error: reqwest::Error) -> Self {
+        match Denied::behind(&error) {
+            Some(denied) => Self::Denied(denied.clone()),
+            None => Self::Unreachable(error.without_url()),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it may be over a moment later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => !error.is_builder(),
+            Self::Busy(_) | Self::Expired => true,
+            _ => false,
+        }
+    }
+}
+
+/// Why an image is not published.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The url is no repository.
+    #[error(transparent)]
+    Repository(#[from] Malformed),
+    /// The Secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The Secret holds no login.
+    #[error("Secret {secret}: {wrong}")]
+    Login {
+        /// Where it is.
+        secret: String,
+        /// What is wrong.
+        wrong: LoginError,
+    },
+    /// Credentials without a Secret.
+    #[error("credentials.secretRef: name the Secret that holds the login")]
+    NoSecret,
+    /// Something that is not there yet.
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    /// The registry.
+    #[error("registry {host}")]
+    Registry {
+        /// Its host.
+        host: String,
+        /// What it did.
+        #[source]
+        fault: Fault,
+    },
+    /// The staging registry.
+    #[error("the staging registry")]
+    Staging(#[source] Fault),
+    /// The staged image.
+    #[error("the staged image cannot be copied")]
+    Unfit(#[from] Unfit),
+    /// Eight claims ended without a record.
+    #[error("publishing ended eight times without a result")]
+    Poison(Duration),
+}
+
+impl Error {
+    /// The code that people see.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Repository(malformed) => malformed.code(),
+            Self::Secret(error) => error.code(),
+            Self::Login { wrong, .. } => wrong.code(),
+            Self::NoSecret => Code::NO_SECRET,
+            Self::Unsupported(_) => Code::REGISTRY_UNSUPPORTED,
+            Self::Registry { fault, .. } => match fault {
+                Fault::Refused(_) | Fault::Expired => Code::REGISTRY_REFUSED,
+                Fault::Missing => Code::NO_REPOSITORY,
+                Fault::Denied(_) => Code::ADDRESS,
+                Fault::Unreachable(_) | Fault::Silent | Fault::Busy(_) => Code::REGISTRY_UNREACHABLE,
+                Fault::Protocol(_) | Fault::Answer(_) | Fault::Digest => Code::REGISTRY_ANSWER,
+            },
+            Self::Staging(fault) => match fault {
+                Fault::Missing | Fault::Digest => Code::STAGED_IMAGE,
+                _ => Code::STAGING,
+            },
+            Self::Unfit(_) => Code::STAGED_IMAGE,
+            Self::Poison(_) => Code::POISON,
+        }
+    }
+
+    /// How it is tried again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Repository(_) | Self::NoSecret | Self::Unsupported(_) | Self::Unfit(_) => Retry::Stalled,
+            Self::Login { wrong: LoginError::Unsupported(_), .. } => Retry::Stalled,
+            Self::Registry { fault: Fault::Denied(_), .. } => Retry::Stalled,
+            Self::Poison(wait) => Retry::Wait(*wait),
+            Self::Secret(_) | Self::Login { .. } | Self::Registry { .. } | Self::Staging(_) => Retry::Backoff,
+        }
+    }
+
+    /// Whether another Secret may heal it.
+    #[must_use]
+    pub fn may_be_a_secrets(&self) -> bool {
+        match self {
+            Self::Secret(_) | Self::Login { .. } => true,
+            Self::Registry { fault, .. } => matches!(fault, Fault::Refused(_) | Fault::Expired | Fault::Missing),
+            _ => false,
+        }
+    }
+
+    /// What happened, down to its cause.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut words = self.to_string();
+        let mut next = self.source();
+        while let Some(error) = next {
+            let more = error.to_string();
+            // An error that passes on its source's words says them twice.
+            if !words.ends_with(&more) {
+                words = format!("{words}: {more}");
+            }
+            next = error.source();
+        }
+        words
+    }
+}
+
+/// The service cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The certificate authorities cannot be read.
+    #[error("cannot read the certificate authorities")]
+    Bundle(#[from] BundleError),
+    /// There is no HTTP client.
+    #[error("cannot make an HTTP client")]
+    Client(#[from] reqwest::Error),
+    /// A file cannot be read.
+    #[error("cannot read {0}")]
+    Read(PathBuf, #[source] std::io::Error),
+    /// A file holds no login.
+    #[error("{0} does not hold user:password")]
+    NoLogin(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_did_decides_the_code() {
+        let registry = |fault| Error::Registry { host: "registry.test".into(), fault };
+        for (error, code, retry) in [
+            (registry(Fault::Refused(StatusCode::FORBIDDEN)), Code::REGISTRY_REFUSED, Retry::Backoff),
+            (registry(Fault::Missing), Code::NO_REPOSITORY, Retry::Backoff),
+            (registry(Fault::Busy(StatusCode::TOO_MANY_REQUESTS)), Code::REGISTRY_UNREACHABLE, Retry::Backoff),
+            (registry(Fault::Answer(StatusCode::BAD_REQUEST)), Code::REGISTRY_ANSWER, Retry::Backoff),
+            (Error::Staging(Fault::Silent), Code::STAGING, Retry::Backoff),
+            (Error::Staging(Fault::Digest), Code::STAGED_IMAGE, Retry::Backoff),
+            (Error::Unfit(Unfit::Foreign), Code::STAGED_IMAGE, Retry::Stalled),
+            (Error::Unsupported("createRepository"), Code::REGISTRY_UNSUPPORTED, Retry::Stalled),
+        ] {
+            assert_eq!((error.code(), error.retry()), (code, retry), "{error:?}");
+        }
+    }
+}

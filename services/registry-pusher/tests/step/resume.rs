@@ -1,0 +1,80 @@
+//! Whoever is stopped in the middle, and whoever comes next.
+
+use anyhow::Result;
+use sequencer_api::status::State;
+use sequencer_runtime::bus::Outcome;
+use serde_json::json;
+
+use crate::scene::{LASTING, Scene, handle, until, wake};
+use crate::stage::USER;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_twice() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    let own = scene.own("own", 5001)?;
+    scene.secret("own", USER, &scene.password).await?;
+    let staged = scene.stage(40, 200_000).await?;
+    let url = format!("{}/app", own.address);
+    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
+    let build =
+        scene.build(&staged.digest, &json!([{"url": url, "tags": ["dev"], "credentials": credentials}])).await?;
+
+    let service = scene.service("a", &["--layers=1"])?;
+    let mut first = Box::pin(service.handle(wake(&build, "")?));
+    let some = until("some layers are there", async || Ok(own.has(&staged.blobs) > 3));
+    tokio::select! {
+        done = &mut first => anyhow::bail!("it was not stopped: {done:?}"),
+        some = some => some?,
+    }
+    drop(first);
+    let there = own.has(&staged.blobs);
+    assert!(there < staged.blobs.len() && own.took("PUT /v2/app/manifests/")? == 0);
+
+    // Another pod leaves it alone until the claim is over; this one takes it up at once.
+    assert_eq!(handle(&*scene.service("b", &[])?, &build, "").await?, Outcome::ClaimedElsewhere);
+    let claim = scene.publish(&build).await?.section.claim;
+    assert!(claim.is_some_and(|claim| claim.holder.starts_with("a/")));
+    assert_eq!(handle(&service, &build, "").await?, Outcome::Recorded);
+    let publish = scene.publish(&build).await?;
+    assert_eq!((publish.section.state, publish.section.claim), (Some(State::Completed), None));
+    scene.check(&url, &["dev", LASTING], &staged)?;
+    // Two children, and the index once for each tag.
+    assert_eq!(own.took("PUT /v2/app/manifests/")?, 4);
+    assert!(own.took("PUT /v2/app/blobs/")? <= staged.blobs.len() + 1, "layers were sent again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    let own = scene.own("own", 5001)?;
+    scene.secret("own", USER, &scene.password).await?;
+    let staged = scene.stage(40, 100_000).await?;
+    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
+    let registries = json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials}]);
+    let build = scene.build(&staged.digest, &registries).await?;
+    let service = scene.service("a", &["--layers=1", "--claim=2s", "--claim-renew=20ms"])?;
+    let mut work = Box::pin(service.handle(wake(&build, "")?));
+    let renewed = until("the claim was renewed", async || {
+        let publish = scene.publish(&build).await?;
+        Ok(publish.section.rev >= 3 && publish.section.claim.is_some())
+    });
+    tokio::select! {
+        done = &mut work => anyhow::bail!("it was over too soon: {done:?}"),
+        renewed = renewed => renewed?,
+    }
+    // Somebody else takes the section.
+    let mut other = scene.publish(&build).await?;
+    until("somebody else has it", async || {
+        let patch = sequencer_runtime::cluster::StatusPatch::new(build.metadata.uid.as_deref().unwrap_or_default());
+        other = scene.publish(&build).await?;
+        other.section.claim.as_mut().unwrap().holder = "b/1".into();
+        let patch = patch.section("publish", other.section.rev, &other)?;
+        Ok(patch.apply(&scene.builds, build.metadata.name.as_deref().unwrap_or_default()).await.is_ok())
+    })
+    .await?;
+    assert_eq!(work.await, Outcome::ClaimedElsewhere);
+    let publish = scene.publish(&build).await?;
+    assert_eq!(publish.section.claim.map(|claim| claim.holder), Some("b/1".to_owned()));
+    Ok(())
+}
