@@ -6,6 +6,8 @@
 
 mod access;
 mod challenge;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
