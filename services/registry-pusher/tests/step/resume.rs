@@ -1,8 +1,10 @@
 //! Whoever is stopped in the middle, and whoever comes next.
 
 use anyhow::Result;
+use sequencer_api::Build;
 use sequencer_api::status::State;
 use sequencer_runtime::bus::Outcome;
+use sequencer_runtime::cluster::StatusPatch;
 use serde_json::json;
 
 use crate::scene::{LASTING, Scene, handle, until, wake};
@@ -66,7 +68,7 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
     // Somebody else takes the section.
     let mut other = scene.publish(&build).await?;
     until("somebody else has it", async || {
-        let patch = sequencer_runtime::cluster::StatusPatch::new(build.metadata.uid.as_deref().unwrap_or_default());
+        let patch = StatusPatch::new(build.metadata.uid.as_deref().unwrap_or_default());
         other = scene.publish(&build).await?;
         other.section.claim.as_mut().unwrap().holder = "b/1".into();
         let patch = patch.section("publish", other.section.rev, &other)?;
@@ -76,5 +78,38 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
     assert_eq!(work.await, Outcome::ClaimedElsewhere);
     let publish = scene.publish(&build).await?;
     assert_eq!(publish.section.claim.map(|claim| claim.holder), Some("b/1".to_owned()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_ended_eight_times_without_a_record_is_e6101_and_is_left_alone_for_a_while() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    let own = scene.own("own", 5001)?;
+    scene.secret("own", USER, &scene.password).await?;
+    let staged = scene.stage(1, 1000).await?;
+    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
+    let registries = json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials}]);
+    let build = scene.build(&staged.digest, &registries).await?;
+    let service = scene.service("a", &[])?;
+    let name = build.metadata.name.clone().unwrap_or_default();
+    let claim = async |rev: i64, attempts: i32| -> Result<()> {
+        let claim = json!({"holder": "b/1", "until": "2026-01-01T00:00:00Z", "attempts": attempts});
+        let section = json!({"state": "InProgress", "observedGeneration": 1, "claim": claim});
+        let patch = StatusPatch::new(build.metadata.uid.as_deref().unwrap_or_default());
+        let _: Build = patch.section("publish", rev, &section)?.apply(&scene.builds, &name).await?;
+        Ok(())
+    };
+    claim(0, 7).await?;
+    assert_eq!(handle(&service, &build, "").await?, Outcome::Recorded);
+    let poisoned = scene.publish(&build).await?;
+    assert_eq!((poisoned.section.state, poisoned.section.claim), (Some(State::Error), None));
+    assert_eq!(poisoned.section.retry.map(|retry| retry.code), Some("E#6101".to_owned()));
+    assert_eq!(handle(&service, &build, "").await?, Outcome::Done);
+    assert_eq!(own.requests()?, 0);
+
+    // One time fewer, and it is taken up.
+    claim(2, 6).await?;
+    assert_eq!(handle(&service, &build, "").await?, Outcome::Recorded);
+    assert_eq!(scene.publish(&build).await?.section.state, Some(State::Completed));
     Ok(())
 }
