@@ -13,6 +13,7 @@ use e2e::parts::registry::login;
 use e2e::secrets::Secrets;
 use e2e::testing::layout;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -50,6 +51,8 @@ pub(crate) const LASTING: &str = "seq-4f2a91c0d3e8-tn6r3b";
 
 pub(crate) struct Scene {
     pub(crate) client: Client,
+    /// With the service's rights and no more.
+    service: Client,
     pub(crate) builds: Api<Build>,
     pub(crate) staging: Own,
     /// The password of every registry of the test's own.
@@ -69,7 +72,9 @@ impl Scene {
         drop(sequencer_runtime::outside::Outside::new(&sequencer_runtime::outside::Args::default())?);
         let config = Kubeconfig::read_from(alone.control_plane()?)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        let client = cluster::client(config, NAME)?;
+        let mut narrow = config.clone();
+        narrow.auth_info.impersonate = Some(NAME.into());
+        let (client, service) = (cluster::client(config, "tester")?, cluster::client(narrow, NAME)?);
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
         for definition in definitions()? {
             crds.create(&PostParams::default(), &serde_json::from_value(definition.value)?).await?;
@@ -78,6 +83,7 @@ impl Scene {
         until("Builds are served", async || Ok(builds.list(&kube::api::ListParams::default()).await.is_ok())).await?;
         let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}}))?;
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        grant(&client).await?;
 
         let id = format!("{:08x}", rand::random::<u32>());
         let password = format!("SEQCANARY-{id}");
@@ -87,7 +93,7 @@ impl Scene {
         std::fs::write(&bundle, authorities.into_iter().collect::<Result<Vec<_>, _>>()?.join("\n"))?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let cluster = Secrets::ensure(&running)?;
-        Ok(Self { client, builds, staging, password, cluster, id, http, bundle, alone })
+        Ok(Self { client, service, builds, staging, password, cluster, id, http, bundle, alone })
     }
 
     /// Another registry of the test's own.
@@ -108,7 +114,7 @@ impl Scene {
             "--egress-allowed=127.0.0.0/8,198.18.0.0/15".into(),
         ];
         let args = args.into_iter().chain(flags.iter().map(|flag| (*flag).to_owned()));
-        Ok(Arc::new(Service::new(self.client.clone(), &Args::try_parse_from(args)?)?))
+        Ok(Arc::new(Service::new(self.service.clone(), &Args::try_parse_from(args)?)?))
     }
 
     /// Stages an index of an image with so many layers of so many bytes.
@@ -191,6 +197,28 @@ impl Scene {
         ensure!(done.status.success(), "crane {args:?}: {}", String::from_utf8_lossy(&done.stderr));
         Ok(done.stdout)
     }
+}
+
+/// Gives the service the rights that the chart gives it, and no more.
+async fn grant(client: &Client) -> Result<()> {
+    let rule = |group: &str, resource: &str, verb: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
+    let everywhere = [rule("se.quencer.io", "builds", "get"), rule("se.quencer.io", "builds/status", "patch")];
+    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": NAME}, "rules": everywhere}))?;
+    Api::all(client.clone()).create(&PostParams::default(), &role).await?;
+    let tenant: Role =
+        serde_json::from_value(json!({"metadata": {"name": NAME}, "rules": [rule("", "secrets", "get")]}))?;
+    Api::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &tenant).await?;
+    let to = |kind: &str| {
+        json!({
+            "metadata": {"name": NAME}, "subjects": [{"kind": "User", "name": NAME, "apiGroup": "rbac.authorization.k8s.io"}],
+            "roleRef": {"kind": kind, "name": NAME, "apiGroup": "rbac.authorization.k8s.io"},
+        })
+    };
+    let binding: ClusterRoleBinding = serde_json::from_value(to("ClusterRole"))?;
+    Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
+    let binding: RoleBinding = serde_json::from_value(to("Role"))?;
+    Api::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &binding).await?;
+    Ok(())
 }
 
 /// A wake-up of a Build.
