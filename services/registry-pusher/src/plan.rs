@@ -6,6 +6,7 @@ use sequencer_api::build::{ContainerRegistry, DeletionPolicy};
 use sequencer_api::status::State;
 use sequencer_api::status::build::{ImageSection, PublishedTo};
 use sequencer_api::{Build, names};
+use sequencer_proto::topics::ASKED;
 use sequencer_runtime::retry::due;
 
 use crate::credentials::Versions;
@@ -45,9 +46,6 @@ pub struct Job {
     pub tags: Vec<String>,
 }
 
-/// What the wake's `why` says when a person asked for another try.
-const RETRY: &str = "retry";
-
 /// What is left to do.
 #[must_use]
 pub fn plan(build: &Build, why: &str, now: Timestamp) -> Step {
@@ -63,7 +61,7 @@ pub fn plan(build: &Build, why: &str, now: Timestamp) -> Step {
     let work = Work { digest, staging, jobs };
     let same = publish.section.observed_generation == build.metadata.generation;
     match &publish.section.retry {
-        Some(retry) if same && why != RETRY && !due(retry.next_attempt_at.0, false, now) => {
+        Some(retry) if same && why != ASKED && !due(retry.next_attempt_at.0, false, now) => {
             // A claim is in the section only until a record takes its place: this one ended in none.
             if publish.section.claim.is_some() {
                 Step::Push(work)
@@ -184,7 +182,7 @@ mod tests {
         assert_eq!(urls(&at(&build(&json!({"rev": 1, "registries": [other]})), "")), ["a.test/x", "b.test/x"]);
         let whole =
             json!({"rev": 1, "state": "Completed", "registries": [done("a.test/x", &all), done("b.test/x", &all)]});
-        assert_eq!(at(&build(&whole), "retry"), Step::Done);
+        assert_eq!(at(&build(&whole), ASKED), Step::Done);
     }
 
     #[test]
@@ -195,7 +193,7 @@ mod tests {
         };
         assert_eq!(at(&failed(json!({}), 1), ""), Step::Done);
         assert!(matches!(at(&failed(json!({"n/s": "7"}), 1), ""), Step::Look(versions, _) if versions["n/s"] == "7"));
-        assert!(matches!(at(&failed(json!({}), 1), "retry"), Step::Push(_)));
+        assert!(matches!(at(&failed(json!({}), 1), ASKED), Step::Push(_)));
         assert!(matches!(at(&failed(json!({}), 0), ""), Step::Push(_)));
         assert!(matches!(plan(&failed(json!({}), 1), "", SOON.parse().unwrap()), Step::Push(_)));
         let mut taken_up = failed(json!({}), 1);

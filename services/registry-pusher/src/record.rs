@@ -124,3 +124,65 @@ fn worst(results: &[Tried]) -> Option<Failing> {
     let secrets: BTreeMap<_, _> = worst.secrets.into_iter().take(SECRETS).collect();
     Some(Failing { secrets, ..worst })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sequencer_api::code::Code;
+    use serde_json::json;
+
+    use super::*;
+
+    const WAITS: Waits =
+        Waits { first: Duration::from_secs(5), longest: Duration::from_secs(900), secret: Duration::from_secs(30) };
+
+    fn build() -> Build {
+        let registries = ["myuser/app", "b.test/app", "c.test/app"].map(|url| json!({"url": url, "tags": ["dev"]}));
+        serde_json::from_value(json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Build", "metadata": {"name": "w", "generation": 1},
+            "spec": {
+                "name": "app", "containerRegistries": registries,
+                "importContent": [{"contentFrom": {"git": {"url": "https://github.com/a/b"}}}],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn failing(code: Code, retry: Retry, secret: &str) -> Failing {
+        let secrets = BTreeMap::from([(secret.to_owned(), "7".to_owned())]);
+        Failing { code, message: "no".into(), retry, secrets }
+    }
+
+    fn tried(url: &str, failing: Option<Failing>) -> Tried {
+        Tried { url: url.into(), done: failing.map_or(Ok((7, vec!["dev".into()])), Err) }
+    }
+
+    fn end(before: PublishSection, results: &[Tried]) -> PublishSection {
+        ended(&build(), before, &Digest::of(b""), results, &WAITS, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_may_heal_by_itself_decides_when_and_the_first_failure_says_what() {
+        let refused = failing(Code::REGISTRY_UNSUPPORTED, Retry::Stalled, "n/a");
+        let away = failing(Code::REGISTRY_REFUSED, Retry::Backoff, "n/b");
+        let first = end(
+            PublishSection::default(),
+            &[tried("myuser/app", None), tried("b.test/app", Some(refused.clone())), tried("c.test/app", Some(away))],
+        );
+        let retry = first.section.retry.clone().unwrap();
+        assert_eq!((first.section.state, retry.code.as_str(), retry.attempts), (Some(State::Error), "E#1022", 1));
+        assert!(retry.next_attempt_at.0.as_second() <= 5);
+        assert_eq!(retry.secret_versions.keys().collect::<Vec<_>>(), ["n/a", "n/b"]);
+        assert_eq!(first.image, Some(format!("docker.io/myuser/app@{}", Digest::of(b""))));
+
+        // What was done before stays, and nothing but what only a person heals is left: it is looked at seldom.
+        let second = end(first.clone(), &[tried("b.test/app", Some(refused)), tried("c.test/app", None)]);
+        assert_eq!(second.registries[0], first.registries[0]);
+        assert_eq!(second.section.retry.map(|retry| retry.next_attempt_at.0.as_second()), Some(900));
+
+        let third = end(first, &[tried("b.test/app", None), tried("c.test/app", None)]);
+        assert_eq!((third.section.state, third.section.retry), (Some(State::Completed), None));
+        assert!(third.registries.iter().all(|one| one.state == State::Completed && one.failure.is_none()));
+    }
+}

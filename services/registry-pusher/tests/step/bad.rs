@@ -3,6 +3,7 @@
 use anyhow::Result;
 use e2e::parts::registry::COMPANY_USER;
 use sequencer_api::status::State;
+use sequencer_proto::topics::ASKED;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
@@ -95,7 +96,7 @@ async fn a_registry_that_is_down_does_not_hinder_another_and_each_says_its_own_c
 
     // What was published is not published again.
     let before = own.took("PUT /v2/app/")?;
-    assert_eq!(handle(&service, &build, "retry").await?, Outcome::Recorded);
+    assert_eq!(handle(&service, &build, ASKED).await?, Outcome::Recorded);
     assert_eq!(own.took("PUT /v2/app/")?, before);
     Ok(())
 }

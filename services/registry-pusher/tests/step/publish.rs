@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use e2e::parts::registry::{COMPANY_USER, HUB_USER, login};
 use sequencer_api::status::State;
-use sequencer_proto::topics::Consumer;
+use sequencer_proto::topics::{ASKED, Consumer};
 use sequencer_runtime::Handles;
 use sequencer_runtime::bus::{Bus, Keep, Outcome};
 use serde_json::json;
@@ -53,7 +53,7 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
 
     // A second wake-up reads the Build, and nothing more.
     let before = own.requests()?;
-    assert_eq!(handle(&service, &build, "retry").await?, Outcome::Done);
+    assert_eq!(handle(&service, &build, ASKED).await?, Outcome::Done);
     assert_eq!((own.requests()?, scene.publish(&build).await?.section.rev), (before, publish.section.rev));
     Ok(())
 }
