@@ -52,6 +52,8 @@ codes! {
     NO_REPOSITORY = 1021;
     /// Something about a registry that this version cannot do.
     REGISTRY_UNSUPPORTED = 1022;
+    /// A container ends again and again, or a Job failed.
+    CRASH = 2005;
     /// A variable that does not end.
     UNTERMINATED_VARIABLE = 2006;
     /// A variable that names something that does not exist.
@@ -60,10 +62,30 @@ codes! {
     VARIABLE_FORMAT = 2012;
     /// A variable of a component's part that has no variables.
     VARIABLE_SECTION = 2013;
+    /// A generated variable inside a longer text.
+    GENERATED_INSIDE = 2016;
+    /// Two Components of one name in a namespace, without a Workspace.
+    TWO_OF_ONE_NAME = 2017;
+    /// An image cannot be pulled.
+    IMAGE_PULL = 2020;
+    /// No node has a place for a pod.
+    UNSCHEDULABLE = 2021;
+    /// A quota of the namespace is used up.
+    QUOTA = 2022;
+    /// The API server refuses an object.
+    ADMISSION = 2023;
+    /// An init container failed.
+    INIT_CONTAINER = 2024;
+    /// A roll-out made no progress for too long.
+    DEADLINE = 2025;
     /// A Secret does not have the key that is named.
     SECRET_KEY_MISSING = 3004;
     /// A tunnel names no provider.
     NO_TUNNEL_PROVIDER = 3012;
+    /// The Service that DNS should point to is not there.
+    LOAD_BALANCER = 3013;
+    /// Gateways are not served yet.
+    GATEWAY = 3014;
     /// A host that another Workspace has.
     HOST_TAKEN = 3020;
     /// A registry does not answer.
@@ -80,6 +102,8 @@ codes! {
     STAGED_IMAGE = 5021;
     /// Two networks of one name.
     DUPLICATE_NETWORK = 6005;
+    /// A target port that no container has.
+    TARGET_PORT = 6007;
     /// A component waits for itself.
     DEPENDS_ON_ITSELF = 6009;
     /// Components that wait for each other in a circle.
@@ -88,6 +112,16 @@ codes! {
     UNKNOWN_DEPENDENCY = 6011;
     /// A condition that no component can have.
     UNKNOWN_CONDITION = 6012;
+    /// A template asks for the node's namespaces or ports.
+    HOST = 6020;
+    /// A template asks for a volume of a kind that is not allowed.
+    VOLUME = 6021;
+    /// A template asks for more privilege than is allowed.
+    PRIVILEGE = 6022;
+    /// A template asks for a service account.
+    SERVICE_ACCOUNT = 6023;
+    /// A template asks for a node, a runtime or a priority of the system's.
+    PLACEMENT = 6024;
     /// A Secret of another namespace without consent or grant.
     NOT_SHARED = 6026;
     /// A Secret that is bound to another host.
@@ -126,6 +160,8 @@ codes! {
     RECORD_NAME = 6062;
     /// A time to live out of range.
     TTL = 6064;
+    /// An annotation of an Ingress that is not allowed.
+    INGRESS_ANNOTATION = 6065;
     /// A pool of builders that the chart does not have.
     UNKNOWN_POOL = 6066;
     /// A poll interval out of range.
