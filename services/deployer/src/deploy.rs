@@ -1,0 +1,228 @@
+//! The step of a Component: what it asks for runs, and its status tells how that is.
+
+mod section;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject};
+use sequencer_api::Component;
+use sequencer_api::dependencies::{Sibling, waiting_for};
+use sequencer_api::status::State;
+use sequencer_api::status::component::{DeploySection, WaitingFor};
+use sequencer_runtime::bus::Outcome;
+use sequencer_runtime::cluster::StatusPatch;
+use serde::Deserialize as _;
+
+use crate::apply::{Apply, revision};
+use crate::error::Error;
+use crate::handle::{Done, Service};
+use crate::plan::{Object, Plan, View, Workload, is_job, plan};
+use crate::queue::Key;
+use crate::readiness::{self, Health};
+use crate::record::{Write, write};
+use crate::{logs, read};
+
+/// How soon something is looked at again that is being deleted before it can be made anew.
+const DELETING: Duration = Duration::from_secs(1);
+
+/// What a step came to: the section, and when to look again.
+type Reached = (DeploySection, Option<Duration>);
+
+impl Service {
+    /// Reads, plans, acts and records. `uid` is the object that a message spoke of.
+    pub(crate) async fn deploy(&self, key: &Key, uid: Option<&str>) -> Result<Done, Error> {
+        let api: Api<Component> = Api::namespaced(self.client().clone(), &key.namespace);
+        let found = api.get_opt(&key.name).await?;
+        let Some(component) = found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
+        else {
+            uid.into_iter().for_each(|uid| self.memory().forget(uid));
+            return Ok(Done::new(Outcome::Gone));
+        };
+        if component.metadata.deletion_timestamp.is_some() {
+            self.memory().forget(component.metadata.uid.as_deref().unwrap_or_default());
+            return Ok(Done::new(Outcome::Stale));
+        }
+        let Some(view) = read::view(self.client(), component).await? else { return Ok(Done::new(Outcome::Stale)) };
+        let deleting = view.workspace.as_ref().is_some_and(|workspace| workspace.metadata.deletion_timestamp.is_some());
+        if deleting {
+            return Ok(Done::new(Outcome::Stale));
+        }
+        let reached = match self.reach(&view).await {
+            Ok(reached) => reached,
+            Err(Error::Deleting { .. }) => return Ok(Done { outcome: Outcome::Done, again: Some(DELETING) }),
+            Err(error) => (section::failed(&view, error, self.waits())?, None),
+        };
+        self.record(&api, &view, reached).await
+    }
+
+    /// Makes the cluster so, as far as it may be now.
+    async fn reach(&self, view: &View) -> Result<Reached, Error> {
+        let plan = plan(view, self.settings())?;
+        let apply = Apply::new(self.client().clone(), view.namespace());
+        let mut waiting = dependencies(view);
+        let workload = match &plan.workload {
+            Ok(workload) => workload,
+            Err(missing) => {
+                self.surround(view, &apply, &plan).await?;
+                waiting.extend(missing.clone());
+                return Ok((section::waiting(view, &plan, waiting), None));
+            }
+        };
+        let found = apply.get(&workload.object).await?;
+        let runs = found.as_ref().map(serde_json::to_value).transpose()?;
+        let started = runs.as_ref().and_then(revision) == Some(&workload.revision)
+            || section::before(view).revision.as_ref() == Some(&workload.revision);
+        if view.component.spec.paused && !started {
+            return Ok((section::waiting(view, &plan, Vec::new()), None));
+        }
+        self.surround(view, &apply, &plan).await?;
+        if !started && !waiting.is_empty() {
+            return Ok((section::waiting(view, &plan, waiting), None));
+        }
+        self.provide(view, &apply, workload).await?;
+        let there = run(&apply, workload, found).await?;
+        tidy(view, &apply, &plan, workload).await?;
+        let health = self.health(view, workload, &there).await?;
+        let again = health.again;
+        Ok((self.told(view, &plan, workload, health).await, again))
+    }
+
+    /// What may be there before anything runs.
+    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
+        let of_component = |object: &&Object| object.owner() == view.uid();
+        for object in plan.surroundings.iter().filter(of_component) {
+            apply.ensure(object).await?;
+        }
+        for object in plan.surroundings.iter().filter(|object| !of_component(object)) {
+            // Components of one Workspace start together, and each would make it.
+            let _one = self.shared().lock(view.owner().uid).await;
+            apply.ensure(object).await?;
+        }
+        Ok(())
+    }
+
+    /// What has to be there before the pods start.
+    async fn provide(&self, view: &View, apply: &Apply, workload: &Workload) -> Result<(), Error> {
+        self.provide_variables(view, &workload.used).await?;
+        self.provide_pull(view, &workload.used).await?;
+        for claim in &workload.claims {
+            apply.ensure(claim).await?;
+        }
+        Ok(())
+    }
+
+    async fn health(&self, view: &View, workload: &Workload, there: &DynamicObject) -> Result<Health, Error> {
+        let before = section::before(view);
+        let was_well = matches!(before.section.state, Some(State::Healthy | State::Completed))
+            && before.revision.as_ref() == Some(&workload.revision);
+        let (there, now) = (serde_json::to_value(there)?, Timestamp::now());
+        let look = |pods: &[Pod]| -> Result<Health, Error> {
+            Ok(if workload.object.is_deployment() {
+                readiness::deployment(&Deployment::deserialize(&there)?, pods, &workload.revision, now)
+            } else {
+                readiness::job(&Job::deserialize(&there)?, pods, &workload.revision, now)
+            })
+        };
+        let health = look(&[])?;
+        let well = matches!(health.state, State::Healthy | State::Completed);
+        if well && was_well { Ok(health) } else { look(&read::pods(self.client(), view).await?) }
+    }
+
+    /// The section of something that was made, with the log of what is wrong.
+    async fn told(&self, view: &View, plan: &Plan, workload: &Workload, health: Health) -> DeploySection {
+        let known = section::same_failure(view, workload, health.trouble.as_ref());
+        let mut lines = Vec::new();
+        if let (None, Some(log)) = (&known, health.trouble.as_ref().and_then(|trouble| trouble.log.as_ref())) {
+            let secrets = self.secret_values(view, &workload.used).await;
+            lines = logs::tail(self.client(), view.namespace(), log, &secrets).await;
+        }
+        section::running(view, plan, workload, &health, known, lines)
+    }
+
+    async fn record(&self, api: &Api<Component>, view: &View, (after, again): Reached) -> Result<Done, Error> {
+        let before = section::before(view);
+        let uid = view.uid();
+        let (differs, written) = self.memory().times(uid);
+        match write(&before, &after, differs, written) {
+            Write::Nothing => {
+                self.memory().same(uid);
+                Ok(Done { outcome: Outcome::Done, again })
+            }
+            Write::Later(later) => {
+                let again = again.map_or(later, |again| again.min(later));
+                Ok(Done { outcome: Outcome::Done, again: Some(again) })
+            }
+            Write::Now => {
+                let patch = StatusPatch::new(uid).section("deploy", before.section.rev, &after)?;
+                let _: Component = patch.apply(api, view.name()).await?;
+                self.memory().written(uid);
+                let failed = after.section.state == Some(State::Error);
+                Ok(Done { outcome: if failed { Outcome::Recorded } else { Outcome::Done }, again })
+            }
+        }
+    }
+}
+
+/// What the Component waits for, on what was read now.
+fn dependencies(view: &View) -> Vec<WaitingFor> {
+    let siblings: BTreeMap<_, _> = view
+        .siblings
+        .iter()
+        .map(|sibling| {
+            let conditions = sibling.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let generation = sibling.metadata.generation.unwrap_or_default();
+            (sibling.spec.template.name.as_str(), Sibling { generation, conditions })
+        })
+        .collect();
+    waiting_for(&view.template().depends_on, &siblings)
+}
+
+/// Starts it, or rolls a new revision out. A Job cannot be changed: it is run anew.
+async fn run(apply: &Apply, workload: &Workload, found: Option<DynamicObject>) -> Result<DynamicObject, Error> {
+    let object = &workload.object;
+    let Some(found) = found else { return apply.create(object).await };
+    if object.is_deployment() {
+        return apply.update(object, found).await;
+    }
+    if revision(&serde_json::to_value(&found)?) == Some(&workload.revision) {
+        return Ok(found);
+    }
+    apply.delete(object, &found).await?;
+    apply.create(object).await
+}
+
+/// Deletes what was made for this Component and is not planned any more.
+async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> Result<(), Error> {
+    let before = section::before(view);
+    let kind = workload.object.resource.kind.as_str();
+    if before.kind.as_deref().is_some_and(|before| before != kind) {
+        let resource = if is_job(view.template()) {
+            ApiResource::erase::<Deployment>(&())
+        } else {
+            ApiResource::erase::<Job>(&())
+        };
+        let other = Object { resource, ..workload.object.clone() };
+        if let Ok(Some(found)) = apply.get(&other).await {
+            apply.delete(&other, &found).await?;
+        }
+    }
+    let planned = |name: &str| plan.services.iter().any(|service| service.name == name);
+    if before.services.iter().all(|service| planned(&service.name)) {
+        return Ok(());
+    }
+    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+    let services = Object { resource, ..workload.object.clone() };
+    let labels = format!("app.kubernetes.io/managed-by=sequencer,app.kubernetes.io/instance={}", view.name());
+    for service in apply.list(&services, &labels, view.uid()).await? {
+        if !service.metadata.name.as_deref().is_some_and(planned) {
+            apply.delete(&services, &service).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The section as it is written.
+
+use jiff::Timestamp;
+use sequencer_api::status::component::{DeploySection, WaitingFor};
+use sequencer_api::status::{Failure, State};
+use sequencer_runtime::retry::{Failing, Waits, failed as retried};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::plan::{Plan, View, Workload};
+use crate::readiness::{Health, Trouble};
+
+/// The longest message.
+const MESSAGE: usize = 1024;
+
+/// What stands in the status that was read.
+pub(super) fn before(view: &View) -> DeploySection {
+    view.component.status.as_ref().map(|status| status.deploy.clone()).unwrap_or_default()
+}
+
+/// What every section of this generation begins with. What serves stays until something else does.
+fn begin(view: &View, state: State) -> DeploySection {
+    let mut section = before(view);
+    section.section.state = Some(state);
+    section.section.observed_generation = view.component.metadata.generation;
+    section.section.retry = None;
+    section.waiting_for = Vec::new();
+    section.failure = None;
+    section
+}
+
+/// It is held back.
+pub(super) fn waiting(view: &View, plan: &Plan, waiting_for: Vec<WaitingFor>) -> DeploySection {
+    let mut waiting_for = waiting_for;
+    waiting_for.truncate(16);
+    DeploySection { services: plan.services.clone(), waiting_for, ..begin(view, State::Waiting) }
+}
+
+/// It was made.
+pub(super) fn running(
+    view: &View,
+    plan: &Plan,
+    workload: &Workload,
+    health: &Health,
+    known: Option<Failure>,
+    log_tail: Vec<String>,
+) -> DeploySection {
+    let mut section = begin(view, health.state);
+    section.kind = Some(workload.object.resource.kind.clone());
+    section.name = Some(workload.object.name().into());
+    section.services.clone_from(&plan.services);
+    section.replicas = Some(health.wanted);
+    section.ready_replicas = Some(health.ready);
+    section.revision = Some(workload.revision.clone());
+    section.failure = known.or_else(|| health.trouble.as_ref().map(|trouble| failure(trouble, log_tail)));
+    if matches!(health.state, State::Healthy | State::Completed) {
+        section.build = workload.used.build().map(|build| build.object.clone());
+        section.commit = workload.used.build().map(|build| build.commit.chars().take(12).collect());
+        section.images.clone_from(&workload.images);
+    }
+    section
+}
+
+/// What is recorded of the same failure already: its words and lines change with every try, and tell nothing new.
+pub(super) fn same_failure(view: &View, workload: &Workload, trouble: Option<&Trouble>) -> Option<Failure> {
+    let (before, trouble) = (before(view), trouble?);
+    let failure = before.failure.filter(|_| before.revision.as_ref() == Some(&workload.revision))?;
+    let same = failure.code == trouble.code.to_string()
+        && failure.container == trouble.container
+        && failure.exit_code == trouble.exit_code;
+    same.then_some(failure)
+}
+
+fn failure(trouble: &Trouble, log_tail: Vec<String>) -> Failure {
+    Failure {
+        code: trouble.code.to_string(),
+        reason: Some(cut(&trouble.reason, 128)).filter(|reason| !reason.is_empty()),
+        container: trouble.container.clone(),
+        exit_code: trouble.exit_code,
+        message: Some(cut(&trouble.message, MESSAGE)),
+        log_tail,
+        ..Failure::default()
+    }
+}
+
+/// It could not be made.
+///
+/// # Errors
+/// The error is not the object's.
+pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeploySection, Error> {
+    let Some(code) = error.code() else { return Err(error) };
+    let (before, now) = (before(view), Timestamp::now());
+    let mut section = begin(view, State::Error);
+    let message = cut(&error.to_string(), MESSAGE);
+    let same = before.section.retry.filter(|retry| {
+        retry.code == code.to_string() && before.section.observed_generation == view.component.metadata.generation
+    });
+    let failing = Failing { code, message: message.clone(), retry: error.retry(), secrets: error.secrets() };
+    let uid = Uuid::try_parse(view.uid()).unwrap_or_default();
+    section.section.retry = Some(match same {
+        Some(retry) if retry.next_attempt_at.0 > now && retry.secret_versions == failing.secrets => retry,
+        same => retried(same.as_ref(), failing, waits, uid, now),
+    });
+    section.failure = Some(Failure { code: code.to_string(), message: Some(message), ..Failure::default() });
+    Ok(section)
+}
+
+fn cut(text: &str, length: usize) -> String {
+    text.chars().take(length).collect()
+}

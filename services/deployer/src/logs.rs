@@ -1,0 +1,53 @@
+//! The last lines of a container.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+use kube::{Api, Client};
+
+use crate::readiness::LogOf;
+
+/// How many lines.
+const LINES: i64 = 20;
+
+/// How long each.
+const LENGTH: usize = 200;
+
+/// The most bytes that are read for them.
+const BYTES: i64 = 64 * 1024;
+
+/// The last lines, without the values of secrets; none if they are not to be had.
+pub(crate) async fn tail(client: &Client, namespace: &str, of: &LogOf, secrets: &[String]) -> Vec<String> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let params = LogParams {
+        container: Some(of.container.clone()),
+        previous: of.previous,
+        tail_lines: Some(LINES),
+        limit_bytes: Some(BYTES),
+        ..LogParams::default()
+    };
+    let text = api.logs(&of.pod, &params).await.unwrap_or_default();
+    lines(&text, secrets)
+}
+
+/// Lines as status has them.
+fn lines(text: &str, secrets: &[String]) -> Vec<String> {
+    let masked = secrets.iter().filter(|secret| secret.len() >= 4);
+    let masked = masked.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"));
+    let clean = |line: &str| line.chars().filter(|letter| !letter.is_control()).take(LENGTH).collect::<String>();
+    let lines: Vec<_> = masked.lines().map(clean).collect();
+    let skip = lines.len().saturating_sub(usize::try_from(LINES).unwrap_or_default());
+    lines.into_iter().skip(skip).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_cut_cleaned_and_masked() {
+        let text: String = (0..30).map(|line| format!("\u{1b}line {line} hunter22 {}\r\n", "x".repeat(300))).collect();
+        let lines = lines(&text, &["hunter22".into(), "x".into()]);
+        assert_eq!((lines.len(), lines[0].starts_with("line 10 *** xxx")), (20, true));
+        assert!(lines.iter().all(|line| line.chars().count() == 200));
+    }
+}

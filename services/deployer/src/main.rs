@@ -1,0 +1,29 @@
+//! The process: settings, the bus, the cluster, and tasks that live as long as it does.
+
+use anyhow::Result;
+use clap::Parser as _;
+use sequencer_deployer::args::{Args, NAME};
+use sequencer_deployer::handle::Service;
+use sequencer_proto::topics::Consumer;
+use sequencer_runtime::bus::Bus;
+use sequencer_runtime::{Runtime, cluster};
+
+/// How many messages are handled at once.
+const SLOTS: usize = 16;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut rt = Runtime::start(NAME, &args.shared).await?;
+    let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
+    let service = Service::new(cluster::connect(NAME).await?, &args);
+    rt.spawn("handle", {
+        let (bus, service) = (bus.clone(), service.clone());
+        async move { bus.run(&Consumer::deployer(), SLOTS, move |delivery| service.clone().handle(delivery)).await }
+    });
+    let handles = rt.handles();
+    rt.spawn("watch", service.clone().watch(handles.shutdown.clone()));
+    rt.spawn("look", service.look(handles.shutdown));
+    rt.run(&bus).await?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! What a Component becomes: pure, from what was read.
+
+mod claims;
+pub mod ingress;
+mod labels;
+mod object;
+mod pod;
+mod policy;
+mod pull;
+mod refuse;
+mod service;
+mod strategy;
+mod values;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use sequencer_api::code::Code;
+use sequencer_api::component::ComponentTemplate;
+use sequencer_api::names::{self, Owner};
+use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
+use sequencer_api::status::workspace::WorkspaceStatus;
+use sequencer_api::{Build, Component, Workspace};
+
+use crate::args::Settings;
+use crate::error::Refused;
+
+pub(crate) use labels::{REVISION, controller, pull_metadata, variables_metadata};
+pub use object::Object;
+pub(crate) use object::canonical_hash;
+pub(crate) use pull::wanted as wanted_login;
+pub use values::{Used, UsedBuild};
+
+/// What a Component's plan is made from.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The Component.
+    pub component: Component,
+    /// Its Workspace; none if it was applied on its own.
+    pub workspace: Option<Workspace>,
+    /// The Components beside it, without itself.
+    pub siblings: Vec<Component>,
+    /// The Builds of its Workspace.
+    pub builds: Vec<Build>,
+}
+
+impl View {
+    /// The Component's name.
+    pub(crate) fn name(&self) -> &str {
+        self.component.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The Component's uid.
+    pub(crate) fn uid(&self) -> &str {
+        self.component.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Where everything is made.
+    pub(crate) fn namespace(&self) -> &str {
+        self.component.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The Workspace by whose name and uid everything is called; a Component of its own is its own.
+    pub(crate) fn owner(&self) -> Owner<'_> {
+        match &self.workspace {
+            Some(workspace) => Owner {
+                name: workspace.metadata.name.as_deref().unwrap_or_default(),
+                uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
+            },
+            None => Owner { name: self.name(), uid: self.uid() },
+        }
+    }
+
+    pub(crate) fn template(&self) -> &ComponentTemplate {
+        &self.component.spec.template
+    }
+
+    /// What was recorded of the Workspace.
+    pub(crate) fn workspace_status(&self) -> Option<&WorkspaceStatus> {
+        self.workspace.as_ref().and_then(|workspace| workspace.status.as_ref())
+    }
+
+    /// Every component of the Workspace, as its spec lists it; without one, the Components beside each other.
+    pub(crate) fn templates(&self) -> Vec<&ComponentTemplate> {
+        match &self.workspace {
+            Some(workspace) => workspace.spec.components.iter().collect(),
+            None => [&self.component].into_iter().chain(&self.siblings).map(|each| &each.spec.template).collect(),
+        }
+    }
+
+    /// A Component by its name in variables.
+    pub(crate) fn find(&self, name: &str) -> Option<&Component> {
+        [&self.component].into_iter().chain(&self.siblings).find(|each| each.spec.template.name == name)
+    }
+}
+
+/// What is made.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What may be made at any time: Services and the NetworkPolicy.
+    pub surroundings: Vec<Object>,
+    /// What a Service is told about.
+    pub services: Vec<DeployedService>,
+    /// What runs; or what still has to have a value.
+    pub workload: Result<Workload, Vec<WaitingFor>>,
+}
+
+/// What runs.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The Deployment or Job.
+    pub object: Object,
+    /// Its claims.
+    pub claims: Vec<Object>,
+    /// The hash of the rendered template.
+    pub revision: String,
+    /// The images of its containers.
+    pub images: Vec<DeployedImage>,
+    /// What its variables took.
+    pub used: Used,
+}
+
+/// Whether a template ends: then it becomes a Job.
+pub(crate) fn is_job(template: &ComponentTemplate) -> bool {
+    matches!(template.template.restart_policy.as_deref(), Some("OnFailure" | "Never"))
+}
+
+/// Plans a Component.
+///
+/// # Errors
+/// It asks for something that cannot be.
+pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Refused> {
+    unique(view)?;
+    refuse::check(view.template(), settings.pod_security)?;
+    let mut surroundings = service::services(view, settings)?;
+    surroundings.extend(policy::policy(view, settings));
+    let workload = match pod::render(view, settings)? {
+        Err(missing) => Err(missing),
+        Ok((template, used)) => Ok(workload(view, settings, template, used)),
+    };
+    Ok(Plan { surroundings, services: service::deployed(view), workload })
+}
+
+fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: Used) -> Workload {
+    let spec = template.spec.as_ref();
+    let containers = spec.into_iter().flat_map(|spec| &spec.containers);
+    let images = containers
+        .map(|container| DeployedImage {
+            container: container.name.clone(),
+            image: container.image.clone().unwrap_or_default(),
+        })
+        .collect();
+    let claims = claims::claims(view, settings);
+    let revision = labels::revision(&template);
+    let object = strategy::workload(view, settings, template, &used);
+    Workload { object, claims, revision, images, used }
+}
+
+/// Without a Workspace, Components find each other by the names in their specs.
+fn unique(view: &View) -> Result<(), Refused> {
+    let name = &view.template().name;
+    let twin = view.siblings.iter().find(|sibling| view.workspace.is_none() && sibling.spec.template.name == *name);
+    match twin.and_then(|twin| twin.metadata.name.as_deref()) {
+        None => Ok(()),
+        Some(twin) => Err(Refused::new(
+            Code::TWO_OF_ONE_NAME,
+            format!("spec.name: the Component {twin} of this namespace is named {name} too; rename one"),
+        )),
+    }
+}
+
+/// A component's Service for a network.
+pub(crate) fn service_name(view: &View, component: &str, network: &str) -> String {
+    view.owner().service(component, network)
+}
+
+/// The pull Secret of a Component.
+pub(crate) fn pull_secret(view: &View) -> String {
+    names::pull_secret(view.name())
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Labels, annotations and owners of what is made.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource as _;
+use sequencer_api::{Component, Workspace};
+use serde_json::{Value, json};
+
+use super::values::Used;
+use super::{View, canonical_hash};
+use crate::args::Settings;
+
+/// The annotation of a pod template with the hash of what was rendered, and of every object with the hash of its plan.
+pub(crate) const REVISION: &str = "se.quencer.io/revision";
+
+type Labels = BTreeMap<String, String>;
+
+/// By which pods of one component are found.
+pub(super) fn selector(view: &View, component: &str) -> Labels {
+    let mut labels = workspace_selector(view);
+    labels.insert("se.quencer.io/component".into(), component.into());
+    labels
+}
+
+/// By which pods of the Workspace are found.
+pub(super) fn workspace_selector(view: &View) -> Labels {
+    Labels::from([("se.quencer.io/ws-uid".into(), view.owner().uid.into())])
+}
+
+/// Labels of what the Workspace has once.
+pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
+    let owner = view.owner();
+    let mut labels = inherited(view, settings);
+    labels.extend(workspace_selector(view));
+    for (key, value) in [
+        ("app.kubernetes.io/managed-by", "sequencer"),
+        ("app.kubernetes.io/part-of", owner.name),
+        ("se.quencer.io/workspace", owner.name),
+        ("se.quencer.io/workspace-namespace", view.namespace()),
+    ] {
+        labels.insert(key.into(), value.into());
+    }
+    labels
+}
+
+/// Labels of what the Component has.
+pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
+    let mut labels = of_workspace(view, settings);
+    let name = &view.template().name;
+    for (key, value) in [
+        ("app.kubernetes.io/name", name.as_str()),
+        ("app.kubernetes.io/instance", view.name()),
+        ("se.quencer.io/component", name.as_str()),
+    ] {
+        labels.insert(key.into(), value.into());
+    }
+    labels
+}
+
+/// Labels of what runs.
+pub(super) fn of_workload(view: &View, settings: &Settings, used: &Used) -> Labels {
+    let mut labels = of_component(view, settings);
+    if let Some(build) = used.build() {
+        labels.insert("se.quencer.io/build".into(), build.name.clone());
+        labels.insert("se.quencer.io/commit".into(), build.commit.chars().take(12).collect());
+    }
+    labels
+}
+
+fn inherited(view: &View, settings: &Settings) -> Labels {
+    let theirs = view.workspace.as_ref().and_then(|workspace| workspace.metadata.labels.as_ref());
+    let own = view.component.metadata.labels.as_ref();
+    let all = theirs.into_iter().chain(own).flatten();
+    let wanted = all.filter(|(key, _)| settings.inherit_labels.contains(key));
+    wanted.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The hash of a rendered template.
+pub(super) fn revision(template: &PodTemplateSpec) -> String {
+    let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    annotations.and_then(|annotations| annotations.get(REVISION)).cloned().unwrap_or_default()
+}
+
+/// Writes the hash of a rendered template into it.
+pub(super) fn stamp(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    let hash = canonical_hash(&template);
+    let metadata = template.metadata.get_or_insert_default();
+    metadata.annotations.get_or_insert_default().insert(REVISION.into(), hash);
+    template
+}
+
+/// Metadata of an object that goes with the Component.
+pub(super) fn metadata(view: &View, name: &str, labels: &Labels) -> Value {
+    json!({
+        "name": name, "namespace": view.namespace(), "labels": labels,
+        "ownerReferences": [component_owner(&view.component)],
+    })
+}
+
+/// Metadata of an object that goes with the Workspace.
+pub(super) fn workspace_metadata(view: &View, name: &str, labels: &Labels) -> Value {
+    let owner = view.workspace.as_ref().map_or_else(|| component_owner(&view.component), workspace_owner);
+    json!({"name": name, "namespace": view.namespace(), "labels": labels, "ownerReferences": [owner]})
+}
+
+fn component_owner(component: &Component) -> OwnerReference {
+    component.controller_owner_ref(&()).unwrap_or_default()
+}
+
+/// The reference to a Workspace that controls something.
+pub(crate) fn workspace_owner(workspace: &Workspace) -> OwnerReference {
+    workspace.controller_owner_ref(&()).unwrap_or_default()
+}
+
+/// The uid of what controls an object.
+pub(crate) fn controller(references: Option<&Vec<OwnerReference>>) -> Option<&OwnerReference> {
+    references?.iter().find(|reference| reference.controller == Some(true))
+}
+
+/// Metadata of the Secret of generated variables.
+pub(crate) fn variables_metadata(view: &View, settings: &Settings, name: &str) -> Value {
+    workspace_metadata(view, name, &of_workspace(view, settings))
+}
+
+/// Metadata of the pull Secret.
+pub(crate) fn pull_metadata(view: &View, settings: &Settings, name: &str) -> Value {
+    metadata(view, name, &of_component(view, settings))
+}

@@ -1,0 +1,71 @@
+//! One Service for each network.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use sequencer_api::code::Code;
+use sequencer_api::component::Network;
+use sequencer_api::status::component::DeployedService;
+use serde_json::json;
+
+use super::{Object, View, labels, service_name};
+use crate::args::Settings;
+use crate::error::Refused;
+
+const FIELDS: &[&str] = &["/spec/ports", "/spec/selector"];
+
+pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, Refused> {
+    view.template().networks.iter().map(|network| service(view, settings, network)).collect()
+}
+
+fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object, Refused> {
+    if let Some(IntOrString::String(port)) = &network.target_port
+        && !has_port(view, port)
+    {
+        let message = format!("networks[{}].targetPort: no container has a port {port:?}", network.name);
+        return Err(Refused::new(Code::TARGET_PORT, message));
+    }
+    let name = network.name.to_ascii_lowercase();
+    let mut labels = labels::of_component(view, settings);
+    labels.insert("se.quencer.io/network".into(), name.clone());
+    let mut port = json!({
+        "name": name, "port": network.port, "targetPort": target_port(network), "protocol": network.protocol,
+    });
+    if let (Some(protocol), Some(port)) = (&network.app_protocol, port.as_object_mut()) {
+        port.insert("appProtocol".into(), protocol.clone().into());
+    }
+    let component = &view.template().name;
+    let body = json!({
+        "metadata": labels::metadata(view, &service_name(view, component, &network.name), &labels),
+        "spec": {"type": "ClusterIP", "selector": labels::selector(view, component), "ports": [port]},
+    });
+    Ok(Object::new::<Service>(body, FIELDS))
+}
+
+/// The port of the pods.
+pub(super) fn target_port(network: &Network) -> IntOrString {
+    network.target_port.clone().unwrap_or(IntOrString::Int(network.port))
+}
+
+fn has_port(view: &View, name: &str) -> bool {
+    let pod = &view.template().template;
+    let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+    containers.flat_map(|container| container.ports.iter().flatten()).any(|port| port.name.as_deref() == Some(name))
+}
+
+/// The Services as status tells them.
+pub(super) fn deployed(view: &View) -> Vec<DeployedService> {
+    let component = &view.template().name;
+    let networks = view.template().networks.iter();
+    networks
+        .map(|network| {
+            let name = service_name(view, component, &network.name);
+            let host = host(view, component, &network.name);
+            DeployedService { network: network.name.clone(), name, host, port: network.port }
+        })
+        .collect()
+}
+
+/// The host of a component's network.
+pub(super) fn host(view: &View, component: &str, network: &str) -> String {
+    format!("{}.{}.svc", service_name(view, component, network), view.namespace())
+}

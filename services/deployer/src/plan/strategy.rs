@@ -1,0 +1,38 @@
+//! The Deployment or Job around a pod.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use serde_json::{Value, json};
+
+use super::values::Used;
+use super::{Object, View, claims, is_job, labels};
+use crate::args::Settings;
+
+/// Replicas come last in importance: `kubectl scale` stands until something else of ours changes.
+const FIELDS: &[&str] = &["/spec/replicas", "/spec/strategy", "/spec/progressDeadlineSeconds", "/spec/template"];
+
+pub(super) fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: &Used) -> Object {
+    let labels = labels::of_workload(view, settings, used);
+    let metadata = labels::metadata(view, view.name(), &labels);
+    if is_job(view.template()) {
+        return Object::new::<Job>(json!({"metadata": metadata, "spec": {"template": template}}), &[]);
+    }
+    let component = view.template();
+    let spec = json!({
+        "replicas": component.replicas,
+        "selector": {"matchLabels": labels::selector(view, &component.name)},
+        "strategy": strategy(view),
+        "progressDeadlineSeconds": component.progress_deadline_seconds,
+        "template": template,
+    });
+    Object::new::<Deployment>(json!({"metadata": metadata, "spec": spec}), FIELDS)
+}
+
+fn strategy(view: &View) -> Value {
+    match &view.template().strategy {
+        Some(strategy) => json!(strategy),
+        None if claims::exclusive(view) => json!({"type": "Recreate"}),
+        None => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+    }
+}

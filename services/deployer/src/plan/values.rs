@@ -1,0 +1,290 @@
+//! What variables stand for.
+
+use k8s_openapi::api::core::v1::{EnvVarSource, SecretKeySelector};
+use sequencer_api::Build;
+use sequencer_api::code::Code;
+use sequencer_api::names;
+use sequencer_api::status::State;
+use sequencer_api::status::component::WaitingFor;
+use sequencer_api::variables::{Field, Piece, Variable, parse};
+use sequencer_api::workspace::{Networking, Variable as Named};
+
+use super::{View, service};
+use crate::args::Settings;
+use crate::error::Refused;
+
+/// A Build that a template took something from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedBuild {
+    /// The name in variables.
+    pub name: String,
+    /// The Build's own name.
+    pub object: String,
+    /// Its commit.
+    pub commit: String,
+    /// Its image.
+    pub image: String,
+    /// Whether a container runs it.
+    pub runs: bool,
+}
+
+/// What a template took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Builds, the Component's own first.
+    pub builds: Vec<UsedBuild>,
+    /// Generated variables, by name, with their lengths.
+    pub generated: Vec<(String, i32)>,
+}
+
+impl Used {
+    /// The Build that speaks for the Component.
+    #[must_use]
+    pub fn build(&self) -> Option<&UsedBuild> {
+        self.builds.first()
+    }
+}
+
+/// Puts values into texts, and notes what it took and what is missing.
+pub(super) struct Renderer<'a> {
+    view: &'a View,
+    settings: &'a Settings,
+    pub(super) used: Used,
+    pub(super) missing: Vec<WaitingFor>,
+}
+
+impl<'a> Renderer<'a> {
+    pub(super) fn new(view: &'a View, settings: &'a Settings) -> Self {
+        Self { view, settings, used: Used::default(), missing: Vec::new() }
+    }
+
+    /// A text with values in it. `at` is where it stands.
+    pub(super) fn text(&mut self, at: &str, text: &str) -> Result<String, Refused> {
+        let mut rendered = String::new();
+        for piece in self.pieces(at, text)? {
+            match piece {
+                Piece::Text(text) => rendered.push_str(&text),
+                Piece::Variable(variable) => rendered.push_str(&self.value(at, &variable)?),
+            }
+        }
+        Ok(rendered)
+    }
+
+    /// The text of an image; whether it is one of our Builds'.
+    pub(super) fn image(&mut self, at: &str, text: &str) -> Result<(String, bool), Refused> {
+        let mut ours = false;
+        for piece in self.pieces(at, text)? {
+            if let Piece::Variable(Variable::Image(name)) = piece {
+                ours = true;
+                self.value(at, &Variable::Image(name.clone()))?;
+                let mut builds = self.used.builds.iter_mut();
+                if let Some(build) = builds.find(|build| build.name == name) {
+                    build.runs = true;
+                }
+            }
+        }
+        Ok((self.text(at, text)?, ours))
+    }
+
+    /// The source of an environment variable whose whole value is a generated variable.
+    pub(super) fn generated(&mut self, at: &str, text: &str) -> Result<Option<EnvVarSource>, Refused> {
+        let pieces = self.pieces(at, text)?;
+        let [Piece::Variable(Variable::Named(name))] = pieces.as_slice() else { return Ok(None) };
+        let Some(generate) = self.named(at, name)?.generate.as_ref() else { return Ok(None) };
+        if !self.used.generated.iter().any(|(known, _)| known == name) {
+            self.used.generated.push((name.clone(), generate.length));
+        }
+        let secret_key_ref =
+            SecretKeySelector { name: self.view.owner().variables(), key: name.clone(), optional: None };
+        Ok(Some(EnvVarSource { secret_key_ref: Some(secret_key_ref), ..EnvVarSource::default() }))
+    }
+
+    fn pieces(&self, at: &str, text: &str) -> Result<Vec<Piece>, Refused> {
+        parse(text).map_err(|malformed| Refused::new(malformed.code, format!("{at}: {malformed}")))
+    }
+
+    fn value(&mut self, at: &str, variable: &Variable) -> Result<String, Refused> {
+        match variable {
+            Variable::Image(name) => Ok(self.build(at, name)?.map(|build| build.image).unwrap_or_default()),
+            Variable::Commit(name) => Ok(self.build(at, name)?.map(|build| build.commit).unwrap_or_default()),
+            Variable::Host { component, network } => {
+                let (network, _) = self.network(at, component, network)?;
+                Ok(service::host(self.view, component, &network))
+            }
+            Variable::Port { component, network } => {
+                self.network(at, component, network).map(|(_, port)| port.to_string())
+            }
+            Variable::Workspace(field) => self.workspace(at, *field),
+            Variable::Ingress(rule) => self.rule(at, rule),
+            Variable::Named(name) => {
+                let named = self.named(at, name)?;
+                match named.value.clone() {
+                    Some(value) => self.nested(at, &value),
+                    None => Err(Refused::new(
+                        Code::GENERATED_INSIDE,
+                        format!("{at}: ${{variables::{name}}} is generated and can only be a whole env value"),
+                    )),
+                }
+            }
+        }
+    }
+
+    /// The value of a variable may hold the Workspace's own words, and nothing else.
+    fn nested(&mut self, at: &str, value: &str) -> Result<String, Refused> {
+        let mut rendered = String::new();
+        for piece in self.pieces(at, value)? {
+            match piece {
+                Piece::Text(text) => rendered.push_str(&text),
+                Piece::Variable(Variable::Workspace(field)) => rendered.push_str(&self.workspace(at, field)?),
+                Piece::Variable(_) => {
+                    let message = format!("{at}: the value of a variable may hold ${{workspace::...}} only");
+                    return Err(Refused::new(Code::VARIABLE_SECTION, message));
+                }
+            }
+        }
+        Ok(rendered)
+    }
+
+    fn unknown(at: &str, what: &str, name: &str, known: impl IntoIterator<Item = String>) -> Refused {
+        let known: Vec<_> = known.into_iter().take(20).collect();
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        Refused::new(Code::UNKNOWN_NAME, format!("{at}: no {what} {name:?}; known: {known}"))
+    }
+
+    fn network(&self, at: &str, component: &str, network: &str) -> Result<(String, i32), Refused> {
+        let templates = self.view.templates();
+        let Some(template) = templates.iter().find(|template| template.name == component) else {
+            let known = templates.iter().map(|template| template.name.clone());
+            return Err(Self::unknown(at, "component", component, known));
+        };
+        let found = template.networks.iter().find(|each| each.name.eq_ignore_ascii_case(network));
+        let known = || template.networks.iter().map(|network| network.name.clone());
+        found
+            .map(|found| (found.name.clone(), found.port))
+            .ok_or_else(|| Self::unknown(at, &format!("network of {component}"), network, known()))
+    }
+
+    fn networking(&self) -> Option<&'a Networking> {
+        self.view.workspace.as_ref()?.spec.networking.as_ref()
+    }
+
+    /// The Workspace's host, if it is known yet.
+    fn host(&mut self, at: &str) -> Result<Option<String>, Refused> {
+        if self.networking().is_none() {
+            return Err(Self::unknown(at, "host: the Workspace has no networking, so", "host", []));
+        }
+        let host = self.view.workspace_status().and_then(|status| status.host.clone());
+        if host.is_none() {
+            self.wait(self.view.template().name.clone(), "Variables", None);
+        }
+        Ok(host)
+    }
+
+    fn workspace(&mut self, at: &str, field: Field) -> Result<String, Refused> {
+        Ok(match field {
+            Field::Name => self.view.owner().name.into(),
+            Field::Namespace => self.view.namespace().into(),
+            Field::Host => self.host(at)?.unwrap_or_default(),
+            Field::Url => {
+                let scheme = self.scheme();
+                self.host(at)?.map(|host| format!("{scheme}://{host}")).unwrap_or_default()
+            }
+        })
+    }
+
+    fn scheme(&self) -> &'a str {
+        let Some(networking) = self.networking() else { return "https" };
+        match &networking.ingress {
+            None => &self.settings.tunnels_url_scheme,
+            Some(ingress) => {
+                let tls = ingress.tls.as_ref().map_or(self.settings.ingress_tls, |tls| tls.enabled);
+                if tls { "https" } else { "http" }
+            }
+        }
+    }
+
+    fn rule(&mut self, at: &str, name: &str) -> Result<String, Refused> {
+        let rules = self.networking().map(rules).unwrap_or_default();
+        let Some((_, subdomain)) = rules.iter().find(|(rule, _)| *rule == name) else {
+            return Err(Self::unknown(at, "rule", name, rules.iter().map(|(rule, _)| (*rule).into())));
+        };
+        Ok(self.host(at)?.map(|host| names::rule_host(*subdomain, &host)).unwrap_or_default())
+    }
+
+    fn named(&self, at: &str, name: &str) -> Result<&'a Named, Refused> {
+        let all = self.view.workspace.as_ref().map(|workspace| workspace.spec.variables.as_slice()).unwrap_or_default();
+        let found = all.iter().find(|variable| variable.name == name);
+        found.ok_or_else(|| Self::unknown(at, "variable", name, all.iter().map(|variable| variable.name.clone())))
+    }
+
+    /// The Build that a name stands for now; none, and noted as missing, if none is published yet.
+    fn build(&mut self, at: &str, name: &str) -> Result<Option<UsedBuild>, Refused> {
+        if let Some(known) = self.used.builds.iter().find(|build| build.name == name) {
+            return Ok(Some(known.clone()));
+        }
+        let templates = self.view.templates();
+        let builds = |template: &&sequencer_api::component::ComponentTemplate| {
+            template.build.as_ref().map(|build| build.name.clone())
+        };
+        let Some(maker) = templates.iter().find(|template| builds(template).as_deref() == Some(name)) else {
+            return Err(Self::unknown(at, "build", name, templates.iter().filter_map(builds)));
+        };
+        let Some(current) = current(self.view, &maker.name, name) else {
+            self.wait(maker.name.clone(), "Build", None);
+            return Ok(None);
+        };
+        if maker.name == self.view.template().name {
+            self.used.builds.insert(0, current.clone());
+        } else {
+            self.used.builds.push(current.clone());
+        }
+        Ok(Some(current))
+    }
+
+    fn wait(&mut self, component: String, condition: &str, now: Option<String>) {
+        let waiting = WaitingFor {
+            component_name: component,
+            condition_type: condition.into(),
+            condition_status: "Completed".into(),
+            now,
+        };
+        if !self.missing.contains(&waiting) {
+            self.missing.push(waiting);
+        }
+    }
+}
+
+/// Rules with a host: their names and subdomains.
+fn rules(networking: &Networking) -> Vec<(&str, Option<&str>)> {
+    let ingress = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
+    let ingress = ingress.map(|rule| (rule.name.as_str(), rule.subdomain.as_deref()));
+    let tunnel = networking.tunnel.iter().filter_map(|tunnel| tunnel.cloudflare.as_ref());
+    let tunnel = tunnel.flat_map(|tunnel| &tunnel.additional_routes);
+    ingress.chain(tunnel.map(|route| (route.name.as_str(), Some(route.subdomain.as_str())))).collect()
+}
+
+/// The Build of the newest commit if it is published; else the one that serves, else the last that was published.
+fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
+    let published: Vec<_> = view.builds.iter().filter_map(|build| published(build, name)).collect();
+    let by_name = |wanted: &str| published.iter().find(|(_, build)| build.object == wanted);
+    let status = |component: &sequencer_api::Component| component.status.clone().unwrap_or_default();
+    let latest = view.find(maker).and_then(|maker| status(maker).latest_build);
+    let serves = status(&view.component).deploy.build;
+    let last = || published.iter().max_by_key(|(created, build)| (*created, build.object.clone()));
+    let found = latest.as_deref().and_then(by_name).or_else(|| serves.as_deref().and_then(by_name)).or_else(last);
+    found.map(|(_, build)| build.clone())
+}
+
+/// A published Build of this name, and when it was made.
+fn published(build: &Build, name: &str) -> Option<(Option<jiff::Timestamp>, UsedBuild)> {
+    let publish = &build.status.as_ref()?.publish;
+    let image = publish.image.clone()?;
+    if build.spec.name != name || publish.section.state != Some(State::Completed) {
+        return None;
+    }
+    let git = build.spec.import_content.first().and_then(|import| import.content_from.git.as_ref());
+    let commit = git.and_then(|git| git.commit.clone()).unwrap_or_default();
+    let object = build.metadata.name.clone()?;
+    let created = build.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    Some((created, UsedBuild { name: name.into(), object, commit, image, runs: false }))
+}

@@ -1,0 +1,83 @@
+//! The Secret of generated variables: each is made once and never again.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use rand::Rng as _;
+use rand::distr::Alphanumeric;
+use serde_json::json;
+
+use crate::error::Error;
+use crate::handle::Service;
+use crate::plan::{Used, View, controller, variables_metadata};
+
+impl Service {
+    /// Makes the values that are not there yet.
+    pub(crate) async fn provide_variables(&self, view: &View, used: &Used) -> Result<(), Error> {
+        if used.generated.is_empty() {
+            return Ok(());
+        }
+        let _one = self.shared().lock(view.owner().uid).await;
+        let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
+        let name = view.owner().variables();
+        let Some(found) = api.get_opt(&name).await? else {
+            let body = json!({
+                "metadata": variables_metadata(view, self.settings(), &name), "data": missing(used, &BTreeMap::new()),
+            });
+            let made = api.create(&PostParams::default(), &serde_json::from_value(body)?).await;
+            return made.map(drop).map_err(|error| Error::of_write(error, "Secret", &name));
+        };
+        let owner = controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
+        if owner != Some(view.owner().uid) {
+            return Err(Error::Foreign { kind: "Secret".into(), name });
+        }
+        let new = missing(used, found.data.as_ref().unwrap_or(&BTreeMap::new()));
+        if new.is_empty() {
+            return Ok(());
+        }
+        // The version that was read: else two replicas would each make a value, and a pod would have the first.
+        let patch = json!({"metadata": {"resourceVersion": found.metadata.resource_version}, "data": new});
+        let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map(drop).map_err(|error| Error::of_write(error, "Secret", &name))
+    }
+
+    /// The values of generated variables, which no log may show.
+    pub(crate) async fn secret_values(&self, view: &View, used: &Used) -> Vec<String> {
+        if used.generated.is_empty() {
+            return Vec::new();
+        }
+        let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
+        let found = api.get_opt(&view.owner().variables()).await.ok().flatten();
+        let values = found.and_then(|found| found.data).unwrap_or_default().into_values();
+        values.filter_map(|ByteString(value)| String::from_utf8(value).ok()).collect()
+    }
+}
+
+/// Values for the names that have none.
+fn missing(used: &Used, have: &BTreeMap<String, ByteString>) -> BTreeMap<String, ByteString> {
+    let new = used.generated.iter().filter(|(name, _)| !have.contains_key(name));
+    new.map(|(name, length)| (name.clone(), ByteString(random(*length).into_bytes()))).collect()
+}
+
+fn random(length: i32) -> String {
+    let length = usize::try_from(length).unwrap_or_default();
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_made_and_every_time_another() {
+        let used = Used { generated: vec![("A".into(), 24), ("B".into(), 8)], ..Used::default() };
+        let have = BTreeMap::from([("A".to_owned(), ByteString(b"kept".to_vec()))]);
+        let (one, two) = (missing(&used, &have), missing(&used, &have));
+        assert_eq!((one.len(), one["B"].0.len()), (1, 8));
+        assert_ne!(one["B"], two["B"]);
+        assert!(one["B"].0.iter().all(u8::is_ascii_alphanumeric));
+    }
+}

@@ -1,0 +1,6 @@
+//! The deployer against the running cluster, and against API servers of its own.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+
+mod plain;
+mod scene;

@@ -1,0 +1,202 @@
+//! What the tests share: a namespace in the running cluster, the deployer in this process, and the test as the watcher.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use sequencer_api::names::Owner;
+use sequencer_api::{Component, Workspace};
+use sequencer_deployer::args::{Args, NAME};
+use sequencer_deployer::handle::Service;
+use sequencer_proto::topics::{Command, Verb};
+use sequencer_runtime::bus::{Delivery, Outcome};
+use sequencer_runtime::cluster;
+use sequencer_runtime::shutdown::Shutdown;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// How long anything may take: images are pulled from a registry beside the cluster.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A namespace of the running cluster, with a deployer.
+pub(crate) struct Scene {
+    pub(crate) cluster: e2e::testing::Scene,
+    pub(crate) client: Client,
+    pub(crate) service: Service,
+    tasks: JoinSet<()>,
+}
+
+impl Scene {
+    /// A deployer that handles what it is told, and sees nothing by itself.
+    pub(crate) async fn still(name: &str) -> Result<Self> {
+        let cluster = e2e::testing::Scene::new(&format!("deployer-{name}"))?;
+        let folder = cluster.cluster.layout.repository.join("charts/sequencer/files/crds");
+        cluster.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()])?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+        cluster.cluster.kubectl(&wait)?;
+        let client = client(std::env::var("KUBECONFIG").context("KUBECONFIG")?).await?;
+        let service = Service::new(client.clone(), &args(&[]));
+        Ok(Self { cluster, client, service, tasks: JoinSet::new() })
+    }
+
+    /// A deployer that watches what it made, too.
+    pub(crate) async fn new(name: &str) -> Result<Self> {
+        let mut scene = Self::still(name).await?;
+        let shutdown = Shutdown::default();
+        scene.tasks.spawn(scene.service.clone().watch(shutdown.clone()));
+        scene.tasks.spawn(scene.service.clone().look(shutdown));
+        Ok(scene)
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.cluster.namespace
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), self.namespace())
+    }
+
+    /// Makes a Workspace of these components.
+    pub(crate) async fn workspace(&self, components: Value) -> Result<Workspace> {
+        self.workspace_with(json!({"components": components})).await
+    }
+
+    /// Makes a Workspace, and its Components as the watcher does.
+    pub(crate) async fn workspace_with(&self, spec: Value) -> Result<Workspace> {
+        let body = json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": "shop"}, "spec": spec,
+        });
+        let workspace: Workspace =
+            self.api().create(&PostParams::default(), &serde_json::from_value(body).context("the Workspace")?).await?;
+        for template in &workspace.spec.components {
+            let labels = labels(&workspace, &template.name);
+            let body = json!({
+                "apiVersion": "se.quencer.io/v1alpha1", "kind": "Component",
+                "metadata": {
+                    "name": name(&workspace, &template.name), "labels": labels,
+                    "ownerReferences": [kube::Resource::controller_owner_ref(&workspace, &())],
+                },
+                "spec": template,
+            });
+            let _: Component = self.api().create(&PostParams::default(), &serde_json::from_value(body)?).await?;
+        }
+        Ok(workspace)
+    }
+
+    pub(crate) async fn component(&self, workspace: &Workspace, component: &str) -> Result<Component> {
+        Ok(self.api::<Component>().get(&name(workspace, component)).await?)
+    }
+
+    /// Wakes the deployer for a component, as the watcher does.
+    pub(crate) async fn deploy(&self, workspace: &Workspace, component: &str) -> Result<Outcome> {
+        let component = self.component(workspace, component).await?;
+        let (name, uid) = (component.metadata.name.unwrap(), component.metadata.uid.unwrap());
+        self.wake(Verb::Deploy, workspace, &name, &uid).await
+    }
+
+    pub(crate) async fn wake(&self, verb: Verb, workspace: &Workspace, name: &str, uid: &str) -> Result<Outcome> {
+        let workspace = Uuid::try_parse(workspace.metadata.uid.as_deref().unwrap())?;
+        let command = Command::new(verb, None, workspace, Uuid::try_parse(uid)?)?;
+        let wake = command.wake(self.namespace(), name, "test");
+        Ok(self.service.clone().handle(Delivery { command, wake }).await)
+    }
+
+    /// Waits until the deploy section of a component is as `check` wants it.
+    pub(crate) async fn section(
+        &self,
+        workspace: &Workspace,
+        component: &str,
+        check: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.component(workspace, component).await?.status.unwrap_or_default();
+            let section = serde_json::to_value(status.deploy)?;
+            if check(&section) {
+                return Ok(section);
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{component} is still {section:#}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Writes a condition, as the watcher does.
+    pub(crate) async fn condition(&self, workspace: &Workspace, component: &str, kind: &str, reason: &str) -> Result<()> {
+        let found = self.component(workspace, component).await?;
+        let condition = json!({
+            "type": kind, "status": "True", "reason": reason, "message": "", "observedGeneration": found.metadata.generation,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+        let name = name(workspace, component);
+        let _: Component = self.api().patch_status(&name, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// How often somebody wrote the objects of a kind, by their managed fields' owner: what the deployer made or changed.
+    pub(crate) async fn get(&self, resource: &str, name: &str) -> Result<DynamicObject> {
+        Ok(serde_json::from_str(&self.cluster.kubectl(&["get", resource, name, "-o", "json"])?)?)
+    }
+}
+
+/// The name of a component's Component.
+pub(crate) fn name(workspace: &Workspace, component: &str) -> String {
+    owner(workspace).component(component)
+}
+
+pub(crate) fn owner(workspace: &Workspace) -> Owner<'_> {
+    Owner {
+        name: workspace.metadata.name.as_deref().unwrap(),
+        uid: workspace.metadata.uid.as_deref().unwrap(),
+    }
+}
+
+pub(crate) fn labels(workspace: &Workspace, component: &str) -> Value {
+    json!({
+        "se.quencer.io/workspace": workspace.metadata.name, "se.quencer.io/workspace-namespace": workspace.metadata.namespace,
+        "se.quencer.io/ws-uid": workspace.metadata.uid, "se.quencer.io/component": component,
+    })
+}
+
+pub(crate) fn args(flags: &[&str]) -> Args {
+    Args::parse_from(["deployer", "--pod=test"].iter().chain(flags))
+}
+
+pub(crate) async fn client(kubeconfig: impl AsRef<std::path::Path>) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(cluster::client(config, NAME)?)
+}
+
+/// The three databases and pages of the sample, without a build.
+pub(crate) fn plain() -> Value {
+    json!([
+        {
+            "name": "redis", "networks": [{"name": "tcp", "port": 6379, "targetPort": 6379}],
+            "template": {"containers": [{"name": "redis", "image": "redis:latest", "ports": [{"containerPort": 6379}]}]},
+        },
+        {
+            "name": "mysql", "networks": [{"name": "tcp", "port": 3306, "targetPort": 3306}],
+            "template": {"containers": [{
+                "name": "mysql", "image": "mysql:latest", "ports": [{"containerPort": 3306}],
+                "env": [{"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}],
+            }]},
+        },
+        {
+            "name": "click-mania", "networks": [{"name": "http", "port": 3000, "targetPort": 3000}],
+            "template": {"containers": [{
+                "name": "click", "image": "app-base:bookworm", "ports": [{"containerPort": 3000}],
+                "command": ["python3", "-m", "http.server", "3000"],
+                "env": [{"name": "DB_HOST", "value": "${components::mysql.networks.tcp}"}],
+            }]},
+        },
+    ])
+}
