@@ -1,1 +1,182 @@
-//! placeholder
+//! The Ingress of a Workspace: pure, from what was read.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1;
+use sequencer_api::Workspace;
+use sequencer_api::code::Code;
+use sequencer_api::component::Network;
+use sequencer_api::names::{Owner, rule_host};
+use sequencer_api::status::workspace::ServedRule;
+use sequencer_api::workspace::{Ingress, IngressRule, IssuerKind};
+use serde_json::{Value, json};
+
+use super::labels::workspace_owner;
+use super::object::Object;
+use crate::args::Settings;
+use crate::error::Refused;
+
+/// What is made for a Workspace with an ingress.
+#[derive(Clone, Debug)]
+pub struct IngressPlan {
+    /// The Ingress.
+    pub object: Object,
+    /// Its class.
+    pub class: Option<String>,
+    /// What it serves.
+    pub rules: Vec<ServedRule>,
+    /// The Secret with its certificate.
+    pub tls_secret: Option<String>,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug, Default)]
+struct Certificate {
+    enabled: bool,
+    secret: Option<String>,
+    /// The annotation that asks cert-manager for it.
+    issuer: Option<(&'static str, String)>,
+}
+
+/// Plans the Ingress of a Workspace; none if it has no host yet.
+///
+/// # Errors
+/// It asks for something that cannot be.
+pub fn plan(workspace: &Workspace, ingress: &Ingress, settings: &Settings) -> Result<Option<IngressPlan>, Refused> {
+    if ingress.gateway_ref.is_some() {
+        let message = "networking.ingress.gatewayRef: Gateways are not served yet; use className";
+        return Err(Refused::new(Code::GATEWAY, message));
+    }
+    let allowed = settings.allowed_annotations();
+    if let Some(key) = ingress.annotations.keys().find(|key| !allowed.contains(key.as_str())) {
+        let message = format!("networking.ingress.annotations: {key} is not in the chart's ingress.allowedAnnotations");
+        return Err(Refused::new(Code::INGRESS_ANNOTATION, message));
+    }
+    let Some(host) = workspace.status.as_ref().and_then(|status| status.host.as_deref()) else { return Ok(None) };
+    let rules = ingress.rules.iter().map(|rule| served(workspace, rule, host)).collect::<Result<Vec<_>, _>>()?;
+    let certificate = certificate(workspace, ingress, settings);
+    let class = ingress.class_name.clone().or_else(|| settings.ingress_class.clone());
+    let object = object(workspace, ingress, settings, &rules, &certificate, class.as_ref());
+    Ok(Some(IngressPlan { object, class, rules, tls_secret: certificate.secret }))
+}
+
+fn owner(workspace: &Workspace) -> Owner<'_> {
+    Owner {
+        name: workspace.metadata.name.as_deref().unwrap_or_default(),
+        uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
+    }
+}
+
+fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<ServedRule, Refused> {
+    let network = network(workspace, rule).ok_or_else(|| {
+        let message =
+            format!("networking.ingress.rules[{}]: no network {} of {}", rule.name, rule.network, rule.component);
+        Refused::new(Code::UNKNOWN_ROUTE, message)
+    })?;
+    Ok(ServedRule {
+        name: rule.name.clone(),
+        host: rule_host(rule.subdomain.as_deref(), host),
+        path: rule.path.clone(),
+        service: owner(workspace).service(&rule.component, &network.name),
+        port: network.port,
+    })
+}
+
+fn network<'a>(workspace: &'a Workspace, rule: &IngressRule) -> Option<&'a Network> {
+    let component = workspace.spec.components.iter().find(|component| component.name == rule.component)?;
+    component.networks.iter().find(|network| network.name == rule.network)
+}
+
+/// The Workspace's own words, else the chart's.
+fn certificate(workspace: &Workspace, ingress: &Ingress, settings: &Settings) -> Certificate {
+    let enabled = ingress.tls.as_ref().map_or(settings.ingress_tls, |tls| tls.enabled);
+    if !enabled {
+        return Certificate::default();
+    }
+    let own = ingress.tls.as_ref();
+    let named = own.and_then(|tls| tls.secret_name.clone());
+    let issuer = own.and_then(|tls| tls.issuer_ref.as_ref()).map(|issuer| {
+        let key = match issuer.kind {
+            IssuerKind::Issuer => "cert-manager.io/issuer",
+            IssuerKind::ClusterIssuer => "cert-manager.io/cluster-issuer",
+        };
+        (key, issuer.name.clone())
+    });
+    let silent = named.is_none() && issuer.is_none();
+    let chart = settings.ingress_tls_issuer.as_deref().filter(|_| silent && settings.ingress_tls_secret.is_none());
+    let chart = chart.map(|issuer| match issuer.split_once('/') {
+        Some(("Issuer", name)) => ("cert-manager.io/issuer", name.to_owned()),
+        Some((_, name)) => ("cert-manager.io/cluster-issuer", name.to_owned()),
+        None => ("cert-manager.io/cluster-issuer", issuer.to_owned()),
+    });
+    let issuer = issuer.or(chart);
+    let issued = issuer.as_ref().map(|_issuer| format!("{}-tls", owner(workspace).ingress()));
+    let secret = named.or(issued).or_else(|| settings.ingress_tls_secret.clone());
+    Certificate { enabled, secret, issuer }
+}
+
+fn object(
+    workspace: &Workspace,
+    ingress: &Ingress,
+    settings: &Settings,
+    served: &[ServedRule],
+    certificate: &Certificate,
+    class: Option<&String>,
+) -> Object {
+    let mut annotations = ingress.annotations.clone();
+    annotations.extend(certificate.issuer.iter().map(|(key, name)| ((*key).to_owned(), name.clone())));
+    let rules = paths(ingress, served);
+    let mut spec = json!({"rules": rules});
+    if let Some(spec) = spec.as_object_mut() {
+        spec.extend(class.map(|class| ("ingressClassName".to_owned(), json!(class))));
+        let hosts: Vec<_> = rules.iter().map(|rule| rule["host"].clone()).collect();
+        let tls = match &certificate.secret {
+            Some(secret) => json!([{"hosts": hosts, "secretName": secret}]),
+            None => json!([{"hosts": hosts}]),
+        };
+        spec.extend(certificate.enabled.then_some(("tls".to_owned(), tls)));
+    }
+    let owner = owner(workspace);
+    let body = json!({
+        "metadata": {
+            "name": owner.ingress(), "namespace": workspace.metadata.namespace, "annotations": annotations,
+            "labels": labels(workspace, settings), "ownerReferences": [workspace_owner(workspace)],
+        },
+        "spec": spec,
+    });
+    Object::new::<v1::Ingress>(body, &["/spec"])
+}
+
+/// One rule for each host, in the order of their first paths.
+fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
+    let mut rules: Vec<Value> = Vec::new();
+    for (rule, served) in ingress.rules.iter().zip(served) {
+        let path = json!({
+            "path": served.path, "pathType": rule.path_type,
+            "backend": {"service": {"name": served.service, "port": {"number": served.port}}},
+        });
+        let known = rules.iter_mut().find(|known| known["host"] == served.host.as_str());
+        match known.and_then(|known| known["http"]["paths"].as_array_mut()) {
+            Some(paths) => paths.push(path),
+            None => rules.push(json!({"host": served.host, "http": {"paths": [path]}})),
+        }
+    }
+    rules
+}
+
+fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String> {
+    let owner = owner(workspace);
+    let inherited = workspace.metadata.labels.iter().flatten();
+    let inherited = inherited.filter(|(key, _)| settings.inherit_labels.contains(key));
+    let mut labels: BTreeMap<_, _> = inherited.map(|(key, value)| (key.clone(), value.clone())).collect();
+    for (key, value) in [
+        ("app.kubernetes.io/managed-by", "sequencer"),
+        ("app.kubernetes.io/part-of", owner.name),
+        ("se.quencer.io/workspace", owner.name),
+        ("se.quencer.io/workspace-namespace", workspace.metadata.namespace.as_deref().unwrap_or_default()),
+        ("se.quencer.io/ws-uid", owner.uid),
+    ] {
+        labels.insert(key.into(), value.into());
+    }
+    labels
+}

@@ -128,7 +128,13 @@ impl Scene {
     }
 
     /// Writes a condition, as the watcher does.
-    pub(crate) async fn condition(&self, workspace: &Workspace, component: &str, kind: &str, reason: &str) -> Result<()> {
+    pub(crate) async fn condition(
+        &self,
+        workspace: &Workspace,
+        component: &str,
+        kind: &str,
+        reason: &str,
+    ) -> Result<()> {
         let found = self.component(workspace, component).await?;
         let condition = json!({
             "type": kind, "status": "True", "reason": reason, "message": "", "observedGeneration": found.metadata.generation,
@@ -152,10 +158,7 @@ pub(crate) fn name(workspace: &Workspace, component: &str) -> String {
 }
 
 pub(crate) fn owner(workspace: &Workspace) -> Owner<'_> {
-    Owner {
-        name: workspace.metadata.name.as_deref().unwrap(),
-        uid: workspace.metadata.uid.as_deref().unwrap(),
-    }
+    Owner { name: workspace.metadata.name.as_deref().unwrap(), uid: workspace.metadata.uid.as_deref().unwrap() }
 }
 
 pub(crate) fn labels(workspace: &Workspace, component: &str) -> Value {
