@@ -2,5 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+mod children;
+mod failures;
+mod ingress;
 mod plain;
 mod scene;

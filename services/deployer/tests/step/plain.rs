@@ -24,7 +24,6 @@ async fn three_plain_components_become_healthy_with_ten_writes() -> Result<()> {
         let section = scene.section(&workspace, component, |section| section["state"] == "Healthy").await?;
         assert_eq!((&section["readyReplicas"], &section["replicas"]), (&json!(1), &json!(1)), "{section:#}");
         assert!(section["rev"].as_i64() <= Some(2), "{section:#}");
-        eprintln!("{component}: {section}");
     }
     let count = ListParams::default();
     assert_eq!(scene.api::<Deployment>().list(&count).await?.items.len(), 3);

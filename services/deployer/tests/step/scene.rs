@@ -1,10 +1,11 @@
 //! What the tests share: a namespace in the running cluster, the deployer in this process, and the test as the watcher.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use sequencer_api::names::Owner;
@@ -25,8 +26,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// A namespace of the running cluster, with a deployer.
 pub(crate) struct Scene {
     pub(crate) cluster: e2e::testing::Scene,
-    pub(crate) client: Client,
-    pub(crate) service: Service,
+    client: Client,
+    service: Service,
     tasks: JoinSet<()>,
 }
 
@@ -38,8 +39,9 @@ impl Scene {
         cluster.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()])?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
         cluster.cluster.kubectl(&wait)?;
-        let client = client(std::env::var("KUBECONFIG").context("KUBECONFIG")?).await?;
-        let service = Service::new(client.clone(), &args(&[]));
+        let kubeconfig = cluster.cluster.layout.state.join("etc/admin.kubeconfig");
+        let service = Service::new(client(&kubeconfig, NAME).await?, &args(&[]));
+        let client = client(&kubeconfig, "watcher").await?;
         Ok(Self { cluster, client, service, tasks: JoinSet::new() })
     }
 
@@ -146,9 +148,27 @@ impl Scene {
         Ok(())
     }
 
-    /// How often somebody wrote the objects of a kind, by their managed fields' owner: what the deployer made or changed.
-    pub(crate) async fn get(&self, resource: &str, name: &str) -> Result<DynamicObject> {
-        Ok(serde_json::from_str(&self.cluster.kubectl(&["get", resource, name, "-o", "json"])?)?)
+    /// Writes fields of the Workspace's status, as the watcher does.
+    pub(crate) async fn status(&self, workspace: &Workspace, fields: Value) -> Result<Workspace> {
+        let patch = Patch::Merge(json!({"status": fields}));
+        let name = workspace.metadata.name.as_deref().unwrap();
+        Ok(self.api().patch_status(name, &PatchParams::default(), &patch).await?)
+    }
+
+    /// Waits until `check` holds.
+    pub(crate) async fn until(&self, what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let result = check().await;
+            if matches!(result, Ok(true)) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                result?;
+                anyhow::bail!("still not: {what}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -161,22 +181,22 @@ pub(crate) fn owner(workspace: &Workspace) -> Owner<'_> {
     Owner { name: workspace.metadata.name.as_deref().unwrap(), uid: workspace.metadata.uid.as_deref().unwrap() }
 }
 
-pub(crate) fn labels(workspace: &Workspace, component: &str) -> Value {
+fn labels(workspace: &Workspace, component: &str) -> Value {
     json!({
         "se.quencer.io/workspace": workspace.metadata.name, "se.quencer.io/workspace-namespace": workspace.metadata.namespace,
         "se.quencer.io/ws-uid": workspace.metadata.uid, "se.quencer.io/component": component,
     })
 }
 
-pub(crate) fn args(flags: &[&str]) -> Args {
+fn args(flags: &[&str]) -> Args {
     Args::parse_from(["deployer", "--pod=test"].iter().chain(flags))
 }
 
-pub(crate) async fn client(kubeconfig: impl AsRef<std::path::Path>) -> Result<Client> {
+async fn client(kubeconfig: &Path, name: &'static str) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     drop(rustls::crypto::ring::default_provider().install_default());
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(cluster::client(config, NAME)?)
+    Ok(cluster::client(config, name)?)
 }
 
 /// The three databases and pages of the sample, without a build.
