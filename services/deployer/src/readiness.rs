@@ -53,11 +53,11 @@ pub(crate) fn deployment(deployment: &Deployment, pods: &[Pod], revision: &str, 
     let status = deployment.status.clone().unwrap_or_default();
     let wanted = spec.replicas.unwrap_or(1);
     let seen = status.observed_generation >= deployment.metadata.generation;
-    let [all, updated, ready] =
-        [status.replicas, status.updated_replicas, status.ready_replicas].map(Option::unwrap_or_default);
+    let counts = [status.replicas, status.updated_replicas, status.ready_replicas, status.available_replicas];
+    let [all, updated, ready, available] = counts.map(Option::unwrap_or_default);
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let settling = pods.iter().filter_map(|pod| pods::settling(pod, now)).max();
-    let rolled_out = seen && updated == wanted && all == wanted && ready == wanted;
+    let rolled_out = seen && [updated, all, ready, available] == [wanted; 4];
     let ready = if rolled_out { wanted } else { ready.min(updated) };
     let found = pods.iter().find_map(|pod| pods::trouble(pod, now));
     let found = found.or_else(|| status.conditions.iter().flatten().find_map(of_condition).filter(|_| seen));

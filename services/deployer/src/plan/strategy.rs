@@ -9,8 +9,12 @@ use super::values::Used;
 use super::{Object, View, claims, is_job, labels};
 use crate::args::Settings;
 
-/// Replicas come last in importance: `kubectl scale` stands until something else of ours changes.
-const FIELDS: &[&str] = &["/spec/replicas", "/spec/strategy", "/spec/progressDeadlineSeconds", "/spec/template"];
+/// What is written again when anything of it changes; until then `kubectl scale` stands.
+const FIELDS: &[&str] =
+    &["/spec/replicas", "/spec/strategy", "/spec/progressDeadlineSeconds", "/spec/minReadySeconds", "/spec/template"];
+
+/// A container without a probe is up as soon as it is started, even if it ends at once: it has to stay this long.
+const STAY: i32 = 3;
 
 pub(super) fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: &Used) -> Object {
     let labels = labels::of_workload(view, settings, used);
@@ -24,9 +28,15 @@ pub(super) fn workload(view: &View, settings: &Settings, template: PodTemplateSp
         "selector": {"matchLabels": labels::selector(view, &component.name)},
         "strategy": strategy(view),
         "progressDeadlineSeconds": component.progress_deadline_seconds,
+        "minReadySeconds": stay(&template),
         "template": template,
     });
     Object::new::<Deployment>(json!({"metadata": metadata, "spec": spec}), FIELDS)
+}
+
+fn stay(template: &PodTemplateSpec) -> i32 {
+    let containers = template.spec.iter().flat_map(|spec| &spec.containers);
+    if containers.into_iter().all(|container| container.readiness_probe.is_some()) { 0 } else { STAY }
 }
 
 fn strategy(view: &View) -> Value {

@@ -47,8 +47,8 @@ fn the_sample_renders_as_it_always_did() {
     let workload = plan.workload.unwrap();
     let objects: Vec<_> = plan.surroundings.iter().chain([&workload.object]).map(|object| &object.body).collect();
     let golden: Value = serde_yaml::from_str(include_str!("golden.yaml")).unwrap();
-    let got = json!(objects);
-    assert_eq!(got, golden, "{}", serde_yaml::to_string(&got).unwrap());
+    let text = |objects: &Value| serde_yaml::to_string(objects).unwrap();
+    assert_eq!(text(&json!(objects)), text(&golden));
 }
 
 #[test]
@@ -234,6 +234,16 @@ fn the_revision_changes_with_the_template_alone() {
     assert!(scaled.0 == plain.0 && scaled.1 != plain.1);
     let changed = revision(|spec| spec["components"][0]["template"]["containers"][0]["args"] = json!(["--x"]));
     assert!(changed.0 != plain.0 && changed.1 != plain.1);
+}
+
+#[test]
+fn a_container_without_a_probe_has_to_stay() {
+    let stays = |change: fn(&mut Value)| {
+        let workload = plan(&view("redis", change), &settings(&[])).unwrap().workload.unwrap();
+        workload.object.body["spec"]["minReadySeconds"].clone()
+    };
+    assert_eq!(stays(|_spec| ()), 0);
+    assert_eq!(stays(|spec| spec["components"][0]["networks"] = json!([])), 3);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn deployed(status: Value) -> Deployment {
 }
 
 fn ready() -> Value {
-    json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2})
+    json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2})
 }
 
 fn starting() -> Value {
@@ -55,7 +55,13 @@ fn of_container(status: Value, container: Value) -> (State, Option<Code>) {
 fn healthy_is_when_all_replicas_of_the_current_revision_are_ready() {
     let state = |status: Value| deployment(&deployed(status), &[], "r", now()).state;
     assert_eq!(state(ready()), State::Healthy);
-    for (field, value) in [("observedGeneration", 1), ("replicas", 3), ("updatedReplicas", 1), ("readyReplicas", 1)] {
+    for (field, value) in [
+        ("observedGeneration", 1),
+        ("replicas", 3),
+        ("updatedReplicas", 1),
+        ("readyReplicas", 1),
+        ("availableReplicas", 1),
+    ] {
         let mut status = ready();
         status[field] = json!(value);
         assert_eq!(state(status), State::InProgress, "{field}");
