@@ -23,6 +23,7 @@ use crate::apply::{Apply, revision};
 use crate::error::Error;
 use crate::handle::{Done, Service};
 use crate::plan::{Object, Plan, View, Workload, is_job, plan};
+use crate::pull::Versions;
 use crate::queue::Key;
 use crate::readiness::{self, Health};
 use crate::record::{Write, write};
@@ -41,11 +42,11 @@ impl Service {
         let found = api.get_opt(&key.name).await?;
         let Some(component) = found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
         else {
-            uid.into_iter().for_each(|uid| self.memory().forget(uid));
+            self.memory().forget(key);
             return Ok(Done::new(Outcome::Gone));
         };
         if component.metadata.deletion_timestamp.is_some() {
-            self.memory().forget(component.metadata.uid.as_deref().unwrap_or_default());
+            self.memory().forget(key);
             return Ok(Done::new(Outcome::Stale));
         }
         let Some(view) = read::view(self.client(), component).await? else { return Ok(Done::new(Outcome::Stale)) };
@@ -58,7 +59,7 @@ impl Service {
             Err(Error::Deleting { .. }) => return Ok(Done { outcome: Outcome::Done, again: Some(DELETING) }),
             Err(error) => (section::failed(&view, error, self.waits())?, None),
         };
-        self.record(&api, &view, reached).await
+        self.record(key, &api, &view, reached).await
     }
 
     /// Makes the cluster so, as far as it may be now.
@@ -85,12 +86,14 @@ impl Service {
         if !started && !waiting.is_empty() {
             return Ok((section::waiting(view, &plan, waiting), None));
         }
-        self.provide(view, &apply, workload).await?;
+        let logins = self.provide(view, &apply, workload).await?;
         let there = run(&apply, workload, found).await?;
         tidy(view, &apply, &plan, workload).await?;
         let health = self.health(view, workload, &there).await?;
         let again = health.again;
-        Ok((self.told(view, &plan, workload, health).await, again))
+        let mut section = self.told(view, &plan, workload, health).await;
+        section::retry_pull(view, &mut section, logins, self.waits());
+        Ok((section, again))
     }
 
     /// What may be there before anything runs.
@@ -108,13 +111,13 @@ impl Service {
     }
 
     /// What has to be there before the pods start.
-    async fn provide(&self, view: &View, apply: &Apply, workload: &Workload) -> Result<(), Error> {
+    async fn provide(&self, view: &View, apply: &Apply, workload: &Workload) -> Result<Versions, Error> {
         self.provide_variables(view, &workload.used).await?;
-        self.provide_pull(view, &workload.used).await?;
+        let logins = self.provide_pull(view, &workload.used).await?;
         for claim in &workload.claims {
             apply.ensure(claim).await?;
         }
-        Ok(())
+        Ok(logins)
     }
 
     async fn health(&self, view: &View, workload: &Workload, there: &DynamicObject) -> Result<Health, Error> {
@@ -145,13 +148,18 @@ impl Service {
         section::running(view, plan, workload, &health, known, lines)
     }
 
-    async fn record(&self, api: &Api<Component>, view: &View, (after, again): Reached) -> Result<Done, Error> {
+    async fn record(
+        &self,
+        key: &Key,
+        api: &Api<Component>,
+        view: &View,
+        (after, again): Reached,
+    ) -> Result<Done, Error> {
         let before = section::before(view);
-        let uid = view.uid();
-        let (differs, written) = self.memory().times(uid);
+        let (differs, written) = self.memory().times(key);
         match write(&before, &after, differs, written) {
             Write::Nothing => {
-                self.memory().same(uid);
+                self.memory().same(key);
                 Ok(Done { outcome: Outcome::Done, again })
             }
             Write::Later(later) => {
@@ -159,9 +167,9 @@ impl Service {
                 Ok(Done { outcome: Outcome::Done, again: Some(again) })
             }
             Write::Now => {
-                let patch = StatusPatch::new(uid).section("deploy", before.section.rev, &after)?;
+                let patch = StatusPatch::new(view.uid()).section("deploy", before.section.rev, &after)?;
                 let _: Component = patch.apply(api, view.name()).await?;
-                self.memory().written(uid);
+                self.memory().written(key);
                 let failed = after.section.state == Some(State::Error);
                 Ok(Done { outcome: if failed { Outcome::Recorded } else { Outcome::Done }, again })
             }

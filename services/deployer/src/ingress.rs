@@ -42,6 +42,7 @@ impl Service {
                 // A Component of its own is its own Workspace.
                 self.queue().add(Key { verb: Verb::Deploy, ..key.clone() }, Duration::ZERO);
             }
+            self.memory().forget(key);
             return Ok(Done::new(Outcome::Gone));
         };
         if workspace.metadata.deletion_timestamp.is_some() {
@@ -58,14 +59,14 @@ impl Service {
                 return Ok(Done::new(Outcome::Stale));
             }
             remove(&workspace, &apply).await?;
-            return self.record_ingress(&api, &workspace, before, gone(&workspace)).await;
+            return self.record_ingress(key, &workspace, before, gone(&workspace)).await;
         };
         let after = match self.serve(&workspace, spec, &apply).await {
             Ok(after) => after,
             Err(Error::Deleting { .. }) => return Ok(Done { outcome: Outcome::Done, again: Some(LOOK) }),
             Err(error) => self.failed_ingress(&workspace, &before, error)?,
         };
-        self.record_ingress(&api, &workspace, before, after).await
+        self.record_ingress(key, &workspace, before, after).await
     }
 
     async fn serve(&self, workspace: &Workspace, spec: &Spec, apply: &Apply) -> Result<IngressSection, Error> {
@@ -128,7 +129,7 @@ impl Service {
 
     async fn record_ingress(
         &self,
-        api: &Api<Workspace>,
+        key: &Key,
         workspace: &Workspace,
         before: IngressSection,
         after: IngressSection,
@@ -137,16 +138,17 @@ impl Service {
         let waits = matches!(after.section.state, Some(State::InProgress | State::Waiting));
         let look = looks_elsewhere(workspace).filter(|_look| after.section.state == Some(State::InProgress));
         if before == after {
-            self.memory().same(&uid);
+            self.memory().same(key);
             return Ok(Done { outcome: Outcome::Done, again: look });
         }
-        let (differs, _) = self.memory().times(&uid);
+        let (differs, _) = self.memory().times(key);
         if let Some(left) = QUIET.checked_sub(differs).filter(|left| waits && !left.is_zero()) {
             return Ok(Done { outcome: Outcome::Done, again: Some(left) });
         }
         let patch = StatusPatch::new(&uid).section("ingress", before.section.rev, &after)?;
-        let _: Workspace = patch.apply(api, &workspace.name_any()).await?;
-        self.memory().written(&uid);
+        let api: Api<Workspace> = Api::namespaced(self.client().clone(), &key.namespace);
+        let _: Workspace = patch.apply(&api, &workspace.name_any()).await?;
+        self.memory().written(key);
         let failed = after.section.state == Some(State::Error);
         Ok(Done { outcome: if failed { Outcome::Recorded } else { Outcome::Done }, again: look })
     }

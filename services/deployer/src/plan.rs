@@ -26,7 +26,7 @@ use crate::error::Refused;
 pub(crate) use labels::{REVISION, controller, pull_metadata, variables_metadata, workspace_owner};
 pub use object::Object;
 pub(crate) use object::canonical_hash;
-pub(crate) use pull::wanted as wanted_login;
+pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
 pub use values::{Used, UsedBuild};
 
 /// What a Component's plan is made from.

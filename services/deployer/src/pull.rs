@@ -1,4 +1,6 @@
-//! The pull Secret: the login of the registry that a Component's image is pulled from, as the kubelet reads it.
+//! The pull Secret: the logins of the registries that a Component's images are pulled from, as the kubelet reads them.
+
+use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use k8s_openapi::api::core::v1::Secret;
@@ -6,82 +8,96 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use secrecy::ExposeSecret as _;
 use sequencer_api::login::{Login, registry};
-use sequencer_api::repository::{HUB, Repository};
+use sequencer_api::repository::{HUB, Malformed, Repository};
 use sequencer_runtime::cluster::secret::Secrets;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Refused};
 use crate::handle::Service;
-use crate::plan::{Used, View, controller, pull_metadata, pull_secret, wanted_login};
+use crate::plan::{Used, View, WantedLogin, controller, pull_metadata, pull_secret, wanted_logins};
 
-/// The annotation with the version of the Secret that a pull Secret was made from.
+/// The annotation with the versions of the Secrets that a pull Secret was made from.
 const MADE_FROM: &str = "se.quencer.io/made-from";
 
+/// Secrets, `<namespace>/<name>`, with their versions.
+pub(crate) type Versions = BTreeMap<String, String>;
+
+/// What a pull Secret holds.
+#[derive(Default)]
+struct Logins {
+    from: Versions,
+    auths: Map<String, Value>,
+}
+
 impl Service {
-    /// Makes the pull Secret, or makes it anew if the login changed.
-    pub(crate) async fn provide_pull(&self, view: &View, used: &Used) -> Result<(), Error> {
-        let Some(wanted) = wanted_login(view, used) else { return Ok(()) };
-        let Some(reference) = wanted.credentials.secret_ref.as_ref() else { return Ok(()) };
-        let repository: Repository = wanted.url.parse().map_err(|error: sequencer_api::repository::Malformed| {
-            Refused { code: error.code(), message: format!("containerRegistries: {}", wanted.url) }
-        })?;
-        let secret = Secrets::new(self.client().clone()).read(view.namespace(), reference).await?;
-        secret.for_host(repository.host())?;
-        let source = format!("{}@{}", secret.source(), secret.version());
+    /// Makes the pull Secret, or makes it anew if a login changed. Returns what it was made from.
+    pub(crate) async fn provide_pull(&self, view: &View, used: &Used) -> Result<Versions, Error> {
+        let wanted = wanted_logins(view, used);
+        if wanted.is_empty() {
+            return Ok(Versions::new());
+        }
+        let mut logins = Logins::default();
+        for wanted in wanted {
+            self.read_login(view, wanted, &mut logins).await?;
+        }
         let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
         let name = pull_secret(view);
-        let found = api.get_opt(&name).await?;
-        let annotations = found.as_ref().and_then(|found| found.metadata.annotations.as_ref());
-        let made_from = annotations.and_then(|annotations| annotations.get(MADE_FROM));
-        if let Some(found) = &found {
-            let owner = controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
-            if owner != Some(view.uid()) {
-                return Err(Error::Foreign { kind: "Secret".into(), name });
+        let source = serde_json::to_string(&logins.from)?;
+        let config = json!({"auths": logins.auths}).to_string();
+        let data = json!({".dockerconfigjson": BASE64.encode(config.as_bytes())});
+        let written = match api.get_opt(&name).await? {
+            None => {
+                let mut metadata = pull_metadata(view, self.settings(), &name);
+                if let Some(metadata) = metadata.as_object_mut() {
+                    metadata.insert("annotations".into(), json!({MADE_FROM: source}));
+                }
+                let body = json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson", "data": data});
+                api.create(&PostParams::default(), &serde_json::from_value(body)?).await
             }
-            if made_from == Some(&source) {
-                return Ok(());
+            Some(found) if !is_ours(view, &found) => return Err(Error::Foreign { kind: "Secret".into(), name }),
+            Some(found) if made_from(&found) == Some(&source) => return Ok(logins.from),
+            Some(found) => {
+                let metadata = json!({
+                    "resourceVersion": found.metadata.resource_version, "annotations": {MADE_FROM: source},
+                });
+                let patch = json!({"metadata": metadata, "data": data});
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await
             }
-        }
-        let keys = secret.values().iter().map(|(key, value)| (key.clone(), value.expose_secret().to_vec())).collect();
-        let login = registry(repository.host(), wanted.credentials.auth_scheme, &keys).map_err(|error| {
-            Error::Login { error, secret: secret.source().into(), version: secret.version().into() }
-        })?;
-        let data = json!({".dockerconfigjson": BASE64.encode(config(&repository, &login).to_string().as_bytes())});
-        self.write_pull(view, &api, found, &source, data).await
+        };
+        written.map_err(|error| Error::of_write(error, "Secret", &name))?;
+        Ok(logins.from)
     }
 
-    async fn write_pull(
-        &self,
-        view: &View,
-        api: &Api<Secret>,
-        found: Option<Secret>,
-        source: &str,
-        data: Value,
-    ) -> Result<(), Error> {
-        let name = pull_secret(view);
-        let written = if let Some(found) = found {
-            let metadata = json!({
-                "resourceVersion": found.metadata.resource_version, "annotations": {MADE_FROM: source},
-            });
-            let patch = json!({"metadata": metadata, "data": data});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await
-        } else {
-            let mut metadata = pull_metadata(view, self.settings(), &name);
-            if let Some(metadata) = metadata.as_object_mut() {
-                metadata.insert("annotations".into(), json!({MADE_FROM: source}));
-            }
-            let body = json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson", "data": data});
-            api.create(&PostParams::default(), &serde_json::from_value(body)?).await
-        };
-        written.map(drop).map_err(|error| Error::of_write(error, "Secret", &name))
+    async fn read_login(&self, view: &View, wanted: WantedLogin<'_>, logins: &mut Logins) -> Result<(), Error> {
+        let malformed = |error: Malformed| Refused::new(error.code(), format!("containerRegistries: {}", wanted.url));
+        let repository: Repository = wanted.url.parse().map_err(malformed)?;
+        let secret = Secrets::new(self.client().clone()).read(view.namespace(), wanted.secret).await?;
+        secret.for_host(repository.host())?;
+        logins.from.insert(secret.source().into(), secret.version().into());
+        let keys = secret.values().iter().map(|(key, value)| (key.clone(), value.expose_secret().to_vec())).collect();
+        let login = registry(repository.host(), wanted.scheme, &keys).map_err(|error| Error::Login {
+            error,
+            secret: secret.source().into(),
+            version: secret.version().into(),
+        })?;
+        // The kubelet knows Docker Hub by its old address.
+        let host = if repository.host() == HUB { "https://index.docker.io/v1/" } else { repository.host() };
+        logins.auths.insert(host.into(), entry(&login));
+        Ok(())
     }
 }
 
-/// Docker's `config.json` with one login.
-fn config(repository: &Repository, login: &Login) -> Value {
+fn is_ours(view: &View, found: &Secret) -> bool {
+    controller(found.metadata.owner_references.as_ref()).is_some_and(|owner| owner.uid == view.uid())
+}
+
+fn made_from(found: &Secret) -> Option<&String> {
+    found.metadata.annotations.as_ref()?.get(MADE_FROM)
+}
+
+/// An entry of Docker's `config.json`.
+fn entry(login: &Login) -> Value {
     let password = login.password.expose_secret();
     let auth = BASE64.encode(format!("{}:{password}", login.username).as_bytes());
-    // The kubelet knows Docker Hub by its old address.
-    let host = if repository.host() == HUB { "https://index.docker.io/v1/" } else { repository.host() };
-    json!({"auths": {host: {"username": login.username, "password": password, "auth": auth}}})
+    json!({"username": login.username, "password": password, "auth": auth})
 }

@@ -9,6 +9,8 @@ use sequencer_api::status::State;
 use sequencer_api::status::component::DeploySection;
 use tokio::time::Instant;
 
+use crate::queue::Key;
+
 /// A start that takes no longer is written down once, when it is done.
 pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
@@ -74,7 +76,7 @@ fn without_counts(section: &DeploySection) -> DeploySection {
 
 /// When each object began to differ from its status, and when it was last written.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<HashMap<String, Times>>);
+pub(crate) struct Memory(Mutex<HashMap<Key, Times>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
@@ -83,32 +85,32 @@ struct Times {
 }
 
 impl Memory {
-    fn change<T>(&self, uid: &str, change: impl FnOnce(&mut Times) -> T) -> T {
+    fn change<T>(&self, key: &Key, change: impl FnOnce(&mut Times) -> T) -> T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(all.entry(uid.to_owned()).or_default())
+        change(all.entry(key.clone()).or_default())
     }
 
     /// How long the object has differed, from now on if it did not, and how long ago it was written.
-    pub(crate) fn times(&self, uid: &str) -> (Duration, Duration) {
-        self.change(uid, |times| {
+    pub(crate) fn times(&self, key: &Key) -> (Duration, Duration) {
+        self.change(key, |times| {
             let differs = times.differs.get_or_insert_with(Instant::now).elapsed();
             (differs, times.written.map_or(Duration::MAX, |written| written.elapsed()))
         })
     }
 
     /// It was written.
-    pub(crate) fn written(&self, uid: &str) {
-        self.change(uid, |times| *times = Times { differs: None, written: Some(Instant::now()) });
+    pub(crate) fn written(&self, key: &Key) {
+        self.change(key, |times| *times = Times { differs: None, written: Some(Instant::now()) });
     }
 
     /// It does not differ.
-    pub(crate) fn same(&self, uid: &str) {
-        self.change(uid, |times| times.differs = None);
+    pub(crate) fn same(&self, key: &Key) {
+        self.change(key, |times| times.differs = None);
     }
 
     /// It is gone.
-    pub(crate) fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    pub(crate) fn forget(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 

@@ -1,13 +1,15 @@
 //! The section as it is written.
 
 use jiff::Timestamp;
+use sequencer_api::code::Code;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
-use sequencer_api::status::{Failure, State};
-use sequencer_runtime::retry::{Failing, Waits, failed as retried};
+use sequencer_api::status::{self, Failure, State};
+use sequencer_runtime::retry::{Failing, Retry, Waits, failed as retried};
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::plan::{Plan, View, Workload};
+use crate::pull::Versions;
 use crate::readiness::{Health, Trouble};
 
 /// The longest message.
@@ -83,24 +85,40 @@ fn failure(trouble: &Trouble, log_tail: Vec<String>) -> Failure {
     }
 }
 
+/// An image that cannot be pulled with a login of ours is looked at again when the login's Secret changes.
+pub(super) fn retry_pull(view: &View, section: &mut DeploySection, logins: Versions, waits: &Waits) {
+    let code = Code::IMAGE_PULL;
+    let Some(failure) = section.failure.as_ref().filter(|failure| failure.code == code.to_string()) else { return };
+    if !logins.is_empty() {
+        let message = failure.message.clone().unwrap_or_default();
+        section.section.retry =
+            Some(retry(view, Failing { code, message, retry: Retry::Stalled, secrets: logins }, waits));
+    }
+}
+
+/// When a failure is tried again: as was recorded, unless that is over or something else failed.
+fn retry(view: &View, failing: Failing, waits: &Waits) -> status::Retry {
+    let (before, now) = (before(view), Timestamp::now());
+    let same = before.section.retry.filter(|retry| {
+        retry.code == failing.code.to_string()
+            && before.section.observed_generation == view.component.metadata.generation
+    });
+    match same {
+        Some(retry) if retry.next_attempt_at.0 > now && retry.secret_versions == failing.secrets => retry,
+        same => retried(same.as_ref(), failing, waits, Uuid::try_parse(view.uid()).unwrap_or_default(), now),
+    }
+}
+
 /// It could not be made.
 ///
 /// # Errors
 /// The error is not the object's.
 pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeploySection, Error> {
     let Some(code) = error.code() else { return Err(error) };
-    let (before, now) = (before(view), Timestamp::now());
     let mut section = begin(view, State::Error);
     let message = cut(&error.to_string(), MESSAGE);
-    let same = before.section.retry.filter(|retry| {
-        retry.code == code.to_string() && before.section.observed_generation == view.component.metadata.generation
-    });
     let failing = Failing { code, message: message.clone(), retry: error.retry(), secrets: error.secrets() };
-    let uid = Uuid::try_parse(view.uid()).unwrap_or_default();
-    section.section.retry = Some(match same {
-        Some(retry) if retry.next_attempt_at.0 > now && retry.secret_versions == failing.secrets => retry,
-        same => retried(same.as_ref(), failing, waits, uid, now),
-    });
+    section.section.retry = Some(retry(view, failing, waits));
     section.failure = Some(Failure { code: code.to_string(), message: Some(message), ..Failure::default() });
     Ok(section)
 }

@@ -156,7 +156,7 @@ fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
             "backend": {"service": {"name": served.service, "port": {"number": served.port}}},
         });
         let known = rules.iter_mut().find(|known| known["host"] == served.host.as_str());
-        match known.and_then(|known| known["http"]["paths"].as_array_mut()) {
+        match known.and_then(|known| known.pointer_mut("/http/paths")).and_then(Value::as_array_mut) {
             Some(paths) => paths.push(path),
             None => rules.push(json!({"host": served.host, "http": {"paths": [path]}})),
         }

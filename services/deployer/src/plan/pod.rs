@@ -79,7 +79,7 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     let context = pod.security_context.get_or_insert_default();
     let runtime_default = || SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() };
     context.seccomp_profile.get_or_insert_with(runtime_default);
-    if pod.image_pull_secrets.as_ref().is_none_or(Vec::is_empty) && pull::wanted(view, used).is_some() {
+    if pod.image_pull_secrets.as_ref().is_none_or(Vec::is_empty) && !pull::wanted(view, used).is_empty() {
         pod.image_pull_secrets = Some(vec![LocalObjectReference { name: super::pull_secret(view) }]);
     }
     for container in pod.init_containers.iter_mut().flatten().chain(&mut pod.containers) {

@@ -1,5 +1,5 @@
 use sequencer_api::code::Code;
-use sequencer_api::status::component::WaitingFor;
+use sequencer_api::status::component::{ComponentStatus, WaitingFor};
 use serde_json::{Value, json};
 
 use super::testing::{DIGEST, build, settings, view};
@@ -157,8 +157,7 @@ fn the_old_build_serves_until_the_new_is_published() {
     let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
     let runs = |latest: &str, serves: Option<&str>, builds: Vec<Build>| {
         let mut view = view("click-mania", |_spec| ());
-        let mut status = sequencer_api::status::component::ComponentStatus::default();
-        status.latest_build = Some(latest.into());
+        let mut status = ComponentStatus { latest_build: Some(latest.into()), ..ComponentStatus::default() };
         status.deploy.build = serves.map(Into::into);
         view.component.status = Some(status);
         view.builds = builds;
