@@ -62,6 +62,9 @@ pub struct Settings {
     /// What else previews may reach, a list of NetworkPolicyEgressRule as JSON
     #[arg(long, env = "SEQUENCER_EXTRA_EGRESS", default_value = "[]", value_parser = json::<Egress>)]
     pub extra_egress: Egress,
+    /// The only namespace that is watched; all of them if not set
+    #[arg(long, env = "SEQUENCER_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
     /// The namespace of tunnels' connectors
     #[arg(long, env = "SEQUENCER_TUNNELS_NAMESPACE", default_value = "sequencer-tunnels")]
     pub tunnels_namespace: String,

@@ -86,7 +86,11 @@ impl Service {
         if !started && !waiting.is_empty() {
             return Ok((section::waiting(view, &plan, waiting), None));
         }
-        let logins = self.provide(view, &apply, workload).await?;
+        let logins = match self.provide(view, &apply, workload).await {
+            // What runs has pulled its image. If it has to again and cannot, its pods tell.
+            Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => error.secrets(),
+            provided => provided?,
+        };
         let there = run(&apply, workload, found).await?;
         tidy(view, &apply, &plan, workload).await?;
         let health = self.health(view, workload, &there).await?;

@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service as CoreService};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Resource};
@@ -51,9 +52,18 @@ impl Service {
 
     async fn follow<K>(&self, pick: Pick)
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned
+            + Send
+            + 'static,
     {
-        let api: Api<K> = Api::all(self.client().clone());
+        let api: Api<K> = match &self.settings().watch_namespace {
+            Some(namespace) => Api::namespaced(self.client().clone(), namespace),
+            None => Api::all(self.client().clone()),
+        };
         let config = Config::default().labels("app.kubernetes.io/managed-by=sequencer");
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut known = HashMap::new();

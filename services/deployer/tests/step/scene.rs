@@ -1,5 +1,6 @@
 //! What the tests share: a namespace in the running cluster, the deployer in this process, and the test as the watcher.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Scene {
     pub(crate) cluster: e2e::testing::Scene,
     client: Client,
+    service_client: Client,
     service: Service,
     tasks: JoinSet<()>,
 }
@@ -40,18 +42,41 @@ impl Scene {
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
         cluster.cluster.kubectl(&wait)?;
         let kubeconfig = cluster.cluster.layout.state.join("etc/admin.kubeconfig");
-        let service = Service::new(client(&kubeconfig, NAME).await?, &args(&[]));
+        let service_client = client(&kubeconfig, NAME).await?;
+        let service = Service::new(service_client.clone(), &args(&cluster.namespace));
         let client = client(&kubeconfig, "watcher").await?;
-        Ok(Self { cluster, client, service, tasks: JoinSet::new() })
+        Ok(Self { cluster, client, service_client, service, tasks: JoinSet::new() })
     }
 
     /// A deployer that watches what it made, too.
     pub(crate) async fn new(name: &str) -> Result<Self> {
-        let mut scene = Self::still(name).await?;
+        Ok(Self::still(name).await?.watched())
+    }
+
+    /// Another deployer, which watches.
+    pub(crate) fn watched(mut self) -> Self {
+        self.service = Service::new(self.service_client.clone(), &args(self.namespace()));
         let shutdown = Shutdown::default();
-        scene.tasks.spawn(scene.service.clone().watch(shutdown.clone()));
-        scene.tasks.spawn(scene.service.clone().look(shutdown));
-        Ok(scene)
+        self.tasks.spawn(self.service.clone().watch(shutdown.clone()));
+        self.tasks.spawn(self.service.clone().look(shutdown));
+        self
+    }
+
+    /// How often the deployer wrote what, by the API server's audit log.
+    pub(crate) fn writes(&self) -> Result<BTreeMap<String, usize>> {
+        let log = std::fs::read_to_string(self.cluster.cluster.layout.logs().join("audit.log"))?;
+        let mut writes = BTreeMap::new();
+        for line in log.lines().filter(|line| line.contains(self.namespace())) {
+            let event: Value = serde_json::from_str(line)?;
+            let verb = event["verb"].as_str().unwrap_or_default();
+            if event["userAgent"] == NAME && ["create", "update", "patch", "delete"].contains(&verb) {
+                let object = &event["objectRef"];
+                let part = object["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
+                let what = format!("{verb} {}{part}", object["resource"].as_str().unwrap_or_default());
+                *writes.entry(what).or_default() += 1;
+            }
+        }
+        Ok(writes)
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -155,6 +180,12 @@ impl Scene {
         Ok(self.api().patch_status(name, &PatchParams::default(), &patch).await?)
     }
 
+    /// Writes fields of an object's status, as other services do.
+    pub(crate) fn patch_status(&self, kind: &str, name: &str, fields: &Value) -> Result<()> {
+        let patch = json!({"status": fields}).to_string();
+        self.cluster.kubectl(&["patch", kind, name, "--subresource=status", "--type=merge", "-p", &patch]).map(drop)
+    }
+
     /// Waits until `check` holds.
     pub(crate) async fn until(&self, what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -181,15 +212,16 @@ pub(crate) fn owner(workspace: &Workspace) -> Owner<'_> {
     Owner { name: workspace.metadata.name.as_deref().unwrap(), uid: workspace.metadata.uid.as_deref().unwrap() }
 }
 
-fn labels(workspace: &Workspace, component: &str) -> Value {
+pub(crate) fn labels(workspace: &Workspace, component: &str) -> Value {
     json!({
         "se.quencer.io/workspace": workspace.metadata.name, "se.quencer.io/workspace-namespace": workspace.metadata.namespace,
         "se.quencer.io/ws-uid": workspace.metadata.uid, "se.quencer.io/component": component,
     })
 }
 
-fn args(flags: &[&str]) -> Args {
-    Args::parse_from(["deployer", "--pod=test"].iter().chain(flags))
+/// The settings of a test's deployer: those of other tests have namespaces of their own.
+fn args(namespace: &str) -> Args {
+    Args::parse_from(["deployer", "--pod=test", "--watch-namespace", namespace])
 }
 
 async fn client(kubeconfig: &Path, name: &'static str) -> Result<Client> {
