@@ -169,7 +169,13 @@ fn unique(view: &View) -> Result<(), Refused> {
 
 /// A component's Service for a network.
 pub(crate) fn service_name(view: &View, component: &str, network: &str) -> String {
-    view.owner().service(component, network)
+    // Without a Workspace each Component is its own.
+    let own = view.find(component).filter(|_found| view.workspace.is_none()).map(|found| &found.metadata);
+    let owner = own.map_or_else(
+        || view.owner(),
+        |own| Owner { name: own.name.as_deref().unwrap_or_default(), uid: own.uid.as_deref().unwrap_or_default() },
+    );
+    owner.service(component, network)
 }
 
 /// The pull Secret of a Component.

@@ -1,7 +1,8 @@
-//! Whom the pods of a Workspace may talk to.
+//! Whom the pods of a Workspace may talk to. Components of their own talk to each other, and have no policy.
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use sequencer_api::component::Network;
+use sequencer_api::workspace::Networking;
 use serde_json::{Value, json};
 
 use super::{Object, View, labels, service};
@@ -14,16 +15,15 @@ const PRIVATE: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100
 const PRIVATE_6: &[&str] = &["fc00::/7", "fe80::/10"];
 
 pub(super) fn policy(view: &View, settings: &Settings) -> Option<Object> {
-    if !settings.network_policy {
-        return None;
-    }
+    let workspace = view.workspace.as_ref().filter(|_workspace| settings.network_policy)?;
+    let networking = workspace.spec.networking.as_ref();
     let labels = labels::of_workspace(view, settings);
     let body = json!({
         "metadata": labels::workspace_metadata(view, &view.owner().ingress(), &labels),
         "spec": {
             "podSelector": {"matchLabels": labels::workspace_selector(view)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": ingress(view, settings),
+            "ingress": ingress(view, settings, networking),
             "egress": egress(view, settings),
         },
     });
@@ -35,16 +35,15 @@ fn own_pods(view: &View) -> Value {
 }
 
 /// The Workspace's own pods, its connector, and for everybody the ports that it publishes.
-fn ingress(view: &View, settings: &Settings) -> Vec<Value> {
+fn ingress(view: &View, settings: &Settings, networking: Option<&Networking>) -> Vec<Value> {
     let connector = json!({
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.tunnels_namespace}},
         "podSelector": {"matchLabels": labels::workspace_selector(view)},
     });
-    let networking = view.workspace.as_ref().and_then(|workspace| workspace.spec.networking.as_ref());
     let mut from = vec![own_pods(view)];
     from.extend(networking.and_then(|networking| networking.tunnel.as_ref()).map(|_tunnel| connector));
     let mut rules = vec![json!({"from": from})];
-    let ports = published(view);
+    let ports = published(view, networking);
     if !ports.is_empty() {
         rules.push(json!({"ports": ports}));
     }
@@ -52,8 +51,7 @@ fn ingress(view: &View, settings: &Settings) -> Vec<Value> {
 }
 
 /// The ports behind the rules of the Workspace's ingress.
-fn published(view: &View) -> Vec<Value> {
-    let networking = view.workspace.as_ref().and_then(|workspace| workspace.spec.networking.as_ref());
+fn published(view: &View, networking: Option<&Networking>) -> Vec<Value> {
     let rules = networking.and_then(|networking| networking.ingress.as_ref()).map(|ingress| &ingress.rules);
     let templates = view.templates();
     let network = |component: &str, name: &str| -> Option<&Network> {

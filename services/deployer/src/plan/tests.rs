@@ -371,3 +371,21 @@ fn a_login_of_this_namespace_becomes_a_pull_secret_and_no_other() {
     assert_eq!(with(|credentials| *credentials = json!(null)), None);
     assert_eq!(with(|credentials| *credentials = json!({"authScheme": "aws"})), None);
 }
+
+#[test]
+fn components_of_their_own_have_names_of_their_own_and_no_policy() {
+    let mut view = view("redis", |spec| {
+        let env = json!([{"name": "X", "value": "${components::mysql.networks.tcp}"}]);
+        spec["components"][0]["template"]["containers"][0]["env"] = env;
+    });
+    view.workspace = None;
+    view.siblings.retain(|sibling| sibling.spec.template.name == "mysql");
+    let mysql = view.siblings[0].metadata.clone();
+    let service = Owner { name: &mysql.name.unwrap(), uid: &mysql.uid.unwrap() }.service("mysql", "tcp");
+    let plan = plan(&view, &settings(&[])).unwrap();
+    let env = &plan.workload.unwrap().object.body["spec"]["template"]["spec"]["containers"][0]["env"][0];
+    assert_eq!(env["value"], format!("{service}.sequencer-system.svc"));
+    let kinds: Vec<_> = plan.surroundings.iter().map(|object| object.resource.kind.as_str()).collect();
+    assert_eq!(kinds, ["Service"]);
+    assert_eq!(plan.surroundings[0].owner(), view.uid());
+}

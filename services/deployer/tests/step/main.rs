@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+mod alone;
 mod builds;
 mod children;
 mod failures;
 mod ingress;
 mod plain;
+mod process;
 mod scene;

@@ -132,7 +132,11 @@ impl Scene {
         let workspace = Uuid::try_parse(workspace.metadata.uid.as_deref().unwrap())?;
         let command = Command::new(verb, None, workspace, Uuid::try_parse(uid)?)?;
         let wake = command.wake(self.namespace(), name, "test");
-        Ok(self.service.clone().handle(Delivery { command, wake }).await)
+        Ok(self.handle(Delivery { command, wake }).await)
+    }
+
+    pub(crate) async fn handle(&self, delivery: Delivery) -> Outcome {
+        self.service.clone().handle(delivery).await
     }
 
     /// Waits until the deploy section of a component is as `check` wants it.
