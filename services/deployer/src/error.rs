@@ -107,7 +107,7 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused(refused) => Some(refused.code),
-            Self::Foreign { .. } => Some(Code::FOREIGN_OBJECT),
+            Self::Foreign { .. } => Some(Code::NOT_OURS),
             Self::Admission { quota: true, .. } => Some(Code::QUOTA),
             Self::Admission { .. } => Some(Code::ADMISSION),
             Self::Secret(SecretError::Cluster(..)) => None,

@@ -20,7 +20,7 @@ pub(crate) struct Health {
     pub(crate) state: State,
     /// How many pods are wanted.
     pub(crate) wanted: i32,
-    /// How many of the current revision are ready.
+    /// How many are ready, of whatever revision.
     pub(crate) ready: i32,
     /// What is wrong.
     pub(crate) trouble: Option<Trouble>,
@@ -58,7 +58,7 @@ pub(crate) fn deployment(deployment: &Deployment, pods: &[Pod], revision: &str, 
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let settling = pods.iter().filter_map(|pod| pods::settling(pod, now)).max();
     let rolled_out = seen && [updated, all, ready, available] == [wanted; 4];
-    let ready = if rolled_out { wanted } else { ready.min(updated) };
+    let ready = ready.min(wanted);
     let found = pods.iter().find_map(|pod| pods::trouble(pod, now));
     let found = found.or_else(|| status.conditions.iter().flatten().find_map(of_condition).filter(|_| seen));
     let trouble = if rolled_out && settling.is_none() { None } else { found };

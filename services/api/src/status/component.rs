@@ -129,10 +129,10 @@ pub struct DeploySection {
     /// How many pods are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// How many pods of the current revision are ready.
+    /// How many pods are ready, of whatever revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// The hash of the rendered template.
+    /// The hash of the rendered template that was started; none while it is held back.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,

@@ -35,7 +35,7 @@ fn begin(view: &View, state: State) -> DeploySection {
 pub(super) fn waiting(view: &View, plan: &Plan, waiting_for: Vec<WaitingFor>) -> DeploySection {
     let mut waiting_for = waiting_for;
     waiting_for.truncate(16);
-    DeploySection { services: plan.services.clone(), waiting_for, ..begin(view, State::Waiting) }
+    DeploySection { services: plan.services.clone(), waiting_for, revision: None, ..begin(view, State::Waiting) }
 }
 
 /// It was made.

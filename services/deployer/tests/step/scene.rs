@@ -38,7 +38,11 @@ impl Scene {
     pub(crate) async fn still(name: &str) -> Result<Self> {
         let cluster = e2e::testing::Scene::new(&format!("deployer-{name}"))?;
         let folder = cluster.cluster.layout.repository.join("charts/sequencer/files/crds");
-        cluster.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()])?;
+        let applied = cluster.cluster.kubectl(&["apply", "--server-side", "-f", &folder.display().to_string()]);
+        // Where the chart is installed the definitions are its own to change.
+        applied
+            .map(drop)
+            .or_else(|error| if error.to_string().contains("conflict with") { Ok(()) } else { Err(error) })?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
         cluster.cluster.kubectl(&wait)?;
         let kubeconfig = cluster.cluster.layout.state.join("etc/admin.kubeconfig");
