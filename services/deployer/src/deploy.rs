@@ -86,6 +86,9 @@ impl Service {
         if !started && !waiting.is_empty() {
             return Ok((section::waiting(view, &plan, waiting), None));
         }
+        if found.is_none() && section::has_run(view, workload) {
+            return Ok((section::still_done(view, &plan), None));
+        }
         let logins = match self.provide(view, &apply, workload).await {
             // What runs has pulled its image. If it has to again and cannot, its pods tell.
             Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => error.secrets(),
@@ -146,7 +149,8 @@ impl Service {
         let known = section::same_failure(view, workload, health.trouble.as_ref());
         let mut lines = Vec::new();
         if let (None, Some(log)) = (&known, health.trouble.as_ref().and_then(|trouble| trouble.log.as_ref())) {
-            let secrets = self.secret_values(view, &workload.used).await;
+            let template = workload.object.body.pointer("/spec/template").cloned().unwrap_or_default();
+            let secrets = self.secret_values(view, &template).await;
             lines = logs::tail(self.client(), view.namespace(), log, &secrets).await;
         }
         section::running(view, plan, workload, &health, known, lines)

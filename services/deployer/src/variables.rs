@@ -1,6 +1,6 @@
 //! The Secret of generated variables: each is made once and never again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -8,11 +8,14 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::handle::Service;
 use crate::plan::{Used, View, controller, variables_metadata};
+
+/// The most Secrets that are read for their values.
+const SECRETS: usize = 16;
 
 impl Service {
     /// Makes the values that are not there yet.
@@ -44,16 +47,35 @@ impl Service {
         patched.map(drop).map_err(|error| Error::of_write(error, "Secret", &name))
     }
 
-    /// The values of generated variables, which no log may show.
-    pub(crate) async fn secret_values(&self, view: &View, used: &Used) -> Vec<String> {
-        if used.generated.is_empty() {
-            return Vec::new();
-        }
+    /// The values of the Secrets that a template's variables come from, which no log may show.
+    pub(crate) async fn secret_values(&self, view: &View, template: &Value) -> Vec<String> {
         let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
-        let found = api.get_opt(&view.owner().variables()).await.ok().flatten();
-        let values = found.and_then(|found| found.data).unwrap_or_default().into_values();
-        values.filter_map(|ByteString(value)| String::from_utf8(value).ok()).collect()
+        let mut values = Vec::new();
+        for name in secrets_of(template).into_iter().take(SECRETS) {
+            let found = api.get_opt(&name).await.ok().flatten();
+            let data = found.and_then(|found| found.data).unwrap_or_default().into_values();
+            let texts = data.filter_map(|ByteString(value)| String::from_utf8(value).ok());
+            values.extend(texts.map(|text| text.trim_end().to_owned()));
+        }
+        // A longer one first: else what is left of it would show.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values
     }
+}
+
+/// The names of Secrets that containers take variables from.
+fn secrets_of(pod_template: &Value) -> BTreeSet<String> {
+    let containers = |field: &str| {
+        let containers = pod_template.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
+        containers.into_iter().flatten()
+    };
+    let lists = containers("initContainers").chain(containers("containers"));
+    let sources = lists.flat_map(|container| {
+        let list = |field: &str| container.get(field).and_then(Value::as_array).into_iter().flatten();
+        let single = list("env").filter_map(|variable| variable.pointer("/valueFrom/secretKeyRef/name"));
+        single.chain(list("envFrom").filter_map(|source| source.pointer("/secretRef/name"))).collect::<Vec<_>>()
+    });
+    sources.filter_map(Value::as_str).map(Into::into).collect()
 }
 
 /// Values for the names that have none.
@@ -79,5 +101,16 @@ mod tests {
         assert_eq!((one.len(), one["B"].0.len()), (1, 8));
         assert_ne!(one["B"], two["B"]);
         assert!(one["B"].0.iter().all(u8::is_ascii_alphanumeric));
+    }
+
+    #[test]
+    fn the_secrets_of_every_container_are_known() {
+        let env = |name: &str| json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}}]);
+        let template = json!({"spec": {
+            "initContainers": [{"env": env("one")}],
+            "containers": [{"env": env("two"), "envFrom": [{"secretRef": {"name": "three"}}, {"configMapRef": {"name": "no"}}]}],
+        }});
+        let names = ["one", "two", "three"].map(String::from);
+        assert_eq!(secrets_of(&template), BTreeSet::from(names));
     }
 }

@@ -38,6 +38,19 @@ pub(super) fn waiting(view: &View, plan: &Plan, waiting_for: Vec<WaitingFor>) ->
     DeploySection { services: plan.services.clone(), waiting_for, revision: None, ..begin(view, State::Waiting) }
 }
 
+/// Whether a Job of this very template has run: one that is gone since is not run again.
+pub(super) fn has_run(view: &View, workload: &Workload) -> bool {
+    let before = before(view);
+    !workload.object.is_deployment()
+        && before.section.state == Some(State::Completed)
+        && before.revision.as_ref() == Some(&workload.revision)
+}
+
+/// It is done, as it was.
+pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
+    DeploySection { services: plan.services.clone(), ..begin(view, State::Completed) }
+}
+
 /// It was made.
 pub(super) fn running(
     view: &View,

@@ -180,3 +180,71 @@ fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String
     }
     labels
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::testing;
+
+    /// The plan of the sample with an ingress of this shape.
+    fn planned(flags: &[&str], fields: Value) -> Result<Option<IngressPlan>, Refused> {
+        let workspace = testing::workspace(|spec| {
+            let rule = |name: &str, subdomain: Value, path: &str| json!({"name": name, "component": "click-mania", "network": "http", "subdomain": subdomain, "path": path});
+            let rules =
+                json!([rule("a", json!(null), "/"), rule("b", json!("admin"), "/"), rule("c", json!(null), "/c")]);
+            let mut ingress = json!({"rules": rules});
+            ingress.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            spec["networking"] = json!({"dns": {"zone": "yourdomain.com"}, "ingress": ingress});
+        });
+        let ingress = workspace.spec.networking.as_ref().unwrap().ingress.as_ref().unwrap();
+        plan(&workspace, ingress, &testing::settings(flags))
+    }
+
+    #[test]
+    fn paths_of_one_host_stand_in_one_rule() {
+        let plan = planned(&["--ingress-class=traefik"], json!({})).unwrap().unwrap();
+        let spec = &plan.object.body["spec"];
+        let hosts: Vec<_> = spec["rules"].as_array().unwrap().iter().map(|rule| rule["host"].clone()).collect();
+        let host = "workspace-sample-x7k2p-3fq7ad.yourdomain.com";
+        assert_eq!(hosts, [json!(host), json!(format!("admin-{host}"))]);
+        assert_eq!(spec["rules"][0]["http"]["paths"].as_array().map(Vec::len), Some(2));
+        assert_eq!((&spec["ingressClassName"], &spec["tls"]), (&json!("traefik"), &json!([{"hosts": hosts}])));
+        assert_eq!(
+            planned(&["--ingress-class=traefik"], json!({"className": "x"})).unwrap().unwrap().class,
+            Some("x".into())
+        );
+    }
+
+    #[test]
+    fn a_certificate_is_the_workspaces_own_else_the_charts() {
+        let of = |flags: &[&str], tls: Value| {
+            let plan = planned(flags, json!({"tls": tls})).unwrap().unwrap();
+            let annotations = plan.object.body["metadata"]["annotations"].clone();
+            let secret = plan.object.body.pointer("/spec/tls/0/secretName").and_then(Value::as_str).map(Into::into);
+            (secret, annotations["cert-manager.io/cluster-issuer"].as_str().map(Into::into))
+        };
+        let made = Some(format!("{}-tls", owner(&testing::workspace(|_spec| ())).ingress()));
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(of(&[], json!({"enabled": true})), (None, None));
+        assert_eq!(of(&[], json!({"secretName": "own"})), (text("own"), None));
+        let issuer = json!({"issuerRef": {"kind": "ClusterIssuer", "name": "le"}});
+        assert_eq!(of(&[], issuer), (made.clone(), text("le")));
+        assert_eq!(of(&["--ingress-tls-secret=wild"], json!({})), (text("wild"), None));
+        assert_eq!(of(&["--ingress-tls-issuer=ClusterIssuer/le"], json!({})), (made, text("le")));
+        let flags = ["--ingress-tls-issuer=ClusterIssuer/le"];
+        assert_eq!(of(&flags, json!({"secretName": "own"})), (text("own"), None));
+        let off = planned(&[], json!({"tls": {"enabled": false}})).unwrap().unwrap();
+        assert!(off.object.body["spec"].get("tls").is_none());
+    }
+
+    #[test]
+    fn only_annotations_of_the_charts_list_are_taken() {
+        let annotations = json!({"annotations": {"a/b": "c"}});
+        assert_eq!(
+            planned(&["--ingress-annotations=x/y"], annotations.clone()).unwrap_err().code,
+            Code::INGRESS_ANNOTATION
+        );
+        let plan = planned(&["--ingress-annotations=x/y,a/b"], annotations).unwrap().unwrap();
+        assert_eq!(plan.object.body["metadata"]["annotations"]["a/b"], "c");
+    }
+}

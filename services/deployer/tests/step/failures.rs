@@ -106,25 +106,52 @@ async fn a_quota_that_is_used_up_is_e2022_and_more_of_it_heals() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_completed_and_a_failed_one_is_e2005() -> Result<()> {
+async fn a_job_runs_once_for_each_template() -> Result<()> {
     let scene = Scene::new("job").await?;
-    let job = |name: &str, script: &str| {
-        let container = json!({"name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", script]});
-        json!({"name": name, "template": {"restartPolicy": "Never", "containers": [container]}})
-    };
-    let workspace = scene.workspace(json!([job("good", "true"), job("bad", "echo why; exit 5")])).await?;
+    let container = json!({"name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "true"]});
+    let job = json!({"name": "good", "template": {"restartPolicy": "Never", "containers": [container]}});
+    let workspace = scene.workspace(json!([job])).await?;
     scene.deploy(&workspace, "good").await?;
-    scene.deploy(&workspace, "bad").await?;
     let section = scene.section(&workspace, "good", |section| section["state"] == json!(State::Completed)).await?;
     assert_eq!(section["kind"], "Job");
+    // What was run is not run again because somebody cleans up.
+    scene.cluster.kubectl(&["delete", "job", &name(&workspace, "good")])?;
+    scene.deploy(&workspace, "good").await?;
+    assert!(scene.cluster.field(&format!("job/{}", name(&workspace, "good")), ".metadata.uid").is_err());
     // What was run is run again when it changes.
     let component = name(&workspace, "good");
-    let first = scene.cluster.field(&format!("job/{component}"), ".metadata.uid")?;
     let patch = json!([{"op": "replace", "path": "/spec/template/containers/0/command/2", "value": "exit 0"}]);
     scene.cluster.kubectl(&["patch", "component", &component, "--type=json", "-p", &patch.to_string()])?;
     scene.deploy(&workspace, "good").await?;
     let done = |section: &Value| section["state"] == json!(State::Completed) && section["observedGeneration"] == 2;
     scene.section(&workspace, "good", done).await?;
-    assert_ne!(scene.cluster.field(&format!("job/{component}"), ".metadata.uid")?, first);
+    assert!(scene.cluster.field(&format!("job/{component}"), ".metadata.uid").is_ok());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_fails_again_and_again_is_e2005() -> Result<()> {
+    let scene = Scene::new("badjob").await?;
+    let secret = json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "a"}}});
+    scene.cluster.secret("hidden", "Opaque", &json!({"a": "SEQCANARY-1\n"}))?;
+    let container = json!({
+        "name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "echo \"why: $A\"; exit 5"], "env": [secret],
+    });
+    let job = json!({"name": "bad", "template": {"restartPolicy": "OnFailure", "containers": [container]}});
+    let workspace = scene.workspace(json!([job])).await?;
+    scene.deploy(&workspace, "bad").await?;
+    let section = scene.section(&workspace, "bad", |section| failed(section, "E#2005")).await?;
+    assert_eq!((&section["failure"]["exitCode"], &section["failure"]["logTail"][0]), (&json!(5), &json!("why: ***")));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_refuses_is_e2023() -> Result<()> {
+    let scene = Scene::still("refusal").await?;
+    let mounts = json!([{"name": "nowhere", "mountPath": "/x"}]);
+    let workspace = scene.workspace(one(json!({"image": "redis:latest", "volumeMounts": mounts}))).await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene.section(&workspace, "web", |section| failed(section, "E#2023")).await?;
+    assert_eq!(section["retry"]["code"], "E#2023");
     Ok(())
 }
