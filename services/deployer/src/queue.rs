@@ -101,6 +101,7 @@ mod tests {
         queue.add(key("late"), Duration::from_secs(5));
         queue.add(key("twice"), Duration::from_secs(3));
         queue.add(key("twice"), Duration::from_secs(1));
+        queue.add(key("twice"), Duration::from_secs(9));
         assert_eq!((queue.next().await, begun.elapsed().as_secs()), (key("twice"), 1));
         assert_eq!((queue.next().await, begun.elapsed().as_secs()), (key("late"), 5));
         queue.add(key("again"), Duration::ZERO);

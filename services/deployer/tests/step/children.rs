@@ -32,12 +32,12 @@ async fn delivered_twice_nothing_is_written() -> Result<()> {
     let workspace = scene.workspace(json!([plain()[0]])).await?;
     scene.deploy(&workspace, "redis").await?;
     scene.section(&workspace, "redis", healthy).await?;
-    let before = versions(&scene)?;
+    let (before, writes) = (versions(&scene)?, scene.writes()?);
     assert!(before.lines().count() == 4, "{before}");
     for _ in 0..2 {
         assert_eq!(scene.deploy(&workspace, "redis").await?, Outcome::Done);
     }
-    assert_eq!(versions(&scene)?, before);
+    assert_eq!((versions(&scene)?, scene.writes()?), (before, writes));
     Ok(())
 }
 

@@ -66,7 +66,16 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
     let version = scene.api::<Ingress>().get(&name).await?.metadata.resource_version;
     assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
     assert_eq!(scene.api::<Ingress>().get(&name).await?.metadata.resource_version, version);
-    Ok(())
+
+    // What a person deletes is made again, and what is not asked for any more goes.
+    scene.cluster.kubectl(&["delete", "ingress", &name])?;
+    scene.until("it is made again", async || Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some())).await?;
+    let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
+    scene.cluster.kubectl(&["patch", "workspace", "shop", "--type=json", "-p", &patch.to_string()])?;
+    wake(&scene, &workspace).await?;
+    let gone = self::section(&scene, &workspace, |section| section["state"] == json!(State::Gone)).await?;
+    assert!(gone.get("name").is_none() && gone.get("addresses").is_none(), "{gone:#}");
+    scene.until("it is gone", async || Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
