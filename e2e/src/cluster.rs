@@ -271,7 +271,7 @@ impl Cluster {
             let oci = progress.step(image.folder, "build the image unless the cache has it", || {
                 image.layout(&self.layout, &self.general)
             })?;
-            progress.step(image.folder, "push", || image::push(&self.layout, &self.general, image, &oci))?;
+            progress.step(image.folder, "push", || image::push(&self.layout, &self.general, image.names, &oci))?;
         }
         image::end_building(&self.layout, &self.general)
     }

@@ -30,6 +30,22 @@ pub struct Image {
     trusts: bool,
 }
 
+/// The image of one of Sequencer's services, packed as `docker/Dockerfile` says.
+#[derive(Debug)]
+pub struct ServiceImage<'a> {
+    /// The service's name.
+    pub name: &'a str,
+    /// Its program.
+    pub program: &'a Path,
+}
+
+/// What the builder needs besides its program; ssh refuses to work for a user without a name.
+const BUILDER_PACKAGES: &[&str] = &["ca-certificates=2*", "git=1:2.39.*", "git-lfs=3.3.*", "openssh-client=1:9.2*"];
+const BUILDER_HOOKS: &[&str] =
+    &["chroot \"$1\" useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin builder"];
+/// The machine's certificate authorities.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 const BUILDKIT_HOOKS: &[&str] = &[
     // In a pod the setuid bit is not enough to write a uid_map; the file capability is.
     "chmod u-s \"$1\"/usr/bin/newuidmap \"$1\"/usr/bin/newgidmap",
@@ -46,8 +62,8 @@ pub const IMAGES: [Image; 10] = [
     Image::program("pause", &["library/pause:latest"], &["pause"]),
     Image::program("coredns", &["library/coredns:latest"], &["coredns"]),
     Image::program("traefik", &["library/traefik:latest"], &["traefik"]),
-    Image::program("nats", &["library/nats:latest"], &["nats-server"]),
-    Image::program("registry", &["library/registry:3"], &["registry"]),
+    Image::program("nats", &["library/nats:latest", "library/nats:2.15.2"], &["nats-server"]),
+    Image::program("registry", &["library/registry:3", "library/registry:3.0.0"], &["registry"]),
     Image::root(
         "redis",
         &["library/redis:latest"],
@@ -117,15 +133,48 @@ impl Image {
             key = key.words([std::fs::read_to_string(layout.pki("ca.crt"))?]);
             inputs.push(layout.pki("ca.crt"));
         }
-        cached(&layout.cache, "images", self.folder, key, |half| {
+        Context { name: self.folder, source: &source, inputs: &inputs, arguments: &[] }.layout(layout, builder, key)
+    }
+}
+
+impl ServiceImage<'_> {
+    /// The image's OCI layout, from the cache or built now; `builder` runs a BuildKit below it while that is needed.
+    ///
+    /// # Errors
+    /// A root file system or the image cannot be built.
+    pub fn layout(&self, layout: &Layout, builder: &Namespace) -> Result<PathBuf> {
+        let source = layout.repository.join("docker");
+        let mut inputs = vec![self.program.to_path_buf(), AUTHORITIES.into()];
+        let mut arguments = vec![("SERVICE", self.name)];
+        if self.name == "builder" {
+            inputs.push(debian::root(layout, self.name, BUILDER_PACKAGES, BUILDER_HOOKS)?);
+            arguments.push(("BASE", "git"));
+        }
+        let key = Key::default().folder(&source)?.words(inputs.iter().map(text)).bytes(&std::fs::read(AUTHORITIES)?);
+        Context { name: self.name, source: &source, inputs: &inputs, arguments: &arguments }.layout(layout, builder, key)
+    }
+}
+
+/// What an image is built from: a folder with a Dockerfile, files that are put beside it, and arguments.
+struct Context<'a> {
+    name: &'a str,
+    source: &'a Path,
+    inputs: &'a [PathBuf],
+    arguments: &'a [(&'a str, &'a str)],
+}
+
+impl Context<'_> {
+    /// The OCI layout in the cache, built now unless it is there.
+    fn layout(&self, layout: &Layout, builder: &Namespace, key: Key) -> Result<PathBuf> {
+        cached(&layout.cache, "images", self.name, key, |half| {
             builder.supervisor.start(buildkitd(layout)?)?;
             let context = half.join("context");
             std::fs::create_dir(&context)?;
-            for entry in std::fs::read_dir(&source)? {
+            for entry in std::fs::read_dir(self.source)? {
                 let entry = entry?;
                 std::fs::copy(entry.path(), context.join(entry.file_name()))?;
             }
-            for input in &inputs {
+            for input in self.inputs {
                 let name = input.file_name().context("a program without a name")?;
                 let placed = context.join(name);
                 // A link where cache and state are on one disk.
@@ -133,10 +182,32 @@ impl Image {
                     std::fs::copy(input, &placed)?;
                 }
             }
-            build(layout, builder, self.folder, &context, &half.join("oci"))?;
+            self.build(layout, builder, &context, &half.join("oci"))?;
             Ok(std::fs::remove_dir_all(&context)?)
         })
         .map(|made| made.join("oci"))
+    }
+
+    fn build(&self, layout: &Layout, builder: &Namespace, context: &Path, into: &Path) -> Result<()> {
+        let context = text(context);
+        let program = text(layout.bin("buildctl"));
+        let options = "type=oci,tar=false,compression=zstd,oci-mediatypes=true,rewrite-timestamp=true";
+        let output = format!("{options},dest={}", text(into));
+        let mut argv = vec![
+            program,
+            "--addr".into(),
+            format!("unix://{SOCKET}"),
+            "build".into(),
+            "--progress=plain".into(),
+            "--frontend=dockerfile.v0".into(),
+            format!("--local=context={context}"),
+            format!("--local=dockerfile={context}"),
+            "--opt=build-arg:SOURCE_DATE_EPOCH=0".into(),
+            format!("--output={output}"),
+        ];
+        argv.extend(self.arguments.iter().map(|(name, value)| format!("--opt=build-arg:{name}={value}")));
+        let words: Vec<_> = argv.iter().map(String::as_str).collect();
+        logged(&mut builder.command(&words)?, &layout.logs().join(format!("image-{}.log", self.name)))
     }
 }
 
@@ -156,31 +227,7 @@ fn buildkitd(layout: &Layout) -> Result<Part> {
 const BUILDKITD: &str = "buildkitd";
 const SOCKET: &str = "/run/buildkit.sock";
 
-fn build(layout: &Layout, builder: &Namespace, name: &str, context: &Path, into: &Path) -> Result<()> {
-    let context = text(context);
-    let program = text(layout.bin("buildctl"));
-    let output =
-        format!("type=oci,tar=false,compression=zstd,oci-mediatypes=true,rewrite-timestamp=true,dest={}", text(into));
-    let argv = [
-        &program,
-        "--addr",
-        &format!("unix://{SOCKET}"),
-        "build",
-        "--progress=plain",
-        "--frontend=dockerfile.v0",
-        "--local",
-        &format!("context={context}"),
-        "--local",
-        &format!("dockerfile={context}"),
-        "--opt",
-        "build-arg:SOURCE_DATE_EPOCH=0",
-        "--output",
-        &output,
-    ];
-    logged(&mut builder.command(&argv)?, &layout.logs().join(format!("image-{name}.log")))
-}
-
-/// Ends the BuildKit of [`Image::layout`] if it was needed, and removes what it kept.
+/// Ends the BuildKit that built images if it was needed, and removes what it kept.
 ///
 /// # Errors
 /// It cannot be ended.
@@ -204,21 +251,21 @@ struct Descriptor {
     digest: String,
 }
 
-/// Pushes an OCI layout under its names, unless the registry has it.
+/// Pushes an OCI layout under these names, unless the registry has it.
 ///
 /// # Errors
 /// The layout is broken, or the registry refuses it.
-pub fn push(layout: &Layout, node: &Namespace, image: &Image, oci: &Path) -> Result<()> {
+pub fn push(layout: &Layout, node: &Namespace, names: &[impl AsRef<str>], oci: &Path) -> Result<()> {
     let index: Index = serde_json::from_slice(&std::fs::read(oci.join("index.json"))?)?;
     let [manifest] = index.manifests.as_slice() else { bail!("{} holds more than one image", oci.display()) };
     let crane = text(layout.bin("crane"));
-    for name in image.names {
-        let reference = format!("registry-1.docker.io/{name}");
+    for name in names {
+        let reference = format!("registry-1.docker.io/{}", name.as_ref());
         let there = node.run(&[&crane, "digest", &reference]).unwrap_or_default();
         if there.trim() != manifest.digest {
             let mut push = node.command(&[&crane, "push", &text(oci), &reference])?;
             push.env("DOCKER_CONFIG", layout.etc().join("publisher"));
-            logged(&mut push, &layout.logs().join(format!("push-{}.log", image.folder)))?;
+            logged(&mut push, &layout.logs().join("push.log"))?;
         }
     }
     Ok(())

@@ -19,6 +19,7 @@ pub mod parts;
 pub mod pki;
 pub mod process;
 pub mod progress;
+pub mod release;
 pub mod secrets;
 pub mod supervisor;
 pub mod testing;

@@ -20,6 +20,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- .Values.builder.pools | default (list (dict "name" "default" "replicas" .Values.builder.replicas)) | toJson }}
 {{- end }}
 
+{{- define "sequencer.poolNames" -}}
+{{- $names := list }}
+{{- range include "sequencer.pools" . | fromJsonArray }}{{ $names = append $names .name }}{{ end }}
+{{- join "," $names }}
+{{- end }}
+
 {{- define "sequencer.image" -}}
 {{ .root.Values.image.repository }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end }}

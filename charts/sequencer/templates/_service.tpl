@@ -23,7 +23,7 @@ automountServiceAccountToken: false
 {{- with $values.telemetry.otlpEndpoint }}
 - {name: SEQUENCER_OTLP_ENDPOINT, value: {{ . | quote }}}
 {{- end }}
-{{- range $period, $duration := omit $values.periods "drain" }}
+{{- range $period, $duration := omit $values.periods "drain" "resync" "probe" "quarantine" }}
 - {name: SEQUENCER_{{ $period | snakecase | upper }}, value: {{ $duration | quote }}}
 {{- end }}
 - {name: SEQUENCER_DRAIN, value: {{ .drain | default $values.periods.drain | quote }}}
@@ -127,7 +127,6 @@ spec:
       - name: {{ .name }}
         image: {{ include "sequencer.image" . }}
         env:
-        - {name: SEQUENCER_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
         {{- include "service.env" . | nindent 8 }}
         {{- if .outside }}{{ include "service.outsideEnv" . | nindent 8 }}{{ end }}
         {{- if .staging }}{{ include "service.stagingEnv" . | nindent 8 }}{{ end }}

@@ -18,26 +18,68 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// # Errors
 /// The build fails; the text has its log.
 pub fn install(layout: &Layout, package: &str, program: &str, sources: &str) -> Result<()> {
-    let mut key = Key::default().folder(&layout.repository.join(sources))?;
+    let made = cached(&layout.cache, "tools", program, key(layout, &[sources])?, |half| {
+        let mut cargo = cargo(layout);
+        // Link time optimization takes longer here than it ever saves.
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
+        cargo.args(["--release", "--package", package, "--bin", program]);
+        logged(&mut cargo, &layout.logs().join(format!("build-{program}.log")))?;
+        Ok(std::fs::copy(built(layout, "release").join(program), half.join(program)).map(drop)?)
+    })?;
+    link(&made.join(program), &layout.bin(program))
+}
+
+/// Builds the programs of Sequencer's services unless the cache has them, and returns their folder. They are the tests':
+/// what changes often is built fast, and optimized enough.
+///
+/// # Errors
+/// The build fails; the text has its log.
+pub fn services(layout: &Layout, names: &[&str]) -> Result<PathBuf> {
+    let key = key(layout, &["proto", "services"])?.words(names);
+    cached(&layout.cache, "tools", "services", key, |half| {
+        let mut cargo = cargo(layout);
+        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_STRIP", "symbols");
+        for name in names {
+            cargo.args(["--package", &format!("sequencer-{name}"), "--bin", name]);
+        }
+        logged(&mut cargo, &layout.logs().join("build-services.log"))?;
+        for name in names {
+            std::fs::copy(built(layout, "debug").join(name), half.join(name))?;
+        }
+        Ok(())
+    })
+}
+
+/// A key of folders of this workspace, of what they depend on, and of the compiler.
+fn key(layout: &Layout, folders: &[&str]) -> Result<Key> {
+    let mut key = Key::default();
+    for folder in folders {
+        key = key.folder(&layout.repository.join(folder))?;
+    }
     for file in ["Cargo.toml", "Cargo.lock"] {
         key = key.words([std::fs::read_to_string(layout.repository.join(file))?]);
     }
-    key = key.words([output(Command::new("rustc").arg("--version"))?]);
-    let made = cached(&layout.cache, "tools", program, key, |half| {
-        let target = layout.cache.join("target-static");
-        let mut cargo = Command::new("cargo");
-        cargo
-            .current_dir(&layout.repository)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("CARGO_TARGET_DIR", &target);
-        // Link time optimization takes longer here than it ever saves.
-        cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
-        cargo.args(["build", "--release", "--locked", "--target", TARGET, "--package", package, "--bin", program]);
-        logged(&mut cargo, &layout.logs().join(format!("build-{program}.log")))?;
-        let built: PathBuf = [&target, &PathBuf::from(TARGET), &PathBuf::from("release")].iter().collect();
-        Ok(std::fs::copy(built.join(program), half.join(program)).map(drop)?)
-    })?;
-    link(&made.join(program), &layout.bin(program))
+    Ok(key.words([output(Command::new("rustc").arg("--version"))?]))
+}
+
+/// `cargo build` of static programs.
+fn cargo(layout: &Layout) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(&layout.repository)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", target(layout))
+        .args(["build", "--locked", "--target", TARGET]);
+    cargo
+}
+
+fn target(layout: &Layout) -> PathBuf {
+    layout.cache.join("target-static")
+}
+
+/// Where static programs of a profile lie once they are built.
+fn built(layout: &Layout, profile: &str) -> PathBuf {
+    target(layout).join(TARGET).join(profile)
 }
 
 /// Links a program of this workspace that runs beside the cluster into the state folder. It was built next to this one,
