@@ -151,7 +151,8 @@ impl ServiceImage<'_> {
             arguments.push(("BASE", "git"));
         }
         let key = Key::default().folder(&source)?.words(inputs.iter().map(text)).bytes(&std::fs::read(AUTHORITIES)?);
-        Context { name: self.name, source: &source, inputs: &inputs, arguments: &arguments }.layout(layout, builder, key)
+        Context { name: self.name, source: &source, inputs: &inputs, arguments: &arguments }
+            .layout(layout, builder, key)
     }
 }
 

@@ -33,7 +33,10 @@ impl Cluster {
         let programs = rust::services(&self.layout, &SERVICES)?;
         let mut made = Vec::new();
         for name in SERVICES {
-            made.push((name, ServiceImage { name, program: &programs.join(name) }.layout(&self.layout, &self.general)?));
+            made.push((
+                name,
+                ServiceImage { name, program: &programs.join(name) }.layout(&self.layout, &self.general)?,
+            ));
         }
         image::end_building(&self.layout, &self.general)?;
         // Images that differ have another tag: pods are rolled when their image has changed, and only then.
@@ -87,7 +90,8 @@ impl Cluster {
     pub fn helm(&self) -> Command {
         let mut helm = Command::new(self.layout.bin("helm"));
         helm.env("KUBECONFIG", self.layout.kubeconfig());
-        for (variable, folder) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        for (variable, folder) in
+            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
         {
             helm.env(variable, self.layout.data("helm").join(folder));
         }
