@@ -1,56 +1,11 @@
 //! Installing and upgrading, on an API server without nodes.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Result, ensure};
-use e2e::alone::Alone;
-use e2e::layout::text;
 use e2e::release::{BUILDS, NAME, NAMESPACE};
-use e2e::testing::layout;
 use serde_yaml::Value;
 
-use super::{at, chart, helm, said, word};
-
-struct Server {
-    _alone: Alone,
-    kubeconfig: String,
-}
-
-impl Server {
-    fn start() -> Result<Self> {
-        let mut alone = Alone::new(&layout()?)?;
-        let kubeconfig = text(alone.control_plane()?);
-        let server = Self { _alone: alone, kubeconfig };
-        server.kubectl(&["create", "namespace", NAMESPACE])?;
-        Ok(server)
-    }
-
-    fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let mut kubectl = std::process::Command::new(layout()?.bin("kubectl"));
-        let (done, said) =
-            said(kubectl.args(["--kubeconfig", &self.kubeconfig, "--cache-dir=/dev/null"]).args(args), "")?;
-        ensure!(done, "{said}");
-        Ok(said)
-    }
-
-    fn helm(&self, args: &[&str], values: &str) -> Result<(bool, String)> {
-        said(helm()?.env("KUBECONFIG", &self.kubeconfig).args(args).args(["--namespace", NAMESPACE]), values)
-    }
-
-    fn upgrade(&self, values: &str) -> Result<(bool, String)> {
-        self.helm(&["upgrade", "--install", NAME, &text(chart()?), "--values", "-"], values)
-    }
-
-    /// The data of every Secret of the chart, by namespace and name.
-    fn secrets(&self) -> Result<BTreeMap<String, Value>> {
-        let selector = ["get", "secrets", "-A", "-l", "app.kubernetes.io/part-of=sequencer", "-o", "yaml"];
-        let list: Value = serde_yaml::from_str(&self.kubectl(&selector)?)?;
-        let items = at(&list, &["items"]).as_sequence().cloned().unwrap_or_default();
-        let name =
-            |item: &Value| format!("{}/{}", word(item, &["metadata", "namespace"]), word(item, &["metadata", "name"]));
-        Ok(items.iter().map(|item| (name(item), at(item, &["data"]).clone())).collect())
-    }
-}
+use super::server::Server;
+use super::word;
 
 #[test]
 fn an_upgrade_keeps_certificates_and_logins_and_makes_those_of_a_new_pool() -> Result<()> {

@@ -1,9 +1,11 @@
 //! The chart, rendered and on a real API server; and NATS as it installs it.
 
+mod admission;
 mod install;
 mod nats;
 mod render;
 mod rights;
+mod server;
 mod values;
 
 use std::path::PathBuf;

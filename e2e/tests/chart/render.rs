@@ -1,11 +1,10 @@
 //! What is rendered: lint, the API server's own validation, the kinds, settings.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::alone::Alone;
 use e2e::layout::text;
-use e2e::testing::layout;
 use serde_yaml::Value;
 
+use super::server::Server;
 use super::{at, chart, helm, objects, said, word};
 
 /// Nothing set; everything set; everything external.
@@ -61,28 +60,15 @@ fn lint_finds_nothing() -> Result<()> {
 
 #[test]
 fn the_api_server_takes_everything_that_is_rendered() -> Result<()> {
-    let layout = layout()?;
-    let mut alone = Alone::new(&layout)?;
-    let kubeconfig = text(alone.control_plane()?);
-    let apply = |objects: &[&Value], how: &[&str]| -> Result<()> {
-        let mut kubectl = std::process::Command::new(layout.bin("kubectl"));
-        kubectl.args(["--kubeconfig", &kubeconfig, "apply", "--server-side", "--validate=strict", "-f", "-"]).args(how);
-        let documents: Vec<_> = objects.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
-        let (taken, said) = said(kubectl.env("KUBECACHEDIR", alone.folder()), &documents.join("---\n"))?;
-        ensure!(taken, "{said}");
-        Ok(())
-    };
-    let namespace = |name: &str| -> Result<Value> {
-        Ok(serde_yaml::from_str(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"))?)
-    };
-    apply(&[&namespace("sequencer-system")?, &namespace("team-a")?], &[])?;
+    let server = Server::start()?;
+    server.kubectl(&["create", "namespace", "team-a"])?;
     for values in VALUES {
         let objects = objects(values)?;
         let (ground, rest): (Vec<_>, Vec<_>) = objects
             .iter()
             .partition(|object| ["CustomResourceDefinition", "Namespace"].contains(&word(object, &["kind"])));
-        apply(&ground, &["--force-conflicts"])?;
-        apply(&rest, &["--dry-run=server"])?;
+        server.apply(&ground, &["--force-conflicts"])?;
+        server.apply(&rest, &["--dry-run=server"])?;
     }
     Ok(())
 }

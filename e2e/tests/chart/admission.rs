@@ -1,0 +1,173 @@
+//! What the chart's admission policies refuse, on an API server without nodes.
+
+use anyhow::{Result, ensure};
+use e2e::release::NAMESPACE;
+use e2e::until::until;
+use serde_json::{Value, json};
+
+use super::server::Server;
+
+const TENANT: &str = "team-a";
+const USER: &str = "tenant";
+
+/// A user of the namespace who may do everything with our kinds, and read the Secrets `mine-*` alone.
+fn tenant(server: &Server) -> Result<()> {
+    server.kubectl(&["create", "namespace", TENANT])?;
+    let role = |name: &str, rules: &Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": TENANT}, "rules": rules});
+    let mine: Vec<_> = (0..20).map(|number| format!("mine-{number}")).collect();
+    let role = role(
+        USER,
+        &json!([
+            {"apiGroups": ["se.quencer.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": mine, "verbs": ["get"]},
+        ]),
+    );
+    server.apply(&[&serde_yaml::to_value(&role)?], &[])?;
+    server.kubectl(&["-n", TENANT, "create", "rolebinding", USER, "--role", USER, "--user", USER])?;
+    Ok(())
+}
+
+fn component(secrets: &[&str]) -> Value {
+    let from: Vec<_> = secrets.iter().map(|name| json!({"secretRef": {"name": name}})).collect();
+    json!({"name": "web", "template": {"containers": [{"name": "web", "image": "nginx", "envFrom": from}]}})
+}
+
+fn object(kind: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": kind, "metadata": {"name": "sample", "namespace": TENANT}, "spec": spec})
+}
+
+/// Every place in which a Workspace names a Secret, with one that the user may not read.
+fn places() -> Vec<Value> {
+    let with = |part: Value| {
+        let mut component = component(&[]);
+        if let (Some(component), Some(part)) = (component.as_object_mut(), part.as_object()) {
+            component.extend(part.clone());
+        }
+        json!({"components": [component]})
+    };
+    let template = |pod: Value, container: Value| {
+        let mut container = container;
+        container["name"] = "web".into();
+        container["image"] = "nginx".into();
+        let mut pod = pod;
+        if pod.get("containers").is_none() {
+            pod["containers"] = json!([container]);
+        }
+        with(json!({"template": pod}))
+    };
+    let build = |registry: Value, import: Value, more: Value| {
+        let mut build = json!({
+            "name": "app",
+            "containerRegistries": [{"url": "me/app", "tags": ["dev"], "credentials": registry}],
+            "importContent": [{"credentials": import, "contentFrom": {"git": {"url": "https://github.com/me/app.git"}}}],
+        });
+        if let (Some(build), Some(more)) = (build.as_object_mut(), more.as_object()) {
+            build.extend(more.clone());
+        }
+        with(json!({"build": build}))
+    };
+    let login = |name: &str| json!({"authScheme": "keyPair", "secretRef": {"name": name}});
+    let route = json!({"component": "web", "network": "http"});
+    let tunnel = json!({"accountId": "0123456789abcdef0123456789abcdef", "route": route,
+        "secretKeyRef": {"namespace": "default", "name": "theirs", "key": "k"}});
+    let networked = |how: Value| {
+        let mut spec = with(json!({"networks": [{"name": "http", "port": 80}]}));
+        spec["networking"] = how;
+        spec
+    };
+    let rule = json!({"name": "a", "component": "web", "network": "http"});
+    let dns = json!({"zone": "preview.test"});
+    vec![
+        json!({"components": [component(&["theirs"])]}),
+        template(
+            json!({}),
+            json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "theirs", "key": "k"}}}]}),
+        ),
+        template(
+            json!({"initContainers": [{"name": "i", "image": "nginx", "envFrom": [{"secretRef": {"name": "theirs"}}]}]}),
+            json!({}),
+        ),
+        template(json!({"imagePullSecrets": [{"name": "theirs"}]}), json!({})),
+        template(json!({"volumes": [{"name": "v", "secret": {"secretName": "theirs"}}]}), json!({})),
+        template(
+            json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "theirs"}}]}}]}),
+            json!({}),
+        ),
+        build(login("theirs"), login("mine-1"), json!({})),
+        build(login("mine-1"), login("theirs"), json!({})),
+        build(login("mine-1"), login("mine-2"), json!({"secrets": {"valuesFrom": {"secretRef": {"name": "theirs"}}}})),
+        networked(json!({"dns": dns, "tunnel": {"cloudflare": tunnel}})),
+        networked(json!({"dns": dns, "ingress": {"rules": [rule], "tls": {"secretName": "theirs"}}})),
+    ]
+}
+
+#[test]
+fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
+    let server = Server::start()?;
+    let (installed, said) = server.upgrade("")?;
+    ensure!(installed, "{said}");
+    server.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"])?;
+    tenant(&server)?;
+    let theirs = json!({"components": [component(&["theirs"])]});
+    until("the policies are in force", std::time::Duration::from_secs(30), || {
+        ensure!(refused(&server, &object("Workspace", &theirs), USER, "E#6025")?, "it is taken");
+        Ok(())
+    })?;
+    for spec in places() {
+        let workspace = object("Workspace", &spec);
+        ensure!(refused(&server, &workspace, USER, "E#6025")?, "taken: {workspace}");
+        server.dry_run(&workspace, None)?;
+    }
+
+    let mine: Vec<_> = (0..17).map(|number| format!("mine-{number}")).collect();
+    let mine: Vec<_> = mine.iter().map(String::as_str).collect();
+    let all = |count: usize| {
+        let names: Vec<_> = mine.iter().take(count).copied().collect();
+        // A Secret that is named twice is one.
+        object("Workspace", &json!({"components": [component(&[names.as_slice(), &names].concat())]}))
+    };
+    server.dry_run(&all(16), Some(USER))?;
+    ensure!(refused(&server, &all(17), USER, "E#6025")?, "17 are taken");
+
+    // What the watcher makes of a Workspace was asked of the Workspace's author.
+    let watcher = format!("system:serviceaccount:{NAMESPACE}:watcher");
+    let component = object("Component", &component(&["theirs"]));
+    ensure!(refused(&server, &component, USER, "E#6025")?, "taken: {component}");
+    server.dry_run(&component, Some(&watcher))?;
+    let build =
+        places().into_iter().filter_map(|spec| Some(object("Build", spec.pointer("/components/0/build")?))).next();
+    let build = build.unwrap_or_default();
+    ensure!(refused(&server, &build, USER, "E#6025")?, "taken: {build}");
+    server.dry_run(&build, Some(&watcher))?;
+    Ok(())
+}
+
+#[test]
+fn a_dns_record_lives_in_the_release_namespace_alone() -> Result<()> {
+    let server = Server::start()?;
+    let (installed, said) = server.upgrade("")?;
+    ensure!(installed, "{said}");
+    server.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"])?;
+    let record = |namespace: &str| {
+        json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
+            "metadata": {"name": "web.preview.test.cname", "namespace": namespace},
+            "spec": {"zone": "preview.test", "name": "web", "recordType": "CNAME", "target": "a.example"}})
+    };
+    until("the policy is in force", std::time::Duration::from_secs(30), || {
+        ensure!(
+            server.dry_run(&record("default"), None).is_err_and(|error| error.to_string().contains("E#6062")),
+            "it is taken"
+        );
+        Ok(())
+    })?;
+    server.dry_run(&record(NAMESPACE), None)
+}
+
+/// Whether it is refused to this user with this code.
+fn refused(server: &Server, object: &Value, user: &str, code: &str) -> Result<bool> {
+    match server.dry_run(object, Some(user)) {
+        Ok(()) => Ok(false),
+        Err(error) if error.to_string().contains(code) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
