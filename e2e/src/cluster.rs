@@ -26,7 +26,7 @@ use crate::process::{output, tail};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::until::until;
-use crate::{cgroup, image, machine, network, pki};
+use crate::{cgroup, image, machine, network, pki, release};
 
 /// The part of the first node's supervisor that is the second node's.
 pub const NODE_BUILDS: &str = "node-builds";
@@ -73,6 +73,7 @@ impl Cluster {
         self.start_nodes(progress)?;
         progress.step("coredns", "apply and roll out", || self.coredns())?;
         progress.step("traefik", "apply and roll out", || self.traefik())?;
+        self.install_release(progress, &secrets)?;
         if self.general.supervisor.list()?.iter().any(|part| part.name == kwok::NAME) {
             progress.step("kwok", "start", || self.start_kwok())?;
         }
@@ -352,16 +353,17 @@ impl Cluster {
         if self.builds.supervisor.pid().is_some() {
             parts.extend(self.builds.supervisor.list()?);
         }
-        for (namespace, deployment) in [("kube-system", "coredns"), ("traefik", "traefik")] {
+        let ground = [("kube-system", "deployment/coredns"), ("traefik", "deployment/traefik")];
+        for (namespace, workload) in ground.into_iter().chain(release::WORKLOADS) {
             let path = "jsonpath={.status.readyReplicas}";
-            let ready =
-                self.kubectl(&["--request-timeout=5s", "-n", namespace, "get", "deployment", deployment, "-o", path]);
+            let ready = self.kubectl(&["--request-timeout=5s", "-n", namespace, "get", workload, "-o", path]);
+            let name = workload.split('/').next_back().unwrap_or(workload);
             parts.push(Health {
-                name: format!("pods of {deployment}"),
+                name: format!("pods of {name}"),
                 pid: None,
                 ended: None,
                 ready: ready.is_ok_and(|ready| ready == "1"),
-                log: format!("kubectl -n {namespace} logs deployment/{deployment}"),
+                log: format!("kubectl -n {namespace} logs {workload}"),
             });
         }
         Ok(parts)

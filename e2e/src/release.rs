@@ -13,6 +13,7 @@ use crate::install::rust;
 use crate::layout::{NAME_SERVER, at, text, without_proxy};
 use crate::parts::{cloudflare, git, name_server};
 use crate::process::logged;
+use crate::progress::Progress;
 use crate::secrets::Secrets;
 
 /// The services, each a program, an image and a pod.
@@ -24,7 +25,32 @@ pub const NAMESPACE: &str = "sequencer-system";
 /// The namespace of builders, which the chart makes.
 pub const BUILDS: &str = "sequencer-builds";
 
+/// What the chart runs with one pod each, by namespace.
+pub const WORKLOADS: [(&str, &str); 8] = [
+    (NAMESPACE, "statefulset/nats"),
+    (NAMESPACE, "deployment/staging"),
+    (NAMESPACE, "deployment/docker-cache"),
+    (NAMESPACE, "deployment/watcher"),
+    (NAMESPACE, "deployment/registry-pusher"),
+    (NAMESPACE, "deployment/network"),
+    (NAMESPACE, "deployment/deployer"),
+    (BUILDS, "deployment/builder-default"),
+];
+
 impl Cluster {
+    /// Brings Sequencer as it stands in the checkout into the cluster: builds, packs, pushes, and upgrades the release.
+    ///
+    /// # Errors
+    /// As the steps below.
+    pub fn install_release(&self, progress: &Progress, secrets: &Secrets) -> Result<()> {
+        let doing = "build programs and images unless the cache has them, and push";
+        let tag = progress.step("services", doing, || self.provide_services())?;
+        progress.step("sequencer", "install the chart, and wait for its pods", || {
+            self.provide_credentials(secrets)?;
+            self.install_chart(&self.values(&tag)?)
+        })
+    }
+
     /// Builds the services' programs and packs and pushes their images. Returns the tag that all of them have.
     ///
     /// # Errors

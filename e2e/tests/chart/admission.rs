@@ -1,6 +1,6 @@
 //! What the chart's admission policies refuse, on an API server without nodes.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::release::NAMESPACE;
 use e2e::until::until;
 use serde_json::{Value, json};
@@ -36,69 +36,9 @@ fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": kind, "metadata": {"name": "sample", "namespace": TENANT}, "spec": spec})
 }
 
-/// Every place in which a Workspace names a Secret, with one that the user may not read.
-fn places() -> Vec<Value> {
-    let with = |part: Value| {
-        let mut component = component(&[]);
-        if let (Some(component), Some(part)) = (component.as_object_mut(), part.as_object()) {
-            component.extend(part.clone());
-        }
-        json!({"components": [component]})
-    };
-    let template = |pod: Value, container: Value| {
-        let mut container = container;
-        container["name"] = "web".into();
-        container["image"] = "nginx".into();
-        let mut pod = pod;
-        if pod.get("containers").is_none() {
-            pod["containers"] = json!([container]);
-        }
-        with(json!({"template": pod}))
-    };
-    let build = |registry: Value, import: Value, more: Value| {
-        let mut build = json!({
-            "name": "app",
-            "containerRegistries": [{"url": "me/app", "tags": ["dev"], "credentials": registry}],
-            "importContent": [{"credentials": import, "contentFrom": {"git": {"url": "https://github.com/me/app.git"}}}],
-        });
-        if let (Some(build), Some(more)) = (build.as_object_mut(), more.as_object()) {
-            build.extend(more.clone());
-        }
-        with(json!({"build": build}))
-    };
-    let login = |name: &str| json!({"authScheme": "keyPair", "secretRef": {"name": name}});
-    let route = json!({"component": "web", "network": "http"});
-    let tunnel = json!({"accountId": "0123456789abcdef0123456789abcdef", "route": route,
-        "secretKeyRef": {"namespace": "default", "name": "theirs", "key": "k"}});
-    let networked = |how: Value| {
-        let mut spec = with(json!({"networks": [{"name": "http", "port": 80}]}));
-        spec["networking"] = how;
-        spec
-    };
-    let rule = json!({"name": "a", "component": "web", "network": "http"});
-    let dns = json!({"zone": "preview.test"});
-    vec![
-        json!({"components": [component(&["theirs"])]}),
-        template(
-            json!({}),
-            json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "theirs", "key": "k"}}}]}),
-        ),
-        template(
-            json!({"initContainers": [{"name": "i", "image": "nginx", "envFrom": [{"secretRef": {"name": "theirs"}}]}]}),
-            json!({}),
-        ),
-        template(json!({"imagePullSecrets": [{"name": "theirs"}]}), json!({})),
-        template(json!({"volumes": [{"name": "v", "secret": {"secretName": "theirs"}}]}), json!({})),
-        template(
-            json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "theirs"}}]}}]}),
-            json!({}),
-        ),
-        build(login("theirs"), login("mine-1"), json!({})),
-        build(login("mine-1"), login("theirs"), json!({})),
-        build(login("mine-1"), login("mine-2"), json!({"secrets": {"valuesFrom": {"secretRef": {"name": "theirs"}}}})),
-        networked(json!({"dns": dns, "tunnel": {"cloudflare": tunnel}})),
-        networked(json!({"dns": dns, "ingress": {"rules": [rule], "tls": {"secretName": "theirs"}}})),
-    ]
+/// A Workspace's spec for every place in which it can name a Secret, with one that the user may not read.
+fn places() -> Result<Vec<Value>> {
+    Ok(serde_yaml::from_str(include_str!("named-secrets.yaml"))?)
 }
 
 #[test]
@@ -113,8 +53,9 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
         ensure!(refused(&server, &object("Workspace", &theirs), USER, "E#6025")?, "it is taken");
         Ok(())
     })?;
-    for spec in places() {
-        let workspace = object("Workspace", &spec);
+    let places = places()?;
+    for spec in &places {
+        let workspace = object("Workspace", spec);
         ensure!(refused(&server, &workspace, USER, "E#6025")?, "taken: {workspace}");
         server.dry_run(&workspace, None)?;
     }
@@ -134,9 +75,8 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
     let component = object("Component", &component(&["theirs"]));
     ensure!(refused(&server, &component, USER, "E#6025")?, "taken: {component}");
     server.dry_run(&component, Some(&watcher))?;
-    let build =
-        places().into_iter().filter_map(|spec| Some(object("Build", spec.pointer("/components/0/build")?))).next();
-    let build = build.unwrap_or_default();
+    let build = places.iter().find_map(|spec| spec.pointer("/components/0/build")).context("no place in a build")?;
+    let build = object("Build", build);
     ensure!(refused(&server, &build, USER, "E#6025")?, "taken: {build}");
     server.dry_run(&build, Some(&watcher))?;
     Ok(())
