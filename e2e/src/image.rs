@@ -41,8 +41,10 @@ pub struct ServiceImage<'a> {
 
 /// What the builder needs besides its program; ssh refuses to work for a user without a name.
 const BUILDER_PACKAGES: &[&str] = &["ca-certificates=2*", "git=1:2.39.*", "git-lfs=3.3.*", "openssh-client=1:9.2*"];
-const BUILDER_HOOKS: &[&str] =
-    &["chroot \"$1\" useradd --uid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin builder"];
+const BUILDER_HOOKS: &[&str] = &[
+    "chroot \"$1\" groupadd --gid 65532 builder",
+    "chroot \"$1\" useradd --uid 65532 --gid 65532 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin builder",
+];
 /// The machine's certificate authorities.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
