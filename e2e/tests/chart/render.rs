@@ -4,6 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::layout::text;
 use serde_yaml::Value;
 
+use e2e::testing::layout;
+
 use super::server::Server;
 use super::{at, chart, helm, objects, said, word};
 
@@ -21,12 +23,14 @@ builder:
   - {name: default}
   - name: large
     replicas: 2
+    concurrency: 4
     nodeSelector: {pool: builds}
     tolerations: [{key: pool, value: builds, effect: NoSchedule}]
     affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
     resources: {limits: {cpu: "2", memory: 8Gi}}
     cache: {size: 50Gi, storageClassName: fast}
 dockerCache: {secretName: docker}
+git: {hosts: [{host: git.example, knownHosts: "git.example ssh-ed25519 AAAA"}]}
 dns:
   providers:
   - {name: cloudflare-main, zones: [yourdomain.com], namespaces: ["team-*"], cloudflare: {apiTokenSecretRef: {name: cloudflare-dns, key: apiKey}}}
@@ -122,6 +126,27 @@ fn no_pod_of_ours_is_more_than_restricted_but_for_buildkit() -> Result<()> {
             let service = e2e::release::SERVICES.contains(&name);
             assert_eq!(token, usize::from(service), "{name}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_service_knows_every_setting_that_it_is_given() -> Result<()> {
+    let programs = e2e::install::rust::services(&layout()?, &e2e::release::SERVICES)?;
+    let objects: Vec<_> = VALUES.iter().map(|values| objects(values)).collect::<Result<_>>()?;
+    for service in e2e::release::SERVICES {
+        let (helped, help) = said(std::process::Command::new(programs.join(service)).arg("--help"), "")?;
+        ensure!(helped, "{help}");
+        let mut given = 0;
+        for (_, container) in objects.iter().flat_map(|objects| containers(objects)) {
+            let ours = word(container, &["name"]) == service;
+            for variable in at(container, &["env"]).as_sequence().into_iter().flatten().filter(|_| ours) {
+                let name = word(variable, &["name"]);
+                ensure!(help.contains(&format!("[env: {name}=")), "{service} does not know {name}");
+                given += 1;
+            }
+        }
+        ensure!(given > 0, "{service} is given nothing");
     }
     Ok(())
 }
