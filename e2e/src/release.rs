@@ -102,6 +102,9 @@ impl Cluster {
     /// # Errors
     /// Something does not become ready.
     pub fn install_chart(&self, values: &str) -> Result<()> {
+        // What an interrupt left half done keeps Helm from doing anything until it is forgotten.
+        let pending = format!("owner=helm,name={NAME},status in (pending-install, pending-upgrade, pending-rollback)");
+        self.kubectl(&["-n", NAMESPACE, "delete", "secrets", "-l", &pending])?;
         let chart = text(self.layout.repository.join("charts/sequencer"));
         let mut helm = self.helm();
         helm.args(["upgrade", "--install", NAME, &chart, "--namespace", NAMESPACE, "--values", values]);
