@@ -1,8 +1,11 @@
 //! Values: what the schema refuses, and that everything it takes has an effect.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
 
-use super::template;
+use anyhow::{Context as _, Result, ensure};
+use serde_yaml::Value;
+
+use super::{chart, objects, template, word};
 
 /// Wrong values, and the field that the answer has to name.
 const BAD: &[(&str, &str)] = &[
@@ -69,5 +72,70 @@ fn bad_values_are_refused_where_they_are_bad() -> Result<()> {
 fn without_a_cluster_the_id_has_to_be_set() -> Result<()> {
     let (taken, said) = template("clusterId: ''")?;
     ensure!(!taken && said.contains("clusterId"), "{said}");
+    Ok(())
+}
+
+/// The paths of a tree's leaves in their order; an empty mapping is one.
+fn leaves(tree: &Value, at: &str) -> Vec<String> {
+    match tree.as_mapping().filter(|mapping| !mapping.is_empty()) {
+        None => vec![at.to_owned()],
+        Some(mapping) => {
+            let path = |key: &Value| format!("{at}/{}", key.as_str().unwrap_or_default());
+            mapping.iter().flat_map(|(key, value)| leaves(value, &path(key))).collect()
+        }
+    }
+}
+
+/// The same of a schema's properties.
+fn declared(schema: &Value, at: &str) -> Vec<String> {
+    let reference = super::at(schema, &["$ref"]).as_str();
+    let inner = super::at(schema, &["properties"]).as_mapping();
+    match inner {
+        _ if reference == Some("#/definitions/persistence") => vec![format!("{at}/size")],
+        Some(properties) => properties
+            .iter()
+            .flat_map(|(key, value)| declared(value, &format!("{at}/{}", key.as_str().unwrap_or_default())))
+            .collect(),
+        None => vec![at.to_owned()],
+    }
+}
+
+/// What is rendered, but for Secrets, which are new each time.
+fn rendered(values: &str) -> Result<Vec<Value>> {
+    Ok(objects(values)?.into_iter().filter(|object| word(object, &["kind"]) != "Secret").collect())
+}
+
+#[test]
+fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect() -> Result<()> {
+    let read =
+        |file: &str| -> Result<Value> { Ok(serde_yaml::from_str(&std::fs::read_to_string(chart()?.join(file))?)?) };
+    // What holds objects of Kubernetes' own is one value.
+    let whole = |path: String| match path.find("/resources").or_else(|| path.find("/issuerRef")) {
+        Some(_) => path.split_inclusive('/').take(if path.contains("issuerRef") { 4 } else { 3 }).collect::<String>(),
+        None => path,
+    };
+    let whole = |path: String| whole(path).trim_end_matches('/').to_owned();
+    let values: BTreeSet<_> = leaves(&read("values.yaml")?, "").into_iter().map(whole).collect();
+    let schema: BTreeSet<_> = declared(&read("values.schema.json")?, "").into_iter().map(whole).collect();
+    assert_eq!(values, schema);
+
+    let others: Vec<Value> = serde_yaml::from_str(include_str!("other-values.yaml"))?;
+    let changed: BTreeSet<_> = others.iter().filter_map(|other| leaves(other, "").pop()).map(whole).collect();
+    assert_eq!(values, changed);
+    let usual = rendered("")?;
+    for other in &others {
+        let path = leaves(other, "").pop().context("nothing")?;
+        let mut base = other.clone();
+        // Several values: without the last one they may not be allowed, or have the same effect.
+        if leaves(other, "").len() > 1 && path.ends_with("existingSecret") && path.starts_with("/staging") {
+            if let Some(staging) = base.get_mut("staging").and_then(Value::as_mapping_mut) {
+                staging.remove("existingSecret");
+            }
+        } else {
+            base = Value::Null;
+        }
+        let before = if base.is_null() { usual.clone() } else { rendered(&serde_yaml::to_string(&base)?)? };
+        ensure!(rendered(&serde_yaml::to_string(other)?)? != before, "{path} has no effect");
+    }
     Ok(())
 }
