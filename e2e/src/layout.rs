@@ -51,7 +51,10 @@ pub const NAMES: [(Ipv4Addr, &[&str]); 7] = [
     (COMPANY_REGISTRY, &["registry.test"]),
     (GIT, &["github.com"]),
     (CLOUDFLARE_API, &["api.cloudflare.com"]),
-    (CLOUDFLARE_EDGE, &["region1.v2.argotunnel.com", "region2.v2.argotunnel.com"]),
+    (
+        CLOUDFLARE_EDGE,
+        &["region1.v2.argotunnel.com", "region2.v2.argotunnel.com", "anna.ns.cloudflare.com", "bert.ns.cloudflare.com"],
+    ),
     (TRACES, &["otlp.test"]),
 ];
 

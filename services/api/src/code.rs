@@ -80,6 +80,10 @@ codes! {
     DEADLINE = 2025;
     /// A Secret does not have the key that is named.
     SECRET_KEY_MISSING = 3004;
+    /// A DNS provider refuses what is asked of it.
+    DNS_REFUSED = 3007;
+    /// A tunnel provider refuses what is asked of it.
+    TUNNEL_REFUSED = 3010;
     /// A tunnel names no provider.
     NO_TUNNEL_PROVIDER = 3012;
     /// The Service that DNS should point to is not there.
@@ -88,6 +92,16 @@ codes! {
     GATEWAY = 3014;
     /// A host that another Workspace has.
     HOST_TAKEN = 3020;
+    /// Something outside the cluster is not deleted yet.
+    STILL_THERE = 3021;
+    /// A tunnel's connector has no connection.
+    NOT_CONNECTED = 3022;
+    /// The URL does not answer.
+    NO_ANSWER = 3023;
+    /// A provider is out of reach or limits us.
+    PROVIDER_AWAY = 4001;
+    /// The authoritative name servers do not answer with the record.
+    NOT_RESOLVED = 4002;
     /// A registry does not answer.
     REGISTRY_UNREACHABLE = 4010;
     /// A registry does not take what it is sent.

@@ -30,6 +30,7 @@ pub(crate) struct Served {
     pub(crate) edge: Ipv4Addr,
     pub(crate) api: Ipv4Addr,
     pub(crate) tunnel: Ipv4Addr,
+    pub(crate) dns: Ipv4Addr,
     /// The SOA's minimum, which is how long resolvers keep a NXDOMAIN.
     pub(crate) negative_ttl: u32,
 }

@@ -206,6 +206,7 @@ fn cloud(settings: Settings, addresses: Addresses) -> Result<Cloud, Error> {
             edge: settings.edge_address,
             api: named(addresses.api),
             tunnel: named(addresses.tunnel),
+            dns: named(addresses.dns),
             negative_ttl: settings.negative_ttl,
         },
         account: settings.account.to_ascii_lowercase(),

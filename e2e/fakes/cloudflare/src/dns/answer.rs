@@ -69,6 +69,7 @@ fn own(served: Served, name: &str) -> Option<Ipv4Addr> {
     match name {
         "api.cloudflare.com" => Some(served.api),
         "region1.v2.argotunnel.com" | "region2.v2.argotunnel.com" => Some(served.tunnel),
+        name if NAME_SERVERS.contains(&name) => Some(served.dns),
         _ => None,
     }
 }
@@ -163,7 +164,8 @@ mod tests {
     const EDGE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 
     fn ask(records: &[Record], name: &str, kind: RecordType) -> Reply {
-        let served = Served { edge: EDGE, api: Ipv4Addr::new(203, 0, 113, 8), tunnel: EDGE, negative_ttl: 1_800 };
+        let [api, dns] = [8, 9].map(|last| Ipv4Addr::new(203, 0, 113, last));
+        let served = Served { edge: EDGE, api, tunnel: EDGE, dns, negative_ttl: 1_800 };
         let view = View { zone: ZONE, served, serial: 1, records };
         answer(&view, &absolute(name).unwrap(), kind)
     }
@@ -219,6 +221,7 @@ mod tests {
         assert_eq!(ask(&[], "notyourdomain.com", RecordType::A).code, ResponseCode::Refused);
         assert_eq!(ask(&[], "x.cfargotunnel.com", RecordType::A).code, ResponseCode::NXDomain);
         assert_eq!(texts(&ask(&[], "region1.v2.argotunnel.com", RecordType::A)), ["203.0.113.7"]);
+        assert_eq!(texts(&ask(&[], "anna.ns.cloudflare.com", RecordType::A)), ["203.0.113.9"]);
         assert_eq!(texts(&ask(&[], "api.cloudflare.com", RecordType::A)), ["203.0.113.8"]);
         assert!(ask(&[], "api.cloudflare.com", RecordType::AAAA).answers.is_empty());
     }

@@ -1,0 +1,8 @@
+//! DNS records, tunnels, and the probe of what they lead to: everything of a preview that is outside of the cluster.
+
+pub mod args;
+pub mod cloudflare;
+pub mod dns;
+pub mod error;
+pub mod handle;
+pub mod mark;

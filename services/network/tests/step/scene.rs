@@ -1,0 +1,302 @@
+//! What the tests share: an API server, a Cloudflare, and the service under test.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser as _;
+use e2e::alone::Alone;
+use e2e::secrets::Secrets;
+use e2e::testing::layout;
+use fake_cloudflare::{Running, Settings, serve};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use sequencer_api::crd::definitions;
+use sequencer_api::status::dns_record::RecordSection;
+use sequencer_api::{DNSRecord, Workspace};
+use sequencer_network::args::Args;
+use sequencer_network::handle::Service;
+use sequencer_proto::topics::{Command, Verb};
+use sequencer_runtime::bus::{Delivery, Outcome};
+use sequencer_runtime::cluster;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The release namespace.
+pub(crate) const RELEASE: &str = "sequencer-system";
+/// Where connectors are.
+pub(crate) const TUNNELS: &str = "sequencer-tunnels";
+/// Where the cluster's bind9 is.
+pub(crate) const BIND: &str = "198.18.0.14:53";
+/// The zone of the stand-in.
+pub(crate) const ZONE: &str = "yourdomain.com";
+
+/// Servers of its own, and the service.
+pub(crate) struct Scene {
+    pub(crate) client: Client,
+    pub(crate) cloud: Running,
+    pub(crate) settings: Settings,
+    pub(crate) secrets: Secrets,
+    pub(crate) service: Service,
+    args: Vec<String>,
+    alone: Alone,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Result<Self> {
+        let layout = layout()?;
+        let mut alone = Alone::new(&layout)?;
+        let kubeconfig = Kubeconfig::read_from(alone.control_plane()?)?;
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = cluster::client(
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
+            "network",
+        )?;
+        prepare(&client).await?;
+        let (cloud, settings) = stand_in(&alone).await?;
+        let secrets = Secrets::ensure(&layout)?;
+        let args = args(&alone, &cloud)?;
+        let service = Service::new(client.clone(), &Args::try_parse_from(&args)?)?;
+        let scene = Self { client, cloud, settings, secrets, service, args, alone };
+        scene.secret(RELEASE, "tsig", "secret", &scene.secrets.tsig).await?;
+        scene.secret(RELEASE, "dns", "apiKey", &format!("{}\n", scene.settings.token)).await?;
+        Ok(scene)
+    }
+
+    /// Another replica: the same settings, and these flags.
+    pub(crate) fn replica(&self, flags: &[&str]) -> Result<Service> {
+        let args = self.args.iter().map(String::as_str).chain(flags.iter().copied());
+        Ok(Service::new(self.client.clone(), &Args::try_parse_from(args)?)?)
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.alone.folder()
+    }
+
+    /// Makes a Secret, or gives it another value.
+    pub(crate) async fn secret(&self, namespace: &str, name: &str, key: &str, value: &str) -> Result<()> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let object = json!({"metadata": {"name": name}, "stringData": {key: value}});
+        match api.get_opt(name).await? {
+            None => drop(api.create(&PostParams::default(), &serde_json::from_value(object)?).await?),
+            Some(_) => drop(api.patch(name, &PatchParams::default(), &Patch::Merge(object)).await?),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(crate) async fn make<K>(&self, namespace: &str, object: Value) -> Result<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        Ok(self.api(namespace).create(&PostParams::default(), &serde_json::from_value(object)?).await?)
+    }
+
+    /// A Workspace, without a watcher that would look at it.
+    pub(crate) async fn workspace(&self, namespace: &str, name: &str) -> Result<Workspace> {
+        let object = json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
+            "spec": {"components": [{"name": "a", "template": {"containers": [{"name": "a", "image": "a"}]}}]},
+        });
+        self.make(namespace, object).await
+    }
+
+    /// A DNSRecord as the watcher makes it, for the Workspace of this uid.
+    pub(crate) async fn record(&self, host: &Host, kind: &str, target: &str) -> Result<DNSRecord> {
+        let object = json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
+            "metadata": {
+                "name": format!("{}.{}.{}", host.label, host.zone, kind.to_lowercase()), "finalizers": ["se.quencer.io/dns"],
+                "labels": {
+                    "se.quencer.io/ws-uid": host.owner, "se.quencer.io/workspace": "w",
+                    "se.quencer.io/workspace-namespace": host.namespace,
+                },
+            },
+            "spec": {"zone": host.zone, "name": host.label, "recordType": kind, "target": target},
+        });
+        self.make(RELEASE, object).await
+    }
+
+    /// Has the service look at a DNSRecord.
+    pub(crate) async fn dns(&self, record: &DNSRecord, why: &str) -> Outcome {
+        self.service.handle(delivery(Verb::Dns, RELEASE, record, why)).await
+    }
+
+    /// What is recorded of a DNSRecord.
+    pub(crate) async fn recorded(&self, record: &DNSRecord) -> Result<RecordSection> {
+        let found: DNSRecord = self.api(RELEASE).get(&record.name_any()).await?;
+        Ok(found.status.context("no status")?.record)
+    }
+
+    /// Begins the deletion.
+    pub(crate) async fn delete(&self, record: &DNSRecord) -> Result<()> {
+        let api: Api<DNSRecord> = self.api(RELEASE);
+        drop(api.delete(&record.name_any(), &DeleteParams::default()).await?);
+        Ok(())
+    }
+
+    /// Changes an object's spec or metadata.
+    pub(crate) async fn patch<K>(&self, namespace: &str, object: &K, patch: Value) -> Result<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        Ok(self.api(namespace).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// What the stand-in counted of an object: `records` or `tunnels`, and `creates`, `updates` or `deletes`.
+    pub(crate) async fn counted(&self, what: &str, event: &str, name: &str) -> Result<u64> {
+        Ok(self.admin("counters").await?[what][event][name].as_u64().unwrap_or(0))
+    }
+
+    pub(crate) async fn admin(&self, page: &str) -> Result<Value> {
+        let url = format!("http://{}/{page}", self.cloud.addresses().admin);
+        Ok(reqwest::get(url).await?.error_for_status()?.json().await?)
+    }
+
+    /// What strikes the calls from now on.
+    pub(crate) async fn faults(&self, faults: Value) -> Result<()> {
+        self.tell("faults", faults).await
+    }
+
+    pub(crate) async fn tell(&self, page: &str, body: Value) -> Result<()> {
+        let url = format!("http://{}/{page}", self.cloud.addresses().admin);
+        let answer = reqwest::Client::new().put(url).json(&body).send().await?;
+        ensure!(answer.status().is_success(), "{page}: {}", answer.status());
+        Ok(())
+    }
+
+    /// A call of the test's own to the stand-in's API.
+    pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: &Value) -> Result<Value> {
+        let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build()?;
+        let url = format!("https://{}/client/v4{path}", self.cloud.addresses().api);
+        let answer = client.request(method, url).bearer_auth(&self.settings.token).json(body).send().await?;
+        let answer: Value = answer.json().await?;
+        ensure!(answer["success"] == json!(true), "{answer}");
+        Ok(answer["result"].clone())
+    }
+}
+
+/// A host of a test's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) label: String,
+    pub(crate) zone: &'static str,
+    pub(crate) namespace: &'static str,
+    pub(crate) owner: String,
+}
+
+impl Host {
+    pub(crate) fn new(zone: &'static str) -> Self {
+        let label = format!("t-{}", &Uuid::new_v4().simple().to_string()[..12]);
+        Self { label, zone, namespace: "team-a", owner: Uuid::new_v4().to_string() }
+    }
+
+    pub(crate) fn fqdn(&self) -> String {
+        format!("{}.{}", self.label, self.zone)
+    }
+}
+
+/// A command about an object as it was seen.
+pub(crate) fn delivery<K: Resource>(verb: Verb, namespace: &str, object: &K, why: &str) -> Delivery {
+    let uid = object.meta().uid.as_deref().unwrap().parse().unwrap();
+    let command = Command::new(verb, None, uid, uid).unwrap();
+    let wake = command.wake(namespace, object.meta().name.as_deref().unwrap(), why);
+    Delivery { command, wake }
+}
+
+async fn prepare(client: &Client) -> Result<()> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in definitions()? {
+        crds.create(&PostParams::default(), &serde_json::from_value(definition.value)?).await?;
+    }
+    for namespace in [RELEASE, TUNNELS, "team-a", "other"] {
+        let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await?;
+    }
+    let (records, workspaces): (Api<DNSRecord>, Api<Workspace>) =
+        (Api::namespaced(client.clone(), RELEASE), Api::namespaced(client.clone(), RELEASE));
+    until("the kinds are served", async || {
+        records.list(&kube::api::ListParams::default()).await?;
+        workspaces.list(&kube::api::ListParams::default()).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until `check` succeeds, and returns what it found.
+pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match check().await {
+            Err(error) if Instant::now() >= deadline => return Err(error.context(format!("still not: {what}"))),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            done => return done,
+        }
+    }
+}
+
+/// A Cloudflare on this test's own address, with the real ports of DNS and the edge.
+async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
+    let names = [alone.address.to_string(), format!("*.{ZONE}"), ZONE.into()];
+    let made = rcgen::generate_simple_self_signed(names)?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    std::fs::write(alone.folder().join("cloudflare.crt"), &certificate)?;
+    let at = |port: u16| SocketAddr::new(alone.address, port);
+    let std::net::IpAddr::V4(edge_address) = alone.address else { anyhow::bail!("no IPv4 address") };
+    let settings = Settings {
+        api: at(8443),
+        dns: at(53),
+        edge_http: at(80),
+        edge_https: at(443),
+        tunnel: at(7844),
+        admin: at(8080),
+        edge_address,
+        ..Settings::local(certificate, key)
+    };
+    Ok((serve(settings.clone()).await?, settings))
+}
+
+fn args(alone: &Alone, cloud: &Running) -> Result<Vec<String>> {
+    let providers = alone.folder().join("providers.yaml");
+    std::fs::write(
+        &providers,
+        format!(
+            "- {{name: main, zones: [{ZONE}], namespaces: ['team-*', {RELEASE}], cloudflare: {{apiTokenSecretRef: {{name: dns, key: apiKey}}}}}}
+- {{name: lab, zones: [preview.test], rfc2136: {{nameserver: '{BIND}', tsigKeyName: seq, tsigSecretSecretRef: {{name: tsig, key: secret}}}}}}
+- {{name: wild, zones: [wild.test], wildcard: {{}}}}
+"
+        ),
+    )?;
+    let values = [
+        ("--pod", "network-a".into()),
+        ("--cluster-id", "c1".into()),
+        ("--namespace", RELEASE.into()),
+        ("--dns-providers", providers.display().to_string()),
+        ("--ca-bundle", alone.folder().join("cloudflare.crt").display().to_string()),
+        ("--egress-allowed", format!("{}/32", alone.address)),
+        ("--resolver", cloud.addresses().dns.to_string()),
+        ("--cloudflare-url", format!("https://{}/client/v4", cloud.addresses().api)),
+        ("--probe", "200ms".into()),
+        ("--quarantine", "100ms".into()),
+        ("--min-backoff", "300ms".into()),
+        ("--claim", "40s".into()),
+    ];
+    Ok(["network".to_owned()].into_iter().chain(values.map(|(flag, value)| format!("{flag}={value}"))).collect())
+}
