@@ -13,6 +13,7 @@ pub const NAME: &str = "network";
 /// DNS records, tunnels, and the probe of what they lead to
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = NAME, version)]
+#[group(skip)]
 pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would replace the command's own text")]

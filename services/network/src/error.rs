@@ -57,6 +57,9 @@ pub enum Error {
         /// When to look again.
         wait: Duration,
     },
+    /// A route leads to a component or network that does not exist.
+    #[error("a route leads to {0}, which does not exist")]
+    NoSuchRoute(String),
     /// The connector has no connection yet.
     #[error("the connector is not connected: {0}")]
     NotConnected(String, Duration),
@@ -92,6 +95,7 @@ impl Error {
             Self::Foreign(_) | Self::Occupied(_) => Code::HOST_TAKEN,
             Self::Away(..) | Self::Limited(..) | Self::Unknown(..) | Self::Changed => Code::PROVIDER_AWAY,
             Self::NotAnswered { .. } => Code::NOT_RESOLVED,
+            Self::NoSuchRoute(_) => Code::UNKNOWN_ROUTE,
             Self::NotConnected(..) => Code::NOT_CONNECTED,
             Self::StillThere(..) => Code::STILL_THERE,
             Self::NoAnswer(..) => Code::NO_ANSWER,
@@ -113,7 +117,7 @@ impl Error {
             | Self::StillThere(_, wait)
             | Self::NoAnswer(_, wait)
             | Self::Poison(wait) => Retry::Wait(*wait),
-            Self::NotGranted { .. } => Retry::Stalled,
+            Self::NotGranted { .. } | Self::NoSuchRoute(_) => Retry::Stalled,
             Self::Secret(_)
             | Self::DnsRefused(_)
             | Self::TunnelRefused(_)

@@ -25,7 +25,7 @@ use crate::dns::answers;
 use crate::error::Error;
 
 /// Why a wake-up was sent that a person asked for.
-const RETRY: &str = "retry";
+pub(crate) const RETRY: &str = "retry";
 
 /// The settings cannot be used.
 #[derive(Debug, Error)]
@@ -97,6 +97,7 @@ impl Service {
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
         let handled = match delivery.command.verb() {
             Verb::Dns => self.dns(&delivery).await,
+            Verb::Tunnel => self.tunnel(&delivery).await,
             _ => Ok(Outcome::Stale),
         };
         handled.unwrap_or_else(|broken| ended(&broken))

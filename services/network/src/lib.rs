@@ -6,3 +6,4 @@ pub mod dns;
 pub mod error;
 pub mod handle;
 pub mod mark;
+pub mod tunnel;

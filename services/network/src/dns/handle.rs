@@ -63,8 +63,8 @@ impl Service {
         if !self.is_time(&task.section.section, look, &self.args.namespace).await {
             return Ok(Outcome::Done);
         }
-        if task.deleting && task.section.section.rev == 0 {
-            // Before the first act there is a claim: nothing was ever made.
+        if task.deleting && task.section.provider.is_none() {
+            // Before the first act its provider is written down: nothing was ever made.
             return self.record_gone(&api, task).await;
         }
         match self.claim(&task.section.section) {

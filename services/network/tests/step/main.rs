@@ -5,3 +5,4 @@
 mod cloudflare;
 mod rfc2136;
 mod scene;
+mod tunnel;

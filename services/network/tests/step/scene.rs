@@ -1,7 +1,7 @@
 //! What the tests share: an API server, a Cloudflare, and the service under test.
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -73,12 +73,15 @@ impl Scene {
 
     /// Another replica: the same settings, and these flags.
     pub(crate) fn replica(&self, flags: &[&str]) -> Result<Service> {
-        let args = self.args.iter().map(String::as_str).chain(flags.iter().copied());
+        let name = |arg: &str| arg.split('=').next().map(str::to_owned);
+        let replaced = |arg: &&str| flags.iter().any(|flag| name(flag) == name(arg));
+        let args = self.args.iter().map(String::as_str).filter(|arg| !replaced(arg)).chain(flags.iter().copied());
         Ok(Service::new(self.client.clone(), &Args::try_parse_from(args)?)?)
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.alone.folder()
+    /// An address of this machine that only this test has.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.alone.address
     }
 
     /// Makes a Secret, or gives it another value.
@@ -259,7 +262,7 @@ async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     std::fs::write(alone.folder().join("cloudflare.crt"), &certificate)?;
     let at = |port: u16| SocketAddr::new(alone.address, port);
-    let std::net::IpAddr::V4(edge_address) = alone.address else { anyhow::bail!("no IPv4 address") };
+    let IpAddr::V4(edge_address) = alone.address else { anyhow::bail!("no IPv4 address") };
     let settings = Settings {
         api: at(8443),
         dns: at(53),
@@ -297,6 +300,7 @@ fn args(alone: &Alone, cloud: &Running) -> Result<Vec<String>> {
         ("--quarantine", "100ms".into()),
         ("--min-backoff", "300ms".into()),
         ("--claim", "40s".into()),
+        ("--connector-image", "cloudflare/cloudflared:latest".into()),
     ];
     Ok(["network".to_owned()].into_iter().chain(values.map(|(flag, value)| format!("{flag}={value}"))).collect())
 }

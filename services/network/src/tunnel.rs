@@ -1,0 +1,196 @@
+//! A tunnel per Workspace: what leads through it, at Cloudflare and in the cluster. Everything but acting is pure.
+
+pub mod cloudflare;
+pub mod connector;
+pub mod handle;
+pub mod teardown;
+
+use sequencer_api::names::{Owner, rule_host};
+use sequencer_api::workspace::{CloudflareTunnel, Networking, Route, RouteProtocol};
+use sequencer_api::{Workspace, WorkspaceSpec};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// The provider's name in a status.
+pub const PROVIDER: &str = "cloudflare";
+
+/// What answers a host or path that no route has.
+const NOTHING: &str = "http_status:404";
+
+/// A route with its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed<'a> {
+    /// The route's name.
+    pub name: &'a str,
+    /// Its host.
+    pub host: String,
+    /// Where it leads.
+    pub route: &'a Route,
+}
+
+/// A Workspace's tunnel, if it wants one.
+#[must_use]
+pub fn wanted(spec: &WorkspaceSpec) -> Option<(&Networking, &CloudflareTunnel)> {
+    let networking = spec.networking.as_ref()?;
+    Some((networking, networking.tunnel.as_ref()?.cloudflare.as_ref()?))
+}
+
+/// The Workspace as names need it.
+#[must_use]
+pub fn owner(workspace: &Workspace) -> Owner<'_> {
+    let metadata = &workspace.metadata;
+    Owner { name: metadata.name.as_deref().unwrap_or_default(), uid: metadata.uid.as_deref().unwrap_or_default() }
+}
+
+/// The host of a Workspace.
+#[must_use]
+pub fn host(workspace: &Workspace, networking: &Networking, cluster: &str) -> String {
+    let namespace = workspace.metadata.namespace.as_deref().unwrap_or_default();
+    let label = networking.dns.name.clone().unwrap_or_else(|| owner(workspace).host_label(cluster, namespace));
+    format!("{label}.{}", networking.dns.zone)
+}
+
+/// Every route of a tunnel, the host's own first.
+#[must_use]
+pub fn routes<'a>(tunnel: &'a CloudflareTunnel, host: &str) -> Vec<Routed<'a>> {
+    let own = Routed { name: "route", host: host.into(), route: &tunnel.route };
+    let more = tunnel.additional_routes.iter();
+    let more =
+        more.map(|more| Routed { name: &more.name, host: rule_host(Some(&more.subdomain), host), route: &more.route });
+    std::iter::once(own).chain(more).collect()
+}
+
+/// What the tunnel's configuration says. A service is made from names alone, never from text.
+///
+/// # Errors
+/// A route names a component or network that does not exist.
+pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Value, Error> {
+    let namespace = workspace.metadata.namespace.as_deref().unwrap_or_default();
+    let mut ingress = Vec::new();
+    for Routed { host, route, .. } in routes {
+        let network = network(&workspace.spec, route)?;
+        let service = owner(workspace).service(&route.component, &network.name);
+        let mut rule = json!({
+            "hostname": host, "service": format!("{}://{service}.{namespace}.svc:{}", scheme(route.protocol), network.port),
+        });
+        if route.path != "/" {
+            // Cloudflare reads it as a regular expression.
+            rule["path"] = json!(format!("^{}", escaped(&route.path)));
+        }
+        if route.protocol == RouteProtocol::Https {
+            // No certificate names a Service.
+            rule["originRequest"] = json!({"noTLSVerify": true});
+        }
+        ingress.push(rule);
+    }
+    ingress.push(json!({"service": NOTHING}));
+    Ok(json!({ "ingress": ingress }))
+}
+
+/// The network that a route leads to.
+///
+/// # Errors
+/// There is none.
+pub fn network<'a>(spec: &'a WorkspaceSpec, route: &Route) -> Result<&'a sequencer_api::component::Network, Error> {
+    let component = spec.components.iter().find(|component| component.name == route.component);
+    let found = component.and_then(|component| component.networks.iter().find(|network| network.name == route.network));
+    found.ok_or_else(|| Error::NoSuchRoute(format!("{}.{}", route.component, route.network)))
+}
+
+fn scheme(protocol: RouteProtocol) -> &'static str {
+    match protocol {
+        RouteProtocol::Http => "http",
+        RouteProtocol::Https => "https",
+        RouteProtocol::Tcp => "tcp",
+        RouteProtocol::Ssh => "ssh",
+    }
+}
+
+fn escaped(path: &str) -> String {
+    let special = |c: &char| r"\.+*?()|[]{}^$".contains(*c);
+    path.chars().flat_map(|c| special(&c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Whether a configuration of the provider's says what it shall. Fields that the provider adds do not count.
+#[must_use]
+pub fn configured(found: &Value, wanted: &Value) -> bool {
+    found.get("ingress") == wanted.get("ingress")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace() -> Workspace {
+        serde_json::from_value(json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": "w", "namespace": "team-a", "uid": "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10"},
+            "spec": {
+                "networking": {
+                    "dns": {"zone": "yourdomain.com"},
+                    "tunnel": {"cloudflare": {
+                        "accountId": "0123456789abcdef0123456789abcdef",
+                        "route": {"component": "click-mania", "network": "HTTP"},
+                        "additionalRoutes": [
+                            {"name": "admin", "subdomain": "admin", "component": "click-mania", "network": "HTTP", "path": "/a.b", "protocol": "https"},
+                        ],
+                        "secretKeyRef": {"name": "token", "key": "apiKey"},
+                    }},
+                },
+                "components": [{
+                    "name": "click-mania", "template": {"containers": [{"name": "c", "image": "c"}]},
+                    "networks": [{"name": "HTTP", "port": 3000, "targetPort": 8080}],
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_configuration_is_made_of_names_and_ends_in_nothing() {
+        let workspace = workspace();
+        let (networking, tunnel) = wanted(&workspace.spec).unwrap();
+        let host = host(&workspace, networking, "c1");
+        let service = owner(&workspace).service("click-mania", "HTTP");
+        assert_eq!(
+            configuration(&workspace, &routes(tunnel, &host)).unwrap(),
+            json!({"ingress": [
+                {"hostname": host, "service": format!("http://{service}.team-a.svc:3000")},
+                {
+                    "hostname": format!("admin-{host}"), "service": format!("https://{service}.team-a.svc:3000"),
+                    "path": r"^/a\.b", "originRequest": {"noTLSVerify": true},
+                },
+                {"service": "http_status:404"},
+            ]})
+        );
+        assert!(host.starts_with("w-") && host.ends_with(".yourdomain.com"));
+    }
+
+    #[test]
+    fn a_name_of_ones_own_is_the_host() {
+        let mut workspace = workspace();
+        workspace.spec.networking.as_mut().unwrap().dns.name = Some("pr-7".into());
+        let (networking, _) = wanted(&workspace.spec).unwrap();
+        assert_eq!(host(&workspace, networking, "c1"), "pr-7.yourdomain.com");
+    }
+
+    #[test]
+    fn a_route_to_nothing_is_e6054() {
+        let workspace = workspace();
+        let (networking, tunnel) = wanted(&workspace.spec).unwrap();
+        let mut tunnel = tunnel.clone();
+        tunnel.additional_routes[0].route.network = "other".into();
+        let host = host(&workspace, networking, "c1");
+        let error = configuration(&workspace, &routes(&tunnel, &host)).unwrap_err();
+        assert_eq!(error.code().number(), 6054);
+    }
+
+    #[test]
+    fn what_the_provider_adds_to_a_configuration_does_not_count() {
+        let wanted = json!({"ingress": [{"service": NOTHING}]});
+        assert!(configured(&json!({"ingress": [{"service": NOTHING}], "warp-routing": {"enabled": false}}), &wanted));
+        assert!(!configured(&Value::Null, &wanted));
+        assert!(!configured(&json!({"ingress": []}), &wanted));
+    }
+}

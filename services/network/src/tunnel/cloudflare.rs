@@ -1,0 +1,155 @@
+//! Tunnels at Cloudflare. The mark is the tunnel's name, which is unique in an account.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use crate::cloudflare::{Cloudflare, DEADLINE, Problem};
+use crate::error::Error;
+
+/// Who does not answer, in messages.
+const NAME: &str = "Cloudflare";
+/// A tunnel of this name is there already.
+const TAKEN: u64 = 1013;
+/// A connector is still connected.
+const CONNECTED: u64 = 1022;
+
+/// A tunnel as Cloudflare has it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tunnel {
+    /// Its id.
+    pub id: String,
+    name: String,
+    #[serde(default)]
+    connections: Vec<Connection>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Connection {}
+
+impl Tunnel {
+    /// Whether a connector is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
+    /// What records point to.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        format!("{}.cfargotunnel.com", self.id)
+    }
+}
+
+#[derive(Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    config: Value,
+}
+
+/// An account's tunnels.
+#[derive(Clone, Debug)]
+pub struct Tunnels {
+    api: Cloudflare,
+    account: String,
+    quarantine: Duration,
+    again: Duration,
+}
+
+impl Tunnels {
+    /// Those of this account. `quarantine` is waited where the outcome of a call is unknown, `again` where something
+    /// takes its time.
+    #[must_use]
+    pub fn new(api: Cloudflare, account: &str, quarantine: Duration, again: Duration) -> Self {
+        Self { api, account: account.into(), quarantine, again }
+    }
+
+    /// The tunnel of this name that lives.
+    ///
+    /// # Errors
+    /// Cloudflare does not say.
+    pub async fn find(&self, name: &str) -> Result<Option<Tunnel>, Error> {
+        let query = [("name", name), ("is_deleted", "false")];
+        let found: Vec<Tunnel> = self.api.get(&self.path(""), &query).await.map_err(|problem| self.problem(problem))?;
+        Ok(found.into_iter().find(|tunnel| tunnel.name == name))
+    }
+
+    /// The tunnel of this name: the one that is there, or a new one.
+    ///
+    /// # Errors
+    /// Cloudflare refuses, or does not show it yet.
+    pub async fn ensure(&self, name: &str) -> Result<Tunnel, Error> {
+        if let Some(tunnel) = self.find(name).await? {
+            return Ok(tunnel);
+        }
+        let body = json!({"name": name, "config_src": "cloudflare"});
+        let made = self.api.send::<IgnoredAny>(Method::POST, &self.path(""), &body).await;
+        made.map_err(|problem| if problem.code() == Some(TAKEN) { Error::Changed } else { self.problem(problem) })?;
+        self.find(name).await?.ok_or(Error::Changed)
+    }
+
+    /// Sets a tunnel's configuration unless it is so; whether it was not.
+    ///
+    /// # Errors
+    /// Cloudflare refuses.
+    pub async fn configure(&self, tunnel: &Tunnel, config: &Value) -> Result<bool, Error> {
+        let path = self.path(&format!("/{}/configurations", tunnel.id));
+        let found: Configuration = self.api.get(&path, &[]).await.map_err(|problem| self.problem(problem))?;
+        if super::configured(&found.config, config) {
+            return Ok(false);
+        }
+        let put = self.api.send::<IgnoredAny>(Method::PUT, &path, &json!({ "config": config })).await;
+        put.map(|_| true).map_err(|problem| self.problem(problem))
+    }
+
+    /// What its connectors connect with.
+    ///
+    /// # Errors
+    /// Cloudflare refuses.
+    pub async fn token(&self, tunnel: &Tunnel) -> Result<SecretString, Error> {
+        let token: String = self
+            .api
+            .get(&self.path(&format!("/{}/token", tunnel.id)), &[])
+            .await
+            .map_err(|problem| self.problem(problem))?;
+        Ok(token.into())
+    }
+
+    /// Deletes the tunnel of this name, and looks whether it is gone.
+    ///
+    /// # Errors
+    /// Cloudflare refuses, or a connector is still connected.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        let Some(tunnel) = self.find(name).await? else { return Ok(()) };
+        let path = self.path(&format!("/{}", tunnel.id));
+        // Connections of a connector that is gone may stand for minutes.
+        self.api.delete(&format!("{path}/connections")).await.map_err(|problem| self.problem(problem))?;
+        match self.api.delete(&path).await {
+            Err(problem) if problem.code() == Some(CONNECTED) => {
+                return Err(Error::StillThere("the tunnel has connections", self.again));
+            }
+            deleted => deleted.map_err(|problem| self.problem(problem))?,
+        }
+        match self.find(name).await? {
+            Some(_) => Err(Error::StillThere("the tunnel", self.again)),
+            None => Ok(()),
+        }
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/accounts/{}/cfd_tunnel{rest}", self.account)
+    }
+
+    fn problem(&self, problem: Problem) -> Error {
+        match problem {
+            Problem::Refused { .. } => Error::TunnelRefused(problem.to_string()),
+            Problem::Limited(wait) => Error::Limited(NAME, wait),
+            Problem::Away(why) => Error::Away(NAME, why),
+            Problem::Unknown => Error::Unknown(NAME, DEADLINE.saturating_add(self.quarantine)),
+        }
+    }
+}

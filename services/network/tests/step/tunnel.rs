@@ -1,0 +1,428 @@
+//! Tunnels at Cloudflare's stand-in. The test plays the kubelet: it runs the connector, and lets Deployments go.
+
+use anyhow::{Context as _, Result, ensure};
+use fake_cloudflare::{Connector, ConnectorSettings, RootCertStore};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use reqwest::Method;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use sequencer_api::Workspace;
+use sequencer_api::names::Owner;
+use sequencer_api::status::State;
+use sequencer_api::status::workspace::TunnelSection;
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::bus::Outcome;
+use serde_json::{Value, json};
+
+use crate::scene::{Host, Scene, TUNNELS, ZONE, delivery, until};
+
+const TEAM: &str = "team-a";
+
+/// A Workspace with a tunnel, and what belongs to it.
+struct Preview<'a> {
+    scene: &'a Scene,
+    workspace: Workspace,
+}
+
+impl<'a> Preview<'a> {
+    async fn new(scene: &'a Scene) -> Result<Self> {
+        scene.secret(TEAM, "token", "apiKey", &scene.settings.token).await?;
+        Self::with(scene, json!({"name": "token", "key": "apiKey"})).await
+    }
+
+    async fn with(scene: &'a Scene, secret: Value) -> Result<Self> {
+        let object = json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": Host::new(ZONE).label, "finalizers": ["se.quencer.io/workspace"]},
+            "spec": {
+                "networking": {"dns": {"zone": ZONE}, "tunnel": {"cloudflare": {
+                    "accountId": scene.settings.account, "secretKeyRef": secret,
+                    "route": {"component": "web", "network": "http"},
+                }}},
+                "components": [{
+                    "name": "web", "template": {"containers": [{"name": "web", "image": "web"}]},
+                    "networks": [{"name": "http", "port": 3000, "targetPort": 8080}],
+                }],
+            },
+        });
+        Ok(Self { scene, workspace: scene.make(TEAM, object).await? })
+    }
+
+    async fn handle(&self, why: &str) -> Outcome {
+        self.scene.service.handle(delivery(Verb::Tunnel, TEAM, &self.workspace, why)).await
+    }
+
+    /// Has it looked at until it is connected, while the kubelet does its part.
+    async fn connect(&self) -> Result<Connector> {
+        let (handled, connector) = tokio::join!(self.handle("created"), self.run_connector());
+        let connector = connector?;
+        if handled == Outcome::Recorded {
+            until("the tunnel is connected", async || {
+                ensure!(self.handle("retry").await == Outcome::Done, "not yet");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(connector)
+    }
+
+    /// The kubelet: starts the connector of the Deployment with the token of the Secret.
+    async fn run_connector(&self) -> Result<Connector> {
+        let deployments = self.scene.api::<Deployment>(TUNNELS);
+        let token = until("the connector is there", async || {
+            deployments.get(&self.connector()).await?;
+            self.secret("token").await?.context("no token")
+        })
+        .await?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.scene.settings.cert_pem.as_bytes())?)?;
+        let edge = self.scene.cloud.addresses().tunnel.to_string();
+        let connector =
+            Connector::start(ConnectorSettings { edges: vec![edge], roots, ..ConnectorSettings::new(token) }).await?;
+        let status = json!({"status": {"replicas": 2, "readyReplicas": 1}});
+        deployments.patch_status(&self.connector(), &PatchParams::default(), &Patch::Merge(status)).await?;
+        Ok(connector)
+    }
+
+    /// The garbage collector: the pods are gone, so the Deployment goes.
+    async fn let_go(&self) -> Result<()> {
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        self.scene.api::<Deployment>(TUNNELS).patch(&self.connector(), &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    async fn delete(&self) -> Result<()> {
+        let api = self.scene.api::<Workspace>(TEAM);
+        drop(api.delete(&self.workspace.name_any(), &DeleteParams::default()).await?);
+        Ok(())
+    }
+
+    async fn recorded(&self) -> Result<TunnelSection> {
+        let found = self.scene.api::<Workspace>(TEAM).get(&self.workspace.name_any()).await?;
+        Ok(found.status.context("no status")?.tunnel)
+    }
+
+    async fn code(&self) -> Result<String> {
+        Ok(self.recorded().await?.section.retry.context("no retry")?.code)
+    }
+
+    async fn secret(&self, key: &str) -> Result<Option<String>> {
+        let found = self.scene.api::<Secret>(TUNNELS).get_opt(&self.connector()).await?;
+        let value = found.and_then(|found| found.data).and_then(|mut data| data.remove(key));
+        Ok(value.map(|value| String::from_utf8(value.0)).transpose()?)
+    }
+
+    async fn live(&self) -> Result<Vec<Value>> {
+        let path =
+            format!("/accounts/{}/cfd_tunnel?is_deleted=false&name={}", self.scene.settings.account, self.tunnel());
+        Ok(self.scene.call(Method::GET, &path, &Value::Null).await?.as_array().cloned().unwrap_or_default())
+    }
+
+    async fn counted(&self, event: &str) -> Result<u64> {
+        self.scene.counted("tunnels", event, &self.tunnel()).await
+    }
+
+    /// Whether nothing of it is left in the cluster.
+    async fn is_gone(&self) -> Result<bool> {
+        let name = self.connector();
+        Ok(self.scene.api::<Secret>(TUNNELS).get_opt(&name).await?.is_none()
+            && self.scene.api::<NetworkPolicy>(TUNNELS).get_opt(&name).await?.is_none()
+            && self.scene.api::<Deployment>(TUNNELS).get_opt(&name).await?.is_none())
+    }
+
+    fn connector(&self) -> String {
+        self.owner().connector()
+    }
+
+    fn tunnel(&self) -> String {
+        self.owner().tunnel("c1")
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        let metadata = &self.workspace.metadata;
+        Owner { name: metadata.name.as_deref().unwrap(), uid: metadata.uid.as_deref().unwrap() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    let _connector = preview.connect().await?;
+    let made = preview.recorded().await?;
+    assert_eq!((made.section.state, &made.section.claim, &made.section.retry), (Some(State::Completed), &None, &None));
+    let live = preview.live().await?;
+    assert_eq!((live.len(), live[0]["id"].as_str()), (1, made.id.as_deref()));
+    assert_eq!(made.hostname, Some(format!("{}.cfargotunnel.com", made.id.clone().unwrap())));
+    assert_eq!((made.intents.len(), made.name.clone()), (1, Some(preview.tunnel())));
+    assert_eq!(preview.secret("apiToken").await?.as_ref(), Some(&scene.settings.token));
+
+    // Delivered twice, and once more by a person.
+    assert_eq!(preview.handle("resync").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.rev, made.section.rev);
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    assert_eq!((preview.counted("creates").await?, preview.counted("updates").await?), (1, 1));
+
+    let path = format!("/accounts/{}/cfd_tunnel/{}/configurations", scene.settings.account, made.id.unwrap());
+    let service = preview.owner().service("web", "http");
+    let rules = scene.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
+    assert_eq!(rules[0]["service"], json!(format!("http://{service}.team-a.svc:3000")));
+    let change = json!({"spec": {"networking": {"tunnel": {"cloudflare": {"route": {"path": "/app"}}}}}});
+    scene.patch(TEAM, &preview.workspace, change).await?;
+    assert_eq!(preview.handle("changed").await, Outcome::Done);
+    let rules = scene.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
+    assert_eq!(rules[0]["path"], json!("^/app"));
+    assert_eq!((preview.counted("creates").await?, preview.counted("updates").await?), (1, 2));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_has_no_rights_and_reads_its_token_from_a_file() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    // Nobody connects.
+    assert_eq!(preview.handle("created").await, Outcome::Recorded);
+    assert_eq!(
+        (preview.recorded().await?.section.state, preview.code().await?),
+        (Some(State::InProgress), "E#3022".into())
+    );
+    let deployment = scene.api::<Deployment>(TUNNELS).get(&preview.connector()).await?;
+    assert_eq!(deployment.labels()["se.quencer.io/ws-uid"], preview.workspace.uid().unwrap());
+    let spec = deployment.spec.unwrap();
+    let pod = serde_json::to_value(spec.template.spec.unwrap())?;
+    assert_eq!((spec.replicas, &pod["automountServiceAccountToken"]), (Some(2), &json!(false)));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true));
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], json!("RuntimeDefault"));
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(container["env"], Value::Null);
+    assert_eq!(pod["volumes"][0]["secret"]["items"], json!([{"key": "token", "path": "token"}]));
+    let token = preview.secret("token").await?.unwrap();
+    assert!(!pod.to_string().contains(&token) && !pod.to_string().contains(&scene.settings.token));
+
+    let policy = scene.api::<NetworkPolicy>(TUNNELS).get(&preview.connector()).await?;
+    let policy = serde_json::to_value(policy.spec.unwrap())?;
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["ingress"], Value::Null);
+    let target = &policy["egress"][2];
+    assert_eq!(target["ports"], json!([{"port": 8080, "protocol": "TCP"}]));
+    assert_eq!(target["to"][0]["podSelector"]["matchLabels"]["se.quencer.io/component"], json!("web"));
+    assert_eq!(policy["egress"].as_array().unwrap().len(), 3);
+
+    // Looking again costs one write and makes nothing.
+    let rev = preview.recorded().await?.section.rev;
+    until("it is time to look again", async || {
+        ensure!(preview.handle("timer").await == Outcome::Recorded, "not yet");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(preview.recorded().await?.section.rev, rev + 1);
+    assert_eq!(preview.recorded().await?.section.retry.unwrap().attempts, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothing_of_the_tenants() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    let connector = preview.connect().await?;
+    scene.api::<Secret>(TEAM).delete("token", &DeleteParams::default()).await?;
+    preview.delete().await?;
+    assert_eq!(preview.handle("deleted").await, Outcome::Recorded);
+    let waiting = preview.recorded().await?;
+    assert_eq!(
+        (waiting.section.state, waiting.section.retry.unwrap().code.as_str()),
+        (Some(State::Deleting), "E#3021")
+    );
+    // Its pods are still there: the tunnel and the way to delete it stay.
+    assert_eq!((preview.live().await?.len(), waiting.intents.len()), (1, 1));
+    assert!(preview.secret("apiToken").await?.is_some());
+
+    connector.stop().await;
+    preview.let_go().await?;
+    // Cloudflare still knows a connection.
+    let tunnel = "/accounts/*/cfd_tunnel/*";
+    scene.faults(json!([{"method": "DELETE", "path": tunnel, "times": 1, "status": 400, "code": 1022}])).await?;
+    assert_eq!(preview.handle("retry").await, Outcome::Recorded);
+    assert_eq!(preview.code().await?, "E#3021");
+    assert!(preview.secret("apiToken").await?.is_some());
+
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    let gone = preview.recorded().await?;
+    assert_eq!((gone.section.state, gone.intents.len(), gone.id), (Some(State::Gone), 0, None));
+    assert!(preview.is_gone().await? && preview.live().await?.is_empty());
+    assert_eq!(preview.counted("deletes").await?, 1);
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.rev, gone.section.rev);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    scene
+        .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
+        .await?;
+    assert_eq!(preview.handle("created").await, Outcome::Recorded);
+    let unknown = preview.recorded().await?;
+    assert_eq!((unknown.section.retry.unwrap().code.as_str(), unknown.intents.len()), ("E#4001", 1));
+    let _connector = preview.connect().await?;
+    assert_eq!((preview.counted("creates").await?, preview.live().await?.len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    scene
+        .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
+        .await?;
+    assert_eq!(preview.handle("created").await, Outcome::Recorded);
+    preview.delete().await?;
+    assert_eq!(preview.handle("deleted").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
+    assert!(preview.is_gone().await? && preview.live().await?.is_empty());
+    assert_eq!((preview.counted("creates").await?, preview.counted("deletes").await?), (1, 1));
+
+    // And one that was never begun needs no provider at all.
+    let preview = Preview::new(&scene).await?;
+    scene.faults(json!([{"path": "/**", "status": 500}])).await?;
+    preview.delete().await?;
+    assert_eq!(preview.handle("deleted").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    scene.faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "delay_ms": 1500}])).await?;
+    let deletion = async {
+        until("its intent is written", async || {
+            ensure!(preview.recorded().await?.intents.len() == 1, "not yet");
+            Ok(())
+        })
+        .await?;
+        preview.delete().await
+    };
+    let (outcome, deleted) = tokio::join!(preview.handle("created"), deletion);
+    deleted?;
+    // The connector goes first, and takes its time.
+    assert_eq!(outcome, Outcome::Recorded);
+    assert_eq!(preview.code().await?, "E#3021");
+    preview.let_go().await?;
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
+    assert!(preview.is_gone().await? && preview.live().await?.is_empty());
+    assert_eq!((preview.counted("creates").await?, preview.counted("deletes").await?), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.secret(TEAM, "token", "apiKey", "0123456789012345678901234567890123456789").await?;
+    let preview = Preview::with(&scene, json!({"name": "token", "key": "apiKey"})).await?;
+    let patient = scene.replica(&["--min-backoff=10m"])?;
+    assert_eq!(patient.handle(delivery(Verb::Tunnel, TEAM, &preview.workspace, "")).await, Outcome::Recorded);
+    let failed = preview.recorded().await?;
+    let retry = failed.section.retry.unwrap();
+    assert_eq!((failed.section.state, retry.code.as_str()), (Some(State::Error), "E#3010"));
+    assert!(retry.secret_versions.contains_key("team-a/token"), "{retry:?}");
+    let rev = failed.section.rev;
+    assert_eq!(preview.handle("timer").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.rev, rev);
+
+    scene.secret(TEAM, "token", "apiKey", &scene.settings.token).await?;
+    assert_eq!(preview.handle("timer").await, Outcome::Recorded);
+    assert_eq!(preview.code().await?, "E#3022");
+    assert_eq!(preview.secret("apiToken").await?.as_ref(), Some(&scene.settings.token));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_secret_that_cannot_be_used_has_its_code_and_nothing_is_made() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.secret(TEAM, "token", "apiKey", &scene.settings.token).await?;
+    scene.secret("other", "token", "apiKey", &scene.settings.token).await?;
+    for (reference, code) in [
+        (json!({"name": "absent", "key": "apiKey"}), "E#1007"),
+        (json!({"name": "token", "key": "absent"}), "E#3004"),
+        (json!({"name": "token", "key": "apiKey", "namespace": "other"}), "E#6026"),
+        (json!({"name": "absent", "key": "apiKey", "namespace": "other"}), "E#6026"),
+    ] {
+        let preview = Preview::with(&scene, reference).await?;
+        assert_eq!(preview.handle("created").await, Outcome::Recorded);
+        assert_eq!(preview.code().await?, code);
+        assert!(preview.recorded().await?.intents.is_empty() && preview.is_gone().await?);
+    }
+    assert_eq!(scene.admin("counters").await?["calls"], json!({}));
+
+    let shared = json!({"metadata": {"annotations": {"se.quencer.io/shared-with": "team-a"}}});
+    let api = scene.api::<Secret>("other");
+    api.patch("token", &PatchParams::default(), &Patch::Merge(shared)).await?;
+    let preview = Preview::with(&scene, json!({"name": "token", "key": "apiKey", "namespace": "other"})).await?;
+    assert_eq!(preview.handle("created").await, Outcome::Recorded);
+    assert_eq!(preview.code().await?, "E#3022");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_the_connectors_name_that_is_not_ours_is_e5011_and_left_alone() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    scene.secret(TUNNELS, &preview.connector(), "apiToken", "somebody's").await?;
+    assert_eq!(preview.handle("created").await, Outcome::Recorded);
+    assert_eq!(preview.code().await?, "E#5011");
+    assert_eq!(preview.counted("creates").await?, 0);
+    preview.delete().await?;
+    assert_eq!(preview.handle("deleted").await, Outcome::Done);
+    assert_eq!(preview.secret("apiToken").await?.as_deref(), Some("somebody's"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    let connector = preview.connect().await?;
+    connector.stop().await;
+    scene.tell("token", json!({"token": null})).await?;
+    preview.delete().await?;
+    assert_eq!(preview.handle("deleted").await, Outcome::Recorded);
+    preview.let_go().await?;
+    assert_eq!(preview.handle("retry").await, Outcome::Recorded);
+    assert_eq!((preview.recorded().await?.section.state, preview.code().await?), (Some(State::Error), "E#3010".into()));
+    assert_eq!(preview.recorded().await?.intents.len(), 1);
+    let annotation = json!({"metadata": {"annotations": {"se.quencer.io/abandon-external": preview.workspace.uid()}}});
+    scene.patch(TEAM, &preview.workspace, annotation).await?;
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
+    assert!(preview.is_gone().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_workspace_that_is_meant_and_may_be_worked_at_is_worked_at() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    let mut other = preview.workspace.clone();
+    other.metadata.uid = Some(Host::new(ZONE).owner);
+    assert_eq!(scene.service.handle(delivery(Verb::Tunnel, TEAM, &other, "")).await, Outcome::Gone);
+    let plain = scene.workspace(TEAM, "plain").await?;
+    assert_eq!(scene.service.handle(delivery(Verb::Tunnel, TEAM, &plain, "")).await, Outcome::Stale);
+
+    let claim = json!({"holder": "network-b/12345678", "until": "2099-01-01T00:00:00Z", "attempts": 0});
+    let taken = json!({"status": {"tunnel": {"rev": 1, "state": "InProgress", "claim": claim}}});
+    let api = scene.api::<Workspace>(TEAM);
+    api.patch_status(&preview.workspace.name_any(), &PatchParams::default(), &Patch::Merge(taken)).await?;
+    assert_eq!(preview.handle("").await, Outcome::ClaimedElsewhere);
+    assert_eq!(scene.admin("counters").await?["calls"], json!({}));
+    Ok(())
+}
