@@ -96,8 +96,9 @@ impl Service {
     /// Handles one command.
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
         let handled = match delivery.command.verb() {
-            Verb::Dns => self.dns(&delivery).await,
-            Verb::Tunnel => self.tunnel(&delivery).await,
+            Verb::Dns => Box::pin(self.dns(&delivery)).await,
+            Verb::Tunnel => Box::pin(self.tunnel(&delivery)).await,
+            Verb::Probe => Box::pin(self.probe(&delivery)).await,
             _ => Ok(Outcome::Stale),
         };
         handled.unwrap_or_else(|broken| ended(&broken))
@@ -179,12 +180,16 @@ pub(crate) enum Time<'a> {
 impl Look<'_> {
     /// A person, a new generation or a wait that is over make it time; what is done stays done.
     pub(crate) fn judge<'a>(&self, section: &'a Section, now: Timestamp) -> Time<'a> {
-        let done = if self.deleting { State::Gone } else { State::Completed };
+        let done = |state| match state {
+            State::Gone => self.deleting,
+            State::Completed | State::Healthy => !self.deleting,
+            _ => false,
+        };
         let same = section.observed_generation == Some(self.generation);
         match (&section.retry, section.state) {
             (_, Some(State::Gone)) if self.deleting => Time::Later,
             _ if self.why == RETRY || !same => Time::Now,
-            (None, Some(state)) if state == done => Time::Later,
+            (None, Some(state)) if done(state) => Time::Later,
             (Some(retry), _) if !due(retry.next_attempt_at.0, false, now) => {
                 if retry.secret_versions.is_empty() {
                     Time::Later

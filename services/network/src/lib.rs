@@ -6,4 +6,5 @@ pub mod dns;
 pub mod error;
 pub mod handle;
 pub mod mark;
+mod probe;
 pub mod tunnel;

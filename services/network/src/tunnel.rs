@@ -8,7 +8,7 @@ pub mod teardown;
 use sequencer_api::names::{Owner, rule_host};
 use sequencer_api::workspace::{CloudflareTunnel, Networking, Route, RouteProtocol};
 use sequencer_api::{Workspace, WorkspaceSpec};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
@@ -71,18 +71,19 @@ pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Val
     for Routed { host, route, .. } in routes {
         let network = network(&workspace.spec, route)?;
         let service = owner(workspace).service(&route.component, &network.name);
-        let mut rule = json!({
-            "hostname": host, "service": format!("{}://{service}.{namespace}.svc:{}", scheme(route.protocol), network.port),
-        });
+        let mut rule = Map::new();
+        let target = format!("{}://{service}.{namespace}.svc:{}", scheme(route.protocol), network.port);
+        rule.insert("hostname".into(), json!(host));
+        rule.insert("service".into(), json!(target));
         if route.path != "/" {
             // Cloudflare reads it as a regular expression.
-            rule["path"] = json!(format!("^{}", escaped(&route.path)));
+            rule.insert("path".into(), json!(format!("^{}", escaped(&route.path))));
         }
         if route.protocol == RouteProtocol::Https {
             // No certificate names a Service.
-            rule["originRequest"] = json!({"noTLSVerify": true});
+            rule.insert("originRequest".into(), json!({"noTLSVerify": true}));
         }
-        ingress.push(rule);
+        ingress.push(Value::Object(rule));
     }
     ingress.push(json!({"service": NOTHING}));
     Ok(json!({ "ingress": ingress }))
@@ -112,10 +113,16 @@ fn escaped(path: &str) -> String {
     path.chars().flat_map(|c| special(&c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// Whether a configuration of the provider's says what it shall. Fields that the provider adds do not count.
+/// Whether a configuration of the provider's says what it shall. Empty fields that the provider adds do not count.
 #[must_use]
 pub fn configured(found: &Value, wanted: &Value) -> bool {
-    found.get("ingress") == wanted.get("ingress")
+    let rules = |config: &Value| -> Vec<Map<String, Value>> {
+        let rules = config.get("ingress").and_then(Value::as_array).into_iter().flatten();
+        let rules = rules.filter_map(Value::as_object).cloned();
+        let empty = |value: &Value| value.is_null() || value == &json!({}) || value == &json!("");
+        rules.map(|rule| rule.into_iter().filter(|(_, value)| !empty(value)).collect()).collect()
+    };
+    rules(found) == rules(wanted)
 }
 
 #[cfg(test)]
@@ -189,7 +196,9 @@ mod tests {
     #[test]
     fn what_the_provider_adds_to_a_configuration_does_not_count() {
         let wanted = json!({"ingress": [{"service": NOTHING}]});
-        assert!(configured(&json!({"ingress": [{"service": NOTHING}], "warp-routing": {"enabled": false}}), &wanted));
+        let found = json!({"ingress": [{"service": NOTHING, "originRequest": {}}], "warp-routing": {"enabled": false}});
+        assert!(configured(&found, &wanted));
+        assert!(!configured(&json!({"ingress": [{"service": NOTHING, "path": "/x"}]}), &wanted));
         assert!(!configured(&Value::Null, &wanted));
         assert!(!configured(&json!({"ingress": []}), &wanted));
     }

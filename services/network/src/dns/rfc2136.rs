@@ -239,7 +239,7 @@ fn mark_name(host: &Name) -> Result<Name, Error> {
 }
 
 /// A name from its root.
-pub(super) fn absolute(name: &str) -> Result<Name, Error> {
+pub(crate) fn absolute(name: &str) -> Result<Name, Error> {
     let name = format!("{}.", name.trim_end_matches('.'));
     Name::from_ascii(&name).map_err(|_error| Error::DnsRefused(format!("{name} is no name")))
 }

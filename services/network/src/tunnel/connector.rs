@@ -8,6 +8,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,7 +16,7 @@ use sequencer_api::Workspace;
 use sequencer_api::names::h10;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Routed, network, owner};
 use crate::args::{Args, NAME};
@@ -187,14 +188,14 @@ impl Connector {
     }
 
     /// Creates it, or patches the one that was rendered otherwise.
-    async fn make<K>(&self, rendered: Value) -> Result<K, Error>
+    async fn make<K>(&self, mut object: Map<String, Value>) -> Result<K, Error>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
         K::DynamicType: Default,
     {
-        let revision = h10(&[&rendered.to_string()]);
-        let mut object = rendered;
-        object["metadata"] = json!(self.metadata(Some(&revision)));
+        let revision = h10(&[&json!(object).to_string()]);
+        object.insert("metadata".into(), json!(self.metadata(Some(&revision))));
+        let object = Value::Object(object);
         let wanted: K = serde_json::from_value(object.clone())
             .map_err(|error| Error::Cluster("render a part of the connector", kube::Error::SerdeError(error)))?;
         match self.create(&wanted).await? {
@@ -234,8 +235,8 @@ impl Connector {
         }
     }
 
-    fn metadata(&self, revision: Option<&str>) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-        k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+    fn metadata(&self, revision: Option<&str>) -> ObjectMeta {
+        ObjectMeta {
             name: Some(self.name.clone()),
             namespace: Some(self.namespace.clone()),
             labels: Some(self.labels.clone()),
@@ -248,7 +249,7 @@ impl Connector {
         json!({"app.kubernetes.io/name": "connector", "se.quencer.io/ws-uid": self.uid})
     }
 
-    fn deployment(&self, args: &Args, tunnel: &str) -> Value {
+    fn deployment(&self, args: &Args, tunnel: &str) -> Map<String, Value> {
         let container = json!({
             "name": "cloudflared", "image": args.connector_image,
             "args": [
@@ -267,9 +268,10 @@ impl Connector {
             "weight": 1,
             "podAffinityTerm": {"labelSelector": {"matchLabels": self.selector()}, "topologyKey": "kubernetes.io/hostname"},
         });
-        json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "spec": {
+        object(
+            "apps/v1",
+            "Deployment",
+            json!({
                 "replicas": args.connector_replicas,
                 "selector": {"matchLabels": self.selector()},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
@@ -289,12 +291,12 @@ impl Connector {
                         }}],
                     },
                 },
-            },
-        })
+            }),
+        )
     }
 
     /// Out to the edge, to DNS, and to the pods of the routes; nothing comes in.
-    fn policy(&self, workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Value, Error> {
+    fn policy(&self, workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Map<String, Value>, Error> {
         let namespace = workspace.namespace().unwrap_or_default();
         let ports = |ports: &[(u16, &str)]| -> Value {
             ports.iter().map(|(port, protocol)| json!({"port": port, "protocol": protocol})).collect()
@@ -317,14 +319,18 @@ impl Connector {
                 "ports": [{"port": port, "protocol": "TCP"}],
             }));
         }
-        Ok(json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "spec": {
-                "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
-                "ingress": [], "egress": egress,
-            },
-        }))
+        let spec = json!({
+            "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
+            "ingress": [], "egress": egress,
+        });
+        Ok(object("networking.k8s.io/v1", "NetworkPolicy", spec))
     }
+}
+
+/// An object that gets its metadata later.
+fn object(version: &str, kind: &str, spec: Value) -> Map<String, Value> {
+    let fields = [("apiVersion", json!(version)), ("kind", json!(kind)), ("spec", spec)];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// How many connectors are ready, and what keeps the others.

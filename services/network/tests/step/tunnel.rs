@@ -57,7 +57,7 @@ impl<'a> Preview<'a> {
 
     /// Has it looked at until it is connected, while the kubelet does its part.
     async fn connect(&self) -> Result<Connector> {
-        let (handled, connector) = tokio::join!(self.handle("created"), self.run_connector());
+        let (handled, connector) = tokio::join!(self.handle("retry"), self.run_connector());
         let connector = connector?;
         if handled == Outcome::Recorded {
             until("the tunnel is connected", async || {

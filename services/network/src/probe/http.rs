@@ -1,0 +1,125 @@
+//! One GET, and whether its answer is the application's.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{ClientBuilder, Response, header};
+
+/// How long an answer may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The most bytes of a body that are looked at.
+const BODY: usize = 512;
+/// What ingress controllers say of a host that they do not know (yet): Traefik, and nginx.
+const UNKNOWN_HOST: [&str; 2] = ["404 page not found", "default backend - 404"];
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Who says it, by its own words.
+    pub(super) server: Option<String>,
+    /// The beginning of the body.
+    pub(super) body: String,
+}
+
+/// Asks once, at one of these addresses.
+pub(super) async fn get(
+    client: ClientBuilder,
+    host: &str,
+    addresses: &[SocketAddr],
+    url: &str,
+) -> Result<Answer, String> {
+    let client = client.resolve_to_addrs(host, addresses).timeout(DEADLINE).user_agent("sequencer").build();
+    let client = client.map_err(|_error| "a client cannot be made".to_owned())?;
+    let mut response = client.get(url).send().await.map_err(|error| why(&error))?;
+    let (status, server) = (response.status().as_u16(), server(&response));
+    let mut body = Vec::new();
+    while body.len() < BODY
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(BODY);
+    Ok(Answer { status, server, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// Why an answer does not count; nothing if it does. `early` is the time in which a controller may not know the host yet.
+pub(super) fn judge(answer: &Answer, early: bool) -> Option<String> {
+    let Answer { status, server, body } = answer;
+    let who = server.as_deref().unwrap_or("a server that does not say its name");
+    if *status == 530 {
+        let code = body.lines().find_map(|line| line.trim().strip_prefix("error code: "));
+        let code = code.map(|code| code.chars().filter(char::is_ascii_digit).take(8).collect::<String>());
+        return Some(match code.as_deref() {
+            Some("1033") => "530 by Cloudflare's edge: no connector is connected (1033)".into(),
+            Some(code) => format!("530 by Cloudflare's edge ({code})"),
+            None => "530 by Cloudflare's edge".into(),
+        });
+    }
+    if matches!(status, 502 | 504) {
+        return Some(format!("{status} by {who}: nothing behind it answers"));
+    }
+    if *status >= 500 {
+        return Some(format!("{status} by {who}"));
+    }
+    if *status == 404 && early && UNKNOWN_HOST.contains(&body.trim()) {
+        return Some(format!("404 by {who}: the ingress controller does not know the host yet"));
+    }
+    None
+}
+
+fn server(response: &Response) -> Option<String> {
+    let name = response.headers().get(header::SERVER)?.to_str().ok()?;
+    Some(name.chars().filter(|c| !c.is_control()).take(64).collect())
+}
+
+fn why(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".into();
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("certificate") {
+            return "the certificate is not valid for it".into();
+        }
+        cause = error.source();
+    }
+    if error.is_connect() { "no connection".into() } else { "the connection was lost".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(status: u16, server: Option<&str>, body: &str, early: bool) -> bool {
+        judge(&Answer { status, server: server.map(Into::into), body: body.into() }, early).is_none()
+    }
+
+    #[test]
+    fn any_answer_of_the_application_below_500_counts() {
+        for status in [200, 204, 301, 401, 403, 404, 418, 429] {
+            assert!(counts(status, Some("nginx"), "", true), "{status}");
+        }
+        assert!(!counts(500, None, "", true) && !counts(503, None, "", false));
+    }
+
+    #[test]
+    fn what_the_edge_says_itself_does_not_count() {
+        assert!(!counts(530, Some("cloudflare"), "error code: 1033", false));
+        assert!(!counts(502, Some("cloudflare"), "", false));
+        assert!(!counts(504, None, "", false));
+        assert!(
+            judge(&Answer { status: 530, server: None, body: "error code: 1033".into() }, true)
+                .unwrap()
+                .contains("1033")
+        );
+    }
+
+    #[test]
+    fn a_controller_gets_time_to_know_a_host_and_then_it_is_the_applications_own_404() {
+        for body in ["404 page not found\n", "default backend - 404"] {
+            assert!(!counts(404, None, body, true));
+            assert!(counts(404, None, body, false));
+        }
+    }
+}
