@@ -1,10 +1,12 @@
 //! One DNS record: what is wanted, what a provider has, and what to do about it.
 
+mod act;
 pub mod answers;
 pub mod cloudflare;
 pub mod handle;
 pub mod rfc2136;
 pub mod server;
+mod task;
 
 use std::collections::BTreeSet;
 use std::future::Future;

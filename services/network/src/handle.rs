@@ -24,8 +24,8 @@ use crate::args::Args;
 use crate::dns::answers;
 use crate::error::Error;
 
-/// Why a wake-up was sent that a person asked for.
-pub(crate) const RETRY: &str = "retry";
+/// Why a wake-up was sent that a person asked for, as the watcher says it and for short.
+const ASKED: [&str; 2] = ["asked to try again", "retry"];
 
 /// The settings cannot be used.
 #[derive(Debug, Error)]
@@ -178,6 +178,11 @@ pub(crate) enum Time<'a> {
 }
 
 impl Look<'_> {
+    /// Whether a person wants it tried now.
+    pub(crate) fn is_asked(&self) -> bool {
+        ASKED.contains(&self.why)
+    }
+
     /// A person, a new generation or a wait that is over make it time; what is done stays done.
     pub(crate) fn judge<'a>(&self, section: &'a Section, now: Timestamp) -> Time<'a> {
         let done = |state| match state {
@@ -188,7 +193,7 @@ impl Look<'_> {
         let same = section.observed_generation == Some(self.generation);
         match (&section.retry, section.state) {
             (_, Some(State::Gone)) if self.deleting => Time::Later,
-            _ if self.why == RETRY || !same => Time::Now,
+            _ if self.is_asked() || !same => Time::Now,
             (None, Some(state)) if done(state) => Time::Later,
             (Some(retry), _) if !due(retry.next_attempt_at.0, false, now) => {
                 if retry.secret_versions.is_empty() {
@@ -248,7 +253,9 @@ mod tests {
         let done = section(State::Completed, None, false);
         assert_eq!(look(2, false, "resync").judge(&done, now), Time::Later);
         assert_eq!(look(3, false, "").judge(&done, now), Time::Now);
-        assert_eq!(look(2, false, "retry").judge(&done, now), Time::Now);
+        for asked in ASKED {
+            assert_eq!(look(2, false, asked).judge(&done, now), Time::Now);
+        }
         assert_eq!(look(2, true, "").judge(&done, now), Time::Now);
         assert_eq!(look(2, true, "retry").judge(&section(State::Gone, None, false), now), Time::Later);
     }

@@ -55,12 +55,6 @@ impl Server {
         Ok(Self { address: resolve(&provider.nameserver).await?, signer })
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     async fn texts(&self, name: &Name) -> Result<Vec<String>, Error> {
         let found = ask(self.address, name, Type::TXT, false).await.map_err(away)?;
         Ok(found.iter().filter_map(|(_, data)| text(data)).collect())
@@ -249,7 +243,7 @@ fn away(silent: Silent) -> Error {
 }
 
 /// The address of `host:port`, `host` or `[address]:port`.
-async fn resolve(server: &str) -> Result<SocketAddr, Error> {
+pub(super) async fn resolve(server: &str) -> Result<SocketAddr, Error> {
     let found = if let Ok(address) = server.parse::<SocketAddr>() {
         Some(address)
     } else if let Ok(address) = server.parse() {

@@ -12,8 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use sequencer_api::Workspace;
 use sequencer_api::names::h10;
+use sequencer_api::{Workspace, labels};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -58,7 +58,7 @@ impl Connector {
     pub fn new(client: Client, namespace: &str, workspace: &Workspace) -> Self {
         let name = owner(workspace).connector();
         let uid = workspace.uid().unwrap_or_default();
-        Self { client, namespace: namespace.into(), labels: labels(workspace, &name), uid, name }
+        Self { client, namespace: namespace.into(), labels: marks(workspace, &name), uid, name }
     }
 
     /// Its name.
@@ -246,7 +246,7 @@ impl Connector {
     }
 
     fn selector(&self) -> Value {
-        json!({"app.kubernetes.io/name": "connector", "se.quencer.io/ws-uid": self.uid})
+        json!({labels::NAME: "connector", labels::WORKSPACE_UID: self.uid})
     }
 
     fn deployment(&self, args: &Args, tunnel: &str) -> Map<String, Value> {
@@ -314,7 +314,7 @@ impl Connector {
             egress.push(json!({
                 "to": [{
                     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                    "podSelector": {"matchLabels": {"se.quencer.io/ws-uid": self.uid, "se.quencer.io/component": route.component}},
+                    "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: route.component}},
                 }],
                 "ports": [{"port": port, "protocol": "TCP"}],
             }));
@@ -343,21 +343,21 @@ pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
     (ready, why.filter_map(|condition| condition.message.clone()).next())
 }
 
-fn labels(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
+fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
     let (workspace_name, namespace, uid) =
         (workspace.name_any(), workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
-    let labels = [
-        ("app.kubernetes.io/managed-by", "sequencer"),
-        ("app.kubernetes.io/name", "connector"),
-        ("app.kubernetes.io/part-of", &workspace_name),
-        ("app.kubernetes.io/instance", name),
-        ("se.quencer.io/workspace", &workspace_name),
-        ("se.quencer.io/workspace-namespace", &namespace),
-        ("se.quencer.io/ws-uid", &uid),
+    let pairs = [
+        (labels::MANAGED_BY, labels::SEQUENCER),
+        (labels::NAME, "connector"),
+        (labels::PART_OF, &workspace_name),
+        (labels::INSTANCE, name),
+        (labels::WORKSPACE, &workspace_name),
+        (labels::WORKSPACE_NAMESPACE, &namespace),
+        (labels::WORKSPACE_UID, &uid),
         ("se.quencer.io/owner-kind", "Workspace"),
         ("se.quencer.io/owner-namespace", &namespace),
         ("se.quencer.io/owner-name", &workspace_name),
         (OWNER_UID, &uid),
     ];
-    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

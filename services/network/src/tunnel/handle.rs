@@ -6,12 +6,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _};
 use secrecy::SecretString;
-use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::secret::{SecretKeyRef, SecretRef};
 use sequencer_api::status::workspace::{TunnelIntent, TunnelSection};
 use sequencer_api::status::{Section, State};
 use sequencer_api::workspace::{CloudflareTunnel, ObjectRef};
+use sequencer_api::{Workspace, labels};
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::claim::Verdict;
 use sequencer_runtime::cluster::{StatusPatch, current};
@@ -23,10 +23,8 @@ use super::connector::{API_TOKEN, Connector, TOKEN, ready};
 use super::{PROVIDER, configuration, host, owner, routes, wanted};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
-use crate::handle::{Broken, Look, RETRY, Service};
+use crate::handle::{Broken, Look, Service};
 
-/// The finalizer that stands on every Workspace with networking.
-pub const FINALIZER: &str = "se.quencer.io/workspace";
 /// The section.
 const SECTION: &str = "tunnel";
 /// The host that a credential is sent to.
@@ -56,7 +54,7 @@ impl Service {
         let api: Api<Workspace> = Api::namespaced(self.client.clone(), &delivery.wake.namespace);
         let uid = delivery.command.uid().to_string();
         let Some(workspace) = current(&api, &delivery.wake.name, &uid).await? else { return Ok(Outcome::Gone) };
-        if !workspace.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        if !workspace.finalizers().iter().any(|finalizer| finalizer == labels::WORKSPACE_FINALIZER) {
             return Ok(Outcome::Stale);
         }
         let task =
@@ -73,7 +71,7 @@ impl Service {
         }
         match tunnel {
             None => self.tear_down(task, &workspace).await,
-            Some(tunnel) if delivery.wake.why != RETRY && task.only_connects(tunnel) => {
+            Some(tunnel) if !look.is_asked() && task.only_connects(tunnel) => {
                 self.look_again(task, &workspace, tunnel).await
             }
             Some(tunnel) => self.make_tunnel(task, &workspace, tunnel).await,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
-use sequencer_api::Workspace;
 use sequencer_api::status::State;
+use sequencer_api::{Workspace, labels};
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::claim::Verdict;
 use tokio::time::timeout;
@@ -16,9 +16,6 @@ use super::handle::Task;
 use super::{owner, wanted};
 use crate::error::Error;
 use crate::handle::{Broken, Service};
-
-/// The way out, for administrators.
-const ABANDON: &str = "se.quencer.io/abandon-external";
 
 impl Service {
     /// Claims the section, and deletes.
@@ -43,7 +40,8 @@ impl Service {
     pub(super) async fn tear_down_claimed(&self, mut task: Task, workspace: &Workspace) -> Result<Outcome, Broken> {
         let removed = timeout(self.deadline(), Box::pin(self.remove_all(&mut task, workspace))).await;
         let removed = removed.unwrap_or_else(|_elapsed| Err(Error::Unknown("Cloudflare", self.args.quarantine)));
-        let abandoned = workspace.annotations().get(ABANDON) == workspace.uid().as_ref() && workspace.uid().is_some();
+        let abandoned = workspace.annotations().get(labels::ABANDON_EXTERNAL) == workspace.uid().as_ref()
+            && workspace.uid().is_some();
         match removed {
             Ok(()) => gone(task).await,
             Err(error) if abandoned && !error.is_waiting() => {

@@ -4,6 +4,7 @@
 
 mod cloudflare;
 mod probe;
+mod process;
 mod rfc2136;
 mod scene;
 mod tunnel;

@@ -50,7 +50,7 @@ impl Application {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test ends with its tasks")]
-fn background(future: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn background(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command as Run};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -47,6 +49,7 @@ pub(crate) struct Scene {
     pub(crate) secrets: Secrets,
     pub(crate) service: Service,
     args: Vec<String>,
+    kubeconfig: PathBuf,
     alone: Alone,
 }
 
@@ -54,7 +57,8 @@ impl Scene {
     pub(crate) async fn new() -> Result<Self> {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
-        let kubeconfig = Kubeconfig::read_from(alone.control_plane()?)?;
+        let file = alone.control_plane()?;
+        let kubeconfig = Kubeconfig::read_from(&file)?;
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = cluster::client(
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
@@ -65,7 +69,7 @@ impl Scene {
         let secrets = Secrets::ensure(&layout)?;
         let args = args(&alone, &cloud)?;
         let service = Service::new(client.clone(), &Args::try_parse_from(&args)?)?;
-        let scene = Self { client, cloud, settings, secrets, service, args, alone };
+        let scene = Self { client, cloud, settings, secrets, service, args, kubeconfig: file, alone };
         scene.secret(RELEASE, "tsig", "secret", &scene.secrets.tsig).await?;
         scene.secret(RELEASE, "dns", "apiKey", &format!("{}\n", scene.settings.token)).await?;
         Ok(scene)
@@ -77,6 +81,21 @@ impl Scene {
         let replaced = |arg: &&str| flags.iter().any(|flag| name(flag) == name(arg));
         let args = self.args.iter().map(String::as_str).filter(|arg| !replaced(arg)).chain(flags.iter().copied());
         Ok(Service::new(self.client.clone(), &Args::try_parse_from(args)?)?)
+    }
+
+    /// A NATS, and its URL.
+    pub(crate) fn nats(&mut self) -> Result<String> {
+        self.alone.nats()
+    }
+
+    /// The service as a process of its own, which ends with the value.
+    pub(crate) fn process(&self, pod: &str, nats: &str) -> Result<Process> {
+        let own = ["--pod", "--nats-url", "--admin"];
+        let shared = self.args.iter().skip(1).filter(|arg| !own.iter().any(|own| arg.starts_with(&format!("{own}="))));
+        let mut command = Run::new(env!("CARGO_BIN_EXE_network"));
+        command.args(shared).args(["--pod", pod, "--nats-url", nats, "--admin", "127.0.0.1:0", "--log-level", "warn"]);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        Ok(Process(command.spawn()?))
     }
 
     /// An address of this machine that only this test has.
@@ -193,6 +212,16 @@ impl Scene {
         let answer: Value = answer.json().await?;
         ensure!(answer["success"] == json!(true), "{answer}");
         Ok(answer["result"].clone())
+    }
+}
+
+/// A running service.
+pub(crate) struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
