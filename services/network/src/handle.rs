@@ -9,7 +9,7 @@ use kube::Client;
 use sequencer_api::provider::{self, Provider};
 use sequencer_api::secret::SecretRef;
 use sequencer_api::status::{self, Section, State};
-use sequencer_proto::topics::Verb;
+use sequencer_proto::topics::{ASKED, Verb};
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::claim::{Holder, Terms, Verdict, judge};
 use sequencer_runtime::cluster::RecordError;
@@ -23,9 +23,6 @@ use uuid::Uuid;
 use crate::args::Args;
 use crate::dns::answers;
 use crate::error::Error;
-
-/// Why a wake-up was sent that a person asked for, as the watcher says it and for short.
-const ASKED: [&str; 2] = ["asked to try again", "retry"];
 
 /// The settings cannot be used.
 #[derive(Debug, Error)]
@@ -108,9 +105,9 @@ impl Service {
         Terms::from(&self.args.shared.periods)
     }
 
-    /// How long work may take: its claim must not be over before.
+    /// How long work may take: it and what undoes it must end before its claim does.
     pub(crate) fn deadline(&self) -> Duration {
-        self.args.shared.periods.claim.mul_f64(0.75)
+        self.args.shared.periods.claim.mul_f64(0.4)
     }
 
     /// Whether this may be worked at, and the claim to write before.
@@ -180,7 +177,7 @@ pub(crate) enum Time<'a> {
 impl Look<'_> {
     /// Whether a person wants it tried now.
     pub(crate) fn is_asked(&self) -> bool {
-        ASKED.contains(&self.why)
+        self.why == ASKED
     }
 
     /// A person, a new generation or a wait that is over make it time; what is done stays done.
@@ -253,9 +250,7 @@ mod tests {
         let done = section(State::Completed, None, false);
         assert_eq!(look(2, false, "resync").judge(&done, now), Time::Later);
         assert_eq!(look(3, false, "").judge(&done, now), Time::Now);
-        for asked in ASKED {
-            assert_eq!(look(2, false, asked).judge(&done, now), Time::Now);
-        }
+        assert_eq!(look(2, false, ASKED).judge(&done, now), Time::Now);
         assert_eq!(look(2, true, "").judge(&done, now), Time::Now);
         assert_eq!(look(2, true, "retry").judge(&section(State::Gone, None, false), now), Time::Later);
     }

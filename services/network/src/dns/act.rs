@@ -109,7 +109,7 @@ impl Service {
     /// The provider that serves the record for the Workspace's namespace, asked again at every act.
     pub(super) fn chosen(&self, record: &DNSRecord) -> Result<&Chosen, Error> {
         let namespace = record.labels().get(labels::WORKSPACE_NAMESPACE).map_or(&*self.args.namespace, |name| name);
-        choose(&self.providers, &fqdn(record), namespace, record.spec.provider.as_deref())
+        choose(&self.providers, &record.spec.zone, namespace, record.spec.provider.as_deref())
             .map_err(|_code| Error::NotGranted { zone: record.spec.zone.clone(), namespace: namespace.into() })
     }
 
@@ -129,7 +129,7 @@ impl Service {
         let ttl = spec.ttl.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(self.args.dns_ttl);
         let owner = record.labels().get(labels::WORKSPACE_UID).cloned().or_else(|| record.uid()).unwrap_or_default();
         Wanted {
-            zone: chosen.zone_of(&fqdn).unwrap_or(&spec.zone).into(),
+            zone: chosen.zone_of(&spec.zone).unwrap_or(&spec.zone).into(),
             kind: spec.record_type,
             target: spec.target.trim_end_matches('.').into(),
             ttl: if cloudflare { ttl.max(zones::SHORTEST) } else { ttl },

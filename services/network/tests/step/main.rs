@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 mod cloudflare;
+mod cluster;
 mod probe;
 mod process;
 mod rfc2136;
