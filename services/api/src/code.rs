@@ -32,6 +32,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// A ConfigMap that is needed, or its key, is not there.
+    NO_CONFIG_MAP = 1001;
     /// `valuesFrom` names both a ConfigMap and a Secret, or neither.
     VALUES_FROM = 1002;
     /// An import names no source.
@@ -42,10 +44,28 @@ codes! {
     SECRET_KEYS = 1006;
     /// A Secret that is needed is not named or not there.
     NO_SECRET = 1007;
+    /// The Dockerfile or the context is not in the source.
+    NO_DOCKERFILE = 1008;
+    /// The builder itself cannot work: git, its disk or BuildKit.
+    BUILDER = 1009;
+    /// A step of a build failed.
+    BUILD_STEP = 1011;
+    /// There is no such branch, tag or commit.
+    NO_COMMIT = 1012;
     /// A Secret's value is empty.
     SECRET_EMPTY = 1013;
+    /// Something that this version does not support.
+    UNSUPPORTED = 1014;
+    /// A source that is too big.
+    SOURCE_LIMIT = 1015;
+    /// The git server refused, or did not answer.
+    GIT_REFUSED = 1016;
+    /// A git server's host key is not the known one.
+    HOST_KEY = 1017;
     /// A build took longer than its timeout, or the timeout is out of range.
     BUILD_TIMEOUT = 1018;
+    /// A build ran out of memory or disk.
+    BUILD_RESOURCES = 1019;
     /// A registry refuses the login, or the lack of one.
     REGISTRY_REFUSED = 1020;
     /// A registry has no such repository.
@@ -142,6 +162,8 @@ codes! {
     OTHER_HOST = 6027;
     /// A path that leaves the source tree.
     PATH = 6030;
+    /// A Dockerfile that leaves the source tree.
+    LEAVES_TREE = 6031;
     /// Two imports into one folder.
     OVERLAPPING_IMPORTS = 6032;
     /// A git URL of another scheme.

@@ -153,6 +153,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A Secret that was read in another way than by [`Secrets`], which asks for consent.
+impl From<CoreSecret> for Secret {
+    fn from(found: CoreSecret) -> Self {
+        Self::new(format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any()), found)
+    }
+}
+
 impl Secret {
     fn new(source: String, found: CoreSecret) -> Self {
         let version = found.resource_version().unwrap_or_default();

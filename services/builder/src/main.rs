@@ -1,0 +1,2 @@
+//! The builder.
+fn main() {}

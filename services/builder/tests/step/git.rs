@@ -1,0 +1,241 @@
+//! git against the server that plays github.com.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use data_encoding::BASE64;
+use e2e::layout::{Layout, text};
+use e2e::parts::git as server;
+use e2e::process::output;
+use e2e::secrets::Secrets;
+use e2e::testing::layout;
+use sequencer_api::code::Code;
+use sequencer_api::secret::AuthScheme;
+use sequencer_builder::git::{Address, Error, Git, Limits, Login, Pick, Remote, Settings, Transport};
+use sequencer_runtime::outside::{Args, Outside};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::repository::Repository;
+
+const SSH: &str = "git@github.com:myuser/myapp.git";
+const HTTPS: &str = "https://github.com/myuser/myapp.git";
+
+/// git with folders of its own.
+struct Scene {
+    layout: Layout,
+    secrets: Secrets,
+    folder: TempDir,
+    limits: Limits,
+    allowed: &'static str,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let layout = layout()?;
+        let secrets = Secrets::ensure(&layout)?;
+        Ok(Self { layout, secrets, folder: tempfile::tempdir()?, limits: Limits::default(), allowed: "198.18.0.0/15" })
+    }
+
+    fn git(&self) -> Result<Git> {
+        let folder = |name: &str| -> Result<PathBuf> {
+            let path = self.folder.path().join(name);
+            std::fs::create_dir_all(&path)?;
+            Ok(path)
+        };
+        let args = Args { ca_bundle: Some(self.layout.ca_bundle()), egress_allowed: vec![self.allowed.parse()?] };
+        let (data, temporary, limits) = (folder("data")?, folder("tmp")?, self.limits);
+        let settings = Settings { data, temporary, known_hosts: None, ca_bundle: args.ca_bundle.clone(), limits };
+        Ok(Git::new(settings, Outside::new(&args)?))
+    }
+
+    fn key(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(server::deploy_key(&self.layout))?)
+    }
+
+    fn known_hosts(&self) -> Result<String> {
+        server::known_hosts(&self.layout)
+    }
+
+    fn ssh(&self) -> Result<Remote> {
+        remote_of(SSH, &[("privateKey", &self.key()?), ("known_hosts", &self.known_hosts()?)])
+    }
+
+    fn https(&self) -> Result<Remote> {
+        remote_of(HTTPS, &[("token", &self.secrets.git_token)])
+    }
+
+    /// The commit of the server's branch.
+    fn head(&self) -> Result<String> {
+        let repository = text(server::repository(&self.layout));
+        let safe = format!("safe.directory={repository}");
+        Ok(output(Command::new("git").args(["-c", &safe, "-C", &repository, "rev-parse", server::BRANCH]))?
+            .trim()
+            .into())
+    }
+
+    /// Nothing of a call is left in the folder for temporary files.
+    fn is_clean(&self) -> bool {
+        std::fs::read_dir(self.folder.path().join("tmp")).unwrap().next().is_none()
+    }
+}
+
+fn remote_of(url: &str, keys: &[(&str, &str)]) -> Result<Remote> {
+    let data: serde_json::Map<_, _> =
+        keys.iter().map(|(key, value)| ((*key).into(), json!(BASE64.encode(value.as_bytes())))).collect();
+    let secret: k8s_openapi::api::core::v1::Secret =
+        serde_json::from_value(json!({"metadata": {"name": "git", "namespace": "test"}, "data": data}))?;
+    let (login, address) = Login::read(AuthScheme::Token, &secret.into(), &Address::parse(url).unwrap())?;
+    Ok(Remote { address, login })
+}
+
+fn code<T>(result: Result<T, Error>) -> Option<Code> {
+    result.err().map(|error| error.code())
+}
+
+#[tokio::test]
+async fn a_branch_a_full_ref_and_the_head_resolve_over_ssh_and_https() -> Result<()> {
+    let (scene, head) = (Scene::new()?, Scene::new()?.head()?);
+    let git = scene.git()?;
+    let branch = format!("refs/heads/{}", server::BRANCH);
+    for remote in [scene.ssh()?, scene.https()?, remote_of(SSH, &[("token", &scene.secrets.git_token)])?] {
+        for reference in [Some(server::BRANCH), Some(branch.as_str()), Some(head.as_str()), None] {
+            let found = git.resolve(&remote, reference).await?;
+            ensure!(reference.is_none() || found == head, "{reference:?} is {found}");
+        }
+        assert_eq!(code(git.resolve(&remote, Some("no-such-branch")).await), Some(Code::NO_COMMIT));
+    }
+    assert!(scene.is_clean());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_e1016_and_an_unknown_host_key_e1017() -> Result<()> {
+    let scene = Scene::new()?;
+    let git = scene.git()?;
+    let (key, known) = (scene.key()?, scene.known_hosts()?);
+    let other = text(scene.folder.path().join("key"));
+    output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &other]))?;
+    let other = std::fs::read_to_string(other)?;
+    for (url, keys, wanted) in [
+        (SSH, vec![("privateKey", other.as_str()), ("known_hosts", &known)], Code::GIT_REFUSED),
+        (SSH, vec![("token", "wrong")], Code::GIT_REFUSED),
+        (HTTPS, vec![("token", "wrong")], Code::GIT_REFUSED),
+        ("https://github.com/myuser/other.git", vec![("token", &scene.secrets.git_token)], Code::GIT_REFUSED),
+        // The shipped key is the real github.com's.
+        (SSH, vec![("privateKey", &key)], Code::HOST_KEY),
+        // A Secret's entries win for the host that they name, also if they are wrong.
+        (SSH, vec![("privateKey", &key), ("known_hosts", include_str!("../../src/git/known_hosts"))], Code::HOST_KEY),
+    ] {
+        let found = code(git.resolve(&remote_of(url, &keys)?, Some(server::BRANCH)).await);
+        assert_eq!(found, Some(wanted), "{url} with {:?}", keys.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+    }
+    let nobody = Remote { address: Address::parse(HTTPS).unwrap(), login: Login::none() };
+    assert_eq!(code(git.resolve(&nobody, None).await), Some(Code::GIT_REFUSED));
+    assert!(scene.is_clean());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_with_a_passphrase_works() -> Result<()> {
+    let scene = Scene::new()?;
+    let locked = text(scene.folder.path().join("locked"));
+    std::fs::copy(server::deploy_key(&scene.layout), &locked)?;
+    output(Command::new("ssh-keygen").args(["-q", "-p", "-N", "pass phrase", "-f", &locked]))?;
+    let (key, known) = (std::fs::read_to_string(locked)?, scene.known_hosts()?);
+    let with =
+        |passphrase| remote_of(SSH, &[("ssh-privatekey", &key), ("known_hosts", &known), ("passphrase", passphrase)]);
+    let git = scene.git()?;
+    assert_eq!(git.resolve(&with("pass phrase")?, Some(server::BRANCH)).await?, scene.head()?);
+    assert_eq!(code(git.resolve(&with("wrong")?, None).await), Some(Code::SECRET_KEYS));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_address_is_e6037_before_anything_is_sent() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.allowed = "10.0.0.0/8";
+    for remote in [scene.ssh()?, scene.https()?] {
+        assert_eq!(code(scene.git()?.resolve(&remote, None).await), Some(Code::ADDRESS));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_commit_is_fetched_once_and_gives_the_same_files_each_time() -> Result<()> {
+    let (scene, head) = (Scene::new()?, Scene::new()?.head()?);
+    let git = scene.git()?;
+    for remote in [scene.ssh()?, scene.https()?] {
+        let pick = Pick { commit: &head, reference: Some(server::BRANCH), depth: 1 };
+        let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let first = git.fetch("test", &remote, pick, ".", one.path()).await?;
+        // The second time the server is not asked: it would refuse this login.
+        let other = match remote.address.transport {
+            Transport::Ssh => remote_of(SSH, &[("privateKey", "wrong")])?,
+            Transport::Https => remote_of(HTTPS, &[("token", "wrong")])?,
+        };
+        let second = git.fetch("test", &other, pick, ".", two.path()).await?;
+        assert_eq!(first, second);
+        assert!(first.tree.is_some() && !first.subject.is_empty());
+        ensure!(one.path().join("Dockerfile").exists() && one.path().join(".git").exists(), "not all files are there");
+        output(Command::new("diff").args(["-r", &text(one.path()), &text(two.path())]))?;
+        // A mirror is of one namespace and one Secret.
+        let nobody = Remote { address: remote.address.clone(), login: Login::none() };
+        for (namespace, remote) in [("other", &other), ("test", &nobody)] {
+            let refused = code(git.fetch(namespace, remote, pick, ".", tempfile::tempdir()?.path()).await);
+            assert!(matches!(refused, Some(Code::GIT_REFUSED | Code::HOST_KEY)), "{refused:?}");
+        }
+    }
+    assert!(scene.is_clean());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_commit_that_does_not_exist_is_e1012_and_a_folder_that_does_not_has_no_tree() -> Result<()> {
+    let (scene, head) = (Scene::new()?, Scene::new()?.head()?);
+    let (git, remote, folder) = (scene.git()?, scene.https()?, tempfile::tempdir()?);
+    let unknown = "a".repeat(40);
+    for reference in [None, Some(server::BRANCH), Some("gone")] {
+        let pick = Pick { commit: &unknown, reference, depth: 1 };
+        assert_eq!(code(git.fetch("test", &remote, pick, ".", folder.path()).await), Some(Code::NO_COMMIT));
+    }
+    let pick = Pick { commit: &head, reference: None, depth: 1 };
+    assert_eq!(git.fetch("test", &remote, pick, "no/such/folder", folder.path()).await?.tree, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_has_the_same_tree_as_long_as_nothing_in_it_changes() -> Result<()> {
+    let scene = Scene::new()?;
+    let repository =
+        Repository::new(&scene.layout, &[("web/Dockerfile", "FROM scratch"), ("link", "-> web"), ("x", "1")])?;
+    let (git, remote) = (scene.git()?, remote_of(&repository.url(), &[("token", &scene.secrets.git_token)])?);
+    let tree = async |commit: &str, folder: &str| {
+        let (pick, into) = (Pick { commit, reference: None, depth: 1 }, tempfile::tempdir()?);
+        anyhow::Ok(git.fetch("test", &remote, pick, folder, into.path()).await?.tree)
+    };
+    let first = repository.commit("main", &[("x", "2")])?;
+    let second = repository.commit("main", &[("x", "3")])?;
+    assert!(tree(&first, "web").await?.is_some());
+    assert_eq!(tree(&first, "web").await?, tree(&second, "web").await?);
+    assert_ne!(tree(&first, ".").await?, tree(&second, ".").await?);
+    // A link is no folder, and a file is none.
+    assert_eq!((tree(&second, "link").await?, tree(&second, "x").await?), (None, None));
+    let moved = repository.commit("other", &[("x", "4")])?;
+    assert_eq!(git.resolve(&remote, Some("other")).await?, moved);
+    assert_eq!(git.resolve(&remote, None).await?, second);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_too_big_is_e1015() -> Result<()> {
+    let (mut scene, head) = (Scene::new()?, Scene::new()?.head()?);
+    let pick = Pick { commit: &head, reference: None, depth: 1 };
+    for limits in [Limits { files: 1, ..Limits::default() }, Limits { bytes: 100, ..Limits::default() }] {
+        scene.limits = limits;
+        let fetched = scene.git()?.fetch("test", &scene.https()?, pick, ".", tempfile::tempdir()?.path()).await;
+        assert_eq!(code(fetched), Some(Code::SOURCE_LIMIT));
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The adapters against a real git server, BuildKit and registry.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod git;
+mod repository;
