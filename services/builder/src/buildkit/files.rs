@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +67,10 @@ impl FileSync for Files {
         Ok(Response::new(Box::pin(stream)))
     }
 
-    async fn tar_stream(&self, _request: Request<Streaming<Packet>>) -> Result<Response<Self::TarStreamStream>, Status> {
+    async fn tar_stream(
+        &self,
+        _request: Request<Streaming<Packet>>,
+    ) -> Result<Response<Self::TarStreamStream>, Status> {
         Err(Status::unimplemented("only DiffCopy"))
     }
 }
@@ -123,10 +127,10 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
                     drop(out.send(Err(Status::invalid_argument("no such file was told"))).await);
                     return;
                 };
-                let (path, out, id) = (root.join(path), out.clone(), packet.id);
-                let sent = tokio::task::spawn_blocking(move || send(&path, id, &out)).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    drop(out_of(sent));
+                let (path, to) = (root.join(path), out.clone());
+                let sent = tokio::task::spawn_blocking(move || content(&path, packet.id, &to)).await;
+                if !sent.is_ok_and(|sent| sent.is_ok()) {
+                    drop(out.send(Err(Status::data_loss("a file of the context cannot be read"))).await);
                     return;
                 }
             }
@@ -137,5 +141,64 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
             PacketType::PacketErr => return,
             PacketType::PacketStat | PacketType::PacketData => {}
         }
+    }
+}
+
+/// Tells every file, and that these were all.
+fn tell(tree: &Tree, told: &Told, out: &Outgoing) {
+    let mut number = 0;
+    let walked = tree.walk(&mut |stat| {
+        if is_file(&stat) {
+            told.lock().unwrap_or_else(PoisonError::into_inner).insert(number, stat.path.clone());
+        }
+        number += 1;
+        send(out, Packet { stat: Some(stat), ..packet_of(PacketType::PacketStat) })
+    });
+    // If nobody listens any more, nobody has to know.
+    drop(match walked {
+        Ok(()) => send(out, packet_of(PacketType::PacketStat)),
+        Err(error) => out.blocking_send(Err(Status::data_loss(error.to_string()))).map_err(io::Error::other),
+    });
+}
+
+/// Sends a file's content. An empty packet ends it.
+fn content(path: &Path, id: u32, out: &Outgoing) -> io::Result<()> {
+    let mut file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+    loop {
+        let mut data = Vec::with_capacity(CHUNK);
+        let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut data)?;
+        send(out, Packet { id, data, ..packet_of(PacketType::PacketData) })?;
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn send(out: &Outgoing, packet: Packet) -> io::Result<()> {
+    out.blocking_send(Ok(packet)).map_err(|_closed| io::ErrorKind::BrokenPipe.into())
+}
+
+fn packet_of(kind: PacketType) -> Packet {
+    Packet { r#type: kind.into(), stat: None::<Stat>, id: 0, data: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_go_encoded_is_read() {
+        assert_eq!(decoded("a%20b+c%C3%BC"), "a b c\u{fc}");
+        let mut metadata = MetadataMap::new();
+        metadata.insert("dir-name", "context".parse().unwrap());
+        metadata.append("exclude-patterns", "%2A".parse().unwrap());
+        metadata.append("exclude-patterns", "b".parse().unwrap());
+        metadata.insert("exclude-patterns-encoded", "1".parse().unwrap());
+        metadata.append("followpaths", "a+b".parse().unwrap());
+        let (name, wish) = wish(&metadata);
+        assert_eq!(
+            (name.as_str(), wish.exclude, wish.follow),
+            ("context", vec!["*".into(), "b".into()], vec!["a+b".into()])
+        );
     }
 }

@@ -36,7 +36,10 @@ impl Patterns {
         let above = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
         let all: Vec<_> = above.chain([path]).collect();
         let matched = |pattern: &Pattern| all.iter().any(|path| pattern.regex.is_match(path));
-        self.0.iter().fold(false, |before, pattern| if before == pattern.exception && matched(pattern) { !before } else { before })
+        self.0.iter().fold(
+            false,
+            |before, pattern| if before == pattern.exception && matched(pattern) { !before } else { before },
+        )
     }
 
     /// Whether something below a folder may match although the folder does not.

@@ -80,7 +80,8 @@ impl Tree {
             }
             (walk.tell)(stat.clone())?;
         }
-        let goes_on = (wanted || self.include.may_match_below(path)) && (!excluded || self.exclude.may_except_below(path));
+        let goes_on =
+            (wanted || self.include.may_match_below(path)) && (!excluded || self.exclude.may_except_below(path));
         if found.is_dir() && goes_on {
             if !told {
                 walk.pending.push(stat);
@@ -97,7 +98,11 @@ impl Tree {
 
 /// As Go's fsutil tells a file; nothing for what is neither file, folder nor link.
 fn stat(path: &str, full: &Path, found: &Metadata) -> io::Result<Option<Stat>> {
-    let mut stat = Stat { path: path.into(), mod_time: found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()), ..Stat::default() };
+    let mut stat = Stat {
+        path: path.into(),
+        mod_time: found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()),
+        ..Stat::default()
+    };
     // git knows only whether a file is executable: who checked it out, and as what, must not matter.
     let kind = found.file_type();
     if kind.is_dir() {
@@ -161,7 +166,9 @@ fn links(root: &Path, path: &str) -> Vec<String> {
     if !name.contains(['*', '?', '[']) {
         return target(name).into_iter().collect();
     }
-    let (Ok(pattern), Ok(entries)) = (Patterns::new([name]), fs::read_dir(root.join(folder))) else { return Vec::new() };
+    let (Ok(pattern), Ok(entries)) = (Patterns::new([name]), fs::read_dir(root.join(folder))) else {
+        return Vec::new();
+    };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names.filter(|name| pattern.matches(name)).filter_map(|name| target(&name)).collect()
 }
@@ -184,10 +191,13 @@ mod tests {
 
     fn told(root: &Path, wish: &Wish) -> Vec<String> {
         let mut paths = Vec::new();
-        Tree::new(root, wish).unwrap().walk(&mut |stat| {
-            paths.push(stat.path);
-            Ok(())
-        }).unwrap();
+        Tree::new(root, wish)
+            .unwrap()
+            .walk(&mut |stat| {
+                paths.push(stat.path);
+                Ok(())
+            })
+            .unwrap();
         paths
     }
 
@@ -229,10 +239,13 @@ mod tests {
         fs::set_permissions(folder.path().join("d/plain"), fs::Permissions::from_mode(0o600)).unwrap();
         symlink("x", folder.path().join("link")).unwrap();
         let mut modes = Vec::new();
-        Tree::new(folder.path(), &Wish::default()).unwrap().walk(&mut |stat| {
-            modes.push((stat.path, stat.mode, stat.uid, stat.gid));
-            Ok(())
-        }).unwrap();
+        Tree::new(folder.path(), &Wish::default())
+            .unwrap()
+            .walk(&mut |stat| {
+                modes.push((stat.path, stat.mode, stat.uid, stat.gid));
+                Ok(())
+            })
+            .unwrap();
         let wanted = [("d", 0x8000_01ed), ("d/plain", 0o644), ("d/run", 0o755), ("link", 0x0800_01ff)];
         assert_eq!(modes, wanted.map(|(path, mode)| (path.to_owned(), mode, 0, 0)));
     }

@@ -179,7 +179,7 @@ mod tests {
         ] {
             assert_eq!(read(scheme, keys, url).unwrap_err(), Code::SECRET_KEYS);
         }
-        assert_eq!(read(AuthScheme::Token, &[("token", "\n")], SSH).unwrap_err(), Code::EMPTY_SECRET);
+        assert_eq!(read(AuthScheme::Token, &[("token", "\n")], SSH).unwrap_err(), Code::SECRET_EMPTY);
     }
 
     #[test]

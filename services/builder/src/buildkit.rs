@@ -1,0 +1,233 @@
+//! BuildKit: one build at its control API, with a session in which it calls back.
+
+mod failure;
+mod files;
+mod pattern;
+mod progress;
+mod request;
+mod session;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, StatusRequest, StatusResponse};
+use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret, SecretSlice};
+use sequencer_api::code::Code;
+use sequencer_api::login::Login;
+use sequencer_proto::v1::Line;
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+use uuid::Uuid;
+
+pub use failure::Failure;
+pub use progress::FailedStep;
+pub use sequencer_api::build::Compression;
+
+use crate::redact::Redact;
+use progress::Progress;
+
+/// How much may be under way on a connection and a stream: with h2's own 64 KiB a context of many files stands still.
+const WINDOW: u32 = 32 * 1024 * 1024;
+
+/// The most bytes of one of BuildKit's messages (its own limit).
+const MESSAGE: usize = 16 * 1024 * 1024;
+
+/// How long BuildKit may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long the last news may take once the result is there.
+const LAST_NEWS: Duration = Duration::from_secs(2);
+
+/// A build.
+#[derive(Debug, Default)]
+pub struct Job {
+    /// The folder that the Dockerfile may copy from.
+    pub context: PathBuf,
+    /// The Dockerfile, relative to it.
+    pub dockerfile: String,
+    /// The stage.
+    pub target: Option<String>,
+    /// The arguments.
+    pub args: BTreeMap<String, String>,
+    /// What `RUN --mount=type=secret` gives, by id.
+    pub secrets: BTreeMap<String, SecretSlice<u8>>,
+    /// Logins by the host that BuildKit asks for.
+    pub logins: BTreeMap<String, Login>,
+    /// `os/arch[/variant]`; BuildKit's own if empty.
+    pub platforms: Vec<String>,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// Attach a list of what the image holds.
+    pub sbom: bool,
+    /// Attach how the image was made.
+    pub provenance: bool,
+    /// Take no step from a cache.
+    pub no_cache: bool,
+    /// Where the image is pushed to: `host/path:tag`.
+    pub image: String,
+    /// Where steps of builds before may be.
+    pub cache_imports: Vec<String>,
+    /// Where this build's steps are kept.
+    pub cache_export: Option<String>,
+    /// The registry speaks plain http.
+    pub plain_http: bool,
+    /// `host/path` of images that the Dockerfile may not name.
+    pub denied: Vec<String>,
+    /// Builds of one name share what is left of their contexts in BuildKit.
+    pub shared: String,
+}
+
+/// A built image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The digest that was pushed.
+    pub digest: String,
+    /// Steps that came from a cache.
+    pub cached: usize,
+    /// All steps.
+    pub steps: usize,
+}
+
+/// The address is none of BuildKit's.
+#[derive(Debug, Error)]
+#[error("BuildKit's address is unix:///path or tcp://host:port")]
+pub struct WrongAddress;
+
+/// A BuildKit. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct BuildKit {
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Socket(PathBuf),
+    Host(Endpoint),
+}
+
+impl std::str::FromStr for BuildKit {
+    type Err = WrongAddress;
+
+    fn from_str(address: &str) -> Result<Self, WrongAddress> {
+        let place = match address.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Place::Socket(path.into()),
+            Some(("tcp", place)) if !place.is_empty() => {
+                Place::Host(Endpoint::from_shared(format!("http://{place}")).map_err(|_error| WrongAddress)?)
+            }
+            _ => return Err(WrongAddress),
+        };
+        Ok(Self { place })
+    }
+}
+
+impl BuildKit {
+    /// BuildKit's version; also a sign that it is there.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn version(&self) -> Result<String, Failure> {
+        let mut control = self.connect().await?;
+        let answer = control.info(InfoRequest {}).await.map_err(|status| gone(&status.to_string()))?.into_inner();
+        Ok(answer.buildkit_version.map(|version| version.version).unwrap_or_default())
+    }
+
+    /// Builds and pushes. The log goes to `log` as it comes. Dropping the future cancels the build.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn build(&self, job: &Job, log: mpsc::UnboundedSender<Vec<Line>>) -> Result<Built, Failure> {
+        let mut control = self.connect().await?;
+        let (reference, session) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
+        let open = session::open(&mut control, &session, job).await;
+        let _tasks = open.map_err(|status| gone(status.message()))?;
+        let mut progress = Progress::new(redact(job));
+        let mut watched = control.clone();
+        let status = watched.status(StatusRequest { r#ref: reference.clone() });
+        let solve = control.solve(request::request(job, &reference, &session));
+        tokio::pin!(solve, status);
+        let mut news: Option<Streaming<StatusResponse>> = None;
+        let answer = loop {
+            // BuildKit answers to `status` only once the build begins, and never if it cannot.
+            tokio::select! {
+                biased;
+                answer = &mut solve => break answer,
+                begun = &mut status, if news.is_none() => match begun {
+                    Ok(begun) => news = Some(begun.into_inner()),
+                    Err(_ended) => break (&mut solve).await,
+                },
+                told = next(&mut news), if news.is_some() => match told {
+                    Some(told) => tell(&log, progress.take(told)),
+                    None => break (&mut solve).await,
+                },
+            }
+        };
+        let rest = async {
+            while let Some(told) = next(&mut news).await {
+                tell(&log, progress.take(told));
+            }
+        };
+        // What is missing then is missing in the log, and nowhere else.
+        let _late = tokio::time::timeout(LAST_NEWS, rest).await.is_err();
+        let response = answer
+            .map_err(|answer| Failure::of(&answer, progress.failed(), |text| progress.clean(text)))?
+            .into_inner()
+            .exporter_response;
+        let (cached, steps) = progress.counts();
+        match response.get("containerimage.digest") {
+            Some(digest) => Ok(Built { digest: digest.clone(), cached, steps }),
+            None => Err(Failure::plain(Code::BUILDER, "BuildKit told no digest")),
+        }
+    }
+
+    async fn connect(&self) -> Result<ControlClient<Channel>, Failure> {
+        let tuned = |endpoint: Endpoint| {
+            endpoint.connect_timeout(CONNECT).initial_connection_window_size(WINDOW).initial_stream_window_size(WINDOW)
+        };
+        let channel = match &self.place {
+            Place::Host(endpoint) => tuned(endpoint.clone()).connect().await,
+            Place::Socket(path) => {
+                let path = path.clone();
+                let connector = service_fn(move |_uri: Uri| {
+                    let path = path.clone();
+                    async move { io::Result::Ok(TokioIo::new(UnixStream::connect(path).await?)) }
+                });
+                tuned(Endpoint::from_static("http://buildkit")).connect_with_connector(connector).await
+            }
+        };
+        let channel = channel.map_err(|error| gone(&error.to_string()))?;
+        Ok(ControlClient::new(channel).max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE))
+    }
+}
+
+async fn next(news: &mut Option<Streaming<StatusResponse>>) -> Option<StatusResponse> {
+    match news {
+        Some(news) => news.message().await.ok().flatten(),
+        None => None,
+    }
+}
+
+/// If nobody reads the log, nobody has to.
+fn tell(log: &mpsc::UnboundedSender<Vec<Line>>, lines: Vec<Line>) {
+    if !lines.is_empty() {
+        drop(log.send(lines));
+    }
+}
+
+fn gone(words: &str) -> Failure {
+    Failure::plain(Code::BUILDER, format!("BuildKit does not answer: {words}"))
+}
+
+fn redact(job: &Job) -> Redact {
+    let secrets = job.secrets.values().map(ExposeSecret::expose_secret);
+    let logins = job.logins.values().map(|login| login.password.expose_secret().as_bytes());
+    Redact::new(secrets.chain(logins))
+}

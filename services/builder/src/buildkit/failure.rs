@@ -1,0 +1,189 @@
+//! Why a build failed, from what BuildKit says. Pure.
+
+use bollard_buildkit_proto::google::rpc::Status as Details;
+use sequencer_api::code::Code;
+use sequencer_api::status;
+use sequencer_proto::Message as _;
+use serde::Deserialize;
+use tonic::{Code as Grpc, Status};
+
+use super::progress::FailedStep;
+
+/// The most characters of a line and of a step's name in a status.
+const LINE: usize = 200;
+/// The most characters of a message in a status.
+const MESSAGE: usize = 900;
+
+/// A failed build, for people. It holds no secret of the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The code that people see.
+    pub code: Code,
+    /// What happened.
+    pub message: String,
+    /// The step.
+    pub step: Option<String>,
+    /// The Dockerfile's line.
+    pub line: Option<i32>,
+    /// The step's exit code.
+    pub exit_code: Option<i32>,
+    /// The last lines of the step's log.
+    pub log_tail: Vec<String>,
+}
+
+impl Failure {
+    /// A failure of which there is only this to tell.
+    #[must_use]
+    pub fn plain(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), step: None, line: None, exit_code: None, log_tail: Vec::new() }
+    }
+
+    /// From what BuildKit answered, and the step that failed, if one did; secrets are masked in both.
+    pub(super) fn of(answer: &Status, step: Option<FailedStep>, clean: impl Fn(&str) -> String) -> Self {
+        let message = clean(answer.message());
+        let told = step.as_ref().map_or(message.as_str(), |step| step.error.as_str());
+        let exit_code = number_behind(told, "exit code: ").or_else(|| number_behind(&message, "exit code: "));
+        Self {
+            code: code(answer.code(), &message, told, exit_code),
+            message: cut(told, MESSAGE),
+            line: line(answer.details()),
+            exit_code,
+            log_tail: step.iter().flat_map(|step| &step.tail).map(|line| cut(line, LINE)).collect(),
+            step: step.map(|step| cut(&step.name, LINE)),
+        }
+    }
+
+    /// As a status tells it.
+    #[must_use]
+    pub fn status(&self) -> status::Failure {
+        status::Failure {
+            code: self.code.to_string(),
+            step: self.step.clone(),
+            line: self.line,
+            exit_code: self.exit_code,
+            message: Some(self.message.clone()),
+            log_tail: self.log_tail.clone(),
+            ..status::Failure::default()
+        }
+    }
+
+    /// In one line: `failed at [builder 4/6] RUN npm ci (Dockerfile:9), exit code 1`.
+    #[must_use]
+    pub fn summary(&self, dockerfile: &str) -> String {
+        let Some(step) = &self.step else { return self.message.clone() };
+        let line = self.line.map(|line| format!(" ({dockerfile}:{line})")).unwrap_or_default();
+        let end = self.exit_code.map_or_else(|| format!(": {}", self.message), |code| format!(", exit code {code}"));
+        let last = self.log_tail.iter().rfind(|line| !line.trim().is_empty());
+        let last = last.map(|line| format!(": \"{}\"", line.trim())).unwrap_or_default();
+        format!("failed at {step}{line}{end}{last}")
+    }
+}
+
+fn code(grpc: Grpc, message: &str, told: &str, exit_code: Option<i32>) -> Code {
+    let says = |words: &[&str]| words.iter().any(|words| told.contains(words) || message.contains(words));
+    if says(&["no space left on device", "cannot allocate memory", "signal: killed", "ResourceExhausted"])
+        || exit_code == Some(137)
+    {
+        return Code::BUILD_RESOURCES;
+    }
+    if says(&["failed to read dockerfile", "failed to load dockerfile", "the Dockerfile cannot be empty"]) {
+        return Code::NO_DOCKERFILE;
+    }
+    if says(&["failed to push", "error writing manifest", "error writing layer blob"]) {
+        return Code::STAGING;
+    }
+    match grpc {
+        Grpc::Unavailable | Grpc::DeadlineExceeded | Grpc::Cancelled | Grpc::Aborted => Code::BUILDER,
+        _ => Code::BUILD_STEP,
+    }
+}
+
+fn number_behind(text: &str, words: &str) -> Option<i32> {
+    let (_, rest) = text.rsplit_once(words)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+/// `errdefs.Source`, which BuildKit writes as JSON.
+#[derive(Deserialize)]
+struct Source {
+    #[serde(default)]
+    ranges: Vec<Range>,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    #[serde(default)]
+    start: Position,
+}
+
+#[derive(Default, Deserialize)]
+struct Position {
+    #[serde(default)]
+    line: i32,
+}
+
+/// The Dockerfile's line that the answer's details point to.
+fn line(details: &[u8]) -> Option<i32> {
+    let details = Details::decode(details).ok()?.details;
+    let sources = details.iter().filter(|detail| detail.type_url.ends_with("errdefs.Source"));
+    let parsed = sources.filter_map(|detail| serde_json::from_slice::<Source>(&detail.value).ok());
+    parsed.flat_map(|source| source.ranges).map(|range| range.start.line).find(|line| *line > 0)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\t').take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard_buildkit_proto::google::protobuf::Any;
+    use tonic::Code as Grpc;
+
+    use super::*;
+
+    fn failed(error: &str) -> Option<FailedStep> {
+        Some(FailedStep {
+            name: "[1/2] RUN x".into(),
+            error: error.into(),
+            tail: vec!["a\u{1b}[0m".into(), "y".repeat(500)],
+        })
+    }
+
+    #[test]
+    fn a_step_is_told_with_its_line_and_exit_code() {
+        let source = Any {
+            type_url: "github.com/moby/buildkit/errdefs.Source+x/errdefs.Source".into(),
+            value: br#"{"info":{"filename":"Dockerfile"},"ranges":[{"start":{"line":9},"end":{"line":10}}]}"#.to_vec(),
+        };
+        let details = Details { code: 2, message: String::new(), details: vec![source] }.encode_to_vec();
+        let answer = Status::with_details(Grpc::Unknown, "failed to solve: exit code: 3", details.into());
+        let failure =
+            Failure::of(&answer, failed("process \"x\" did not complete successfully: exit code: 3"), str::to_owned);
+        assert_eq!((failure.code, failure.line, failure.exit_code), (Code::BUILD_STEP, Some(9), Some(3)));
+        assert_eq!(failure.log_tail[0], "a[0m");
+        assert_eq!(failure.log_tail[1].len(), LINE);
+        assert!(failure.summary("Dockerfile").starts_with("failed at [1/2] RUN x (Dockerfile:9), exit code 3"));
+    }
+
+    #[test]
+    fn memory_disk_staging_and_the_builder_itself_are_told_apart() {
+        for (grpc, message, wanted) in [
+            (Grpc::Unknown, "exit code: 137", Code::BUILD_RESOURCES),
+            (Grpc::Unknown, "write /x: no space left on device", Code::BUILD_RESOURCES),
+            (Grpc::Unknown, "failed to read dockerfile: open Dockerfile: no such file", Code::NO_DOCKERFILE),
+            (Grpc::Unknown, "failed to push staging/x: 401", Code::STAGING),
+            (Grpc::Unavailable, "transport error", Code::BUILDER),
+            (Grpc::Unknown, "pull access denied", Code::BUILD_STEP),
+        ] {
+            assert_eq!(Failure::of(&Status::new(grpc, message), None, str::to_owned).code, wanted, "{message}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let clean = |text: &str| text.replace("hunter22", "***");
+        let failure = Failure::of(&Status::unknown("args hunter22"), None, clean);
+        assert_eq!(failure.message, "args ***");
+    }
+}

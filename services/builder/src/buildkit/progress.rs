@@ -1,0 +1,241 @@
+//! What BuildKit tells of a build while it runs. Pure: lines go in and come out, secrets masked.
+
+use std::collections::{HashMap, VecDeque};
+
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
+use sequencer_proto::v1::Line;
+
+use crate::redact::Redact;
+
+/// The most lines of a step that are kept to show why it failed.
+const TAIL: usize = 20;
+
+/// The most bytes of one build's log; what comes after is dropped.
+const MOST: usize = 20 * 1024 * 1024;
+
+/// The most bytes of a line.
+const LONGEST: usize = 8 * 1024;
+
+/// A step as it stands.
+#[derive(Debug, Default)]
+struct Step {
+    number: u32,
+    name: String,
+    cached: bool,
+    completed: bool,
+    error: String,
+    /// The beginning of a line whose end did not come yet, for standard output and error.
+    open: [String; 2],
+    tail: VecDeque<String>,
+}
+
+/// A build as far as it was told.
+#[derive(Debug)]
+pub(super) struct Progress {
+    redact: Redact,
+    steps: HashMap<String, Step>,
+    bytes: usize,
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailedStep {
+    /// As the frontend names it: `[builder 4/6] RUN npm ci`.
+    pub name: String,
+    /// What BuildKit says of it.
+    pub error: String,
+    /// The last lines that it wrote.
+    pub tail: Vec<String>,
+}
+
+impl Progress {
+    pub(super) fn new(redact: Redact) -> Self {
+        Self { redact, steps: HashMap::new(), bytes: 0 }
+    }
+
+    /// Takes news in, and gives the lines that they bring to the log.
+    pub(super) fn take(&mut self, news: StatusResponse) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for vertex in news.vertexes {
+            self.vertex(vertex, &mut lines);
+        }
+        for log in news.logs {
+            let next = self.next();
+            let step = self.steps.entry(log.vertex).or_insert_with(|| Step { number: next, ..Step::default() });
+            let stderr = log.stream == 2;
+            let text = String::from_utf8_lossy(&log.msg);
+            let Some(open) = step.open.get_mut(usize::from(stderr)) else { continue };
+            open.push_str(&text);
+            let mut whole = std::mem::take(open);
+            let end = whole.rfind('\n').map_or(0, |at| at + 1);
+            // A line without an end is shown once it is long.
+            let end = if whole.len() - end > LONGEST { whole.len() } else { end };
+            *open = whole.split_off(end);
+            for text in whole.lines() {
+                step.say(&self.redact, text, stderr, millis(log.timestamp.as_ref()), &mut lines);
+            }
+        }
+        self.bytes = self.bytes.saturating_add(lines.iter().map(|line| line.text.len()).sum());
+        if self.bytes > MOST { Vec::new() } else { lines }
+    }
+
+    fn vertex(&mut self, vertex: Vertex, lines: &mut Vec<Line>) {
+        let next = self.next();
+        let step = self.steps.entry(vertex.digest).or_insert_with(|| Step { number: next, ..Step::default() });
+        let at = |time: Option<&Timestamp>| millis(time.or(vertex.started.as_ref()));
+        let redact = &self.redact;
+        if step.name.is_empty() && vertex.started.is_some() {
+            step.name = redact.clean(&vertex.name);
+            lines.push(Line { at_ms: at(None), step: step.number, stderr: false, text: cut(&step.name) });
+        }
+        let ended = vertex.completed.is_some() && !step.completed;
+        step.cached |= vertex.cached;
+        if ended {
+            step.completed = true;
+            let at = at(vertex.completed.as_ref());
+            for (stderr, text) in [false, true].into_iter().zip(std::mem::take(&mut step.open)) {
+                if !text.is_empty() {
+                    step.say(redact, &text, stderr, at, lines);
+                }
+            }
+            step.error = redact.clean(&vertex.error);
+            let text = match (step.error.is_empty(), step.cached) {
+                (true, true) => "CACHED".into(),
+                (true, false) => "DONE".into(),
+                (false, _) => format!("ERROR {}", step.error),
+            };
+            lines.push(Line { at_ms: at, step: step.number, stderr: !step.error.is_empty(), text: cut(&text) });
+        }
+    }
+
+    fn next(&self) -> u32 {
+        u32::try_from(self.steps.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// How many steps of the Dockerfile came from a cache, and how many there are.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let steps = || self.steps.values().filter(|step| is_step(&step.name));
+        (steps().filter(|step| step.cached).count(), steps().count())
+    }
+
+    /// The step that failed; one that was only cancelled with it did not.
+    pub(super) fn failed(&self) -> Option<FailedStep> {
+        let failed = |step: &&Step| !step.error.is_empty() && !step.error.contains("context canceled");
+        let step = self.steps.values().filter(failed).min_by_key(|step| step.number)?;
+        Some(FailedStep {
+            name: step.name.clone(),
+            error: step.error.clone(),
+            tail: step.tail.iter().cloned().collect(),
+        })
+    }
+
+    /// The text without the build's secrets.
+    pub(super) fn clean(&self, text: &str) -> String {
+        self.redact.clean(text)
+    }
+}
+
+impl Step {
+    fn say(&mut self, redact: &Redact, text: &str, stderr: bool, at_ms: i64, lines: &mut Vec<Line>) {
+        // Progress bars write over their own line: only what stood there last counts.
+        let last = text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+        let text = cut(&redact.clean(last));
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text.clone());
+        lines.push(Line { at_ms, step: self.number, stderr, text });
+    }
+}
+
+/// Whether a name is of a Dockerfile's own step: `[2/6] RUN ...`, `[builder 2/6] RUN ...`.
+fn is_step(name: &str) -> bool {
+    let about = name.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(about, _)| about);
+    about.and_then(|about| about.rsplit(' ').next()).is_some_and(|count| {
+        count.split_once('/').is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok())
+    })
+}
+
+fn cut(text: &str) -> String {
+    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or(text).to_owned()
+}
+
+fn millis(time: Option<&Timestamp>) -> i64 {
+    time.map_or(0, |time| time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
+
+    use super::*;
+
+    fn vertex(digest: &str, name: &str, cached: bool, error: &str) -> Vertex {
+        let time = Some(Timestamp { seconds: 1, nanos: 0 });
+        let completed = time.filter(|_| cached || !error.is_empty());
+        Vertex {
+            digest: digest.into(),
+            name: name.into(),
+            cached,
+            started: time,
+            completed,
+            error: error.into(),
+            ..Vertex::default()
+        }
+    }
+
+    fn log(digest: &str, text: &str) -> VertexLog {
+        VertexLog { vertex: digest.into(), stream: 1, msg: text.into(), ..VertexLog::default() }
+    }
+
+    fn texts(lines: &[Line]) -> Vec<&str> {
+        lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_are_put_together_and_secrets_masked_even_across_messages() {
+        let mut progress = Progress::new(Redact::new([b"hunter22".as_slice()]));
+        let vertexes = vec![vertex("a", "[1/2] RUN x", false, "")];
+        let lines =
+            progress.take(StatusResponse { vertexes, logs: vec![log("a", "one\nhunt")], ..StatusResponse::default() });
+        assert_eq!(texts(&lines), ["[1/2] RUN x", "one"]);
+        let lines =
+            progress.take(StatusResponse { logs: vec![log("a", "er22\n10%\r100%\nend")], ..StatusResponse::default() });
+        assert_eq!(texts(&lines), ["***", "100%"]);
+        let vertexes = vec![vertex("a", "[1/2] RUN x", false, "exit code: 1 hunter22")];
+        let lines = progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        assert_eq!(texts(&lines), ["end", "ERROR exit code: 1 ***"]);
+        let failed = progress.failed().unwrap();
+        assert_eq!(
+            (failed.name.as_str(), failed.tail),
+            ("[1/2] RUN x", vec!["one".into(), "***".into(), "100%".into(), "end".into()])
+        );
+    }
+
+    #[test]
+    fn steps_of_the_dockerfile_are_counted_and_a_cancelled_one_has_not_failed() {
+        let mut progress = Progress::new(Redact::default());
+        let vertexes = vec![
+            vertex("a", "[internal] load build context", true, ""),
+            vertex("b", "[builder 1/2] FROM x", true, ""),
+            vertex("c", "[builder 2/2] RUN y", false, "context canceled"),
+            vertex("d", "exporting to image", false, ""),
+        ];
+        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        assert_eq!(progress.counts(), (1, 2));
+        assert_eq!(progress.failed(), None);
+    }
+
+    #[test]
+    fn only_the_last_twenty_lines_are_kept() {
+        let mut progress = Progress::new(Redact::default());
+        let text: String = (0..50).map(|number| format!("{number}\n")).collect();
+        let vertexes = vec![vertex("a", "[1/1] RUN x", false, "")];
+        progress.take(StatusResponse { vertexes, logs: vec![log("a", &text)], ..StatusResponse::default() });
+        let vertexes = vec![vertex("a", "", false, "exit code: 1")];
+        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        let tail = progress.failed().unwrap().tail;
+        assert_eq!((tail.len(), tail[0].as_str()), (20, "30"));
+    }
+}
