@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, StatusRequest, StatusResponse};
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusRequest, StatusResponse};
 use hyper_util::rt::TokioIo;
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sequencer_api::code::Code;
 use sequencer_api::login::Login;
 use sequencer_proto::v1::Line;
@@ -60,6 +60,8 @@ pub struct Job {
     pub args: BTreeMap<String, String>,
     /// What `RUN --mount=type=secret` gives, by id.
     pub secrets: BTreeMap<String, SecretSlice<u8>>,
+    /// More that must not be shown in the log.
+    pub hidden: Vec<SecretString>,
     /// Logins by the host that BuildKit asks for.
     pub logins: BTreeMap<String, Login>,
     /// `os/arch[/variant]`; BuildKit's own if empty.
@@ -111,7 +113,7 @@ pub struct BuildKit {
 #[derive(Clone, Debug)]
 enum Place {
     Socket(PathBuf),
-    Host(Endpoint),
+    Host(Box<Endpoint>),
 }
 
 impl std::str::FromStr for BuildKit {
@@ -121,7 +123,7 @@ impl std::str::FromStr for BuildKit {
         let place = match address.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Place::Socket(path.into()),
             Some(("tcp", place)) if !place.is_empty() => {
-                Place::Host(Endpoint::from_shared(format!("http://{place}")).map_err(|_error| WrongAddress)?)
+                Place::Host(Box::new(Endpoint::from_shared(format!("http://{place}")).map_err(|_error| WrongAddress)?))
             }
             _ => return Err(WrongAddress),
         };
@@ -130,16 +132,6 @@ impl std::str::FromStr for BuildKit {
 }
 
 impl BuildKit {
-    /// BuildKit's version; also a sign that it is there.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn version(&self) -> Result<String, Failure> {
-        let mut control = self.connect().await?;
-        let answer = control.info(InfoRequest {}).await.map_err(|status| gone(&status.to_string()))?.into_inner();
-        Ok(answer.buildkit_version.map(|version| version.version).unwrap_or_default())
-    }
-
     /// Builds and pushes. The log goes to `log` as it comes. Dropping the future cancels the build.
     ///
     /// # Errors
@@ -193,7 +185,7 @@ impl BuildKit {
             endpoint.connect_timeout(CONNECT).initial_connection_window_size(WINDOW).initial_stream_window_size(WINDOW)
         };
         let channel = match &self.place {
-            Place::Host(endpoint) => tuned(endpoint.clone()).connect().await,
+            Place::Host(endpoint) => tuned(Endpoint::clone(endpoint)).connect().await,
             Place::Socket(path) => {
                 let path = path.clone();
                 let connector = service_fn(move |_uri: Uri| {
@@ -229,5 +221,6 @@ fn gone(words: &str) -> Failure {
 fn redact(job: &Job) -> Redact {
     let secrets = job.secrets.values().map(ExposeSecret::expose_secret);
     let logins = job.logins.values().map(|login| login.password.expose_secret().as_bytes());
-    Redact::new(secrets.chain(logins))
+    let hidden = job.hidden.iter().map(|value| value.expose_secret().as_bytes());
+    Redact::new(secrets.chain(logins).chain(hidden))
 }

@@ -126,7 +126,7 @@ struct Position {
 /// The Dockerfile's line that the answer's details point to.
 fn line(details: &[u8]) -> Option<i32> {
     let details = Details::decode(details).ok()?.details;
-    let sources = details.iter().filter(|detail| detail.type_url.ends_with("errdefs.Source"));
+    let sources = details.iter().filter(|detail| detail.type_url.contains("errdefs.Source"));
     let parsed = sources.filter_map(|detail| serde_json::from_slice::<Source>(&detail.value).ok());
     parsed.flat_map(|source| source.ranges).map(|range| range.start.line).find(|line| *line > 0)
 }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_step_is_told_with_its_line_and_exit_code() {
         let source = Any {
-            type_url: "github.com/moby/buildkit/errdefs.Source+x/errdefs.Source".into(),
+            type_url: "github.com/moby/buildkit/errdefs.Source+json".into(),
             value: br#"{"info":{"filename":"Dockerfile"},"ranges":[{"start":{"line":9},"end":{"line":10}}]}"#.to_vec(),
         };
         let details = Details { code: 2, message: String::new(), details: vec![source] }.encode_to_vec();

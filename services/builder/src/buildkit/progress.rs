@@ -17,6 +17,9 @@ const MOST: usize = 20 * 1024 * 1024;
 /// The most bytes of a line.
 const LONGEST: usize = 8 * 1024;
 
+/// How the names of steps begin whose failure stops nothing.
+const CACHES: [&str; 2] = ["importing cache", "exporting cache"];
+
 /// A step as it stands.
 #[derive(Debug, Default)]
 struct Step {
@@ -119,15 +122,16 @@ impl Progress {
         (steps().filter(|step| step.cached).count(), steps().count())
     }
 
-    /// The step that failed; one that was only cancelled with it did not.
+    /// The step that failed, a step of the Dockerfile first. One that was only cancelled with it did not fail, and a cache that
+    /// is not there stops nothing.
     pub(super) fn failed(&self) -> Option<FailedStep> {
-        let failed = |step: &&Step| !step.error.is_empty() && !step.error.contains("context canceled");
-        let step = self.steps.values().filter(failed).min_by_key(|step| step.number)?;
-        Some(FailedStep {
-            name: step.name.clone(),
-            error: step.error.clone(),
-            tail: step.tail.iter().cloned().collect(),
-        })
+        let failed = |step: &&Step| {
+            let cache = CACHES.iter().any(|begin| step.name.starts_with(begin));
+            !step.error.is_empty() && !step.error.contains("context canceled") && !cache
+        };
+        let step = self.steps.values().filter(failed).min_by_key(|step| (!is_step(&step.name), step.number))?;
+        let tail = step.tail.iter().cloned().collect();
+        Some(FailedStep { name: step.name.clone(), error: step.error.clone(), tail })
     }
 
     /// The text without the build's secrets.
@@ -224,6 +228,19 @@ mod tests {
         ];
         progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
         assert_eq!(progress.counts(), (1, 2));
+        assert_eq!(progress.failed(), None);
+    }
+
+    #[test]
+    fn a_cache_that_is_not_there_is_no_failure_and_the_dockerfiles_own_step_goes_first() {
+        let mut progress = Progress::new(Redact::default());
+        let failed = [("a", "importing cache manifest from x"), ("b", "exporting to image"), ("c", "[1/1] RUN x")];
+        let vertexes = failed.map(|(digest, name)| vertex(digest, name, false, "no")).into();
+        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        assert_eq!(progress.failed().unwrap().name, "[1/1] RUN x");
+        let mut progress = Progress::new(Redact::default());
+        let vertexes = vec![vertex("a", "importing cache manifest from x", false, "not found")];
+        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
         assert_eq!(progress.failed(), None);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use e2e::part::{Part, Ready};
 use e2e::parts::registry::COMPANY_USER;
 use e2e::secrets::Secrets;
 use e2e::testing::layout;
@@ -10,6 +11,7 @@ use secrecy::SecretSlice;
 use sequencer_api::code::Code;
 use sequencer_api::login::Login;
 use sequencer_builder::buildkit::{BuildKit, Built, Compression, Failure, Job};
+use sequencer_builder::staging::Staging;
 use sequencer_proto::v1::Line;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -122,7 +124,7 @@ async fn a_failing_step_is_named_with_its_line_exit_code_and_last_lines() -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_mounted_and_never_shown() -> Result<()> {
     let dockerfile = format!(
-        "{BASE}RUN --mount=type=secret,id=npm test \"$(cat /run/secrets/npm)\" = SEQCANARY-one && cat /run/secrets/npm && \
+        "{BASE}RUN --mount=type=secret,id=npm test $(wc -c < /run/secrets/npm) = 13 && cat /run/secrets/npm && \
          ! test -e /run/secrets/other && exit 7\n"
     );
     let scene = Scene::new(&[("Dockerfile", &dockerfile)])?;
@@ -209,4 +211,45 @@ async fn a_dropped_build_is_cancelled() -> Result<()> {
         ensure!(!sleeps(), "it still sleeps");
         Ok(())
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_of_plain_http_is_pushed_to_and_looked_into() -> Result<()> {
+    let mut scene = Scene::new(&[("Dockerfile", &format!("{BASE}RUN true\n"))])?;
+    let (alone, layout) = (&mut scene.daemon.alone, layout()?);
+    let (address, config) = (alone.address, alone.folder().join("etc/registry.yaml"));
+    let data = alone.folder().join("data/registry");
+    let yaml = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}:5000\"}}\n",
+        data.display()
+    );
+    std::fs::write(&config, yaml)?;
+    let part = Part::new(
+        "registry",
+        layout.bin("registry"),
+        ["serve".into(), config.display().to_string()],
+        Ready::Tcp((address, 5000).into()),
+    );
+    alone.start(&part.env("OTEL_TRACES_EXPORTER", "none"))?;
+
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let staging = Staging::new(http, &format!("http://{address}:5000"), None)?;
+    let cache = staging.repository("cache/x:main");
+    let job = |plain_http| Job {
+        image: staging.image("team", "k"),
+        cache_export: Some(cache.clone()),
+        logins: BTreeMap::new(),
+        plain_http,
+        ..scene.job()
+    };
+    assert_eq!(staging.find("team", "k").await?, None);
+    let (built, _) = scene.built(&job(true)).await?;
+    let staged = staging.find("team", "k").await?;
+    ensure!(
+        staged.as_ref().is_some_and(|staged| staged.digest == built.digest && staged.size > 0),
+        "{staged:?} {built:?}"
+    );
+    ensure!(data.join("docker/registry/v2/repositories/cache/x").exists(), "there is no cache");
+    Ok(())
 }

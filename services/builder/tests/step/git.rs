@@ -225,6 +225,46 @@ async fn a_folder_has_the_same_tree_as_long_as_nothing_in_it_changes() -> Result
     let moved = repository.commit("other", &[("x", "4")])?;
     assert_eq!(git.resolve(&remote, Some("other")).await?, moved);
     assert_eq!(git.resolve(&remote, None).await?, second);
+    let pull = repository.commit("refs/pull/7/head", &[("x", "5")])?;
+    assert_eq!(git.resolve(&remote, Some("refs/pull/7/head")).await?, pull);
+    let (pick, into) = (Pick { commit: &pull, reference: Some("refs/pull/7/head"), depth: 1 }, tempfile::tempdir()?);
+    git.fetch("test", &remote, pick, ".", into.path()).await?;
+    assert_eq!(std::fs::read_to_string(into.path().join("x"))?, "5");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> {
+    let scene = Scene::new()?;
+    let git = scene.git()?;
+    let (token, done) = ("SEQCANARY-token", std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let forms = [token.to_owned(), BASE64.encode(format!("x-access-token:{token}").as_bytes())];
+    let ends = std::sync::Arc::clone(&done);
+    // Every process of this machine, over and over.
+    let watch = std::thread::spawn(move || {
+        let (mut seen, mut gits) = (Vec::new(), 0);
+        while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+            for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+                let read = |file| {
+                    String::from_utf8_lossy(&std::fs::read(process.path().join(file)).unwrap_or_default()).into_owned()
+                };
+                let (arguments, variables) = (read("cmdline"), read("environ"));
+                gits += usize::from(arguments.contains("ls-remote") && variables.contains("GIT_CONFIG_GLOBAL"));
+                seen.extend(
+                    forms.iter().filter(|form| arguments.contains(*form) || variables.contains(*form)).cloned(),
+                );
+            }
+        }
+        (seen, gits)
+    });
+    for _ in 0..5 {
+        let refused = git.resolve(&remote_of(HTTPS, &[("token", token)])?, None).await.unwrap_err();
+        ensure!(!format!("{refused:?} {refused}").contains("SEQCANARY"), "{refused:?}");
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (seen, gits) = watch.join().unwrap();
+    ensure!(seen.is_empty() && gits > 0, "{seen:?} in {gits} looks at git");
+    assert!(scene.is_clean());
     Ok(())
 }
 

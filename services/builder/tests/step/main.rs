@@ -1,8 +1,11 @@
-//! The adapters against a real git server, BuildKit and registry.
+//! The builder against a real API server, NATS, git server, BuildKit and registry.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+mod build;
 mod buildkit;
 mod buildkitd;
 mod git;
 mod repository;
+mod resolve;
+mod scene;

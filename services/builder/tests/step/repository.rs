@@ -31,7 +31,7 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Puts these files on a branch, and returns the commit.
+    /// Puts these files on a branch or full ref, and returns the commit.
     pub(crate) fn commit(&self, branch: &str, files: &[(&str, &str)]) -> Result<String> {
         for (name, content) in files {
             let path = self.work.path().join(name);
@@ -53,7 +53,7 @@ impl Repository {
             "--allow-empty",
             "--message=A change",
         ])?;
-        self.git(&["push", "--quiet", "--force", &text(&self.bare), &format!("HEAD:refs/heads/{branch}")])?;
+        self.git(&["push", "--quiet", "--force", &text(&self.bare), &format!("HEAD:{}", full(branch))])?;
         output(Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).arg(&self.owner))?;
         Ok(self.git(&["rev-parse", "HEAD"])?.trim().into())
     }
@@ -70,6 +70,10 @@ impl Repository {
         git.env("GIT_CONFIG_GLOBAL", config).arg("-C").arg(self.work.path()).args(args);
         output(&mut git)
     }
+}
+
+fn full(reference: &str) -> String {
+    if reference.starts_with("refs/") { reference.into() } else { format!("refs/heads/{reference}") }
 }
 
 impl Drop for Repository {

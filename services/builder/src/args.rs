@@ -1,0 +1,72 @@
+//! The builder's settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sequencer_proto::topics::Pool;
+use sequencer_runtime::args::duration;
+use sequencer_runtime::outside;
+
+use crate::buildkit::BuildKit;
+
+/// The service's name, wherever it has one.
+pub const NAME: &str = "builder";
+
+/// Finds commits and builds images
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = NAME, version)]
+pub struct Args {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    pub shared: sequencer_runtime::args::Args,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    pub outside: outside::Args,
+    /// The pool that this builder is of
+    #[arg(long, env = "SEQUENCER_POOL", default_value = "default")]
+    pub pool: Pool,
+    /// How many commands are handled at once
+    #[arg(long, env = "SEQUENCER_CONCURRENCY", default_value = "2", value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+    /// BuildKit's address: unix:///path or tcp://host:port
+    #[arg(long, env = "SEQUENCER_BUILDKIT", default_value = "unix:///run/buildkit/buildkitd.sock")]
+    pub buildkit: BuildKit,
+    /// The staging registry: http[s]://host[:port][/path]
+    #[arg(long, env = "SEQUENCER_STAGING_URL")]
+    pub staging_url: String,
+    /// A file with the staging registry's login, `user:password`
+    #[arg(long, env = "SEQUENCER_STAGING_LOGIN")]
+    pub staging_login: Option<PathBuf>,
+    /// Where git's mirrors and the sources of builds are kept
+    #[arg(long, env = "SEQUENCER_DATA", default_value = "/var/lib/sequencer")]
+    pub data: PathBuf,
+    /// Host keys of git servers, beside those that are shipped
+    #[arg(long, env = "SEQUENCER_KNOWN_HOSTS")]
+    pub known_hosts: Option<PathBuf>,
+    /// The longest that a build may take
+    #[arg(long, env = "SEQUENCER_MAX_TIMEOUT", default_value = "1h", value_parser = duration)]
+    pub max_timeout: Duration,
+    /// A build is looked at this often: whether it is still wanted
+    #[arg(long, env = "SEQUENCER_LOOK", default_value = "5s", value_parser = duration)]
+    pub look: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_has_its_variable() {
+        for arg in Args::command().get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
+            let wanted = format!("SEQUENCER_{}", arg.get_id().as_str().to_uppercase());
+            assert_eq!(arg.get_env().and_then(std::ffi::OsStr::to_str), Some(wanted.as_str()));
+        }
+    }
+}
