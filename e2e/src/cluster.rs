@@ -169,10 +169,11 @@ impl Cluster {
         self.general.supervisor.start(kwok::part(&self.layout)?)
     }
 
-    /// What the summary at the end of `up` names.
+    /// What the summary at the end of `up` names; `sample` is the sample's URL.
     #[must_use]
-    pub fn summary(&self) -> minijinja::Value {
+    pub fn summary(&self, sample: &str) -> minijinja::Value {
         context! {
+            sample,
             api => control_plane::server().to_string(), address => GENERAL.to_string(), zone => name_server::ZONE,
             name_server => NAME_SERVER.to_string(), cloudflare_zone => cloudflare::ZONE,
             edge => CLOUDFLARE_EDGE.to_string(), admin => at(CLOUDFLARE_API, cloudflare::ADMIN_PORT).to_string(),

@@ -20,6 +20,7 @@ pub mod pki;
 pub mod process;
 pub mod progress;
 pub mod release;
+pub mod sample;
 pub mod secrets;
 pub mod supervisor;
 pub mod testing;

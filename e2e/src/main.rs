@@ -98,7 +98,8 @@ fn run(args: Args) -> Result<ExitCode> {
             if kwok {
                 progress.step("kwok", "start", || cluster.start_kwok())?;
             }
-            tell(&cluster)?;
+            let url = cluster.provide_sample(&progress)?;
+            tell(&cluster, &url)?;
         }
         Verb::Down { purge } => cluster.down(&progress, purge)?,
         Verb::Status { json } => return status(&cluster, json),
@@ -122,8 +123,8 @@ fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// What runs where, and what to type next.
-fn tell(cluster: &Cluster) -> Result<()> {
-    let addresses = cluster.layout.render("summary.txt", cluster.summary())?;
+fn tell(cluster: &Cluster, sample: &str) -> Result<()> {
+    let addresses = cluster.layout.render("summary.txt", cluster.summary(sample))?;
     say(&addresses);
     Ok(())
 }
