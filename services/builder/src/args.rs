@@ -31,7 +31,7 @@ pub struct Args {
     /// BuildKit's address: unix:///path or tcp://host:port
     #[arg(long, env = "SEQUENCER_BUILDKIT", default_value = "unix:///run/buildkit/buildkitd.sock")]
     pub buildkit: BuildKit,
-    /// The staging registry: http[s]://host[:port][/path]
+    /// The staging registry: `http(s)://host:port/path`
     #[arg(long, env = "SEQUENCER_STAGING_URL")]
     pub staging_url: String,
     /// A file with the staging registry's login, `user:password`
