@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use sequencer_api::Component;
-use sequencer_api::dependencies::{Sibling, waiting_for};
+use sequencer_api::dependencies::{Sibling, name, waiting_for};
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::{Kind, Pool, Verb};
@@ -104,6 +104,14 @@ fn started(deploy: &DeploySection, generation: i64) -> bool {
     deploy.section.observed_generation == Some(generation)
         && deploy.section.state != Some(State::Waiting)
         && deploy.revision.is_some()
+}
+
+/// The conditions of a component that its siblings wait for.
+#[must_use]
+pub fn watched(component: &Component, family: &Family) -> Vec<&'static str> {
+    let on = family.components.iter().flat_map(|sibling| &sibling.spec.template.depends_on);
+    let on = on.filter(|dependency| dependency.component_name == component.spec.template.name);
+    on.map(|dependency| name(dependency.condition_type)).collect()
 }
 
 /// What a component still waits for.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sequencer_runtime::cluster::{RecordError, StatusPatch};
 use sequencer_runtime::retry::later;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 /// When statuses are written.
@@ -32,8 +32,8 @@ pub enum Writing {
 /// The sections, which are others'.
 const SECTIONS: [&str; 8] = ["tunnel", "route", "ingress", "source", "deploy", "image", "publish", "record"];
 
-/// What is for people alone: a change of it can wait.
-const WORDS: [&str; 3] = ["components", "componentsReady", "teardown"];
+/// What programs wait for besides conditions: a change of it is written at once.
+const FACTS: [&str; 5] = ["observedGeneration", "host", "url", "commit", "latestBuild"];
 
 /// An object whose status may be written.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Derived<'a> {
     pub created: Timestamp,
     /// Whether its first status may wait, since it is soon ready or failed.
     pub patient: bool,
+    /// The conditions besides `Ready` that others wait for.
+    pub watched: &'a [&'a str],
     /// As it was read.
     pub before: Value,
     /// As it was derived.
@@ -51,8 +53,8 @@ pub struct Derived<'a> {
 }
 
 impl Pace {
-    /// A new object that is `patient` is written at the latest `first` after it was made; words are written at most each
-    /// `quiet`.
+    /// A new object that is `patient` is written at the latest `first` after it was made; what nobody waits for is
+    /// written at most each `quiet`.
     #[must_use]
     pub fn new(first: Duration, quiet: Duration) -> Self {
         Self { first, quiet, written: Mutex::default() }
@@ -84,7 +86,7 @@ impl Pace {
         }
         let uid = Uuid::try_parse(derived.uid).unwrap_or_default();
         let quiet = self.lock().get(&uid).map_or(Timestamp::MIN, |written| later(*written, self.quiet));
-        if rev > 0 && skeleton(&before) == skeleton(&after) && now < quiet {
+        if rev > 0 && skeleton(&before, derived.watched) == skeleton(&after, derived.watched) && now < quiet {
             return Ok(Writing::Later(quiet));
         }
         let mut patch = StatusPatch::new(derived.uid).root(rev);
@@ -128,24 +130,23 @@ fn settled(status: &Map<String, Value>) -> bool {
     })
 }
 
-/// Without messages and counts.
-fn skeleton(status: &Map<String, Value>) -> Map<String, Value> {
-    let mut bare: Map<_, _> = status
-        .iter()
-        .filter(|(field, _)| !WORDS.contains(&field.as_str()))
-        .map(|(field, value)| (field.clone(), value.clone()))
-        .collect();
-    let conditions = bare.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten();
-    for condition in conditions.filter_map(Value::as_object_mut) {
-        condition.remove("message");
-    }
-    bare
+/// What somebody may wait for: the rest is for people, who read it a moment later as well.
+fn skeleton(status: &Map<String, Value>, watched: &[&str]) -> Vec<(String, Value)> {
+    let facts = FACTS.iter().filter_map(|field| Some(((*field).to_owned(), status.get(*field)?.clone())));
+    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let conditions = conditions.filter_map(|condition| {
+        let kind = condition.get("type")?.as_str()?;
+        let reason = condition.get("reason")?.as_str()?;
+        let awaited = kind == "Ready" || watched.contains(&kind);
+        // Between waiting and being under way there is nothing to act on.
+        let word = if matches!(reason, "Waiting" | "InProgress") { "" } else { reason };
+        awaited.then(|| (kind.to_owned(), json!([condition.get("status"), word])))
+    });
+    facts.chain(conditions).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const UID: &str = "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10";
@@ -160,7 +161,14 @@ mod tests {
     }
 
     fn judge(pace: &Pace, before: &Value, after: &Value, patient: bool, now: i64) -> Writing {
-        let derived = Derived { uid: UID, created: at(0), patient, before: before.clone(), after: after.clone() };
+        let derived = Derived {
+            uid: UID,
+            created: at(0),
+            patient,
+            watched: &["Pod"],
+            before: before.clone(),
+            after: after.clone(),
+        };
         pace.judge(&derived, at(now)).unwrap()
     }
 
@@ -195,5 +203,24 @@ mod tests {
         assert!(matches!(judge(&pace, &before, &words, false, 109), Writing::Later(when) if when == at(110)));
         assert!(matches!(judge(&pace, &before, &words, false, 110), Writing::Now(_)));
         assert!(matches!(judge(&pace, &before, &status(2, "True", "Healthy", ""), false, 101), Writing::Now(_)));
+        assert!(matches!(judge(&pace, &before, &status(2, "False", "Error", ""), false, 101), Writing::Now(_)));
+        assert!(matches!(judge(&pace, &before, &status(2, "False", "Waiting", ""), false, 101), Writing::Later(_)));
+    }
+
+    #[test]
+    fn a_condition_that_a_sibling_waits_for_is_written_at_once() {
+        let pace = pace();
+        let with = |kind: &str, status: &str| {
+            let mut value = self::status(2, "False", "InProgress", "");
+            value["conditions"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"type": kind, "status": status, "reason": "Completed"}));
+            value
+        };
+        pace.wrote(UID.parse().unwrap(), at(100));
+        let judge = |kind: &str| judge(&pace, &with(kind, "False"), &with(kind, "True"), false, 101);
+        assert!(matches!(judge("Pod"), Writing::Now(_)));
+        assert!(matches!(judge("Source"), Writing::Later(_)));
     }
 }

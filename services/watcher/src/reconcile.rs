@@ -60,7 +60,7 @@ pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<
     let events =
         transitions(&Target::of(Kind::Workspace, object.as_ref()), &before.conditions, &after.conditions, true);
     let first = before.url.is_none() && events.iter().any(|told| !told.warning);
-    let status = Status { patient: false, before: &before, after: &after, events };
+    let status = Status { patient: false, watched: &[], before: &before, after: &after, events };
     let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;
     if first && let Some(created) = object.creation_timestamp() {
         root_span("workspace", crate::family::root(object.as_ref()), SystemTime::from(created.0), Vec::new());
@@ -81,7 +81,8 @@ pub async fn component(object: Arc<Component>, context: Arc<Context>) -> Result<
     let alone = family.workspace.is_none();
     let events =
         transitions(&Target::of(Kind::Component, object.as_ref()), &before.conditions, &after.conditions, alone);
-    let status = Status { patient: true, before: &before, after: &after, events };
+    let watched = component::watched(&object, &family);
+    let status = Status { patient: true, watched: &watched, before: &before, after: &after, events };
     context.carry_out(Kind::Component, object.as_ref(), plan, status, now).await
 }
 
@@ -96,7 +97,7 @@ pub async fn build(object: Arc<Build>, context: Arc<Context>) -> Result<Next, Er
     let before = object.status.clone().unwrap_or_default();
     let alone = object.owner_references().is_empty();
     let events = transitions(&Target::of(Kind::Build, object.as_ref()), &before.conditions, &after.conditions, alone);
-    let status = Status { patient: true, before: &before, after: &after, events };
+    let status = Status { patient: true, watched: &[], before: &before, after: &after, events };
     context.carry_out(Kind::Build, object.as_ref(), plan, status, now).await
 }
 
@@ -112,7 +113,7 @@ pub async fn record(object: Arc<DNSRecord>, context: Arc<Context>) -> Result<Nex
     let before = object.status.clone().unwrap_or_default();
     let events =
         transitions(&Target::of(Kind::DnsRecord, object.as_ref()), &before.conditions, &after.conditions, false);
-    let status = Status { patient: true, before: &before, after: &after, events };
+    let status = Status { patient: true, watched: &[], before: &before, after: &after, events };
     context.carry_out(Kind::DnsRecord, object.as_ref(), plan, status, now).await
 }
 
@@ -130,6 +131,7 @@ pub fn after_error<K: Resource>(object: Arc<K>, error: &Error, _context: Arc<Con
 /// A status before and after.
 struct Status<'a, S> {
     patient: bool,
+    watched: &'a [&'a str],
     before: &'a S,
     after: &'a S,
     events: Vec<crate::plan::Told>,
@@ -196,6 +198,7 @@ impl Context {
             uid: &target.uid,
             created: object.creation_timestamp().map_or(now, |created| created.0),
             patient: status.patient,
+            watched: status.watched,
             before: serde_json::to_value(status.before)?,
             after: serde_json::to_value(status.after)?,
         };
