@@ -13,74 +13,105 @@ use crate::walk::Walk;
 /// The poll interval of the preview, and what is allowed on top of it.
 const NOTICED: Duration = Duration::from_secs(10);
 
+/// A preview with an Ingress that is ready.
+struct Preview {
+    walk: Walk,
+    name: &'static str,
+    workspace: String,
+    component: String,
+    url: String,
+    host: String,
+}
+
+impl Preview {
+    /// Makes one from a branch of its name, with a variable of many parts.
+    fn new(name: &'static str, mixed: &str) -> Result<Self> {
+        let walk = Walk::new()?;
+        let mut preview = walk.preview(name, name, "dockerhub-credentials");
+        let rule = json!({"name": "web", "component": "app", "network": "http"});
+        preview["spec"]["networking"] =
+            json!({"dns": {"zone": ZONE}, "ingress": {"className": "traefik", "rules": [rule]}});
+        let environment = &mut preview["spec"]["components"][0]["template"]["containers"][0]["env"];
+        environment.as_array_mut().context("no env")?.push(json!({"name": "MIXED", "value": mixed}));
+        walk.apply(&preview.to_string())?;
+        walk.wait_ready(name)?;
+        let workspace = format!("workspace/{name}");
+        let (url, host) = (walk.field(&workspace, ".status.url")?, walk.field(&workspace, ".status.host")?);
+        let component = walk.component(name, "app")?;
+        Ok(Self { walk, name, workspace, component, url, host })
+    }
+
+    fn serves(&self) -> Result<String> {
+        let clicks = self.walk.clicks(&self.url)?;
+        clicks["commit"].as_str().map(ToOwned::to_owned).with_context(|| format!("no commit: {clicks}"))
+    }
+
+    /// Waits until the second commit serves; everybody who visits meanwhile gets an answer of it or of the first.
+    fn wait_serves(&self, first: &str, second: &str) -> Result<()> {
+        let mut strange = Vec::new();
+        until("the new version serves", PATIENCE, || {
+            let answer = self.serves();
+            if !answer.as_ref().is_ok_and(|commit| commit == first || commit == second) {
+                strange.push(format!("{answer:?}"));
+            }
+            ensure!(answer? == second, "the old version serves");
+            Ok(())
+        })?;
+        ensure!(strange.is_empty(), "{strange:?}");
+        Ok(())
+    }
+
+    fn delete(&self) -> Result<()> {
+        self.walk.delete(self.name)?;
+        let answer = self.walk.cluster.general.run(&["dig", "+short", &self.host])?;
+        ensure!(answer.trim().is_empty(), "{} is still {answer}", self.host);
+        Ok(())
+    }
+}
+
 #[test]
 fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_serves() -> Result<()> {
-    let walk = Walk::new()?;
-    let name = "push";
-    let first = walk.push(name, "note", "one")?;
-    let mut preview = walk.preview(name, name, "dockerhub-credentials");
-    let rule = json!({"name": "web", "component": "app", "network": "http"});
-    preview["spec"]["networking"] =
-        json!({"dns": {"zone": ZONE}, "ingress": {"className": "traefik", "rules": [rule]}});
+    let first = Walk::new()?.push("push", "note", "one")?;
     let mixed = "https://${ingress::web}/${components::app.networks.http}:${components::app.networks.http.port}?of=${workspace::host}&$${x}";
-    let environment = &mut preview["spec"]["components"][0]["template"]["containers"][0]["env"];
-    environment.as_array_mut().context("no env")?.push(json!({"name": "MIXED", "value": mixed}));
-    walk.apply(&preview.to_string())?;
-    walk.wait_ready(name)?;
-    let workspace = format!("workspace/{name}");
-    let (url, host) = (walk.field(&workspace, ".status.url")?, walk.field(&workspace, ".status.host")?);
-    assert_eq!(url, format!("https://{host}"));
-    assert_eq!(walk.clicks(&url)?["commit"], json!(first));
-    let component = walk.component(name, "app")?;
+    let preview = Preview::new("push", mixed)?;
+    let Preview { walk, workspace, component, url, host, .. } = &preview;
+    assert_eq!((url, preview.serves()?), (&format!("https://{host}"), first.clone()));
     let deployment = component.replace("component.se.quencer.io", "deployment");
     let rendered = walk.field(&deployment, ".spec.template.spec.containers[0].env[?(@.name=='MIXED')].value")?;
-    let service = walk.field(&component, ".status.deploy.services[0].host")?;
+    let service = walk.field(component, ".status.deploy.services[0].host")?;
     assert_eq!(rendered, format!("https://{host}/{service}:80?of={host}&${{x}}"));
 
     let pushed = Instant::now();
-    let second = walk.push(name, "note", "two")?;
+    let second = walk.push("push", "note", "two")?;
     until("the push is noticed", PATIENCE, || {
-        let found = walk.field(&component, ".status.source.imports[0].commit")?;
+        let found = walk.field(component, ".status.source.imports[0].commit")?;
         ensure!(found == second, "it is at {found}");
         Ok(())
     })?;
     ensure!(pushed.elapsed() <= NOTICED, "it was noticed after {:?}", pushed.elapsed());
-    // Whoever visits meanwhile gets an answer, of the one version or the other.
-    let mut strange = Vec::new();
-    until("the new version serves", PATIENCE, || {
-        let answer = walk.clicks(&url);
-        let commit = answer.as_ref().ok().and_then(|clicks| clicks["commit"].as_str());
-        if commit.is_none_or(|commit| commit != first && commit != second) {
-            strange.push(format!("{answer:?}"));
-        }
-        ensure!(commit == Some(second.as_str()), "the old version serves");
-        Ok(())
-    })?;
-    ensure!(strange.is_empty(), "{strange:?}");
-    walk.wait_ready(name)?;
-    assert_eq!(walk.field(&workspace, ".status.url")?, url);
+    preview.wait_serves(&first, &second)?;
+    walk.wait_ready("push")?;
+    assert_eq!(&walk.field(workspace, ".status.url")?, url);
+    preview.delete()
+}
 
-    // A commit that cannot be built leaves what serves alone, and says so.
+#[test]
+fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -> Result<()> {
+    let good = Walk::new()?.push("broken", "note", "one")?;
+    let preview = Preview::new("broken", "")?;
+    let Preview { walk, workspace, .. } = &preview;
     let dockerfile = std::fs::read_to_string(walk.cluster.layout.repository.join("e2e/apps/click/Dockerfile"))?;
-    let broken = walk.push(name, "Dockerfile", &format!("{dockerfile}\nRUN echo a step said this && exit 7\n"))?;
-    let message = walk.wait_code(&workspace, "E#1011")?;
-    ensure!(message.contains(second.get(..12).context("no commit")?), "{message}");
-    assert_eq!(walk.clicks(&url)?["commit"], json!(second));
-    assert_eq!(walk.field(&workspace, ".status.conditions[?(@.type=='Available')].status")?, "True");
-    let builds = walk.kubectl(&[
-        "get",
-        "builds",
-        "-l",
-        &format!("se.quencer.io/workspace={name},se.quencer.io/commit={}", &broken[..12]),
-        "-o",
-        "name",
-    ])?;
-    let failure = walk.field(builds.trim(), ".status.image.failure")?;
+    let step = format!("{dockerfile}\nRUN echo a step said this && exit 7\n");
+    let broken = walk.push("broken", "Dockerfile", &step)?;
+    let message = walk.wait_code(workspace, "E#1011")?;
+    ensure!(message.contains(&good[..12]), "{message}");
+    assert_eq!(preview.serves()?, good);
+    assert_eq!(walk.field(workspace, ".status.conditions[?(@.type=='Available')].status")?, "True");
+    let labels = format!("se.quencer.io/workspace=broken,se.quencer.io/commit={}", &broken[..12]);
+    let build = walk.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
+    let failure = walk.field(build.trim(), ".status.image.failure")?;
     ensure!(failure.contains("a step said this") && failure.contains("\"exitCode\":7"), "{failure}");
-    walk.push(name, "Dockerfile", &dockerfile)?;
-    walk.wait_ready(name)?;
-    walk.delete(name)?;
-    let answer = walk.cluster.general.run(&["dig", "+short", &host])?;
-    ensure!(answer.trim().is_empty(), "{host} is still {answer}");
-    Ok(())
+    walk.push("broken", "Dockerfile", &dockerfile)?;
+    walk.wait_ready("broken")?;
+    preview.delete()
 }
