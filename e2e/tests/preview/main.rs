@@ -6,3 +6,4 @@ mod errors;
 mod sample;
 mod updates;
 mod walk;
+mod writes;
