@@ -8,7 +8,7 @@ use e2e::testing::PATIENCE;
 use e2e::until::until;
 use serde_json::json;
 
-use crate::walk::Walk;
+use crate::walk::{Walk, unique};
 
 /// The poll interval of the preview, and what is allowed on top of it.
 const NOTICED: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const NOTICED: Duration = Duration::from_secs(10);
 /// A preview with an Ingress that is ready.
 struct Preview {
     walk: Walk,
-    name: &'static str,
+    name: String,
     workspace: String,
     component: String,
     url: String,
@@ -25,7 +25,7 @@ struct Preview {
 
 impl Preview {
     /// Makes one from a branch of its name, with a variable of many parts.
-    fn new(name: &'static str, mixed: &str) -> Result<Self> {
+    fn new(name: &str, mixed: &str) -> Result<Self> {
         let walk = Walk::new()?;
         let mut preview = walk.preview(name, name, "dockerhub-credentials");
         let rule = json!({"name": "web", "component": "app", "network": "http"});
@@ -38,7 +38,7 @@ impl Preview {
         let workspace = format!("workspace/{name}");
         let (url, host) = (walk.field(&workspace, ".status.url")?, walk.field(&workspace, ".status.host")?);
         let component = walk.component(name, "app")?;
-        Ok(Self { walk, name, workspace, component, url, host })
+        Ok(Self { walk, name: name.into(), workspace, component, url, host })
     }
 
     fn serves(&self) -> Result<String> {
@@ -62,7 +62,7 @@ impl Preview {
     }
 
     fn delete(&self) -> Result<()> {
-        self.walk.delete(self.name)?;
+        self.walk.delete(&self.name)?;
         let answer = self.walk.cluster.general.run(&["dig", "+short", &self.host])?;
         ensure!(answer.trim().is_empty(), "{} is still {answer}", self.host);
         Ok(())
@@ -71,9 +71,10 @@ impl Preview {
 
 #[test]
 fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_serves() -> Result<()> {
-    let first = Walk::new()?.push("push", "note", "one")?;
+    let name = &unique("push");
+    let first = Walk::new()?.push(name, "note", name)?;
     let mixed = "https://${ingress::web}/${components::app.networks.http}:${components::app.networks.http.port}?of=${workspace::host}&$${x}";
-    let preview = Preview::new("push", mixed)?;
+    let preview = Preview::new(name, mixed)?;
     let Preview { walk, workspace, component, url, host, .. } = &preview;
     assert_eq!((url, preview.serves()?), (&format!("https://{host}"), first.clone()));
     let deployment = component.replace("component.se.quencer.io", "deployment");
@@ -82,7 +83,7 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
     assert_eq!(rendered, format!("https://{host}/{service}:80?of={host}&${{x}}"));
 
     let pushed = Instant::now();
-    let second = walk.push("push", "note", "two")?;
+    let second = walk.push(name, "note", &format!("{name} again"))?;
     until("the push is noticed", PATIENCE, || {
         let found = walk.field(component, ".status.source.imports[0].commit")?;
         ensure!(found == second, "it is at {found}");
@@ -90,28 +91,29 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
     })?;
     ensure!(pushed.elapsed() <= NOTICED, "it was noticed after {:?}", pushed.elapsed());
     preview.wait_serves(&first, &second)?;
-    walk.wait_ready("push")?;
+    walk.wait_ready(name)?;
     assert_eq!(&walk.field(workspace, ".status.url")?, url);
     preview.delete()
 }
 
 #[test]
 fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -> Result<()> {
-    let good = Walk::new()?.push("broken", "note", "one")?;
-    let preview = Preview::new("broken", "")?;
+    let name = &unique("broken");
+    let good = Walk::new()?.push(name, "note", name)?;
+    let preview = Preview::new(name, "")?;
     let Preview { walk, workspace, .. } = &preview;
     let dockerfile = std::fs::read_to_string(walk.cluster.layout.repository.join("e2e/apps/click/Dockerfile"))?;
     let step = format!("{dockerfile}\nRUN echo a step said this && exit 7\n");
-    let broken = walk.push("broken", "Dockerfile", &step)?;
+    let broken = walk.push(name, "Dockerfile", &step)?;
     let message = walk.wait_code(workspace, "E#1011")?;
     ensure!(message.contains(&good[..12]), "{message}");
     assert_eq!(preview.serves()?, good);
     assert_eq!(walk.field(workspace, ".status.conditions[?(@.type=='Available')].status")?, "True");
-    let labels = format!("se.quencer.io/workspace=broken,se.quencer.io/commit={}", &broken[..12]);
+    let labels = format!("se.quencer.io/workspace={name},se.quencer.io/commit={}", &broken[..12]);
     let build = walk.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
     let failure = walk.field(build.trim(), ".status.image.failure")?;
     ensure!(failure.contains("a step said this") && failure.contains("\"exitCode\":7"), "{failure}");
-    walk.push("broken", "Dockerfile", &dockerfile)?;
-    walk.wait_ready("broken")?;
+    walk.push(name, "Dockerfile", &dockerfile)?;
+    walk.wait_ready(name)?;
     preview.delete()
 }

@@ -19,6 +19,11 @@ pub(crate) struct Walk {
     pub(crate) secrets: Secrets,
 }
 
+/// A name that no earlier run had: branches stay, and images of the same content are taken again.
+pub(crate) fn unique(name: &str) -> String {
+    format!("{name}-{:06x}", rand::random::<u32>() & 0xff_ffff)
+}
+
 impl Walk {
     pub(crate) fn new() -> Result<Self> {
         let cluster = Cluster::new(layout()?);
@@ -89,10 +94,12 @@ impl Walk {
         let folder = tempfile::tempdir()?;
         let tree = text(folder.path().join("tree"));
         let repository = text(git::repository(&self.cluster.layout));
+        // The repository is the git server's, and git believes only a file that it may be used.
+        std::fs::write(folder.path().join(".gitconfig"), "[safe]\n\tdirectory = *\n")?;
         let run = |args: &[&str]| {
             let mut git = Command::new("git");
             git.env("HOME", folder.path()).env("GIT_CONFIG_NOSYSTEM", "1");
-            git.args(["-c", "safe.directory=*", "-c", "user.name=e2e", "-c", "user.email=e2e@preview.test"]);
+            git.args(["-c", "user.name=e2e", "-c", "user.email=e2e@preview.test"]);
             output(git.args(args))
         };
         run(&["clone", "--quiet", &repository, &tree])?;
@@ -106,13 +113,21 @@ impl Walk {
         Ok(run(&["-C", &tree, "rev-parse", "HEAD"])?.trim().into())
     }
 
-    /// The application alone, from a branch of its own, looked at every five seconds; without its databases it answers 503
-    /// and tells its commit all the same.
+    /// The application with its databases, from a branch of its own that is looked at every five seconds.
     pub(crate) fn preview(&self, name: &str, branch: &str, registry_secret: &str) -> Value {
         let variables = json!([
-            {"name": "DB_HOST", "value": "127.0.0.1"}, {"name": "REDIS_HOST", "value": "127.0.0.1"},
-            {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"}, {"name": "MYSQL_DATABASE", "value": "d"},
+            {"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}, {"name": "MYSQL_DATABASE", "value": "d"},
+            {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"},
+            {"name": "DB_HOST", "value": "${components::mysql.networks.tcp}"},
+            {"name": "REDIS_HOST", "value": "${components::redis.networks.tcp}"},
         ]);
+        let database = |name: &str, port: u16, variables: &[Value]| {
+            let container = json!({
+                "name": name, "image": format!("{name}:latest"), "ports": [{"containerPort": port}], "env": variables,
+            });
+            json!({"name": name, "networks": [{"name": "tcp", "port": port}], "template": {"containers": [container]}})
+        };
+        let settings = variables.as_array().map_or(&[][..], |all| &all[..4]);
         let build = json!({
             "name": "app",
             "containerRegistries": [{
@@ -132,10 +147,15 @@ impl Walk {
             "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
             "spec": {
                 "updatePolicy": {"interval": "5s"},
-                "components": [{
-                    "name": "app", "template": {"containers": [container]}, "build": build,
-                    "networks": [{"name": "http", "port": 80, "targetPort": 3000}],
-                }],
+                "components": [
+                    {
+                        "name": "app", "template": {"containers": [container]}, "build": build,
+                        "networks": [{"name": "http", "port": 80, "targetPort": 3000}],
+                        "dependsOn": [{"componentName": "mysql"}, {"componentName": "redis"}],
+                    },
+                    database("mysql", 3306, settings),
+                    database("redis", 6379, &[]),
+                ],
             },
         })
     }

@@ -15,7 +15,7 @@ use sequencer_runtime::claim::{Holder, Terms, Verdict, judge};
 use sequencer_runtime::cluster::RecordError;
 use sequencer_runtime::cluster::secret::Secrets;
 use sequencer_runtime::outside::Outside;
-use sequencer_runtime::retry::{Failing, Waits, due, failed};
+use sequencer_runtime::retry::{Failing, Retry, Waits, due, failed};
 use thiserror::Error;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -23,6 +23,9 @@ use uuid::Uuid;
 use crate::args::Args;
 use crate::dns::answers;
 use crate::error::Error;
+
+/// So many looks come at their usual pace.
+const PATIENT: i32 = 24;
 
 /// The settings cannot be used.
 #[derive(Debug, Error)]
@@ -119,10 +122,11 @@ impl Service {
     pub(crate) fn fail(&self, section: &mut Section, error: &Error, credential: &BTreeMap<String, String>, uid: &str) {
         let waits = Waits::from(&self.args.shared.periods);
         let secrets = if error.is_credential() { credential.clone() } else { BTreeMap::new() };
-        let failing = Failing { code: error.code(), message: error.to_string(), retry: error.retry(), secrets };
         let uid = Uuid::try_parse(uid).unwrap_or_default();
         // Waiting is no failure: failures begin to count after it.
         let before = section.retry.take().filter(|before| before.code == error.code().to_string());
+        let retry = slower(error.retry(), before.as_ref().map_or(0, |before| before.attempts));
+        let failing = Failing { code: error.code(), message: error.to_string(), retry, secrets };
         let retry = failed(before.as_ref(), failing, &waits, uid, Timestamp::now());
         if error.is_waiting() {
             info!(code = %retry.code, message = retry.message, "not yet there");
@@ -152,6 +156,16 @@ impl Service {
             }
         }
         false
+    }
+}
+
+/// What is looked at again and again is looked at less often after some time, and in the end sixteen times less: each look
+/// writes down when the next one is.
+fn slower(retry: Retry, looks: i32) -> Retry {
+    let doublings = u32::try_from(looks.saturating_sub(PATIENT)).unwrap_or_default().min(4);
+    match retry {
+        Retry::Wait(wait) => Retry::Wait(wait.saturating_mul(1 << doublings)),
+        other => other,
     }
 }
 
@@ -227,13 +241,13 @@ fn ended(broken: &Broken) -> Outcome {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as At;
-    use sequencer_api::status::Retry;
+    use sequencer_api::status::Retry as Recorded;
 
     use super::*;
 
     fn section(state: State, next: Option<i64>, secret: bool) -> Section {
         let versions = if secret { BTreeMap::from([("a/b".to_owned(), "7".to_owned())]) } else { BTreeMap::new() };
-        let retry = next.map(|next| Retry {
+        let retry = next.map(|next| Recorded {
             attempts: 1,
             next_attempt_at: At(Timestamp::from_second(next).unwrap()),
             code: "E#4001".into(),
@@ -241,6 +255,14 @@ mod tests {
             secret_versions: versions,
         });
         Section { rev: 1, state: Some(state), observed_generation: Some(2), claim: None, retry }
+    }
+
+    #[test]
+    fn what_is_looked_at_for_long_is_looked_at_less_often() {
+        let second = Duration::from_secs(1);
+        let waits = [0, 24, 25, 28, 1000].map(|looks| slower(Retry::Wait(second), looks));
+        assert_eq!(waits, [1, 1, 2, 16, 16].map(|times| Retry::Wait(second * times)));
+        assert_eq!(slower(Retry::Backoff, 1000), Retry::Backoff);
     }
 
     #[test]
