@@ -1,7 +1,8 @@
 //! The pods: the template with values in place of variables, and what every pod has.
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, LocalObjectReference, PodSpec, PodTemplateSpec, Probe, SeccompProfile, TCPSocketAction,
+    Container, EnvVar, LifecycleHandler, LocalObjectReference, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
+    SleepAction, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -15,6 +16,12 @@ use crate::error::Refused;
 
 /// How often a port is tried until it answers, in seconds.
 const TRY_EVERY: i32 = 2;
+
+/// How long a pod goes on answering that was told to stop, in seconds.
+const LINGER: i64 = 3;
+
+/// How long a pod may take to stop where its template does not say, in seconds (core/v1).
+const GRACE: i64 = 30;
 
 type Rendered = Result<(PodTemplateSpec, Used), Vec<WaitingFor>>;
 
@@ -87,6 +94,20 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     }
     if !is_job(view.template()) {
         probes(view, &mut pod.containers);
+        linger(view, pod);
+    }
+}
+
+/// A pod that others reach goes on answering for a moment after it was told to stop: whoever sends requests hears of it
+/// later than the pod does. A template that says what to do then, or has no time for it, is left alone.
+fn linger(view: &View, pod: &mut PodSpec) {
+    let grace = pod.termination_grace_period_seconds.unwrap_or(GRACE);
+    if view.template().networks.is_empty() || grace < 2 * LINGER {
+        return;
+    }
+    for container in &mut pod.containers {
+        let sleep = LifecycleHandler { sleep: Some(SleepAction { seconds: LINGER }), ..LifecycleHandler::default() };
+        container.lifecycle.get_or_insert_default().pre_stop.get_or_insert(sleep);
     }
 }
 
