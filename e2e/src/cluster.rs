@@ -28,6 +28,9 @@ use crate::secrets::Secrets;
 use crate::until::until;
 use crate::{cgroup, image, machine, network, pki, release};
 
+/// How long a cluster may take to find its pods again after a crash: all of them start at once.
+const SETTLED: Duration = Duration::from_secs(120);
+
 /// The part of the first node's supervisor that is the second node's.
 pub const NODE_BUILDS: &str = "node-builds";
 
@@ -80,7 +83,7 @@ impl Cluster {
         progress.step("health", "both nodes and every part are ready", || {
             self.kubectl(&["wait", "nodes/general", "nodes/builds", "--for=condition=Ready", "--timeout=60s"])?;
             // After a crash the API shows for a moment what was true before it.
-            until("every part is ready", Duration::from_secs(30), || self.check_health())
+            until("every part is ready", SETTLED, || self.check_health())
         })?;
         progress.done("the cluster came up");
         Ok(())
@@ -125,7 +128,7 @@ impl Cluster {
         self.apply("coredns.yaml", values)?;
         self.wait_rolled_out("kube-system", "coredns")?;
         // After a crash the API still shows the pod of before as ready.
-        until("CoreDNS answers for Services", Duration::from_secs(30), || {
+        until("CoreDNS answers for Services", SETTLED, || {
             let answer = self.general.run(&[
                 "dig",
                 "+short",
@@ -145,7 +148,7 @@ impl Cluster {
         };
         self.apply("traefik.yaml", values)?;
         self.wait_rolled_out("traefik", "traefik")?;
-        until("Traefik answers", Duration::from_secs(30), || {
+        until("Traefik answers", SETTLED, || {
             for port in [80, 443] {
                 TcpStream::connect_timeout(&at(GENERAL, port), Duration::from_secs(1))?;
             }
