@@ -1,11 +1,14 @@
 //! The cgroup folders below which the kubelets put their pods. Both hierarchies are known: one folder in each controller
 //! of version 1, one folder in the unified tree of version 2.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use nix::errno::Errno;
 use walkdir::WalkDir;
+
+use crate::until::until;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// The folder of everything ours.
@@ -31,12 +34,14 @@ pub fn roots() -> Result<Vec<PathBuf>> {
     Ok(roots)
 }
 
-/// Makes the node's folder in every hierarchy.
+/// Makes the node's folder in every hierarchy, empty: what its pods left there when they died with their supervisor would
+/// keep the next kubelet waiting, three seconds for each folder.
 ///
 /// # Errors
-/// A folder cannot be made.
+/// A folder cannot be made, or one of before is still in use.
 pub fn make(node: &str) -> Result<()> {
     for root in roots()? {
+        remove_all(&root.join(node))?;
         if let Some(mount) = root.parent().filter(|mount| mount.join(CONTROLLERS).exists()) {
             std::fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
             delegate(mount, &root)?;
@@ -75,29 +80,25 @@ fn delegate(mount: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes them all, the deepest first. A folder whose last process is just ending is busy for a moment.
+/// Removes them all.
 ///
 /// # Errors
 /// A folder stays busy for ten seconds.
 pub fn remove() -> Result<()> {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    for root in roots()?.into_iter().filter(|root| root.exists()) {
-        for entry in WalkDir::new(&root).contents_first(true) {
-            let Ok(entry) = entry else { continue };
-            if !entry.file_type().is_dir() {
-                continue;
+    roots()?.iter().try_for_each(|root| remove_all(root))
+}
+
+/// Removes a folder, the deepest first. One whose last process is just ending is busy for a moment.
+fn remove_all(folder: &Path) -> Result<()> {
+    let folders = WalkDir::new(folder).contents_first(true).into_iter().filter_map(Result::ok);
+    for entry in folders.filter(|entry| entry.file_type().is_dir()) {
+        let path = entry.path();
+        until(&format!("{} can be removed", path.display()), Duration::from_secs(10), || {
+            match std::fs::remove_dir(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
             }
-            while let Err(error) = std::fs::remove_dir(entry.path()) {
-                let busy = error.raw_os_error() == Some(Errno::EBUSY as i32);
-                if error.kind() == std::io::ErrorKind::NotFound {
-                    break;
-                }
-                if !busy || std::time::Instant::now() > deadline {
-                    return Err(error).with_context(|| format!("cannot remove {}", entry.path().display()));
-                }
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-        }
+        })?;
     }
     Ok(())
 }

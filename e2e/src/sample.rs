@@ -48,8 +48,11 @@ impl Cluster {
         self.kubectl(&["-n", NAMESPACE, "get", &name, "-o", "jsonpath={.status.url}"])
     }
 
-    /// The Secrets that the sample names.
-    fn provide_sample_secrets(&self, secrets: &Secrets) -> Result<()> {
+    /// Makes the Secrets that the sample names.
+    ///
+    /// # Errors
+    /// The API server refuses one.
+    pub fn provide_sample_secrets(&self, secrets: &Secrets) -> Result<()> {
         let values = context! {
             namespace => NAMESPACE, hub_user => registry::HUB_USER, hub_password => secrets.hub_password,
             deploy_key => std::fs::read_to_string(git::deploy_key(&self.layout))?, token => secrets.cloudflare_token,

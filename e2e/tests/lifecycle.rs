@@ -120,6 +120,30 @@ fn down_of_a_cluster_that_is_not_up_is_no_error() -> Result<()> {
 }
 
 #[test]
+fn up_works_after_the_supervisor_was_killed_and_data_is_kept() -> Result<()> {
+    run("up")?;
+    let scene = Scene::new("power-cut")?;
+    scene.kubectl(&["create", "configmap", "before", "--from-literal=kept=yes"])?;
+    let image = format!("registry.test/{}/pause:latest", scene.namespace);
+    let config = tempfile::tempdir()?;
+    std::fs::write(config.path().join("config.json"), scene.log_in_to_registry()?)?;
+    let crane = |args: &[&str]| -> Result<String> {
+        let program = text(scene.cluster.layout.bin("crane"));
+        output(
+            scene.cluster.general.command(&[&[program.as_str()], args].concat())?.env("DOCKER_CONFIG", config.path()),
+        )
+    };
+    crane(&["copy", "registry-1.docker.io/library/pause:latest", &image])?;
+    let digest = crane(&["digest", &image])?;
+
+    scene.cluster.general.kill()?;
+    run("up")?;
+    assert_eq!(scene.field("configmap/before", ".data.kept")?, "yes");
+    assert_eq!(crane(&["digest", &image])?, digest);
+    works()
+}
+
+#[test]
 fn a_part_that_crashed_shows_in_status_and_up_starts_it() -> Result<()> {
     run("up")?;
     let cluster = Cluster::new(layout()?);

@@ -28,6 +28,7 @@ impl Walk {
     pub(crate) fn new() -> Result<Self> {
         let cluster = Cluster::new(layout()?);
         let secrets = Secrets::ensure(&cluster.layout)?;
+        cluster.provide_sample_secrets(&secrets)?;
         Ok(Self { cluster, secrets })
     }
 
