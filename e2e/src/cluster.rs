@@ -22,7 +22,7 @@ use crate::namespace::Namespace;
 use crate::part::Part;
 use crate::parts::node::{BUILDS_NODE, GENERAL_NODE};
 use crate::parts::{cloudflare, control_plane, git, kwok, name_server, registry, traces};
-use crate::process::{output, tail};
+use crate::process::{fed, output, tail};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::until::until;
@@ -202,6 +202,14 @@ impl Cluster {
     /// It fails; the text has what it printed on stderr.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         output(self.layout.kubectl().args(args))
+    }
+
+    /// Runs kubectl as the cluster's administrator with this on its stdin, and returns what it printed.
+    ///
+    /// # Errors
+    /// As [`Cluster::kubectl`].
+    pub fn kubectl_fed(&self, args: &[&str], input: &str) -> Result<String> {
+        fed(self.layout.kubectl().args(args), input)
     }
 
     /// Takes the machine and brings all programs onto it; nothing is started.

@@ -1,8 +1,9 @@
 //! Running other programs to their end.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -15,6 +16,26 @@ use crate::layout::text;
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;
+    done(&shown, output)
+}
+
+/// Runs a command to its end with this on its stdin, and returns what it printed.
+///
+/// # Errors
+/// As [`output`].
+pub fn fed(command: &mut Command, input: &str) -> Result<String> {
+    let shown = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {shown}"))?;
+    child.stdin.take().context("no stdin")?.write_all(input.as_bytes())?;
+    done(&shown, child.wait_with_output()?)
+}
+
+fn done(shown: &str, output: Output) -> Result<String> {
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&said).trim());

@@ -22,11 +22,13 @@ pub const SERVICES: [&str; 5] = ["watcher", "builder", "registry-pusher", "netwo
 pub const NAME: &str = "sequencer";
 /// The namespace that the chart is installed in.
 pub const NAMESPACE: &str = "sequencer-system";
+/// Namespaces of tenants.
+pub const TENANTS: [&str; 2] = ["team-a", "team-b"];
 /// The namespace of builders, which the chart makes.
 pub const BUILDS: &str = "sequencer-builds";
 
 /// What the chart runs with one pod each, by namespace.
-pub const WORKLOADS: [(&str, &str); 8] = [
+pub const WORKLOADS: [(&str, &str); 9] = [
     (NAMESPACE, "statefulset/nats"),
     (NAMESPACE, "deployment/staging"),
     (NAMESPACE, "deployment/docker-cache"),
@@ -35,6 +37,7 @@ pub const WORKLOADS: [(&str, &str); 8] = [
     (NAMESPACE, "deployment/network"),
     (NAMESPACE, "deployment/deployer"),
     (BUILDS, "deployment/builder-default"),
+    (BUILDS, "deployment/builder-large"),
 ];
 
 impl Cluster {
@@ -79,20 +82,26 @@ impl Cluster {
     /// The file cannot be written.
     pub fn values(&self, tag: &str) -> Result<String> {
         let values = context! {
-            tag, known_hosts => git::known_hosts(&self.layout)?, preview_zone => name_server::ZONE,
+            tag, tenants => TENANTS, known_hosts => git::known_hosts(&self.layout)?, preview_zone => name_server::ZONE,
             name_server => at(NAME_SERVER, 53).to_string(), key_name => name_server::KEY, cloudflare_zone => cloudflare::ZONE,
         };
         Ok(text(self.layout.configure("values.yaml", "values.yaml", values)?))
     }
 
-    /// Makes what the chart's values name: the namespace, the test CA, the name servers' credentials.
+    /// The file of the values that the chart was installed with.
+    #[must_use]
+    pub fn installed_values(&self) -> String {
+        text(self.layout.etc().join("values.yaml"))
+    }
+
+    /// Makes what the chart's values name: the namespaces, the test CA, the name servers' credentials.
     ///
     /// # Errors
     /// The API server refuses it.
     pub fn provide_credentials(&self, secrets: &Secrets) -> Result<()> {
         let authority = std::fs::read_to_string(self.layout.pki("ca.crt"))?;
         let values = context! {
-            namespace => NAMESPACE, authority, tsig => secrets.tsig, token => secrets.cloudflare_token,
+            namespace => NAMESPACE, tenants => TENANTS, authority, tsig => secrets.tsig, token => secrets.cloudflare_token,
         };
         self.apply("credentials.yaml", values)
     }

@@ -1,8 +1,6 @@
 //! The sample Workspace, as the README has a user make it: Secrets, a grant, one `kubectl create`.
 
-use std::process::Stdio;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use minijinja::context;
 use serde_json::Value;
 
@@ -30,7 +28,7 @@ impl Cluster {
     pub fn provide_sample(&self, progress: &Progress) -> Result<String> {
         let secrets = &Secrets::ensure(&self.layout)?;
         progress.step("sample", "make its Secrets and create it, unless it is there", || {
-            self.provide_sample_secrets(secrets)?;
+            self.kubectl_fed(&["apply", "--server-side", "-f", "-"], &self.sample_secrets(secrets, NAMESPACE)?)?;
             if self.sample()?.is_none() {
                 let name = self.create_sample(secrets)?;
                 self.kubectl(&["-n", NAMESPACE, "label", &name, LABEL])?;
@@ -48,16 +46,18 @@ impl Cluster {
         self.kubectl(&["-n", NAMESPACE, "get", &name, "-o", "jsonpath={.status.url}"])
     }
 
-    /// Makes the Secrets that the sample names.
+    /// The Secrets that the sample names, for Workspaces of this namespace. The tunnel's token is in the namespace `default`
+    /// for the release's own namespace, as the sample has it, and in its own for a tenant.
     ///
     /// # Errors
-    /// The API server refuses one.
-    pub fn provide_sample_secrets(&self, secrets: &Secrets) -> Result<()> {
+    /// The deploy key cannot be read.
+    pub fn sample_secrets(&self, secrets: &Secrets, namespace: &str) -> Result<String> {
         let values = context! {
-            namespace => NAMESPACE, hub_user => registry::HUB_USER, hub_password => secrets.hub_password,
+            namespace, token_namespace => if namespace == NAMESPACE { "default" } else { namespace },
+            hub_user => registry::HUB_USER, hub_password => secrets.hub_password,
             deploy_key => std::fs::read_to_string(git::deploy_key(&self.layout))?, token => secrets.cloudflare_token,
         };
-        self.apply("sample-secrets.yaml", values)
+        self.layout.render("sample-secrets.yaml", values)
     }
 
     /// The sample's name, as `workspace/NAME`. One that was interrupted before it got its label is taken for it.
@@ -85,14 +85,7 @@ impl Cluster {
     pub fn create_sample(&self, secrets: &Secrets) -> Result<String> {
         let file = self.layout.repository.join(FILE);
         let sample = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", text(&file)))?;
-        let mut kubectl = self.layout.kubectl();
-        kubectl.args(["create", "-f", "-", "-o", "name"]);
-        let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let mut stdin = child.stdin.take().context("no stdin")?;
-        std::io::Write::write_all(&mut stdin, sample.replace(ACCOUNT, &secrets.cloudflare_account).as_bytes())?;
-        drop(stdin);
-        let done = child.wait_with_output()?;
-        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        Ok(String::from_utf8_lossy(&done.stdout).trim().into())
+        let sample = sample.replace(ACCOUNT, &secrets.cloudflare_account);
+        Ok(self.kubectl_fed(&["create", "-f", "-", "-o", "name"], &sample)?.trim().into())
     }
 }

@@ -1,7 +1,7 @@
 //! What the cluster's tests share: the running cluster, and a Kubernetes namespace of their own.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -79,13 +79,7 @@ impl Scene {
     /// # Errors
     /// The API server refuses it.
     pub fn apply(&self, object: &Value) -> Result<()> {
-        let mut kubectl = self.cluster.layout.kubectl();
-        kubectl.args(["-n", &self.namespace, "apply", "-f", "-"]);
-        let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        serde_json::to_writer(child.stdin.take().context("no stdin")?, object)?;
-        let done = child.wait_with_output()?;
-        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        Ok(())
+        self.cluster.kubectl_fed(&["-n", &self.namespace, "apply", "-f", "-"], &object.to_string()).map(drop)
     }
 
     /// Applies a Deployment of one container and, for each port, a Service of the same name.

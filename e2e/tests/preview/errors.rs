@@ -3,13 +3,14 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use crate::manifest::preview;
 use crate::walk::{Walk, unique};
 
 #[test]
 fn a_branch_that_does_not_exist_is_e1012_until_it_does() -> Result<()> {
     let walk = Walk::new()?;
     let name = &unique("later");
-    walk.apply(&walk.preview(name, name, "dockerhub-credentials").to_string())?;
+    walk.apply(&preview(name, name, "dockerhub-credentials").to_string())?;
     walk.wait_code(&format!("workspace/{name}"), "E#1012")?;
     walk.wait_code(&walk.component(name, "app")?, "E#1012")?;
     assert_eq!(walk.ready(&format!("workspace/{name}"), "reason")?, "Error");
@@ -31,7 +32,7 @@ fn a_wrong_password_is_refused_until_the_secret_changes() -> Result<()> {
     };
     walk.apply(&secret("wrong"))?;
     walk.push(name, "note", name)?;
-    walk.apply(&walk.preview(name, name, "other-login").to_string())?;
+    walk.apply(&preview(name, name, "other-login").to_string())?;
     let message = walk.wait_code(&format!("workspace/{name}"), "E#1020")?;
     ensure!(!message.contains("wrong\""), "{message}");
     walk.apply(&secret(&walk.secrets.hub_password))?;

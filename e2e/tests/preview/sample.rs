@@ -3,8 +3,6 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::progress::Progress;
 use e2e::sample::{FILE, LABEL};
-use e2e::testing::PATIENCE;
-use e2e::until::until;
 use serde_json::Value;
 
 use crate::walk::Walk;
@@ -48,21 +46,13 @@ fn a_workspace_that_is_deleted_leaves_nothing_and_applied_again_has_the_same_url
     let name = "walk";
     apply(&walk, name)?;
     walk.wait_ready(name)?;
-    let (object, uid) = (format!("workspace/{name}"), walk.field(&format!("workspace/{name}"), ".metadata.uid")?);
+    let object = format!("workspace/{name}");
     let url = walk.field(&object, ".status.url")?;
     walk.clicks(&url)?;
+    let (uid, host) = walk.marks(name)?;
     ensure!(walk.live()?.contains(&uid), "no tunnel carries the Workspace's uid");
-    walk.kubectl(&["delete", &object, "--timeout=120s"])?;
-    let live = walk.live()?;
-    let host = url.trim_start_matches("https://");
-    ensure!(!live.contains(&uid) && !live.contains(host), "something is left: {live}");
-    let selector = format!("se.quencer.io/ws-uid={uid}");
-    until("nothing of it is left in the cluster", PATIENCE, || {
-        let kinds = "components,builds,dnsrecords,deployments,services,secrets,networkpolicies,pods";
-        let left = walk.cluster.kubectl(&["get", kinds, "--all-namespaces", "-l", &selector, "-o", "name"])?;
-        ensure!(left.trim().is_empty(), "{left}");
-        Ok(())
-    })?;
+    walk.delete(name)?;
+    walk.wait_gone(&uid, &host)?;
 
     apply(&walk, name)?;
     walk.wait_ready(name)?;

@@ -12,11 +12,13 @@ use e2e::release::NAMESPACE;
 use e2e::secrets::Secrets;
 use e2e::testing::{PATIENCE, layout};
 use e2e::until::until;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+/// A user of one namespace.
 pub(crate) struct Walk {
     pub(crate) cluster: Cluster,
     pub(crate) secrets: Secrets,
+    pub(crate) namespace: &'static str,
 }
 
 /// A name that no earlier run had: branches stay, and images of the same content are taken again.
@@ -25,23 +27,29 @@ pub(crate) fn unique(name: &str) -> String {
 }
 
 impl Walk {
+    /// In the release's own namespace.
     pub(crate) fn new() -> Result<Self> {
+        Self::of(NAMESPACE)
+    }
+
+    /// In a namespace that is the release's own or a tenant's. The Secrets that previews name are there.
+    pub(crate) fn of(namespace: &'static str) -> Result<Self> {
         let cluster = Cluster::new(layout()?);
         let secrets = Secrets::ensure(&cluster.layout)?;
-        cluster.provide_sample_secrets(&secrets)?;
-        Ok(Self { cluster, secrets })
+        let walk = Self { cluster, secrets, namespace };
+        walk.apply(&walk.cluster.sample_secrets(&walk.secrets, namespace)?)?;
+        Ok(walk)
     }
 
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let mut words = vec!["-n", NAMESPACE];
-        words.extend(args);
-        self.cluster.kubectl(&words)
+        self.cluster.kubectl(&[&["-n", self.namespace], args].concat())
     }
 
     pub(crate) fn apply(&self, manifest: &str) -> Result<()> {
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), manifest)?;
-        self.kubectl(&["apply", "-f", &text(file.path())]).map(drop)
+        // Several may apply the same Secrets at once.
+        self.cluster
+            .kubectl_fed(&["apply", "--server-side", "--force-conflicts", "-n", self.namespace, "-f", "-"], manifest)
+            .map(drop)
     }
 
     pub(crate) fn field(&self, object: &str, path: &str) -> Result<String> {
@@ -76,6 +84,18 @@ impl Walk {
         Ok(found.trim().to_owned())
     }
 
+    /// The only Build of a Workspace, if there is one.
+    pub(crate) fn build(&self, workspace: &str) -> Result<String> {
+        let found =
+            self.kubectl(&["get", "builds", "-l", &format!("se.quencer.io/workspace={workspace}"), "-o", "name"])?;
+        let mut names = found.lines();
+        names
+            .next()
+            .filter(|_| names.next().is_none())
+            .map(ToOwned::to_owned)
+            .with_context(|| format!("not one Build: {found}"))
+    }
+
     /// The application's answer, as a visitor sees it: by the cluster's DNS, and whatever leads to it from there.
     pub(crate) fn clicks(&self, url: &str) -> Result<Value> {
         let authority = text(self.cluster.layout.pki("ca.crt"));
@@ -85,8 +105,35 @@ impl Walk {
 
     /// What lives at Cloudflare.
     pub(crate) fn live(&self) -> Result<String> {
-        let url = format!("http://{CLOUDFLARE_API}:{ADMIN_PORT}/live");
-        output(Command::new("curl").args(["-sS", "--fail", &url]))
+        cloudflare("live")
+    }
+
+    /// How often tunnels or records whose names hold `part` were made, and how often deleted.
+    pub(crate) fn made_and_deleted(&self, part: &str) -> Result<[u64; 2]> {
+        let counters: Value = serde_json::from_str(&cloudflare("counters")?)?;
+        let sum = |what: &str| {
+            let of = |kind: &str| counters[kind][what].as_object().into_iter().flatten();
+            let ours = of("tunnels").chain(of("records")).filter(|(name, _)| name.contains(part));
+            ours.filter_map(|(_, count)| count.as_u64()).sum()
+        };
+        Ok([sum("creates"), sum("deletes")])
+    }
+
+    /// Waits until nothing of a Workspace is left: in the cluster, and at Cloudflare, where as much was deleted as made.
+    pub(crate) fn wait_gone(&self, uid: &str, host: &str) -> Result<()> {
+        let selector = format!("se.quencer.io/ws-uid={uid}");
+        until(&format!("nothing of {host} is left"), PATIENCE, || {
+            let kinds = "components,builds,dnsrecords,deployments,services,secrets,networkpolicies,ingresses,pods";
+            let left = self.cluster.kubectl(&["get", kinds, "--all-namespaces", "-l", &selector, "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+            let live = self.live()?;
+            ensure!(!live.contains(uid) && !live.contains(host), "{live}");
+            for part in [uid, host] {
+                let [made, deleted] = self.made_and_deleted(part)?;
+                ensure!(made == deleted, "of {part} {made} were made and {deleted} deleted");
+            }
+            Ok(())
+        })
     }
 
     /// Pushes a commit with this file to a branch of the application's repository, which is made if there is none, and
@@ -114,54 +161,18 @@ impl Walk {
         Ok(run(&["-C", &tree, "rev-parse", "HEAD"])?.trim().into())
     }
 
-    /// The application with its databases, from a branch of its own that is looked at every five seconds.
-    pub(crate) fn preview(&self, name: &str, branch: &str, registry_secret: &str) -> Value {
-        let variables = json!([
-            {"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}, {"name": "MYSQL_DATABASE", "value": "d"},
-            {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"},
-            {"name": "DB_HOST", "value": "${components::mysql.networks.tcp}"},
-            {"name": "REDIS_HOST", "value": "${components::redis.networks.tcp}"},
-        ]);
-        let database = |name: &str, port: u16, variables: &[Value]| {
-            let container = json!({
-                "name": name, "image": format!("{name}:latest"), "ports": [{"containerPort": port}], "env": variables,
-            });
-            json!({"name": name, "networks": [{"name": "tcp", "port": port}], "template": {"containers": [container]}})
-        };
-        let settings = variables.as_array().map_or(&[][..], |all| &all[..4]);
-        let build = json!({
-            "name": "app",
-            "containerRegistries": [{
-                "url": "myuser/ephemeralbuilds", "tags": [name],
-                "credentials": {"authScheme": "keyPair", "secretRef": {"name": registry_secret}},
-            }],
-            "importContent": [{
-                "credentials": {"authScheme": "token", "secretRef": {"name": "github-credentials"}},
-                "contentFrom": {"git": {"url": "git@github.com:myuser/myapp.git", "ref": branch}},
-            }],
-        });
-        let container = json!({
-            "name": "app", "image": "${build::app}", "command": ["/srv/aurora-test", "start"], "env": variables,
-            "ports": [{"containerPort": 3000}],
-        });
-        json!({
-            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
-            "spec": {
-                "updatePolicy": {"interval": "5s"},
-                "components": [
-                    {
-                        "name": "app", "template": {"containers": [container]}, "build": build,
-                        "networks": [{"name": "http", "port": 80, "targetPort": 3000}],
-                        "dependsOn": [{"componentName": "mysql"}, {"componentName": "redis"}],
-                    },
-                    database("mysql", 3306, settings),
-                    database("redis", 6379, &[]),
-                ],
-            },
-        })
+    /// Its uid and its host, by which its traces are found.
+    pub(crate) fn marks(&self, name: &str) -> Result<(String, String)> {
+        let object = format!("workspace/{name}");
+        Ok((self.field(&object, ".metadata.uid")?, self.field(&object, ".status.host")?))
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
         self.kubectl(&["delete", "workspace", name, "--timeout=120s"]).map(drop)
     }
+}
+
+fn cloudflare(what: &str) -> Result<String> {
+    let url = format!("http://{CLOUDFLARE_API}:{ADMIN_PORT}/{what}");
+    output(Command::new("curl").args(["-sS", "--fail", &url]))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::manifest::preview;
 use crate::walk::{Walk, unique};
 
 /// How often each service did what, to objects whose names begin so. Events and leases count apart.
@@ -51,7 +52,7 @@ fn three_plain_components_cost_at_most_eighteen_writes_and_an_idle_preview_none(
     // Somebody else's whole preview later, with many a resync, there is not one more.
     let other = &unique("other");
     walk.push(other, "note", other)?;
-    walk.apply(&walk.preview(other, other, "dockerhub-credentials").to_string())?;
+    walk.apply(&preview(other, other, "dockerhub-credentials").to_string())?;
     walk.wait_ready(other)?;
     walk.delete(other)?;
     assert_eq!(writes(&walk, name)?, first);
