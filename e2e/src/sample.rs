@@ -28,7 +28,7 @@ impl Cluster {
     pub fn provide_sample(&self, progress: &Progress) -> Result<String> {
         let secrets = &Secrets::ensure(&self.layout)?;
         progress.step("sample", "make its Secrets and create it, unless it is there", || {
-            self.kubectl_fed(&["apply", "--server-side", "-f", "-"], &self.sample_secrets(secrets, NAMESPACE)?)?;
+            self.provide_sample_secrets(secrets, NAMESPACE)?;
             if self.sample()?.is_none() {
                 let name = self.create_sample(secrets)?;
                 self.kubectl(&["-n", NAMESPACE, "label", &name, LABEL])?;
@@ -46,18 +46,20 @@ impl Cluster {
         self.kubectl(&["-n", NAMESPACE, "get", &name, "-o", "jsonpath={.status.url}"])
     }
 
-    /// The Secrets that the sample names, for Workspaces of this namespace. The tunnel's token is in the namespace `default`
+    /// Makes the Secrets that the sample names, for Workspaces of this namespace. The tunnel's token is in the namespace `default`
     /// for the release's own namespace, as the sample has it, and in its own for a tenant.
     ///
     /// # Errors
-    /// The deploy key cannot be read.
-    pub fn sample_secrets(&self, secrets: &Secrets, namespace: &str) -> Result<String> {
+    /// The API server refuses one.
+    pub fn provide_sample_secrets(&self, secrets: &Secrets, namespace: &str) -> Result<()> {
         let values = context! {
             namespace, token_namespace => if namespace == NAMESPACE { "default" } else { namespace },
             hub_user => registry::HUB_USER, hub_password => secrets.hub_password,
             deploy_key => std::fs::read_to_string(git::deploy_key(&self.layout))?, token => secrets.cloudflare_token,
         };
-        self.layout.render("sample-secrets.yaml", values)
+        let manifest = self.layout.render("sample-secrets.yaml", values)?;
+        // Several tests may make them at once.
+        self.kubectl_fed(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &manifest).map(drop)
     }
 
     /// The sample's name, as `workspace/NAME`. One that was interrupted before it got its label is taken for it.

@@ -1,7 +1,8 @@
 //! What the cluster's tests share: the running cluster, and a Kubernetes namespace of their own.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,6 +36,19 @@ pub fn layout() -> Result<Layout> {
         cache: folder("SEQUENCER_E2E_CACHE")?,
         state: folder("SEQUENCER_E2E_STATE")?,
     })
+}
+
+/// The program of the cluster with the tests' folders, in a process group of its own as a shell would start it. Only the
+/// tests know where it is.
+///
+/// # Errors
+/// As [`layout`].
+pub fn command(program: &str, verb: &str) -> Result<Command> {
+    let layout = layout()?;
+    let mut command = Command::new(program);
+    command.arg(verb).env("SEQUENCER_E2E_REPOSITORY", &layout.repository).env("SEQUENCER_E2E_STATE", &layout.state);
+    command.env("SEQUENCER_E2E_CACHE", &layout.cache).stdin(Stdio::null()).process_group(0);
+    Ok(command)
 }
 
 /// A test's own Kubernetes namespace in the running cluster. It is deleted when the value is dropped.

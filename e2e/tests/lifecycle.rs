@@ -2,7 +2,6 @@
 //! `e2e/test` runs them one by one, after the others.
 
 use std::collections::BTreeSet;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,19 +12,14 @@ use e2e::cluster::{Cluster, NODE_BUILDS};
 use e2e::layout::text;
 use e2e::network::{COVERED, LINK};
 use e2e::process::output;
-use e2e::testing::{PATIENCE, Scene, layout};
+use e2e::testing::{self, PATIENCE, Scene, layout};
 use e2e::until::until;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
 
-/// The command with this test's layout, in a process group of its own as a shell would start it.
 fn command(verb: &str) -> Result<Command> {
-    let layout = layout()?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_e2e"));
-    command.arg(verb).env("SEQUENCER_E2E_REPOSITORY", &layout.repository).env("SEQUENCER_E2E_STATE", &layout.state);
-    command.env("SEQUENCER_E2E_CACHE", &layout.cache).stdin(Stdio::null()).process_group(0);
-    Ok(command)
+    testing::command(env!("CARGO_BIN_EXE_e2e"), verb)
 }
 
 fn run(verb: &str) -> Result<()> {

@@ -2,11 +2,14 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+mod chaos;
 mod deletion;
 mod errors;
 mod manifest;
+mod pools;
 mod reuse;
 mod sample;
+mod stage;
 mod updates;
 mod walk;
 mod writes;

@@ -51,7 +51,20 @@ pub(crate) fn preview(name: &str, branch: &str, registry_secret: &str) -> Value 
     })
 }
 
-/// The same, with a tunnel of this account in front. The token's Secret is in the Workspace's own namespace.
+/// The application alone, which serves nothing, built in this pool.
+pub(crate) fn built(name: &str, pool: &str) -> Value {
+    let mut preview = preview(name, name, "dockerhub-credentials");
+    let mut app = preview["spec"]["components"][0].take();
+    app["build"]["runtime"] = json!({"pool": pool});
+    app["template"]["containers"] = json!([{"name": "app", "image": "${build::app}", "command": ["sleep", "1000"]}]);
+    for field in ["networks", "dependsOn"] {
+        app.as_object_mut().and_then(|app| app.remove(field));
+    }
+    preview["spec"]["components"] = json!([app]);
+    preview
+}
+
+/// A preview with a tunnel of this account in front. The token's Secret is in the Workspace's own namespace.
 pub(crate) fn with_tunnel(mut preview: Value, account: &str) -> Value {
     preview["spec"]["networking"] = json!({
         "dns": {"zone": ZONE},

@@ -36,9 +36,8 @@ impl Walk {
     pub(crate) fn of(namespace: &'static str) -> Result<Self> {
         let cluster = Cluster::new(layout()?);
         let secrets = Secrets::ensure(&cluster.layout)?;
-        let walk = Self { cluster, secrets, namespace };
-        walk.apply(&walk.cluster.sample_secrets(&walk.secrets, namespace)?)?;
-        Ok(walk)
+        cluster.provide_sample_secrets(&secrets, namespace)?;
+        Ok(Self { cluster, secrets, namespace })
     }
 
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
@@ -46,10 +45,7 @@ impl Walk {
     }
 
     pub(crate) fn apply(&self, manifest: &str) -> Result<()> {
-        // Several may apply the same Secrets at once.
-        self.cluster
-            .kubectl_fed(&["apply", "--server-side", "--force-conflicts", "-n", self.namespace, "-f", "-"], manifest)
-            .map(drop)
+        self.cluster.kubectl_fed(&["apply", "-n", self.namespace, "-f", "-"], manifest).map(drop)
     }
 
     pub(crate) fn field(&self, object: &str, path: &str) -> Result<String> {

@@ -1,0 +1,66 @@
+//! Previews on their way.
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::testing::PATIENCE;
+use e2e::until::until;
+
+use crate::manifest::{dockerfile, preview, with_tunnel};
+use crate::walk::Walk;
+
+/// How far a preview is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    Applied,
+    Building,
+    Pushing,
+    TunnelMade,
+    Ready,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 5] = [Self::Applied, Self::Building, Self::Pushing, Self::TunnelMade, Self::Ready];
+
+    /// A step that makes this stage long enough to be met.
+    fn step(self) -> &'static str {
+        match self {
+            Self::Building | Self::TunnelMade => "RUN sleep 60",
+            Self::Pushing => "RUN head -c 100M /dev/urandom > /tmp/much",
+            Self::Applied | Self::Ready => "",
+        }
+    }
+
+    fn wait(self, walk: &Walk, name: &str) -> Result<()> {
+        let workspace = format!("workspace/{name}");
+        let is = |what: &str, object: &dyn Fn() -> Result<String>, path: &str, value: &str| {
+            until(&format!("{name} is {what}"), PATIENCE, || {
+                let found = walk.field(&object()?, path)?;
+                ensure!(found.contains(value) && !found.is_empty(), "it is {found:?}");
+                Ok(())
+            })
+        };
+        let build = || walk.build(name).context("no Build");
+        match self {
+            Self::Applied => Ok(()),
+            Self::Building => is("building", &build, ".status.image.state", "InProgress"),
+            Self::Pushing => is("pushing", &build, ".status.image.state", "Completed"),
+            Self::TunnelMade => is("behind a tunnel", &|| Ok(workspace.clone()), ".status.tunnel.id", ""),
+            Self::Ready => walk.wait_ready(name),
+        }
+    }
+}
+
+/// Makes a preview and waits until it is so far; returns its uid and host.
+pub(crate) fn reach(walk: &Walk, name: &str, stage: Stage) -> Result<(String, String)> {
+    let layout = &walk.cluster.layout;
+    walk.push(name, "Dockerfile", &format!("{}# {name}\n", dockerfile(&layout.repository, stage.step())?))?;
+    walk.apply(
+        &with_tunnel(preview(name, name, "dockerhub-credentials"), &walk.secrets.cloudflare_account).to_string(),
+    )?;
+    stage.wait(walk, name)?;
+    until("it has a host", PATIENCE, || {
+        let (uid, host) = walk.marks(name)?;
+        ensure!(matches!(stage, Stage::Applied) || !host.is_empty(), "it has none");
+        // The host of one that was only just applied is not known yet; it begins with the name.
+        Ok((uid, if host.is_empty() { name.into() } else { host }))
+    })
+}
