@@ -24,7 +24,7 @@ pub struct Tool {
 }
 
 /// Every program that the cluster takes from Go modules.
-pub const TOOLS: [Tool; 12] = [
+pub const TOOLS: [Tool; 13] = [
     Tool {
         folder: "kubernetes",
         ldflags: "-X k8s.io/component-base/version.gitVersion=v1.36.3",
@@ -45,6 +45,7 @@ pub const TOOLS: [Tool; 12] = [
     Tool::plain("nats", &[("nats-server", "nats-server")]),
     Tool::plain("crane", &[("crane", "crane")]),
     Tool::plain("helm", &[("helm", "helm")]),
+    Tool::plain("kstatus", &[("kstatus", "kstatus")]),
     Tool::plain("kwok", &[("kwok", "kwok")]),
     Tool::plain("otelcol", &[("otelcol", "otelcol")]),
     Tool::plain("pause", &[("pause", "pause")]),

@@ -2,14 +2,17 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
+mod canary;
 mod chaos;
 mod deletion;
 mod errors;
+mod kstatus;
 mod manifest;
 mod pools;
 mod reuse;
 mod sample;
 mod stage;
+mod trace;
 mod updates;
 mod walk;
 mod writes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::parts::kwok;
 use e2e::release::{BUILDS, TENANTS};
 use e2e::testing::PATIENCE;
@@ -76,13 +76,8 @@ fn a_pool_runs_on_the_nodes_that_it_names() -> Result<()> {
         })
         .to_string(),
     )?;
-    let installed = walk.cluster.installed_values();
     let pool = "  pools:\n  - {name: fast, nodeSelector: {pool: fast}, tolerations: [{key: pool, value: fast}]}\n";
-    let values = tempfile::NamedTempFile::new()?;
-    let with_pool = std::fs::read_to_string(&installed)?.replacen("  pools:\n", pool, 1);
-    ensure!(with_pool.contains(pool), "the values have no pools: {with_pool}");
-    std::fs::write(values.path(), with_pool)?;
-    walk.cluster.install_chart(values.path().to_str().context("no path")?)?;
+    walk.install_with("  pools:\n", pool)?;
     let node = walk.cluster.kubectl(&[
         "-n",
         BUILDS,
@@ -94,6 +89,6 @@ fn a_pool_runs_on_the_nodes_that_it_names() -> Result<()> {
         "jsonpath={.items[*].spec.nodeName}",
     ])?;
     assert_eq!(node, "fast");
-    walk.cluster.install_chart(&installed)?;
+    walk.cluster.install_chart(&walk.cluster.installed_values())?;
     walk.cluster.kubectl(&["delete", "node", "fast"]).map(drop)
 }

@@ -92,6 +92,15 @@ impl Walk {
             .with_context(|| format!("not one Build: {found}"))
     }
 
+    /// Installs the chart with a line of its values changed, until somebody installs it as it was.
+    pub(crate) fn install_with(&self, line: &str, changed: &str) -> Result<()> {
+        let values = std::fs::read_to_string(self.cluster.installed_values())?;
+        ensure!(values.contains(line), "the values have no {line:?}: {values}");
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), values.replacen(line, changed, 1))?;
+        self.cluster.install_chart(&text(file.path()))
+    }
+
     /// The application's answer, as a visitor sees it: by the cluster's DNS, and whatever leads to it from there.
     pub(crate) fn clicks(&self, url: &str) -> Result<Value> {
         let authority = text(self.cluster.layout.pki("ca.crt"));

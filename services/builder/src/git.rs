@@ -35,8 +35,8 @@ const LIST: Duration = Duration::from_secs(60);
 pub struct Settings {
     /// Mirrors.
     pub data: PathBuf,
-    /// What lives as long as one call.
-    pub temporary: PathBuf,
+    /// Logins and configurations, each as long as its call: in memory, if possible.
+    pub logins: PathBuf,
     /// Host keys that the operator vouches for.
     pub known_hosts: Option<PathBuf>,
     /// Certificate authorities besides the system's.
@@ -225,7 +225,7 @@ impl Git {
         }
         let private = self.private(remote).await?;
         let wanted = refs::candidates(reference);
-        let call = Call::new(&private, "https:ssh", LIST).at(&self.settings.temporary);
+        let call = Call::new(&private, "https:ssh", LIST).at(&self.settings.logins);
         let call = call.args(["ls-remote", "--quiet", "--", &remote.address.to_string()]).args(&wanted);
         let named = reference.unwrap_or("HEAD");
         let answer = call.run().await.map_err(|error| error.about(named, &remote.address.host))?;

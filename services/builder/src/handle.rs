@@ -5,7 +5,7 @@ mod guard;
 mod resolve;
 
 use std::fmt::{self, Debug};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -73,6 +73,15 @@ pub struct Service {
     work: PathBuf,
 }
 
+/// Removes what is in a folder. The folder itself may be a mount.
+fn empty(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+    }
+    Ok(())
+}
+
 impl Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("pool", &self.pool).field("holder", &self.holder).finish_non_exhaustive()
@@ -88,24 +97,19 @@ impl Service {
         let outside = Outside::new(&args.outside)?;
         let folder = |name: &str| {
             let path = args.data.join(name);
-            if name != "mirrors" && path.exists() {
-                std::fs::remove_dir_all(&path).map_err(|error| StartError::Files(path.clone(), error))?;
-            }
             std::fs::create_dir_all(&path).map_err(|error| StartError::Files(path.clone(), error))?;
             Ok::<_, StartError>(path)
         };
-        let (data, temporary, work) = (folder("mirrors")?, folder("tmp")?, folder("work")?);
+        let (data, logins, work) = (folder("mirrors")?, folder("logins")?, folder("work")?);
+        for left in [&logins, &work] {
+            empty(left).map_err(|error| StartError::Files(left.clone(), error))?;
+        }
         let login = args.staging_login.as_deref().map(login).transpose()?;
         let pepper = Pepper::new(login.as_ref());
         let staging = Staging::new(outside.trusted().build()?, &args.staging_url, login)?;
         let ca_bundle = args.outside.ca_bundle.clone();
-        let settings = git::Settings {
-            data,
-            temporary,
-            known_hosts: args.known_hosts.clone(),
-            ca_bundle,
-            limits: Limits::default(),
-        };
+        let settings =
+            git::Settings { data, logins, known_hosts: args.known_hosts.clone(), ca_bundle, limits: Limits::default() };
         let periods = &args.shared.periods;
         Ok(Self {
             client,

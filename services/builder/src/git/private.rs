@@ -31,7 +31,7 @@ pub(super) struct Private {
 impl Private {
     /// For one server: what it is shown, at which address it is, how it is known.
     pub(super) async fn new(settings: &Settings, login: &Login, address: &Address, at: IpAddr) -> Result<Self, Error> {
-        let private = Self { folder: TempDir::with_prefix_in("git-", &settings.temporary).map_err(Error::Files)? };
+        let private = Self { folder: TempDir::with_prefix_in("git-", &settings.logins).map_err(Error::Files)? };
         std::fs::set_permissions(private.path(), Permissions::from_mode(0o700)).map_err(Error::Files)?;
         let config = match address.transport {
             Transport::Https => private.https(settings, login, address, at)?,
@@ -43,7 +43,7 @@ impl Private {
 
     /// For git on local folders alone.
     pub(super) fn local(settings: &Settings) -> Result<Self, Error> {
-        let private = Self { folder: TempDir::with_prefix_in("git-", &settings.temporary).map_err(Error::Files)? };
+        let private = Self { folder: TempDir::with_prefix_in("git-", &settings.logins).map_err(Error::Files)? };
         private.write("gitconfig", "[protocol \"file\"]\n\tallow = always\n[safe]\n\tdirectory = *\n")?;
         Ok(private)
     }

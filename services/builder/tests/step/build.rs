@@ -62,7 +62,7 @@ async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Resu
         .await?;
     assert_eq!(scene.build(&builder, "three", "").await?, Outcome::Done);
     assert_ne!(scene.build_status("three").await?["key"], image["key"]);
-    assert_eq!(scene.kept("a", "work")?, scene.kept("a", "tmp")?);
+    assert_eq!(scene.kept("a", "work")?, scene.kept("a", "logins")?);
     Ok(())
 }
 

@@ -45,8 +45,8 @@ impl Scene {
             Ok(path)
         };
         let args = Args { ca_bundle: Some(self.layout.ca_bundle()), egress_allowed: vec![self.allowed.parse()?] };
-        let (data, temporary, limits) = (folder("data")?, folder("tmp")?, self.limits);
-        let settings = Settings { data, temporary, known_hosts: None, ca_bundle: args.ca_bundle.clone(), limits };
+        let (data, logins, limits) = (folder("data")?, folder("logins")?, self.limits);
+        let settings = Settings { data, logins, known_hosts: None, ca_bundle: args.ca_bundle.clone(), limits };
         Ok(Git::new(settings, Outside::new(&args)?))
     }
 
@@ -75,9 +75,9 @@ impl Scene {
             .into())
     }
 
-    /// Nothing of a call is left in the folder for temporary files.
+    /// Nothing of a call is left in the folder of logins.
     fn is_clean(&self) -> bool {
-        std::fs::read_dir(self.folder.path().join("tmp")).unwrap().next().is_none()
+        std::fs::read_dir(self.folder.path().join("logins")).unwrap().next().is_none()
     }
 }
 
