@@ -20,7 +20,7 @@ use crate::walk::{Walk, unique};
 /// Shorter values are no secrets that a search could find.
 const LONG: usize = 12;
 /// Keys of Secrets whose values are no secrets.
-const PUBLIC: [&str; 4] = ["ca.crt", "tls.crt", "known_hosts", "username"];
+const PUBLIC: [&str; 5] = ["ca.crt", "tls.crt", "known_hosts", "username", "config.yml"];
 
 /// What to look for: every value, also encoded, and each half of it.
 fn needles(walk: &Walk) -> Result<BTreeSet<String>> {
