@@ -20,6 +20,7 @@ use crate::section::{Due, due, is};
 use crate::wakes::{Work, call, wake};
 
 pub use builds::desired;
+pub(crate) use builds::resolved;
 pub use status::status;
 
 /// A poll interval that cannot be read, which the schema does not let in.

@@ -29,6 +29,9 @@ pub enum Writing {
     Now(StatusPatch),
 }
 
+/// What is written with the rest, and never causes a write.
+const BESIDE: &str = "timings";
+
 /// The sections, which are others'.
 const SECTIONS: [&str; 8] = ["tunnel", "route", "ingress", "source", "deploy", "image", "publish", "record"];
 
@@ -76,7 +79,7 @@ impl Pace {
     /// A status is no JSON.
     pub fn judge(&self, derived: &Derived<'_>, now: Timestamp) -> Result<Writing, RecordError> {
         let (before, after) = (own(&derived.before), own(&derived.after));
-        if before == after {
+        if before.iter().filter(said).eq(after.iter().filter(said)) {
             return Ok(Writing::Nothing);
         }
         let rev = derived.before.get("rev").and_then(Value::as_i64).unwrap_or_default();
@@ -118,6 +121,11 @@ fn own(status: &Value) -> Map<String, Value> {
     let fields = status.as_object().into_iter().flatten();
     let fields = fields.filter(|(field, _)| *field != "rev" && !SECTIONS.contains(&field.as_str()));
     fields.map(|(field, value)| (field.clone(), value.clone())).collect()
+}
+
+/// What is worth a write.
+fn said((field, _): &(&String, &Value)) -> bool {
+    *field != BESIDE
 }
 
 /// Ready or failed.
@@ -205,6 +213,21 @@ mod tests {
         assert!(matches!(judge(&pace, &before, &status(2, "True", "Healthy", ""), false, 101), Writing::Now(_)));
         assert!(matches!(judge(&pace, &before, &status(2, "False", "Error", ""), false, 101), Writing::Now(_)));
         assert!(matches!(judge(&pace, &before, &status(2, "False", "Waiting", ""), false, 101), Writing::Later(_)));
+    }
+
+    #[test]
+    fn timings_are_written_with_the_rest_and_never_alone() {
+        let before = status(3, "False", "InProgress", "a");
+        let timed = |mut status: Value| {
+            status["timings"] = json!([{"stage": "Build", "startedAt": "1970-01-01T00:00:05Z"}]);
+            status
+        };
+        assert!(matches!(judge(&pace(), &before, &timed(before.clone()), false, 1000), Writing::Nothing));
+        assert!(matches!(judge(&pace(), &timed(before.clone()), &before, false, 1000), Writing::Nothing));
+        let Writing::Now(patch) = judge(&pace(), &before, &timed(status(3, "True", "Healthy", "b")), false, 0) else {
+            panic!("not written")
+        };
+        assert!(format!("{patch:?}").contains("timings"), "{patch:?}");
     }
 
     #[test]

@@ -57,8 +57,12 @@ pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<
     let plan = workspace::plan(&object, &family, &context.chart, &taken, now);
     let after = workspace::status(&object, &family, &context.chart, &taken, now);
     let before = object.status.clone().unwrap_or_default();
-    let events =
+    let mut events =
         transitions(&Target::of(Kind::Workspace, object.as_ref()), &before.conditions, &after.conditions, true);
+    let took = workspace::took(&after.timings);
+    for told in events.iter_mut().filter(|told| !told.warning && !took.is_empty()) {
+        told.message = format!("{} ({took})", told.message);
+    }
     let first = before.url.is_none() && events.iter().any(|told| !told.warning);
     let status = Status { patient: false, watched: &[], before: &before, after: &after, events };
     let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;

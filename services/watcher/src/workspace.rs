@@ -4,6 +4,7 @@ mod children;
 mod dns;
 mod status;
 mod teardown;
+mod timings;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -22,6 +23,7 @@ use crate::wakes::{Work, call};
 
 pub use dns::Taken;
 pub use status::status;
+pub use timings::took;
 
 /// The longest host name.
 const HOST: usize = 253;

@@ -17,7 +17,7 @@ use crate::plan::{Action, Plan, Target};
 use crate::wakes::Work;
 
 /// Whether the commits of every import are known, as the spec has them now.
-pub(super) fn resolved(build: &BuildSpec, source: &SourceSection) -> bool {
+pub(crate) fn resolved(build: &BuildSpec, source: &SourceSection) -> bool {
     build.import_content.len() == source.imports.len()
         && build.import_content.iter().zip(&source.imports).all(|(import, found)| {
             import.content_from.git.as_ref().is_some_and(|git| {

@@ -12,7 +12,7 @@ use sequencer_api::status::workspace::{ComponentLine, Remaining, Teardown, Works
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_runtime::retry::later;
 
-use super::{Chart, Taken, children, dns, host, host_refusal, refusal, teardown, url};
+use super::{Chart, Taken, children, dns, host, host_refusal, refusal, teardown, timings, url};
 use crate::conditions::{Conditions, Fact, Reason, find, repeat, worst};
 use crate::family::Family;
 use crate::plan::told;
@@ -52,6 +52,7 @@ pub fn status(
     WorkspaceStatus {
         observed_generation: generation,
         phase: phase(&ready, terminating),
+        timings: timings::timings(workspace, family, &before.timings, &conditions),
         conditions,
         host: host(workspace, chart),
         url: shown_url,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::secret::SecretRef;
+use sequencer_api::status::build::PublishedTo;
 use sequencer_api::status::component::{DeploySection, DeployedService, SourceImport, SourceSection};
 use sequencer_api::status::workspace::{RouteRule, RouteSection, TunnelIntent, TunnelSection};
 use sequencer_api::status::{Section, State};
@@ -68,6 +69,7 @@ async fn resolve(api: &Api<Component>, found: &Component) -> Result<()> {
     let source = SourceSection {
         section: section(State::Completed, found.metadata.generation),
         imports: imports.collect(),
+        changed_at: Some(Time(Timestamp::now())),
         ..SourceSection::default()
     };
     if status.source.imports == source.imports {
@@ -124,11 +126,22 @@ async fn build(api: &Api<Build>, found: &Build, verb: Verb) -> Result<()> {
         let mut image = status.image;
         let rev = image.section.rev;
         (image.section, image.digest) = (done, Some(format!("sha256:{}", "0".repeat(64))));
+        (image.started_at, image.completed_at) = (Some(Time(Timestamp::now())), Some(Time(Timestamp::now())));
         patch.section("image", rev, &image)?
     } else {
         let mut publish = status.publish;
         let rev = publish.section.rev;
         (publish.section, publish.image) = (done, Some("docker.io/myuser/app@sha256:0".into()));
+        publish.registries = vec![PublishedTo {
+            url: "docker.io/myuser/app".into(),
+            repository: None,
+            state: State::Completed,
+            tags: Vec::new(),
+            digest: None,
+            bytes: None,
+            completed_at: Some(Time(Timestamp::now())),
+            failure: None,
+        }];
         patch.section("publish", rev, &publish)?
     };
     patch.apply(api, &found.name_any()).await?;

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use sequencer_api::status::State;
+use sequencer_api::status::workspace::Stage;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_runtime::cluster::StatusPatch;
 use serde_json::{Value, json};
@@ -48,6 +49,10 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
     let kinds: Vec<_> = status.conditions.iter().map(|found| (found.type_.as_str(), found.status.as_str())).collect();
     let wanted = ["Components", "Tunnel", "DNS", "Route", "Available", "Ready"].map(|kind| (kind, "True"));
     assert_eq!(kinds, wanted);
+    use Stage::{Build, Deploy, Dns, Publish, Queue, Route, Source, Tunnel};
+    let stages: Vec<_> = status.timings.iter().map(|timing| timing.stage).collect();
+    assert_eq!(stages, [Source, Queue, Build, Publish, Deploy, Tunnel, Dns, Route]);
+    assert!(status.timings.iter().all(|timing| timing.completed_at.is_some()), "{:?}", status.timings);
 
     // Each was woken for what it does, and the application only when both databases were healthy.
     let woken = scene.woken.lock().unwrap().clone();
