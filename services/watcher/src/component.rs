@@ -11,13 +11,15 @@ use kube::ResourceExt as _;
 use sequencer_api::Component;
 use sequencer_api::dependencies::{Sibling, name, waiting_for};
 use sequencer_api::status::State;
-use sequencer_api::status::component::{DeploySection, WaitingFor};
+use sequencer_api::status::component::{ComponentStatus, DeploySection, WaitingFor};
 use sequencer_proto::topics::{Kind, Pool, Verb};
 
 use crate::family::{Family, retry_word, root};
 use crate::plan::{Action, Plan, Rhythm, Target, Told};
 use crate::section::{Due, due, is};
+use crate::tell::transitions;
 use crate::wakes::{Work, call, wake};
+use crate::workspace::with_name;
 
 pub use builds::desired;
 pub(crate) use builds::resolved;
@@ -145,11 +147,24 @@ fn surroundings(family: &Family) -> String {
     sequencer_api::names::h10(&images.chain(host).chain([generation.to_string().as_str()]).collect::<Vec<_>>())
 }
 
+/// What a change of its conditions tells; what went wrong its Workspace tells as well.
+#[must_use]
+pub fn news(component: &Component, family: &Family, before: &ComponentStatus, after: &ComponentStatus) -> Vec<Told> {
+    let target = Target::of(Kind::Component, component);
+    let mut news = transitions(&target, &before.conditions, &after.conditions, family.workspace.is_none());
+    let above = family.workspace.as_deref().zip(news.first().filter(|told| told.warning));
+    // One that waits for a failed one has nothing to add.
+    if let Some((workspace, told)) = above.filter(|(_, told)| told.message.starts_with("E#")) {
+        let message = with_name(&component.spec.template.name, &told.message);
+        news.push(Told { target: Target::of(Kind::Workspace, workspace), message, ..told.clone() });
+    }
+    news
+}
+
 /// An Event about a Component, on its Workspace if it has one.
 fn tell(family: &Family, target: &Target, reason: &'static str, message: String) -> Told {
-    let target =
-        family.workspace.as_deref().map_or_else(|| target.clone(), |workspace| Target::of(Kind::Workspace, workspace));
-    Told { target, reason, warning: false, message }
+    let above = family.workspace.as_deref().map(|workspace| Target::of(Kind::Workspace, workspace));
+    Told::new(above.as_ref().unwrap_or(target), reason, message)
 }
 
 /// Deletes an object.

@@ -137,6 +137,14 @@ pub struct Told {
     pub message: String,
 }
 
+impl Told {
+    /// Nothing is wrong.
+    #[must_use]
+    pub fn new(target: &Target, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { target: target.clone(), reason, warning: false, message: message.into() }
+    }
+}
+
 /// `group/version`, kind and plural of our kinds.
 #[must_use]
 pub fn words(kind: Kind) -> (&'static str, &'static str) {

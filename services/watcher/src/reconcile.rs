@@ -57,13 +57,8 @@ pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<
     let plan = workspace::plan(&object, &family, &context.chart, &taken, now);
     let after = workspace::status(&object, &family, &context.chart, &taken, now);
     let before = object.status.clone().unwrap_or_default();
-    let mut events =
-        transitions(&Target::of(Kind::Workspace, object.as_ref()), &before.conditions, &after.conditions, true);
-    let took = workspace::took(&after.timings);
-    for told in events.iter_mut().filter(|told| !told.warning && !took.is_empty()) {
-        told.message = format!("{} ({took})", told.message);
-    }
-    let first = before.url.is_none() && events.iter().any(|told| !told.warning);
+    let events = workspace::news(&object, &before, &after);
+    let first = before.url.is_none() && events.iter().any(|told| told.reason == "Ready");
     let status = Status { patient: false, watched: &[], before: &before, after: &after, events };
     let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;
     if first && let Some(created) = object.creation_timestamp() {
@@ -82,9 +77,7 @@ pub async fn component(object: Arc<Component>, context: Arc<Context>) -> Result<
     let plan = component::plan(&object, &family, &context.pools, now);
     let after = component::status(&object, &family, &context.pools, now);
     let before = object.status.clone().unwrap_or_default();
-    let alone = family.workspace.is_none();
-    let events =
-        transitions(&Target::of(Kind::Component, object.as_ref()), &before.conditions, &after.conditions, alone);
+    let events = component::news(&object, &family, &before, &after);
     let watched = component::watched(&object, &family);
     let status = Status { patient: true, watched: &watched, before: &before, after: &after, events };
     context.carry_out(Kind::Component, object.as_ref(), plan, status, now).await

@@ -16,7 +16,8 @@ const NOTE: usize = 1024;
 /// Writes Events.
 #[derive(Clone)]
 pub struct Teller {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
 }
 
 impl std::fmt::Debug for Teller {
@@ -29,7 +30,7 @@ impl Teller {
     /// In the name of this pod.
     #[must_use]
     pub fn new(client: Client, pod: &str) -> Self {
-        Self { recorder: Recorder::new(client, Reporter { controller: NAME.into(), instance: Some(pod.into()) }) }
+        Self { client, reporter: Reporter { controller: NAME.into(), instance: Some(pod.into()) } }
     }
 
     /// Tells one. Nothing depends on it.
@@ -50,27 +51,50 @@ impl Teller {
             action: (*reason).into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &about).await {
+        // A recorder folds what has the same reason into what it told first, with the first's words: each has its own.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &about).await {
             warn!(name = target.name, %error, "an Event is lost");
         }
     }
 }
 
-/// What a change of `Ready` tells: that something went wrong, once for each code; of a Workspace also that it is ready.
+/// What a change of `Ready` tells: that something went wrong, once for each code; where `says_ready`, also that it is ready.
 #[must_use]
 pub fn transitions(target: &Target, before: &[Condition], after: &[Condition], says_ready: bool) -> Vec<Told> {
-    let Some(now) = find(after, "Ready") else { return Vec::new() };
-    let was = find(before, "Ready");
+    if let Some(wrong) = wrong(target, "Ready", before, after) {
+        return vec![wrong];
+    }
+    if says_ready { ready(target, before, after).into_iter().collect() } else { Vec::new() }
+}
+
+/// That a condition went wrong: once for each code and transition.
+#[must_use]
+pub fn wrong(target: &Target, kind: &str, before: &[Condition], after: &[Condition]) -> Option<Told> {
     let error = Reason::Error.word();
+    let now = find(after, kind).filter(|now| now.reason == error)?;
     let code = |condition: &Condition| condition.message.split(' ').next().map(ToOwned::to_owned);
-    let told = |reason, warning| vec![Told { target: target.clone(), reason, warning, message: now.message.clone() }];
-    if now.reason == error && was.is_none_or(|was| was.reason != error || code(was) != code(now)) {
-        return told("Error", true);
-    }
-    if says_ready && now.status == "True" && was.is_none_or(|was| was.status != "True") {
-        return told("Ready", false);
-    }
-    Vec::new()
+    let was = find(before, kind).filter(|was| was.reason == error);
+    let news = was.is_none_or(|was| code(was) != code(now));
+    news.then(|| Told { warning: true, ..Told::new(target, "Error", now.message.clone()) })
+}
+
+/// That it is ready now.
+#[must_use]
+pub fn ready(target: &Target, before: &[Condition], after: &[Condition]) -> Option<Told> {
+    begins("Ready", before, after).map(|now| Told::new(target, "Ready", now.message.clone()))
+}
+
+/// That it is deleted soon.
+#[must_use]
+pub fn expiring(target: &Target, before: &[Condition], after: &[Condition]) -> Option<Told> {
+    begins("Expiring", before, after).map(|now| Told::new(target, "Expiring", now.message.clone()))
+}
+
+/// A condition that holds now, and did not before.
+fn begins<'a>(kind: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+    let holds = |found: &&Condition| found.status == "True";
+    find(after, kind).filter(holds).filter(|_| find(before, kind).filter(holds).is_none())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod children;
 mod dns;
+mod expiry;
 mod status;
 mod teardown;
 mod timings;
@@ -11,18 +12,21 @@ use kube::ResourceExt as _;
 use sequencer_api::code::Code;
 use sequencer_api::provider::{self, Provider};
 use sequencer_api::status::State;
+use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::{Workspace, labels};
 use sequencer_proto::topics::{Kind, Verb};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::family::{Family, as_owner, retry_word};
-use crate::plan::{Action, Plan, Target};
+use crate::plan::{Action, Plan, Target, Told};
 use crate::section::is;
+use crate::tell;
 use crate::wakes::{Work, call};
 
 pub use dns::Taken;
 pub use status::status;
+pub(crate) use status::with_name;
 pub use timings::took;
 
 /// The longest host name.
@@ -66,12 +70,13 @@ pub fn plan(workspace: &Workspace, family: &Family, chart: &Chart, taken: &Taken
         teardown::plan(&mut plan, workspace, family, &work);
         return plan;
     }
-    if let Some(end) = status::expires(workspace) {
+    if let Some(end) = expiry::expires(workspace) {
         if end <= now {
-            plan.actions.push(Action::Delete(target));
+            expire(&mut plan, workspace, target);
             return plan;
         }
-        plan.again_at(end);
+        let warned = expiry::warned_at(workspace, end);
+        plan.again_at(if now < warned { warned } else { end });
     }
     if refusal(workspace).is_some() {
         return plan;
@@ -86,6 +91,33 @@ pub fn plan(workspace: &Workspace, family: &Family, chart: &Chart, taken: &Taken
         probe(&mut plan, workspace, family, chart, &work);
     }
     plan
+}
+
+/// The ttl is over. With a finalizer the end is told when all of it is gone.
+fn expire(plan: &mut Plan, workspace: &Workspace, target: Target) {
+    if !began_outside(workspace) {
+        plan.events.push(Told::new(&target, "Deleted", "its ttl was over"));
+    }
+    plan.actions.push(Action::Delete(target));
+}
+
+/// What a change of its conditions tells. What is wrong with a component, the component tells.
+#[must_use]
+pub fn news(workspace: &Workspace, before: &WorkspaceStatus, after: &WorkspaceStatus) -> Vec<Told> {
+    let target = Target::of(Kind::Workspace, workspace);
+    let (before, conditions) = (&before.conditions, &after.conditions);
+    let own = refusal(workspace).map(|_| "Components");
+    let kinds = own.into_iter().chain(["Tunnel", "Ingress", "DNS", "Route"]);
+    let mut news: Vec<_> = kinds.filter_map(|kind| tell::wrong(&target, kind, before, conditions)).collect();
+    if let Some(mut ready) = tell::ready(&target, before, conditions) {
+        let took = took(&after.timings);
+        if !took.is_empty() {
+            ready.message = format!("{} ({took})", ready.message);
+        }
+        news.push(ready);
+    }
+    news.extend(tell::expiring(&target, before, conditions));
+    news
 }
 
 /// Whether something exists, or may, that only a finalizer keeps from being left behind.

@@ -80,6 +80,9 @@ pub(super) fn follow(plan: &mut Plan, component: &Component, family: &Family, wo
     for older in own(component, family) {
         if older.name_any() != name && !published(older) && !older.annotations().contains_key(labels::SUPERSEDED_BY) {
             plan.actions.push(mark(older, &name));
+            let message =
+                format!("{}: Build {name} took the place of {}", component.spec.template.name, older.name_any());
+            plan.events.push(tell(family, work.target, "Superseded", message));
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The watcher's part of a Workspace's status.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
@@ -10,9 +8,8 @@ use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{ComponentLine, Remaining, Teardown, WorkspacePhase, WorkspaceStatus};
 use sequencer_api::{Component, Workspace, labels};
-use sequencer_runtime::retry::later;
 
-use super::{Chart, Taken, children, dns, host, host_refusal, refusal, teardown, timings, url};
+use super::{Chart, Taken, children, dns, expiry, host, host_refusal, refusal, teardown, timings, url};
 use crate::conditions::{Conditions, Fact, Reason, find, repeat, worst};
 use crate::family::Family;
 use crate::plan::told;
@@ -41,6 +38,10 @@ pub fn status(
         conditions.add(kind, fact);
     }
     conditions.add("Available", &available);
+    let expires_at = expiry::expires_at(workspace, &before, commit.as_deref(), now);
+    if let Some(expiring) = expiry::expiring(workspace, expires_at.as_ref(), now) {
+        conditions.add("Expiring", &expiring);
+    }
     let stalled = format!(
         "push a fix, or try again: kubectl annotate ws {} {}=\"$(date +%s)\" --overwrite",
         workspace.name_any(),
@@ -56,7 +57,7 @@ pub fn status(
         conditions,
         host: host(workspace, chart),
         url: shown_url,
-        expires_at: expires_at(workspace, &before, commit.as_deref(), now),
+        expires_at,
         commit,
         components_ready: Some(format!("{good}/{}", lines.len())),
         components: lines,
@@ -112,7 +113,7 @@ pub(super) fn components(workspace: &Workspace, family: &Family) -> Fact {
 }
 
 /// The code stays in front, where people and tools look for it.
-fn with_name(name: &str, message: &str) -> String {
+pub(crate) fn with_name(name: &str, message: &str) -> String {
     match message.split_once(' ') {
         Some((code, rest)) if code.starts_with("E#") => format!("{code} {name}: {rest}"),
         _ => format!("{name}: {message}"),
@@ -264,32 +265,6 @@ fn commit(family: &Family) -> Option<String> {
         [(_, commit)] => Some(commit.clone()),
         several => Some(several.iter().map(|(name, commit)| format!("{name}={commit}")).collect::<Vec<_>>().join(",")),
     }
-}
-
-/// The end that the ttl sets: so long after the last change of the spec or the commit.
-fn expires_at(workspace: &Workspace, before: &WorkspaceStatus, commit: Option<&str>, now: Timestamp) -> Option<Time> {
-    let ttl = ttl(workspace)?;
-    let unchanged = before.observed_generation == workspace.metadata.generation.unwrap_or_default()
-        && before.commit.as_deref() == commit;
-    before.expires_at.clone().filter(|_| unchanged).or_else(|| Some(Time(later(now, ttl))))
-}
-
-fn ttl(workspace: &Workspace) -> Option<Duration> {
-    let ttl: SignedDuration = workspace.spec.ttl.as_deref()?.parse().ok()?;
-    Duration::try_from(ttl).ok()
-}
-
-/// When a Workspace is to be deleted, if ever: a keep-until that is later wins.
-pub(super) fn expires(workspace: &Workspace) -> Option<Timestamp> {
-    ttl(workspace)?;
-    let status = workspace.status.as_ref()?;
-    // A change that was not written yet is an activity.
-    if status.observed_generation != workspace.metadata.generation.unwrap_or_default() {
-        return None;
-    }
-    let end = status.expires_at.as_ref()?.0;
-    let kept = workspace.annotations().get(labels::KEEP_UNTIL).and_then(|until| until.parse::<Timestamp>().ok());
-    Some(kept.map_or(end, |kept| kept.max(end)))
 }
 
 fn going(workspace: &Workspace, family: &Family, before: &WorkspaceStatus, now: Timestamp) -> Teardown {

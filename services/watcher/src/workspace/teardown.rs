@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::began_outside;
 use crate::family::Family;
-use crate::plan::{Action, Plan, Target};
+use crate::plan::{Action, Plan, Target, Told};
 use crate::wakes::{Work, call};
 
 /// What is left of it.
@@ -29,7 +29,10 @@ pub(super) fn plan(plan: &mut Plan, workspace: &Workspace, family: &Family, work
         call(plan, work, Verb::Tunnel, None, &tunnel.section, false, "deleting");
         return;
     }
-    plan.actions.extend(lift(workspace, work.target, tunnel.section.rev));
+    if let Some(lift) = lift(workspace, work.target, tunnel.section.rev) {
+        plan.actions.push(lift);
+        plan.events.push(Told::new(work.target, "Deleted", "nothing of it is left outside the cluster"));
+    }
 }
 
 /// Takes the finalizer away, unless a worker wrote an intent since.

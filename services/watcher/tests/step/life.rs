@@ -13,7 +13,7 @@ use crate::hands::{section, well};
 use crate::scene::{NAMESPACE, Scene, until};
 
 /// The sample, in the zone that the test's provider has.
-fn sample() -> Result<Value> {
+pub(crate) fn sample() -> Result<Value> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../api/samples/workspace.yaml"))?;
     let text = text.replace("$(YOUR_ACCOUNT_ID)", &"0".repeat(32)).replace("yourdomain.com", "preview.test");
     let object: Value = serde_yaml::from_str(&text)?;
@@ -21,7 +21,7 @@ fn sample() -> Result<Value> {
 }
 
 /// Three components that need neither build nor network.
-fn plain() -> Value {
+pub(crate) fn plain() -> Value {
     let component = |name: &str, port: i32| {
         json!({
             "name": name, "networks": [{"name": "tcp", "port": port}],

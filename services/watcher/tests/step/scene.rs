@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::alone::Alone;
 use e2e::testing::layout;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -195,6 +196,18 @@ impl Scene {
             });
         }
         Ok(())
+    }
+
+    /// The Events about an object, in their order: reason and note.
+    pub(crate) async fn told(&self, kind: &str, name: &str) -> Result<Vec<(String, String)>> {
+        let mut events = self.all::<Event>().list(&ListParams::default()).await?.items;
+        events.retain(|event| {
+            let about = event.regarding.clone().unwrap_or_default();
+            about.kind.as_deref() == Some(kind) && about.name.as_deref() == Some(name)
+        });
+        events.sort_by_key(|event| event.event_time.clone());
+        let words = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        Ok(events.into_iter().map(words).collect())
     }
 
     /// How often a verb was woken for names that hold this.
