@@ -130,6 +130,8 @@ codes! {
     CLUSTER = 5001;
     /// An object of this name that somebody else made.
     NOT_OURS = 5011;
+    /// An object that this version cannot read.
+    UNREADABLE = 5012;
     /// The staging registry does not answer, or refuses.
     STAGING = 5020;
     /// A staged image is not there, is damaged, or cannot be copied.

@@ -16,6 +16,7 @@ pub mod record;
 pub mod section;
 pub mod service;
 pub mod tell;
+pub mod unreadable;
 pub mod wakes;
 pub mod workspace;
 pub mod world;

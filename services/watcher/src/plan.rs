@@ -32,7 +32,7 @@ impl Plan {
 }
 
 /// An object as writes need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Its kind.
     pub kind: Kind,

@@ -11,13 +11,13 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{applier, controller};
 use kube::{Client, Resource};
 use sequencer_api::provider;
-use sequencer_proto::topics::Consumer;
+use sequencer_proto::topics::{Consumer, Kind};
 use sequencer_runtime::bus::{Bus, Keep};
 use sequencer_runtime::{Handles, Runtime};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::args::Args;
@@ -26,6 +26,7 @@ use crate::leader::Candidate;
 use crate::pace::Pace;
 use crate::reconcile::{self, Context};
 use crate::tell::Teller;
+use crate::unreadable;
 use crate::wakes::{Rhythms, Wakes};
 use crate::workspace::Chart;
 use crate::world::{Follow, Lookouts, World, Writers, everywhere};
@@ -117,9 +118,9 @@ const KEEP: Duration = Duration::from_secs(5);
 
 fn follow(rt: &mut Runtime, client: &Client, context: &Arc<Context>, args: &Args, writers: Writers) {
     macro_rules! follow {
-        ($task:literal, $writer:expr, $changed:ident, $namespace:expr) => {{
+        ($task:literal, $writer:expr, $changed:ident, $kind:expr, $namespace:expr) => {{
             let (handles, context) = (rt.handles(), context.clone());
-            let follow = Follow { api: everywhere(client, $namespace), resync: args.resync, handles };
+            let follow = Follow { api: everywhere(client, $namespace), kind: $kind, resync: args.resync, handles };
             rt.spawn($task, async move {
                 let changed = |object: &_| context.world.$changed(object);
                 let gone = |object: &_| {
@@ -132,10 +133,10 @@ fn follow(rt: &mut Runtime, client: &Client, context: &Arc<Context>, args: &Args
             });
         }};
     }
-    follow!("follow workspaces", writers.workspaces, on_workspace, None);
-    follow!("follow components", writers.components, on_component, None);
-    follow!("follow builds", writers.builds, on_build, None);
-    follow!("follow records", writers.records, on_record, Some(args.namespace.as_str()));
+    follow!("follow workspaces", writers.workspaces, on_workspace, Kind::Workspace, None);
+    follow!("follow components", writers.components, on_component, Kind::Component, None);
+    follow!("follow builds", writers.builds, on_build, Kind::Build, None);
+    follow!("follow records", writers.records, on_record, Kind::DnsRecord, Some(args.namespace.as_str()));
 }
 
 fn uid<K: Resource>(object: &K) -> Uuid {
@@ -147,6 +148,7 @@ fn look(rt: &mut Runtime, context: &Arc<Context>, deciding: &watch::Receiver<boo
     let turn = || Turn { handles: rt.handles(), deciding: deciding.clone() };
     let [first, second, third, fourth] = [turn(), turn(), turn(), turn()];
     let ctx = || context.clone();
+    rt.spawn("answer unreadable objects", answer(turn(), ctx()));
     rt.spawn("look at workspaces", run(first, ctx(), world.workspaces, lookouts.workspaces, reconcile::workspace));
     rt.spawn("look at components", run(second, ctx(), world.components, lookouts.components, reconcile::component));
     rt.spawn("look at builds", run(third, ctx(), world.builds, lookouts.builds, reconcile::build));
@@ -162,11 +164,7 @@ struct Turn {
 impl Turn {
     /// Waits for it, and forgets what is queued meanwhile; false if the process ends first.
     async fn comes<T>(&mut self, world: &World, queue: &mut UnboundedReceiver<T>) -> bool {
-        let comes = async {
-            world.known().await;
-            self.deciding.wait_for(|decides| *decides).await.is_ok()
-        };
-        let mut comes = std::pin::pin!(comes);
+        let mut comes = std::pin::pin!(decides(&mut self.deciding, world));
         loop {
             tokio::select! {
                 biased;
@@ -175,6 +173,32 @@ impl Turn {
                 _ = queue.recv() => {}
             }
         }
+    }
+}
+
+async fn decides(deciding: &mut watch::Receiver<bool>, world: &World) -> bool {
+    world.known().await;
+    deciding.wait_for(|decides| *decides).await.is_ok()
+}
+
+/// Says on objects that cannot be read that they cannot, again with each resync.
+async fn answer(mut turn: Turn, context: Arc<Context>) {
+    let answers = async {
+        if !decides(&mut turn.deciding, &context.world).await {
+            return;
+        }
+        loop {
+            for found in context.world.unreadable.some().await {
+                if let Err(error) = unreadable::answer(&context.client, &context.teller, &found).await {
+                    let cause = std::error::Error::source(&error).map(tracing::field::display);
+                    warn!(name = found.target.name, %error, cause, "cannot say that an object is unreadable");
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = turn.handles.shutdown.stopping() => {}
+        () = answers => {}
     }
 }
 

@@ -1,17 +1,21 @@
 //! Everything that there is, as the API server told last: reflectors of the four kinds, and who has to look when one
 //! changes. Each is listed anew with every resync, so that nothing that a watch lost stays lost.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use kube::core::NamespaceResourceScope;
+use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as events_of};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
+use sequencer_proto::topics::Kind;
 use sequencer_runtime::Handles;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -20,6 +24,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::family::Family;
+use crate::plan::Target;
+use crate::unreadable::{Unreadable, Unreadables};
 
 /// How many kinds there are.
 const KINDS: usize = 4;
@@ -57,6 +63,8 @@ pub struct World {
     pub builds: Store<Build>,
     /// Every DNSRecord.
     pub records: Store<DNSRecord>,
+    /// What is there and cannot be read.
+    pub unreadable: Unreadables,
     namespace: String,
     queues: Queues,
     /// How many kinds were listed.
@@ -94,6 +102,7 @@ impl World {
             components,
             builds,
             records,
+            unreadable: Unreadables::default(),
             namespace: namespace.into(),
             queues,
             listed: watch::Sender::new(0),
@@ -199,7 +208,9 @@ fn queue<K: Resource<DynamicType = ()>>(queue: &UnboundedSender<ObjectRef<K>>, o
 #[derive(Debug)]
 pub struct Follow<K: Clone + Debug> {
     /// Its objects.
-    pub api: Api<K>,
+    pub api: Api<DeserializeGuard<K>>,
+    /// Its word.
+    pub kind: Kind,
     /// How often they are listed anew.
     pub resync: Duration,
     /// Shutdown and readiness.
@@ -215,6 +226,7 @@ where
     pub async fn run(self, mut writer: Writer<K>, world: &World, changed: impl Fn(&K), gone: impl Fn(&K)) {
         let part = self.handles.readiness.part(format!("list of {}", K::plural(&())));
         let mut first = true;
+        let (mut known, reader) = (HashSet::new(), writer.as_reader());
         loop {
             let events = events_of(self.api.clone(), watcher::Config::default()).default_backoff();
             let mut events = std::pin::pin!(events.modify(|object| object.managed_fields_mut().clear()));
@@ -230,6 +242,13 @@ where
                 };
                 match event {
                     Some(Ok(event)) => {
+                        let event = match readable(self.kind, event) {
+                            Ok(event) => event,
+                            Err(found) => match reader.get(&self.set_aside(&mut known, found, world)) {
+                                Some(old) => Event::Delete(old.as_ref().clone()),
+                                None => continue,
+                            },
+                        };
                         writer.apply_watcher_event(&event);
                         match &event {
                             Event::Apply(object) | Event::InitApply(object) => changed(object),
@@ -253,11 +272,34 @@ where
             }
         }
     }
+
+    /// One that cannot be read holds up no other. What was read of it before is forgotten: nobody acts by it.
+    fn set_aside(&self, known: &mut HashSet<Unreadable>, found: Unreadable, world: &World) -> ObjectRef<K> {
+        let Target { namespace, name, .. } = &found.target;
+        let which = ObjectRef::new(name).within(namespace);
+        if known.insert(found.clone()) {
+            warn!(kind = %K::kind(&()), namespace, name, "cannot read an object");
+        }
+        world.unreadable.add(found);
+        which
+    }
+}
+
+/// An event of an object that can be read, or the object that cannot.
+fn readable<K>(kind: Kind, event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Unreadable> {
+    let read = |object: DeserializeGuard<K>| object.0.map_err(|invalid| Unreadable::new(kind, invalid));
+    Ok(match event {
+        Event::Apply(object) => Event::Apply(read(object)?),
+        Event::InitApply(object) => Event::InitApply(read(object)?),
+        Event::Delete(object) => Event::Delete(read(object)?),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    })
 }
 
 /// Objects of a kind, everywhere or in one namespace.
 #[must_use]
-pub fn everywhere<K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>>(
+pub fn everywhere<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
     client: &Client,
     namespace: Option<&str>,
 ) -> Api<K> {

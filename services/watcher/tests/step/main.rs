@@ -6,3 +6,4 @@ mod events;
 mod hands;
 mod life;
 mod scene;
+mod unreadable;
