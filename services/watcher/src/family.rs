@@ -2,12 +2,15 @@
 //! own Workspace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::labels;
 use sequencer_api::names::Owner;
 use sequencer_api::{Build, Component, DNSRecord, Workspace};
+use sequencer_runtime::retry::later;
 use uuid::Uuid;
 
 /// Everything of one Workspace.
@@ -21,9 +24,32 @@ pub struct Family {
     pub builds: Vec<Arc<Build>>,
     /// Its DNSRecords, by name.
     pub records: Vec<Arc<DNSRecord>>,
+    /// Since when it is known that an administrator gave up what the Workspace has outside.
+    pub abandoned_since: Option<Timestamp>,
+}
+
+/// Whether what is outside is left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandon {
+    /// It is not.
+    No,
+    /// Then: first the network service may delete what it can.
+    At(Timestamp),
+    /// It is.
+    Now,
 }
 
 impl Family {
+    /// Whether what is outside is left behind, this long after an administrator said so.
+    #[must_use]
+    pub fn abandon(&self, after: Duration, now: Timestamp) -> Abandon {
+        match self.abandoned_since.map(|since| later(since, after)) {
+            None => Abandon::No,
+            Some(at) if now < at => Abandon::At(at),
+            Some(_) => Abandon::Now,
+        }
+    }
+
     /// The Component of this name in the Workspace.
     #[must_use]
     pub fn component(&self, name: &str) -> Option<&Component> {
@@ -50,6 +76,20 @@ pub fn owner<K: Resource>(object: &K) -> (String, String) {
 #[must_use]
 pub fn as_owner<'a>(name: &'a str, uid: &'a str) -> Owner<'a> {
     Owner { name, uid }
+}
+
+/// Whether an administrator gave up what a Workspace has outside: the annotation names exactly this one.
+#[must_use]
+pub fn is_abandoned(workspace: &Workspace) -> bool {
+    let deleting = workspace.metadata.deletion_timestamp.is_some();
+    let uid = workspace.uid().filter(|uid| !uid.is_empty());
+    deleting && uid.is_some() && workspace.annotations().get(labels::ABANDON_EXTERNAL) == uid.as_ref()
+}
+
+/// What a change of tries everything outside again now: the user's word, and an administrator's.
+#[must_use]
+pub fn outside_word(workspace: &Workspace) -> String {
+    format!("{}{}", retry_word(workspace), if is_abandoned(workspace) { "abandoned" } else { "" })
 }
 
 /// What a user changes to try again now.

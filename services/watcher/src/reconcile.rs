@@ -9,6 +9,7 @@ use kube::runtime::controller::Action as Next;
 use kube::{Client, Resource, ResourceExt as _};
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_proto::topics::{Kind, Pool};
+use sequencer_runtime::cluster::RecordError;
 use sequencer_runtime::telemetry::{join_workspace, root_span};
 use serde::Serialize;
 use tracing::{Instrument as _, info_span, warn};
@@ -105,7 +106,9 @@ pub async fn build(object: Arc<Build>, context: Arc<Context>) -> Result<Next, Er
 pub async fn record(object: Arc<DNSRecord>, context: Arc<Context>) -> Result<Next, Error> {
     let now = Timestamp::now();
     let orphan = context.is_orphan(&object).await?;
-    let plan = record::plan(&object, orphan, now);
+    let family = context.world.family(object.as_ref());
+    let abandon = family.abandon(context.chart.abandon_after, now);
+    let plan = record::plan(&object, &family, orphan, abandon, now);
     let after = record::status(&object, &context.chart.providers, now);
     let before = object.status.clone().unwrap_or_default();
     let events =
@@ -206,7 +209,12 @@ impl Context {
                 Ok(false)
             }
             Writing::Now(patch) => {
-                patch.apply(&apply::api(&self.client, target.kind, &target.namespace), &target.name).await?;
+                let api = apply::api(&self.client, target.kind, &target.namespace);
+                match patch.apply(&api, &target.name).await {
+                    // Its last finalizer was just taken away; that is told all the same.
+                    Err(RecordError::Gone) => return Ok(false),
+                    written => written?,
+                };
                 self.pace.wrote(target.uuid(), now);
                 Ok(true)
             }

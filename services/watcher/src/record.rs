@@ -13,19 +13,22 @@ use sequencer_proto::topics::{Kind, Verb};
 use serde_json::json;
 
 use crate::conditions::{Conditions, Fact, Reason, worst};
-use crate::family::{retry_word, root};
+use crate::family::{Abandon, Family, outside_word, retry_word, root};
 use crate::plan::{Action, Plan, Target, told};
 use crate::section::is;
 use crate::wakes::{Work, call};
+use crate::workspace::{abandoned, gives_up};
 
 /// What is left to do for a record. `orphan` says that its Workspace is gone.
 #[must_use]
-pub fn plan(record: &DNSRecord, orphan: bool, now: Timestamp) -> Plan {
+pub fn plan(record: &DNSRecord, family: &Family, orphan: bool, abandon: Abandon, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let status = record.status.clone().unwrap_or_default();
     let generation = record.metadata.generation.unwrap_or_default();
     let target = Target::of(Kind::DnsRecord, record);
-    let work = Work { target: &target, workspace: root(record), generation, retry: retry_word(record), now };
+    let above = family.workspace.as_deref();
+    let retry = format!("{}{}", retry_word(record), above.map(outside_word).unwrap_or_default());
+    let work = Work { target: &target, workspace: root(record), generation, retry: &retry, now };
     let section = &status.record.section;
     if record.metadata.deletion_timestamp.is_none() {
         if orphan {
@@ -40,6 +43,12 @@ pub fn plan(record: &DNSRecord, orphan: bool, now: Timestamp) -> Plan {
     };
     let gone = section.state == Some(State::Gone);
     if gone {
+        plan.actions.push(lift(target, at, labels::RECORD_FINALIZER));
+    } else if gives_up(&mut plan, abandon, section, now) {
+        let provider = status.record.provider.as_deref().unwrap_or("no provider");
+        let what = format!("DNS record {} at {provider}", target.name);
+        let about = above.map_or_else(|| target.clone(), |workspace| Target::of(Kind::Workspace, workspace));
+        plan.events.push(abandoned(&about, &what));
         plan.actions.push(lift(target, at, labels::RECORD_FINALIZER));
     } else {
         call(&mut plan, &work, Verb::Dns, None, section, false, "deleting");

@@ -68,6 +68,7 @@ pub fn chart(args: &Args) -> Result<Chart, SettingsError> {
         dns_ttl: args.dns_ttl,
         tunnel_scheme: args.tunnel_url_scheme.clone(),
         ingress_tls: args.ingress_tls,
+        abandon_after: args.resync,
     })
 }
 

@@ -36,6 +36,10 @@ impl Teller {
     /// Tells one. Nothing depends on it.
     pub async fn tell(&self, told: &Told) {
         let Told { target, reason, warning, message } = told;
+        // What went wrong is logged by whoever met it.
+        if *warning && *reason != "Error" {
+            warn!(kind = target.kind.word(), namespace = target.namespace, name = target.name, reason, message, "told");
+        }
         let about = ObjectReference {
             api_version: Some(api_version()),
             kind: Some(words(target.kind).0.into()),

@@ -7,6 +7,8 @@ mod status;
 mod teardown;
 mod timings;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
@@ -18,7 +20,7 @@ use sequencer_proto::topics::{Kind, Verb};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::family::{Family, as_owner, retry_word};
+use crate::family::{Family, as_owner, outside_word};
 use crate::plan::{Action, Plan, Target, Told};
 use crate::section::is;
 use crate::tell;
@@ -27,6 +29,7 @@ use crate::wakes::{Work, call};
 pub use dns::Taken;
 pub use status::status;
 pub(crate) use status::with_name;
+pub(crate) use teardown::{abandoned, gives_up};
 pub use timings::took;
 
 /// The longest host name.
@@ -47,6 +50,8 @@ pub struct Chart {
     pub tunnel_scheme: String,
     /// Whether an ingress is https where a Workspace does not say.
     pub ingress_tls: bool,
+    /// How long the network service may still delete what an administrator gave up.
+    pub abandon_after: Duration,
 }
 
 /// Something in a spec that nothing can be made from.
@@ -65,9 +70,10 @@ pub fn plan(workspace: &Workspace, family: &Family, chart: &Chart, taken: &Taken
     let target = Target::of(Kind::Workspace, workspace);
     let generation = workspace.metadata.generation.unwrap_or_default();
     let root = Uuid::try_parse(&target.uid).unwrap_or_default();
-    let work = Work { target: &target, workspace: root, generation, retry: retry_word(workspace), now };
+    let retry = outside_word(workspace);
+    let work = Work { target: &target, workspace: root, generation, retry: &retry, now };
     if workspace.metadata.deletion_timestamp.is_some() {
-        teardown::plan(&mut plan, workspace, family, &work);
+        teardown::plan(&mut plan, workspace, family, chart, &work);
         return plan;
     }
     if let Some(end) = expiry::expires(workspace) {
@@ -107,7 +113,7 @@ pub fn news(workspace: &Workspace, before: &WorkspaceStatus, after: &WorkspaceSt
     let target = Target::of(Kind::Workspace, workspace);
     let (before, conditions) = (&before.conditions, &after.conditions);
     let own = refusal(workspace).map(|_| "Components");
-    let kinds = own.into_iter().chain(["Tunnel", "Ingress", "DNS", "Route"]);
+    let kinds = own.into_iter().chain(["Tunnel", "Ingress", "DNS", "Route", "TeardownBlocked"]);
     let mut news: Vec<_> = kinds.filter_map(|kind| tell::wrong(&target, kind, before, conditions)).collect();
     if let Some(mut ready) = tell::ready(&target, before, conditions) {
         let took = took(&after.timings);

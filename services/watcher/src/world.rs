@@ -1,12 +1,13 @@
 //! Everything that there is, as the API server told last: reflectors of the four kinds, and who has to look when one
 //! changes. Each is listed anew with every resync, so that nothing that a watch lost stays lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::family::Family;
+use crate::family::{Family, is_abandoned};
 use crate::plan::Target;
 use crate::unreadable::{Unreadable, Unreadables};
 
@@ -67,6 +68,8 @@ pub struct World {
     pub unreadable: Unreadables,
     namespace: String,
     queues: Queues,
+    /// Workspaces that an administrator gave up, and since when that is known here.
+    abandoned: Arc<Mutex<HashMap<String, Timestamp>>>,
     /// How many kinds were listed.
     listed: watch::Sender<usize>,
 }
@@ -105,6 +108,7 @@ impl World {
             unreadable: Unreadables::default(),
             namespace: namespace.into(),
             queues,
+            abandoned: Arc::default(),
             listed: watch::Sender::new(0),
         };
         let writers = Writers {
@@ -148,6 +152,7 @@ impl World {
             components: sorted(self.components.state_filter(|found| belongs(found, uid, namespace))),
             builds: sorted(self.builds.state_filter(|found| belongs(found, uid, namespace))),
             records: sorted(self.records.state_filter(|found| uid.is_some() && belongs(found, uid, namespace))),
+            abandoned_since: uid.and_then(|uid| self.abandoned().get(uid).copied()),
         }
     }
 
@@ -167,10 +172,22 @@ impl World {
 
     /// A Workspace changed: its Components may hold its host, and its records may have lost their owner.
     pub fn on_workspace(&self, workspace: &Workspace) {
+        if let Some(uid) = &workspace.metadata.uid {
+            let mut abandoned = self.abandoned();
+            if is_abandoned(workspace) {
+                abandoned.entry(uid.clone()).or_insert_with(Timestamp::now);
+            } else {
+                abandoned.remove(uid);
+            }
+        }
         queue(&self.queues.workspaces, workspace);
         let family = self.family_of(workspace.metadata.uid.as_deref(), None);
         family.components.iter().for_each(|component| queue(&self.queues.components, component.as_ref()));
         family.records.iter().for_each(|record| queue(&self.queues.records, record.as_ref()));
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A Component changed: whoever waits for it, and its Workspace.

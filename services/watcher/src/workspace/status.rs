@@ -1,12 +1,11 @@
 //! The watcher's part of a Workspace's status.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
-use sequencer_api::status::workspace::{ComponentLine, Remaining, Teardown, WorkspacePhase, WorkspaceStatus};
+use sequencer_api::status::workspace::{ComponentLine, WorkspacePhase, WorkspaceStatus};
 use sequencer_api::{Component, Workspace, labels};
 
 use super::{Chart, Taken, children, dns, expiry, host, host_refusal, refusal, teardown, timings, url};
@@ -42,6 +41,9 @@ pub fn status(
     if let Some(expiring) = expiry::expiring(workspace, expires_at.as_ref(), now) {
         conditions.add("Expiring", &expiring);
     }
+    if let Some(blocked) = teardown::blocked(workspace, family, &before) {
+        conditions.add("TeardownBlocked", &blocked);
+    }
     let stalled = format!(
         "push a fix, or try again: kubectl annotate ws {} {}=\"$(date +%s)\" --overwrite",
         workspace.name_any(),
@@ -61,7 +63,7 @@ pub fn status(
         commit,
         components_ready: Some(format!("{good}/{}", lines.len())),
         components: lines,
-        teardown: terminating.then(|| going(workspace, family, &before, now)),
+        teardown: teardown::status(workspace, family, &before, now),
         ..before
     }
 }
@@ -265,20 +267,6 @@ fn commit(family: &Family) -> Option<String> {
         [(_, commit)] => Some(commit.clone()),
         several => Some(several.iter().map(|(name, commit)| format!("{name}={commit}")).collect::<Vec<_>>().join(",")),
     }
-}
-
-fn going(workspace: &Workspace, family: &Family, before: &WorkspaceStatus, now: Timestamp) -> Teardown {
-    let (stage, names) = teardown::stage(workspace, family);
-    let started_at = before.teardown.as_ref().map_or(Time(now), |teardown| teardown.started_at.clone());
-    let retry = before.tunnel.section.retry.as_ref().filter(|_| stage == "Tunnel");
-    let remaining = names.into_iter().take(16).map(|name| Remaining {
-        kind: stage.into(),
-        provider: None,
-        name,
-        code: retry.map(|retry| retry.code.clone()),
-        message: retry.map(|retry| retry.message.clone()),
-    });
-    Teardown { stage: stage.into(), started_at, remaining: remaining.collect() }
 }
 
 fn phase(ready: &Fact, terminating: bool) -> WorkspacePhase {

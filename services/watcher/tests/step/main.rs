@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on has failed and says why")]
 
+mod blocked;
 mod events;
 mod hands;
 mod life;
