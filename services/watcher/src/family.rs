@@ -57,7 +57,15 @@ impl Family {
     }
 }
 
-/// The uid of the Workspace that an object belongs to, or its own.
+/// The uid of the Workspace that an object belongs to. What a Component on its own made carries that one's uid, and no
+/// Workspace's name.
+#[must_use]
+pub fn workspace_uid<K: Resource>(object: &K) -> Option<&str> {
+    let labels = object.labels();
+    labels.get(labels::WORKSPACE).and(labels.get(labels::WORKSPACE_UID)).map(String::as_str)
+}
+
+/// The uid of the Workspace that an object belongs to, or of the Component that made it on its own, or its own.
 #[must_use]
 pub fn root<K: Resource>(object: &K) -> Uuid {
     let uid = object.labels().get(labels::WORKSPACE_UID).or(object.meta().uid.as_ref());

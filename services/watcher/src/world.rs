@@ -15,7 +15,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as events_of};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
+use sequencer_api::{Build, Component, DNSRecord, Workspace};
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::Handles;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::family::{Family, is_abandoned};
+use crate::family::{Family, is_abandoned, workspace_uid};
 use crate::plan::Target;
 use crate::unreadable::{Unreadable, Unreadables};
 
@@ -135,17 +135,14 @@ impl World {
     /// its namespace.
     #[must_use]
     pub fn family<K: Resource>(&self, object: &K) -> Family {
-        let uid = object.labels().get(labels::WORKSPACE_UID).cloned();
-        let namespace = object.namespace();
-        self.family_of(uid.as_deref(), namespace.as_deref())
+        self.family_of(workspace_uid(object), object.namespace().as_deref())
     }
 
     /// By a Workspace's uid, or without one by a namespace.
     #[must_use]
     pub fn family_of(&self, uid: Option<&str>, namespace: Option<&str>) -> Family {
         fn belongs<K: Resource>(object: &K, uid: Option<&str>, namespace: Option<&str>) -> bool {
-            let label = object.labels().get(labels::WORKSPACE_UID).map(String::as_str);
-            label == uid && (uid.is_some() || object.namespace().as_deref() == namespace)
+            workspace_uid(object) == uid && (uid.is_some() || object.namespace().as_deref() == namespace)
         }
         Family {
             workspace: uid.and_then(|uid| self.workspaces.find(|found| found.metadata.uid.as_deref() == Some(uid))),

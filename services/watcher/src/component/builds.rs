@@ -55,6 +55,9 @@ fn build_labels(component: &Component, build: &Build) -> BTreeMap<String, String
     let mut labels = component.labels().clone();
     labels.insert(labels::MANAGED_BY.into(), labels::SEQUENCER.into());
     labels.insert(labels::INSTANCE.into(), component.name_any());
+    labels.insert(labels::COMPONENT.into(), component.spec.template.name.clone());
+    // The deployer finds Builds by it, also those of a Component on its own.
+    labels.insert(labels::WORKSPACE_UID.into(), owner(component).1);
     labels.insert(labels::BUILD.into(), build.spec.name.clone());
     labels.insert(labels::COMMIT.into(), commit12(commit(&build.spec)).into());
     labels

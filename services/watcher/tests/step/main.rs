@@ -6,5 +6,6 @@ mod blocked;
 mod events;
 mod hands;
 mod life;
+mod own;
 mod scene;
 mod unreadable;
