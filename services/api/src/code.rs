@@ -196,6 +196,8 @@ codes! {
     WORKSPACE_NAME = 6061;
     /// A DNSRecord whose name is not its record's, or whose identity was changed.
     RECORD_NAME = 6062;
+    /// More Workspaces than a namespace may have.
+    WORKSPACE_QUOTA = 6063;
     /// A time to live out of range.
     TTL = 6064;
     /// An annotation of an Ingress that is not allowed.

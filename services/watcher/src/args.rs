@@ -38,6 +38,18 @@ pub struct Args {
     /// The pools of builders, with commas
     #[arg(long, env = "SEQUENCER_POOLS", value_delimiter = ',', default_value = "default")]
     pub pools: Vec<Pool>,
+    /// How long a Workspace lives after the last activity, where it does not say; none: for ever
+    #[arg(long, env = "SEQUENCER_WORKSPACE_TTL", value_parser = duration)]
+    pub workspace_ttl: Option<Duration>,
+    /// The longest ttl that a Workspace may ask for
+    #[arg(long, env = "SEQUENCER_MAX_TTL", default_value = "8760h", value_parser = duration)]
+    pub max_ttl: Duration,
+    /// How many Workspaces a namespace may have; 0: any number
+    #[arg(long, env = "SEQUENCER_WORKSPACES_PER_NAMESPACE", default_value_t = 50)]
+    pub workspaces_per_namespace: usize,
+    /// How many Builds of a namespace run at once, the others wait; 0: any number
+    #[arg(long, env = "SEQUENCER_BUILDS_PER_NAMESPACE", default_value_t = 4)]
+    pub builds_per_namespace: usize,
     /// Everything is listed and what is unfinished woken this often
     #[arg(long, env = "SEQUENCER_RESYNC", default_value = "60s", value_parser = duration)]
     pub resync: Duration,

@@ -1,5 +1,7 @@
 //! A Build: built, then published.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -7,21 +9,51 @@ use sequencer_api::Build;
 use sequencer_api::build::BuildSpec;
 use sequencer_api::code::Code;
 use sequencer_api::labels::{self, commit12};
-use sequencer_api::status::State;
 use sequencer_api::status::build::{BuildPhase, BuildStatus};
+use sequencer_api::status::{Section, State};
 use sequencer_proto::topics::{Kind, Pool, Verb};
 
 use crate::conditions::{Conditions, Fact, Reason, worst};
 use crate::family::retry_word;
 use crate::plan::{Plan, Target, told};
-use crate::section::is;
+use crate::section::{Due, due, is};
 use crate::wakes::{Work, call};
 
-/// What is left to do for a Build.
+/// Whether it may have to be built yet.
 #[must_use]
-pub fn plan(build: &Build, pools: &[Pool], now: Timestamp) -> Plan {
+pub fn unbuilt(build: &Build) -> bool {
+    let status = build.status.clone().unwrap_or_default();
+    let built = is_built(&status, build.metadata.generation.unwrap_or_default());
+    !built && !superseded(build) && build.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether a Build has to wait for others of its namespace: so many as may run at once are built, or are before it in its
+/// pool's queue. One that failed holds nobody up until it is tried again.
+#[must_use]
+pub fn waits_for_its_turn(build: &Build, others: &[Arc<Build>], limit: usize, now: Timestamp) -> bool {
+    let runs = |build: &Build| matches!(section(build).claim, Some(claim) if claim.until.0 > now);
+    if limit == 0 || !unbuilt(build) || runs(build) {
+        return false;
+    }
+    let age = |of: &Build| (of.creation_timestamp().map(|created| created.0), of.uid());
+    let before = |other: &Build| {
+        let generation = other.metadata.generation.unwrap_or_default();
+        let waits = due(&section(other), false, generation, now) == Due::Now;
+        waits && other.spec.runtime.pool == build.spec.runtime.pool && age(other) < age(build)
+    };
+    let others = others.iter().filter(|other| other.uid() != build.uid() && unbuilt(other));
+    others.filter(|other| runs(other) || before(other)).count() >= limit
+}
+
+fn section(build: &Build) -> Section {
+    build.status.as_ref().map(|status| status.image.section.clone()).unwrap_or_default()
+}
+
+/// What is left to do for a Build; nothing yet if it is `held`.
+#[must_use]
+pub fn plan(build: &Build, pools: &[Pool], held: bool, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    if build.metadata.deletion_timestamp.is_some() || superseded(build) {
+    if held || build.metadata.deletion_timestamp.is_some() || superseded(build) {
         return plan;
     }
     let Some(pool) = pool(&build.spec, pools) else { return plan };
@@ -70,10 +102,15 @@ pub fn commit(spec: &BuildSpec) -> &str {
 
 /// The watcher's part of a Build's status.
 #[must_use]
-pub fn status(build: &Build, pools: &[Pool], now: Timestamp) -> BuildStatus {
+pub fn status(build: &Build, pools: &[Pool], held: bool, now: Timestamp) -> BuildStatus {
     let before = build.status.clone().unwrap_or_default();
     let generation = build.metadata.generation.unwrap_or_default();
-    let image = image(build, &before, pools, generation);
+    let image = match image(build, &before, pools, generation) {
+        fact if held && fact.reason == Reason::Waiting => {
+            Fact::no(Reason::Waiting, "waits until fewer Builds of this namespace run")
+        }
+        fact => fact,
+    };
     let publish = publish(&before, &image, generation);
     let facts = [&image, &publish];
     let mut ready = worst(facts).cloned().unwrap_or_else(|| Fact::no(Reason::Waiting, ""));
@@ -143,5 +180,52 @@ fn phase(ready: &Fact, image: &Fact, terminating: bool) -> BuildPhase {
         _ if image.holds => BuildPhase::Publishing,
         _ if image.reason == Reason::Waiting => BuildPhase::Queued,
         _ => BuildPhase::Building,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn build(age: i64, pool: &str, image: Value) -> Arc<Build> {
+        let value = json!({
+            "metadata": {"name": format!("b{age}"), "uid": format!("{age}"), "generation": 1, "creationTimestamp": at(age)},
+            "spec": {"name": "app", "containerRegistries": [], "importContent": [], "runtime": {"pool": pool}},
+            "status": {"image": image},
+        });
+        serde_json::from_value::<Build>(value).unwrap().into()
+    }
+
+    #[test]
+    fn so_many_builds_as_run_or_are_before_it_in_its_pool_hold_one_up() {
+        let claim = json!({"claim": {"holder": "a", "until": at(200)}});
+        let retry = json!({"attempts": 1, "nextAttemptAt": at(150), "code": "E#1011", "message": ""});
+        let failed = json!({"state": "Error", "observedGeneration": 1, "retry": retry});
+        let done = json!({"state": "Completed", "observedGeneration": 1});
+        let ours = build(50, "default", json!({}));
+        let waits =
+            |other: &Arc<Build>, limit, now| waits_for_its_turn(&ours, &[other.clone(), ours.clone()], limit, at(now));
+        for (other, wanted) in [
+            (build(40, "default", json!({})), true),
+            (build(60, "default", json!({})), false),
+            (build(40, "large", json!({})), false),
+            (build(60, "large", claim.clone()), true),
+            (build(40, "default", done), false),
+        ] {
+            assert_eq!(waits(&other, 1, 100), wanted, "{other:?}");
+            assert!(!waits(&other, 2, 100) && !waits(&other, 0, 100));
+        }
+        let failed = build(40, "default", failed);
+        assert!(!waits(&failed, 1, 149) && waits(&failed, 1, 150));
+        let running = build(60, "large", claim.clone());
+        assert!(waits(&running, 1, 199) && !waits(&running, 1, 200));
+        let ours = build(50, "default", claim);
+        assert!(!waits_for_its_turn(&ours, &[build(40, "default", json!({}))], 1, at(100)));
     }
 }

@@ -58,7 +58,7 @@ pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<
     let plan = workspace::plan(&object, &family, &context.chart, &taken, now);
     let after = workspace::status(&object, &family, &context.chart, &taken, now);
     let before = object.status.clone().unwrap_or_default();
-    let events = workspace::news(&object, &before, &after);
+    let events = workspace::news(&object, &family, &context.chart.limits, &before, &after);
     let first = before.url.is_none() && events.iter().any(|told| told.reason == "Ready");
     let status = Status { patient: false, watched: &[], before: &before, after: &after, events };
     let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;
@@ -90,8 +90,10 @@ pub async fn component(object: Arc<Component>, context: Arc<Context>) -> Result<
 /// See [`Error`].
 pub async fn build(object: Arc<Build>, context: Arc<Context>) -> Result<Next, Error> {
     let now = Timestamp::now();
-    let plan = build::plan(&object, &context.pools, now);
-    let after = build::status(&object, &context.pools, now);
+    let others = context.world.unbuilt(object.namespace().as_deref());
+    let held = build::waits_for_its_turn(&object, &others, context.chart.limits.builds, now);
+    let plan = build::plan(&object, &context.pools, held, now);
+    let after = build::status(&object, &context.pools, held, now);
     let before = object.status.clone().unwrap_or_default();
     let alone = object.owner_references().is_empty();
     let events = transitions(&Target::of(Kind::Build, object.as_ref()), &before.conditions, &after.conditions, alone);

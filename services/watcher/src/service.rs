@@ -28,7 +28,7 @@ use crate::reconcile::{self, Context};
 use crate::tell::Teller;
 use crate::unreadable;
 use crate::wakes::{Rhythms, Wakes};
-use crate::workspace::Chart;
+use crate::workspace::{Chart, Limits};
 use crate::world::{Follow, Lookouts, World, Writers, everywhere};
 
 /// Changes that come together are looked at together.
@@ -69,6 +69,12 @@ pub fn chart(args: &Args) -> Result<Chart, SettingsError> {
         tunnel_scheme: args.tunnel_url_scheme.clone(),
         ingress_tls: args.ingress_tls,
         abandon_after: args.resync,
+        limits: Limits {
+            ttl: args.workspace_ttl,
+            max_ttl: args.max_ttl,
+            workspaces: args.workspaces_per_namespace,
+            builds: args.builds_per_namespace,
+        },
     })
 }
 
@@ -119,7 +125,7 @@ const KEEP: Duration = Duration::from_secs(5);
 
 fn follow(rt: &mut Runtime, client: &Client, context: &Arc<Context>, args: &Args, writers: Writers) {
     macro_rules! follow {
-        ($task:literal, $writer:expr, $changed:ident, $kind:expr, $namespace:expr) => {{
+        ($task:literal, $writer:expr, $changed:ident, $gone:ident, $kind:expr, $namespace:expr) => {{
             let (handles, context) = (rt.handles(), context.clone());
             let follow = Follow { api: everywhere(client, $namespace), kind: $kind, resync: args.resync, handles };
             rt.spawn($task, async move {
@@ -128,16 +134,16 @@ fn follow(rt: &mut Runtime, client: &Client, context: &Arc<Context>, args: &Args
                     let uid = uid(object);
                     context.wakes.forget(uid);
                     context.pace.forget(uid);
-                    context.world.$changed(object);
+                    context.world.$gone(object);
                 };
                 follow.run($writer, &context.world, changed, gone).await;
             });
         }};
     }
-    follow!("follow workspaces", writers.workspaces, on_workspace, Kind::Workspace, None);
-    follow!("follow components", writers.components, on_component, Kind::Component, None);
-    follow!("follow builds", writers.builds, on_build, Kind::Build, None);
-    follow!("follow records", writers.records, on_record, Kind::DnsRecord, Some(args.namespace.as_str()));
+    follow!("follow workspaces", writers.workspaces, on_workspace, without_workspace, Kind::Workspace, None);
+    follow!("follow components", writers.components, on_component, on_component, Kind::Component, None);
+    follow!("follow builds", writers.builds, on_build, on_build, Kind::Build, None);
+    follow!("follow records", writers.records, on_record, on_record, Kind::DnsRecord, Some(args.namespace.as_str()));
 }
 
 fn uid<K: Resource>(object: &K) -> Uuid {

@@ -52,6 +52,21 @@ pub struct Chart {
     pub ingress_tls: bool,
     /// How long the network service may still delete what an administrator gave up.
     pub abandon_after: Duration,
+    /// What Workspaces may have.
+    pub limits: Limits,
+}
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The ttl of a Workspace that names none.
+    pub ttl: Option<Duration>,
+    /// The longest.
+    pub max_ttl: Duration,
+    /// Workspaces in a namespace; 0 is any number.
+    pub workspaces: usize,
+    /// Builds of a namespace at once; 0 is any number.
+    pub builds: usize,
 }
 
 /// Something in a spec that nothing can be made from.
@@ -76,15 +91,15 @@ pub fn plan(workspace: &Workspace, family: &Family, chart: &Chart, taken: &Taken
         teardown::plan(&mut plan, workspace, family, chart, &work);
         return plan;
     }
-    if let Some(end) = expiry::expires(workspace) {
+    if let Some(end) = expiry::expires(workspace, &chart.limits) {
         if end <= now {
             expire(&mut plan, workspace, target);
             return plan;
         }
-        let warned = expiry::warned_at(workspace, end);
+        let warned = expiry::warned_at(workspace, &chart.limits, end);
         plan.again_at(if now < warned { warned } else { end });
     }
-    if refusal(workspace).is_some() {
+    if refusal(workspace, family, &chart.limits).is_some() {
         return plan;
     }
     if needs_finalizer(workspace) {
@@ -109,10 +124,16 @@ fn expire(plan: &mut Plan, workspace: &Workspace, target: Target) {
 
 /// What a change of its conditions tells. What is wrong with a component, the component tells.
 #[must_use]
-pub fn news(workspace: &Workspace, before: &WorkspaceStatus, after: &WorkspaceStatus) -> Vec<Told> {
+pub fn news(
+    workspace: &Workspace,
+    family: &Family,
+    limits: &Limits,
+    before: &WorkspaceStatus,
+    after: &WorkspaceStatus,
+) -> Vec<Told> {
     let target = Target::of(Kind::Workspace, workspace);
     let (before, conditions) = (&before.conditions, &after.conditions);
-    let own = refusal(workspace).map(|_| "Components");
+    let own = refusal(workspace, family, limits).map(|_| "Components");
     let kinds = own.into_iter().chain(["Tunnel", "Ingress", "DNS", "Route", "TeardownBlocked"]);
     let mut news: Vec<_> = kinds.filter_map(|kind| tell::wrong(&target, kind, before, conditions)).collect();
     if let Some(mut ready) = tell::ready(&target, before, conditions) {
@@ -174,7 +195,7 @@ fn probe(plan: &mut Plan, workspace: &Workspace, family: &Family, chart: &Chart,
     let there = wanted
         .as_ref()
         .is_some_and(|wanted| !wanted.is_empty() && wanted.iter().all(|record| dns::answers(record, family)));
-    if !there || !status::components(workspace, family).holds {
+    if !there || !status::components(workspace, family, &chart.limits).holds {
         return;
     }
     let route = workspace.status.clone().unwrap_or_default().route;
@@ -206,9 +227,23 @@ pub fn url(workspace: &Workspace, chart: &Chart) -> Option<String> {
     Some(format!("{scheme}://{host}"))
 }
 
-/// What is wrong with a spec as a whole, beyond what the schema can tell: nothing is made from it.
+/// What is wrong with a Workspace as a whole, beyond what the schema can tell: nothing is made or changed for it.
 #[must_use]
-pub fn refusal(workspace: &Workspace) -> Option<Refusal> {
+pub fn refusal(workspace: &Workspace, family: &Family, limits: &Limits) -> Option<Refusal> {
+    over_quota(family, limits).or_else(|| expiry::refusal(workspace, limits)).or_else(|| circle(workspace))
+}
+
+/// One that was begun goes on.
+fn over_quota(family: &Family, limits: &Limits) -> Option<Refusal> {
+    let over = limits.workspaces > 0 && family.older >= limits.workspaces && family.components.is_empty();
+    let message = format!(
+        "this namespace has its {} Workspaces; it is made when one of them is deleted, or the operator allows more",
+        limits.workspaces
+    );
+    over.then_some(Refusal { code: Code::WORKSPACE_QUOTA, message })
+}
+
+fn circle(workspace: &Workspace) -> Option<Refusal> {
     let names = workspace.spec.components.iter().map(|component| {
         let on = component.depends_on.iter().map(|dependency| dependency.component_name.as_str()).collect();
         (component.name.as_str(), on)

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::build::unbuilt;
 use crate::family::{Family, is_abandoned, workspace_uid};
 use crate::plan::Target;
 use crate::unreadable::{Unreadable, Unreadables};
@@ -144,13 +145,28 @@ impl World {
         fn belongs<K: Resource>(object: &K, uid: Option<&str>, namespace: Option<&str>) -> bool {
             workspace_uid(object) == uid && (uid.is_some() || object.namespace().as_deref() == namespace)
         }
+        let workspace = uid.and_then(|uid| self.workspaces.find(|found| found.metadata.uid.as_deref() == Some(uid)));
         Family {
-            workspace: uid.and_then(|uid| self.workspaces.find(|found| found.metadata.uid.as_deref() == Some(uid))),
+            older: workspace.as_deref().map_or(0, |workspace| self.older(workspace)),
+            workspace,
             components: sorted(self.components.state_filter(|found| belongs(found, uid, namespace))),
             builds: sorted(self.builds.state_filter(|found| belongs(found, uid, namespace))),
             records: sorted(self.records.state_filter(|found| uid.is_some() && belongs(found, uid, namespace))),
             abandoned_since: uid.and_then(|uid| self.abandoned().get(uid).copied()),
         }
+    }
+
+    /// How many Workspaces of the same namespace were made before this one.
+    fn older(&self, workspace: &Workspace) -> usize {
+        let age = |of: &Workspace| (of.creation_timestamp().map(|created| created.0), of.uid());
+        let before = |other: &Workspace| other.namespace() == workspace.namespace() && age(other) < age(workspace);
+        self.workspaces.state_filter(before).len()
+    }
+
+    /// The Builds of a namespace that may have to be built yet.
+    #[must_use]
+    pub fn unbuilt(&self, namespace: Option<&str>) -> Vec<Arc<Build>> {
+        self.builds.state_filter(|build| build.namespace().as_deref() == namespace && unbuilt(build))
     }
 
     /// Whoever has a record's name.
@@ -183,6 +199,13 @@ impl World {
         family.records.iter().for_each(|record| queue(&self.queues.records, record.as_ref()));
     }
 
+    /// A Workspace is gone: another may take its place.
+    pub fn without_workspace(&self, workspace: &Workspace) {
+        self.on_workspace(workspace);
+        let others = self.workspaces.state_filter(|other| other.namespace() == workspace.namespace());
+        others.iter().for_each(|other| queue(&self.queues.workspaces, other.as_ref()));
+    }
+
     fn abandoned(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,9 +218,10 @@ impl World {
         family.workspace.iter().for_each(|workspace| queue(&self.queues.workspaces, workspace.as_ref()));
     }
 
-    /// A Build changed: every Component that may use its image.
+    /// A Build changed: every Component that may use its image, and the Builds that wait for their turn.
     pub fn on_build(&self, build: &Build) {
         queue(&self.queues.builds, build);
+        self.unbuilt(build.namespace().as_deref()).iter().for_each(|other| queue(&self.queues.builds, other.as_ref()));
         self.family(build).components.iter().for_each(|component| queue(&self.queues.components, component.as_ref()));
     }
 

@@ -33,7 +33,7 @@ pub(super) fn follow(plan: &mut Plan, workspace: &Workspace, family: &Family, ch
         }
     }
     // What does not answer is not published; what was, stays.
-    let proven = status::components(workspace, family).holds;
+    let proven = status::components(workspace, family, &chart.limits).holds;
     for wanted in wanted {
         let name = wanted.name_any();
         match family.records.iter().find(|found| found.name_any() == name) {

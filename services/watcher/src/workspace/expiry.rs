@@ -5,10 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use sequencer_api::code::Code;
 use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::retry::later;
 
+use super::{Limits, Refusal};
 use crate::conditions::{Fact, Reason};
 
 /// People are warned this part of the ttl before its end.
@@ -17,20 +19,34 @@ const PART: u32 = 4;
 /// And at most so long before.
 const WARNING: Duration = Duration::from_hours(24);
 
-/// How long a Workspace lives after the last activity, if it ends by itself.
-fn ttl(workspace: &Workspace) -> Option<Duration> {
+/// What its spec asks for.
+fn asked(workspace: &Workspace) -> Option<Duration> {
     let ttl: SignedDuration = workspace.spec.ttl.as_deref()?.parse().ok()?;
     Duration::try_from(ttl).ok()
+}
+
+/// How long a Workspace lives after the last activity, if it ends by itself.
+fn ttl(workspace: &Workspace, limits: &Limits) -> Option<Duration> {
+    asked(workspace).or(limits.ttl).map(|ttl| ttl.min(limits.max_ttl))
+}
+
+/// A ttl that the operator does not allow.
+pub(super) fn refusal(workspace: &Workspace, limits: &Limits) -> Option<Refusal> {
+    let longer = asked(workspace).is_some_and(|asked| asked > limits.max_ttl);
+    let most = SignedDuration::try_from(limits.max_ttl).unwrap_or(SignedDuration::MAX);
+    let message = format!("ttl: at most {most:#}, as the operator has it");
+    longer.then_some(Refusal { code: Code::TTL, message })
 }
 
 /// The end that the ttl sets: so long after the last change of the spec or the commit.
 pub(super) fn expires_at(
     workspace: &Workspace,
+    limits: &Limits,
     before: &WorkspaceStatus,
     commit: Option<&str>,
     now: Timestamp,
 ) -> Option<Time> {
-    let ttl = ttl(workspace)?;
+    let ttl = ttl(workspace, limits)?;
     let unchanged = before.observed_generation == workspace.metadata.generation.unwrap_or_default()
         && before.commit.as_deref() == commit;
     before.expires_at.clone().filter(|_| unchanged).or_else(|| Some(Time(later(now, ttl))))
@@ -43,8 +59,8 @@ fn end(workspace: &Workspace, expires_at: &Time) -> Timestamp {
 }
 
 /// When a Workspace is to be deleted, if ever.
-pub(super) fn expires(workspace: &Workspace) -> Option<Timestamp> {
-    ttl(workspace)?;
+pub(super) fn expires(workspace: &Workspace, limits: &Limits) -> Option<Timestamp> {
+    ttl(workspace, limits)?;
     let status = workspace.status.as_ref()?;
     // A change that was not written yet is an activity.
     if status.observed_generation != workspace.metadata.generation.unwrap_or_default() {
@@ -54,15 +70,20 @@ pub(super) fn expires(workspace: &Workspace) -> Option<Timestamp> {
 }
 
 /// When people are warned of this end.
-pub(super) fn warned_at(workspace: &Workspace, end: Timestamp) -> Timestamp {
-    let before = ttl(workspace).map_or(WARNING, |ttl| (ttl / PART).min(WARNING));
+pub(super) fn warned_at(workspace: &Workspace, limits: &Limits, end: Timestamp) -> Timestamp {
+    let before = ttl(workspace, limits).map_or(WARNING, |ttl| (ttl / PART).min(WARNING));
     end.checked_sub(before).unwrap_or(end)
 }
 
 /// What people read when the end is near.
-pub(super) fn expiring(workspace: &Workspace, expires_at: Option<&Time>, now: Timestamp) -> Option<Fact> {
+pub(super) fn expiring(
+    workspace: &Workspace,
+    limits: &Limits,
+    expires_at: Option<&Time>,
+    now: Timestamp,
+) -> Option<Fact> {
     let end = end(workspace, expires_at?);
-    if workspace.metadata.deletion_timestamp.is_some() || now < warned_at(workspace, end) {
+    if workspace.metadata.deletion_timestamp.is_some() || now < warned_at(workspace, limits, end) {
         return None;
     }
     let message = format!(
@@ -78,6 +99,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const LIMITS: Limits = Limits { ttl: None, max_ttl: Duration::from_hours(8760), workspaces: 0, builds: 0 };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -97,22 +120,37 @@ mod tests {
     fn people_are_warned_a_quarter_of_the_ttl_before_its_end_and_at_most_a_day() {
         let warned = |ttl| {
             let workspace = workspace(ttl, None);
-            expires(&workspace).map(|end| warned_at(&workspace, end))
+            expires(&workspace, &LIMITS).map(|end| warned_at(&workspace, &LIMITS, end))
         };
         assert_eq!(warned("8h"), Some(at(1_000_000 - 2 * 3600)));
         assert_eq!(warned("168h"), Some(at(1_000_000 - 24 * 3600)));
         let workspace = workspace("8h", None);
         let expires_at = workspace.status.clone().and_then(|status| status.expires_at);
-        assert_eq!(expiring(&workspace, expires_at.as_ref(), at(1_000_000 - 2 * 3600 - 1)), None);
-        assert!(expiring(&workspace, expires_at.as_ref(), at(1_000_000 - 2 * 3600)).is_some());
+        assert_eq!(expiring(&workspace, &LIMITS, expires_at.as_ref(), at(1_000_000 - 2 * 3600 - 1)), None);
+        assert!(expiring(&workspace, &LIMITS, expires_at.as_ref(), at(1_000_000 - 2 * 3600)).is_some());
     }
 
     #[test]
     fn a_later_keep_until_wins() {
-        assert_eq!(expires(&workspace("8h", Some(999_999))), Some(at(1_000_000)));
+        assert_eq!(expires(&workspace("8h", Some(999_999)), &LIMITS), Some(at(1_000_000)));
         let kept = workspace("8h", Some(2_000_000));
-        assert_eq!(expires(&kept), Some(at(2_000_000)));
+        assert_eq!(expires(&kept, &LIMITS), Some(at(2_000_000)));
         let expires_at = kept.status.clone().and_then(|status| status.expires_at);
-        assert_eq!(expiring(&kept, expires_at.as_ref(), at(1_500_000)), None);
+        assert_eq!(expiring(&kept, &LIMITS, expires_at.as_ref(), at(1_500_000)), None);
+    }
+
+    #[test]
+    fn without_a_ttl_the_default_holds_and_none_is_longer_than_the_operator_allows() {
+        let hours = Duration::from_hours;
+        let limits = |ttl, max| Limits { ttl, max_ttl: max, ..LIMITS };
+        let mut none = workspace("8h", None);
+        none.spec.ttl = None;
+        assert_eq!(ttl(&none, &LIMITS), None);
+        assert_eq!(ttl(&none, &limits(Some(hours(3)), hours(9))), Some(hours(3)));
+        assert_eq!(ttl(&workspace("8h", None), &limits(Some(hours(3)), hours(9))), Some(hours(8)));
+        assert_eq!(refusal(&workspace("8h", None), &limits(None, hours(8))), None);
+        let over = limits(None, hours(7));
+        assert_eq!(refusal(&workspace("8h", None), &over).map(|refusal| refusal.code), Some(Code::TTL));
+        assert_eq!(ttl(&workspace("8h", None), &over), Some(hours(7)));
     }
 }

@@ -8,7 +8,7 @@ use sequencer_api::status::State;
 use sequencer_api::status::workspace::{ComponentLine, WorkspacePhase, WorkspaceStatus};
 use sequencer_api::{Component, Workspace, labels};
 
-use super::{Chart, Taken, children, dns, expiry, host, host_refusal, refusal, teardown, timings, url};
+use super::{Chart, Limits, Taken, children, dns, expiry, host, host_refusal, refusal, teardown, timings, url};
 use crate::conditions::{Conditions, Fact, Reason, find, repeat, worst};
 use crate::family::Family;
 use crate::plan::told;
@@ -37,8 +37,8 @@ pub fn status(
         conditions.add(kind, fact);
     }
     conditions.add("Available", &available);
-    let expires_at = expiry::expires_at(workspace, &before, commit.as_deref(), now);
-    if let Some(expiring) = expiry::expiring(workspace, expires_at.as_ref(), now) {
+    let expires_at = expiry::expires_at(workspace, &chart.limits, &before, commit.as_deref(), now);
+    if let Some(expiring) = expiry::expiring(workspace, &chart.limits, expires_at.as_ref(), now) {
         conditions.add("Expiring", &expiring);
     }
     if let Some(blocked) = teardown::blocked(workspace, family, &before) {
@@ -76,7 +76,7 @@ fn facts(
     status: &WorkspaceStatus,
     generation: i64,
 ) -> Vec<(&'static str, Fact)> {
-    let components = components(workspace, family);
+    let components = components(workspace, family, &chart.limits);
     let mut facts = vec![("Components", components)];
     let Some(networking) = &workspace.spec.networking else { return facts };
     if networking.tunnel.is_some() {
@@ -91,8 +91,8 @@ fn facts(
 }
 
 /// Whether every Component is as the spec has it, and ready.
-pub(super) fn components(workspace: &Workspace, family: &Family) -> Fact {
-    if let Some(refusal) = refusal(workspace) {
+pub(super) fn components(workspace: &Workspace, family: &Family, limits: &Limits) -> Fact {
+    if let Some(refusal) = refusal(workspace, family, limits) {
         return Fact::no(Reason::Error, told(refusal.code, &refusal.message));
     }
     let children = children::current(workspace, family);

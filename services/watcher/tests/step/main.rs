@@ -6,6 +6,7 @@ mod blocked;
 mod events;
 mod hands;
 mod life;
+mod limits;
 mod own;
 mod scene;
 mod unreadable;

@@ -41,6 +41,7 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
     pub(crate) nats: String,
     watcher: Option<Child>,
+    arguments: &'static [&'static str],
     kubeconfig: String,
     /// The verbs and names that were woken, in their order.
     pub(crate) woken: Arc<Mutex<Vec<String>>>,
@@ -50,6 +51,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// The watcher runs; nobody plays the others yet.
     pub(crate) async fn new() -> Result<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn with(arguments: &'static [&'static str]) -> Result<Self> {
         let mut alone = Alone::new(&layout()?)?;
         let kubeconfig = alone.control_plane()?;
         let nats = alone.nats()?;
@@ -61,6 +67,7 @@ impl Scene {
             client,
             nats,
             watcher: None,
+            arguments,
             kubeconfig: kubeconfig.display().to_string(),
             woken: Arc::default(),
             alone,
@@ -95,6 +102,7 @@ impl Scene {
         command.args(["--namespace", NAMESPACE, "--nats-url", &self.nats, "--dns-providers"]).arg(&providers);
         command.arg("--admin").arg(format!("{}:8080", self.alone.address));
         command.args(["--resync=3s", "--secret-retry=1s", "--first-write=1s", "--quiet=1s"]);
+        command.args(self.arguments);
         command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.watcher = Some(command.spawn().context("cannot start the watcher")?);
         Ok(())
