@@ -132,7 +132,7 @@ pub fn status(build: &Build, pools: &[Pool], held: bool, now: Timestamp) -> Buil
     let conditions: Vec<Condition> = conditions.finish(
         &ready,
         false,
-        "change the Dockerfile or the Component, or annotate it with se.quencer.io/retry",
+        &format!("change the Dockerfile or the Component, or annotate it with {}", labels::RETRY),
     );
     BuildStatus { observed_generation: generation, phase, conditions, ..before }
 }

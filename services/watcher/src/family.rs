@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::labels;
-use sequencer_api::names::Owner;
 use sequencer_api::{Build, Component, DNSRecord, Workspace};
 use sequencer_runtime::retry::later;
 use uuid::Uuid;
@@ -80,12 +79,6 @@ pub fn owner<K: Resource>(object: &K) -> (String, String) {
     let name = object.labels().get(labels::WORKSPACE).cloned().unwrap_or_else(|| object.name_any());
     let uid = object.labels().get(labels::WORKSPACE_UID).cloned().or_else(|| object.uid()).unwrap_or_default();
     (name, uid)
-}
-
-/// A Workspace as names need it.
-#[must_use]
-pub fn as_owner<'a>(name: &'a str, uid: &'a str) -> Owner<'a> {
-    Owner { name, uid }
 }
 
 /// Whether an administrator gave up what a Workspace has outside: the annotation names exactly this one.

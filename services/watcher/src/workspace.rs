@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
+use sequencer_api::names::Owner;
 use sequencer_api::provider::{self, Provider};
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::WorkspaceStatus;
@@ -20,7 +21,7 @@ use sequencer_proto::topics::{Kind, Verb};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::family::{Family, as_owner, outside_word};
+use crate::family::{Family, outside_word};
 use crate::plan::{Action, Plan, Target, Told};
 use crate::section::is;
 use crate::tell;
@@ -209,7 +210,7 @@ pub fn host(workspace: &Workspace, chart: &Chart) -> Option<String> {
     let dns = &workspace.spec.networking.as_ref()?.dns;
     let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
     let label = dns.name.clone().unwrap_or_else(|| {
-        as_owner(&name, &uid).host_label(&chart.cluster, &workspace.namespace().unwrap_or_default())
+        Owner { name: &name, uid: &uid }.host_label(&chart.cluster, &workspace.namespace().unwrap_or_default())
     });
     Some(format!("{label}.{}", dns.zone))
 }

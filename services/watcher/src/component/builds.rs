@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt as _;
 use sequencer_api::build::BuildSpec;
 use sequencer_api::labels::{self, commit12};
+use sequencer_api::names::Owner;
 use sequencer_api::status::component::SourceSection;
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::Kind;
@@ -12,7 +13,7 @@ use serde_json::json;
 
 use super::{delete, tell};
 use crate::build::{commit, is_published};
-use crate::family::{Family, as_owner, controller, is_of, owner};
+use crate::family::{Family, controller, is_of, owner};
 use crate::plan::{Action, Plan, Target};
 use crate::wakes::Work;
 
@@ -44,7 +45,7 @@ pub fn desired(component: &Component) -> Option<Build> {
     }
     let canonical = serde_json::to_string(&spec).ok()?;
     let (name, uid) = owner(component);
-    let mut build = Build::new(&as_owner(&name, &uid).build(&spec.name, commit(&spec), &canonical), spec);
+    let mut build = Build::new(&Owner { name: &name, uid: &uid }.build(&spec.name, commit(&spec), &canonical), spec);
     build.metadata.namespace = component.namespace();
     build.metadata.owner_references = controller(component).map(|owner| vec![owner]);
     build.metadata.labels = Some(build_labels(component, &build));

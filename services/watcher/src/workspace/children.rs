@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
 use sequencer_api::component::{ComponentSpec, ComponentTemplate};
+use sequencer_api::names::Owner;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Kind;
 use serde_json::json;
 
-use crate::family::{Family, as_owner, controller, is_of};
+use crate::family::{Family, controller, is_of};
 use crate::plan::{Action, Plan, Target};
 
 /// Makes what is missing, changes what differs, deletes what is listed no more.
@@ -52,7 +53,7 @@ fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
         update_policy: workspace.spec.update_policy.clone(),
         paused: workspace.spec.paused,
     };
-    let made = as_owner(&name, &uid).component(&template.name);
+    let made = Owner { name: &name, uid: &uid }.component(&template.name);
     let mut component = Component::new(&made, spec);
     let label = [
         (labels::MANAGED_BY, labels::SEQUENCER),
