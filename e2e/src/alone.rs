@@ -1,6 +1,7 @@
 //! Parts without a cluster, for a test that needs no kubelet: children of the test, on a loopback address of their own,
 //! with their data in a folder that goes with them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
+use crate::audit;
 use crate::layout::{Layout, text};
 use crate::part::Part;
 use crate::parts::{control_plane, nats};
@@ -89,6 +91,14 @@ impl Alone {
         ready?;
         ensure!(ended.is_none(), "{} ended\n{}", part.name, tail(&log));
         Ok(())
+    }
+
+    /// What the client that calls itself so wrote, and how often: see [`audit::writes`].
+    ///
+    /// # Errors
+    /// The API server was never started.
+    pub fn writes(&self, agent: &str) -> Result<BTreeMap<String, usize>> {
+        audit::writes(&self.layout, |entry| entry.get("userAgent").is_some_and(|by| by == agent))
     }
 
     /// The folder of all parts' data, logs and certificates.

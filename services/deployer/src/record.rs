@@ -11,11 +11,17 @@ use tokio::time::Instant;
 
 use crate::queue::Key;
 
-/// A start that takes no longer is written down once, when it is done.
+/// What served, and shall again: if that takes no longer, it is written down once, when it is done.
 pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
+/// The same for what has never served: what it waits for stands in its conditions, which the watcher writes.
+const FIRST: Duration = Duration::from_secs(10);
+
 /// Messages and counts alone are written at most this often.
-pub(crate) const COUNTS: Duration = Duration::from_secs(10);
+const COUNTS: Duration = Duration::from_secs(10);
+
+/// What goes on is written at most this often, whether it waits for less or began meanwhile: who waits, waits for its end.
+const PROGRESS: Duration = Duration::from_secs(30);
 
 /// Whether to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,29 +36,37 @@ pub(crate) enum Write {
 
 /// Decides. `differs` is how long the status has differed from what is, `written` how long ago it was written.
 pub(crate) fn write(before: &DeploySection, after: &DeploySection, differs: Duration, written: Duration) -> Write {
-    let wait = |period: Duration, passed: Duration| match period.checked_sub(passed) {
-        Some(left) if !left.is_zero() => Write::Later(left),
-        _ => Write::Now,
-    };
     if before == after {
-        Write::Nothing
-    } else if without_counts(before) == without_counts(after) {
-        wait(COUNTS, written)
-    } else if may_pass(after) {
-        wait(QUIET, differs)
-    } else {
-        Write::Now
+        return Write::Nothing;
     }
+    let left = if without_counts(before) == without_counts(after) {
+        COUNTS.saturating_sub(written)
+    } else if goes_on(before) && goes_on(after) && same_generation(before, after) {
+        QUIET.saturating_sub(differs).max(PROGRESS.saturating_sub(written))
+    } else if goes_on(after) && before.section.state.is_none() {
+        FIRST.saturating_sub(differs)
+    } else if goes_on(after) || is_unschedulable(after) {
+        QUIET.saturating_sub(differs)
+    } else {
+        Duration::ZERO
+    };
+    if left.is_zero() { Write::Now } else { Write::Later(left) }
 }
 
 /// What may be over before anybody looks.
-fn may_pass(section: &DeploySection) -> bool {
+fn goes_on(section: &DeploySection) -> bool {
+    matches!(section.section.state, Some(State::InProgress | State::Waiting))
+}
+
+/// A pod that finds no node at once may find one soon.
+fn is_unschedulable(section: &DeploySection) -> bool {
     let unschedulable = Code::UNSCHEDULABLE.to_string();
-    match section.section.state {
-        Some(State::InProgress | State::Waiting) => true,
-        Some(State::Error) => section.failure.as_ref().is_some_and(|failure| failure.code == unschedulable),
-        _ => false,
-    }
+    section.section.state == Some(State::Error)
+        && section.failure.as_ref().is_some_and(|failure| failure.code == unschedulable)
+}
+
+fn same_generation(before: &DeploySection, after: &DeploySection) -> bool {
+    before.section.observed_generation == after.section.observed_generation
 }
 
 /// Without what changes all the time.
@@ -133,11 +147,30 @@ mod tests {
     #[test]
     fn a_quick_start_is_written_once_and_a_slow_one_twice() {
         let (new, starting) = (DeploySection::default(), section(State::InProgress));
-        assert_eq!(write(&new, &starting, seconds(1), LONG), Write::Later(seconds(4)));
+        assert_eq!(write(&new, &starting, seconds(1), LONG), Write::Later(seconds(9)));
         assert_eq!(write(&new, &section(State::Healthy), seconds(1), LONG), Write::Now);
-        assert_eq!(write(&new, &starting, seconds(5), LONG), Write::Now);
+        assert_eq!(write(&new, &starting, seconds(10), LONG), Write::Now);
         assert_eq!(write(&starting, &starting, seconds(9), seconds(4)), Write::Nothing);
         assert_eq!(write(&starting, &section(State::Error), seconds(0), seconds(0)), Write::Now);
+        assert_eq!(write(&starting, &section(State::Healthy), seconds(0), seconds(0)), Write::Now);
+    }
+
+    #[test]
+    fn what_served_tells_sooner_that_it_does_not() {
+        let starting = section(State::InProgress);
+        assert_eq!(write(&section(State::Healthy), &starting, seconds(1), LONG), Write::Later(seconds(4)));
+        assert_eq!(write(&section(State::Error), &starting, seconds(5), LONG), Write::Now);
+    }
+
+    #[test]
+    fn what_goes_on_is_written_every_half_minute_and_a_new_spec_sooner() {
+        let (waiting, starting) = (section(State::Waiting), section(State::InProgress));
+        assert_eq!(write(&waiting, &starting, seconds(9), seconds(10)), Write::Later(seconds(20)));
+        assert_eq!(write(&waiting, &starting, seconds(1), seconds(29)), Write::Later(seconds(4)));
+        assert_eq!(write(&waiting, &starting, seconds(9), seconds(30)), Write::Now);
+        let mut newer = starting.clone();
+        newer.section.observed_generation = Some(2);
+        assert_eq!(write(&starting, &newer, seconds(1), seconds(1)), Write::Later(seconds(4)));
     }
 
     #[test]

@@ -119,6 +119,30 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_roll_out_costs_two_section_writes_however_much_goes_before() -> Result<()> {
+    let scene = Scene::new("cheap").await?;
+    let mut components = json!([plain()[0], plain()[1], plain()[2]]);
+    let click = &mut components[2];
+    let slow = "sleep 7; exec python3 -m http.server 3000";
+    click["template"]["containers"][0] = json!({
+        "name": "click", "image": "app-base:bookworm", "ports": [{"containerPort": 3000}], "command": ["sh", "-c", slow],
+    });
+    click["dependsOn"] = json!(["redis", "mysql"].map(|name| json!({"componentName": name, "conditionType": "Pod"})));
+    let workspace = scene.workspace(components).await?;
+    scene.deploy(&workspace, "click-mania").await?;
+    let waiting = scene.section(&workspace, "click-mania", |section| section["state"] == json!(State::Waiting)).await?;
+    assert_eq!((waiting["waitingFor"].as_array().map(Vec::len), &waiting["rev"]), (Some(2), &json!(1)));
+    // It waits for less, it starts, and it takes its time.
+    for name in ["redis", "mysql"] {
+        scene.condition(&workspace, name, "Pod", "Healthy").await?;
+        scene.deploy(&workspace, "click-mania").await?;
+    }
+    let done = scene.section(&workspace, "click-mania", healthy).await?;
+    assert_eq!(done["rev"], json!(2), "{done:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Result<()> {
     let scene = Scene::new("people").await?;
     let workspace = scene.workspace(json!([plain()[0]])).await?;

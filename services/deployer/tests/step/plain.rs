@@ -25,7 +25,7 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
     for (write, times) in [("create deployments", 3), ("create services", 3), ("create networkpolicies", 1)] {
         assert_eq!(writes.get(write), Some(&times), "{writes:?}");
     }
-    // A start that takes longer than five seconds is written down once more.
+    // A start that takes longer than ten seconds is written down once more.
     let sections = writes.get("patch components/status").copied().unwrap_or_default();
     assert!((3..=6).contains(&sections) && writes.values().sum::<usize>() == 7 + sections, "{writes:?}");
     Ok(())

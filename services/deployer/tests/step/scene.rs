@@ -72,20 +72,11 @@ impl Scene {
 
     /// How often the deployer wrote what, by the API server's audit log.
     pub(crate) fn writes(&self) -> Result<BTreeMap<String, usize>> {
-        let log = std::fs::read_to_string(self.cluster.cluster.layout.logs().join("audit.log"))?;
-        let mut writes = BTreeMap::new();
-        for line in log.lines().filter(|line| line.contains(self.namespace())) {
-            let event: Value = serde_json::from_str(line)?;
-            let verb = event["verb"].as_str().unwrap_or_default();
-            let installed = event["user"]["username"].as_str().is_some_and(|user| user.starts_with("system:"));
-            if event["userAgent"] == NAME && !installed && ["create", "update", "patch", "delete"].contains(&verb) {
-                let object = &event["objectRef"];
-                let part = object["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
-                let what = format!("{verb} {}{part}", object["resource"].as_str().unwrap_or_default());
-                *writes.entry(what).or_default() += 1;
-            }
-        }
-        Ok(writes)
+        e2e::audit::writes(&self.cluster.cluster.layout, |entry| {
+            let installed = entry["user"]["username"].as_str().is_some_and(|user| user.starts_with("system:"));
+            let here = entry["objectRef"]["namespace"] == self.namespace();
+            entry["userAgent"] == NAME && here && !installed
+        })
     }
 
     pub(crate) fn namespace(&self) -> &str {

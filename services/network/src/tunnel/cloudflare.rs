@@ -92,17 +92,26 @@ impl Tunnels {
         self.find(name).await?.ok_or(Error::Changed)
     }
 
+    /// Whether a tunnel has this configuration.
+    ///
+    /// # Errors
+    /// Cloudflare does not say.
+    pub async fn is_configured(&self, tunnel: &Tunnel, config: &Value) -> Result<bool, Error> {
+        let found: Configuration =
+            self.api.get(&self.configuration(tunnel), &[]).await.map_err(|problem| self.problem(problem))?;
+        Ok(super::configured(&found.config, config))
+    }
+
     /// Sets a tunnel's configuration unless it is so; whether it was not.
     ///
     /// # Errors
     /// Cloudflare refuses.
     pub async fn configure(&self, tunnel: &Tunnel, config: &Value) -> Result<bool, Error> {
-        let path = self.path(&format!("/{}/configurations", tunnel.id));
-        let found: Configuration = self.api.get(&path, &[]).await.map_err(|problem| self.problem(problem))?;
-        if super::configured(&found.config, config) {
+        if self.is_configured(tunnel, config).await? {
             return Ok(false);
         }
-        let put = self.api.send::<IgnoredAny>(Method::PUT, &path, &json!({ "config": config })).await;
+        let body = json!({ "config": config });
+        let put = self.api.send::<IgnoredAny>(Method::PUT, &self.configuration(tunnel), &body).await;
         put.map(|_| true).map_err(|problem| self.problem(problem))
     }
 
@@ -138,6 +147,10 @@ impl Tunnels {
             Some(_) => Err(Error::StillThere("the tunnel", self.again)),
             None => Ok(()),
         }
+    }
+
+    fn configuration(&self, tunnel: &Tunnel) -> String {
+        self.path(&format!("/{}/configurations", tunnel.id))
     }
 
     fn path(&self, rest: &str) -> String {

@@ -15,12 +15,13 @@ use sequencer_api::{Workspace, labels};
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::claim::Verdict;
 use sequencer_runtime::cluster::{StatusPatch, current};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::info;
 
 use super::cloudflare::{Tunnel, Tunnels};
 use super::connector::{API_TOKEN, Connector, TOKEN, ready};
-use super::{PROVIDER, configuration, host, owner, routes, wanted};
+use super::{PROVIDER, Routed, configuration, host, owner, routes, wanted};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
 use crate::handle::{Broken, Look, Service};
@@ -89,13 +90,18 @@ impl Service {
             Ok(token) => token,
             Err(error) => return self.tunnel_failed(task, &error).await,
         };
-        match self.claim(&task.section.section) {
+        let claim = match self.claim(&task.section.section) {
             Verdict::Elsewhere(_) => return Ok(Outcome::ClaimedElsewhere),
             Verdict::Poison => {
                 let error = Error::Poison(self.args.shared.periods.poison_retry);
                 return self.tunnel_failed(task, &error).await;
             }
-            Verdict::Take(claim) => task.section.section.claim = Some(claim),
+            Verdict::Take(claim) => claim,
+        };
+        match self.stands(&task, workspace, tunnel, &token).await {
+            Ok(true) => return self.tunnel_done(task).await,
+            Ok(false) => task.section.section.claim = Some(claim),
+            Err(error) => return self.tunnel_failed(task, &error).await,
         }
         let name = owner(workspace).tunnel(&self.args.cluster_id);
         task.intend(tunnel, &name, &self.args.tunnels_namespace);
@@ -121,6 +127,28 @@ impl Service {
         }
     }
 
+    /// Whether nothing has to be made, and so nothing has to be claimed: what was made before is what is wanted.
+    async fn stands(
+        &self,
+        task: &Task,
+        workspace: &Workspace,
+        tunnel: &CloudflareTunnel,
+        token: &SecretString,
+    ) -> Result<bool, Error> {
+        let name = owner(workspace).tunnel(&self.args.cluster_id);
+        if !task.was_made(&tunnel.account_id, &name) {
+            return Ok(false);
+        }
+        let (routes, config) = self.routed(workspace, tunnel)?;
+        let tunnels = self.tunnels(token.clone(), &tunnel.account_id);
+        let Some(found) = tunnels.find(&name).await? else { return Ok(false) };
+        if !found.is_connected() || !tunnels.is_configured(&found, &config).await? {
+            return Ok(false);
+        }
+        let kept = [(API_TOKEN, token), (TOKEN, &tunnels.token(&found).await?)];
+        task.connector.stands(&kept, &task.connector.parts(&self.args, &found.id, workspace, &routes)?).await
+    }
+
     /// Makes it so at Cloudflare and in the cluster, and waits a little for the connector.
     async fn establish(
         &self,
@@ -131,9 +159,7 @@ impl Service {
     ) -> Result<(), Error> {
         self.leave_others(task, tunnel, token).await?;
         task.connector.keep(API_TOKEN, token).await?;
-        let (networking, _) = wanted(&workspace.spec).ok_or(Error::Changed)?;
-        let routes = routes(tunnel, &host(workspace, networking, &self.args.cluster_id));
-        let config = configuration(workspace, &routes)?;
+        let (routes, config) = self.routed(workspace, tunnel)?;
         let tunnels = self.tunnels(token.clone(), &tunnel.account_id);
         let name = owner(workspace).tunnel(&self.args.cluster_id);
         let found = tunnels.ensure(&name).await?;
@@ -143,9 +169,21 @@ impl Service {
             info!(tunnel = found.id, "a tunnel is configured");
         }
         task.connector.keep(TOKEN, &tunnels.token(&found).await?).await?;
-        task.connector.apply(&self.args, &found.id, workspace, &routes).await?;
+        task.connector.apply(&task.connector.parts(&self.args, &found.id, workspace, &routes)?).await?;
         task.section.connector = Some(task.place(&self.args.tunnels_namespace));
         self.connected(task, &tunnels, &name).await
+    }
+
+    /// What a tunnel serves, and its configuration for that.
+    fn routed<'a>(
+        &self,
+        workspace: &Workspace,
+        tunnel: &'a CloudflareTunnel,
+    ) -> Result<(Vec<Routed<'a>>, Value), Error> {
+        let (networking, _) = wanted(&workspace.spec).ok_or(Error::Changed)?;
+        let routes = routes(tunnel, &host(workspace, networking, &self.args.cluster_id));
+        let config = configuration(workspace, &routes)?;
+        Ok((routes, config))
     }
 
     /// Deletes tunnels of other accounts, which an earlier spec named, with the credential that they were made with.
@@ -159,9 +197,7 @@ impl Service {
         if !task.section.intents.iter().any(elsewhere) {
             return Ok(());
         }
-        if !task.connector.stop().await? {
-            return Err(Error::StillThere("the connector", self.args.probe));
-        }
+        self.stop_connector(task).await?;
         let old = task.connector.credential().await?.unwrap_or_else(|| token.clone());
         for intent in task.section.intents.iter().filter(|intent| elsewhere(intent)) {
             self.tunnels(old.clone(), &intent.account_id).delete(&intent.name).await?;
@@ -229,8 +265,11 @@ impl Service {
     }
 
     async fn tunnel_done(&self, mut task: Task) -> Result<Outcome, Broken> {
+        let before = task.section.clone();
         task.finish(State::Completed);
-        task.write().await?;
+        if task.section != before {
+            task.write().await?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -273,6 +312,14 @@ impl Task {
             .is_some_and(|retry| retry.code == Code::NOT_CONNECTED.to_string() && retry.attempts % 8 != 0);
         let made = self.section.account_id.as_ref() == Some(&tunnel.account_id) && self.section.connector.is_some();
         waits && made && claim.is_none() && *observed_generation == Some(self.generation)
+    }
+
+    /// Whether the tunnel of this name, and none of another account, was made and connected once.
+    fn was_made(&self, account: &str, name: &str) -> bool {
+        let ours = |intent: &TunnelIntent| intent.account_id == account && intent.name == name;
+        self.section.section.state == Some(State::Completed)
+            && !self.section.intents.is_empty()
+            && self.section.intents.iter().all(ours)
     }
 
     /// What will be made, before it is.

@@ -30,9 +30,15 @@ impl Service {
                 let error = Error::Poison(self.args.shared.periods.poison_retry);
                 return self.tunnel_failed(task, &error).await;
             }
-            Verdict::Take(claim) => task.section.section.claim = Some(claim),
+            Verdict::Take(claim) => {
+                task.section.section.state = Some(State::Deleting);
+                // Nothing outside is touched as long as its pods are there, and that needs no claim.
+                if let Err(error) = self.stop_connector(&task).await {
+                    return self.tunnel_failed(task, &error).await;
+                }
+                task.section.section.claim = Some(claim);
+            }
         }
-        task.section.section.state = Some(State::Deleting);
         task.write().await?;
         self.tear_down_claimed(task, workspace).await
     }
@@ -55,11 +61,14 @@ impl Service {
         }
     }
 
+    /// Deletes the connector, and fails as long as it is there.
+    pub(super) async fn stop_connector(&self, task: &Task) -> Result<(), Error> {
+        if task.connector.stop().await? { Ok(()) } else { Err(Error::StillThere("the connector", self.args.probe)) }
+    }
+
     /// Deletes everything that the intents name, and what the provider has under our name.
     pub(super) async fn remove_all(&self, task: &mut Task, workspace: &Workspace) -> Result<(), Error> {
-        if !task.connector.stop().await? {
-            return Err(Error::StillThere("the connector", self.args.probe));
-        }
+        self.stop_connector(task).await?;
         task.connector.open().await?;
         let name = owner(workspace).tunnel(&self.args.cluster_id);
         let intents = task.section.intents.iter();

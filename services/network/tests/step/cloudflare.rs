@@ -23,6 +23,8 @@ async fn a_record_is_made_once_with_our_mark_and_its_name_servers_are_asked() ->
     let host = Host::new(ZONE);
     let record = scene.record(&host, "CNAME", TARGET).await?;
     assert_eq!(scene.dns(&record, "created").await, Outcome::Done);
+    // The claim, and that it is done.
+    scene.wrote([("patch dnsrecords/status", 2)]).await?;
     let made = scene.recorded(&record).await?;
     assert_eq!(made.section.state, Some(State::Completed));
     assert_eq!(made.nameservers, ["anna.ns.cloudflare.com", "bert.ns.cloudflare.com"]);

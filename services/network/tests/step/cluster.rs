@@ -72,7 +72,8 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     let connector = Connector::new(client.clone(), &scene.namespace, &workspace);
     connector.keep(API_TOKEN, &token).await?;
     connector.keep(TOKEN, &tunnels.token(&found).await?).await?;
-    connector.apply(&args, &found.id, &workspace, &routes).await?;
+    let parts = connector.parts(&args, &found.id, &workspace, &routes)?;
+    connector.apply(&parts).await?;
     until("both connectors are connected", async || {
         let deployment = connector.deployment_now().await?.context("no connector")?;
         ensure!(ready(&deployment).0 == 2, "{:?}", ready(&deployment));
@@ -83,7 +84,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     // Applied again, nothing changes.
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &scene.namespace);
     let before = deployments.get(connector.name()).await?.metadata.generation;
-    connector.apply(&args, &found.id, &workspace, &routes).await?;
+    connector.apply(&parts).await?;
     assert_eq!(deployments.get(connector.name()).await?.metadata.generation, before);
 
     until("its pods are gone", async || {

@@ -20,7 +20,7 @@ use kube::{Api, Client, Config, Resource, ResourceExt as _};
 use sequencer_api::crd::definitions;
 use sequencer_api::status::dns_record::RecordSection;
 use sequencer_api::{DNSRecord, Workspace};
-use sequencer_network::args::Args;
+use sequencer_network::args::{Args, NAME};
 use sequencer_network::handle::Service;
 use sequencer_proto::topics::{Command, Verb};
 use sequencer_runtime::bus::{Delivery, Outcome};
@@ -48,6 +48,8 @@ pub(crate) struct Scene {
     pub(crate) settings: Settings,
     pub(crate) secrets: Secrets,
     pub(crate) service: Service,
+    /// The service's.
+    own: Client,
     args: Vec<String>,
     kubeconfig: PathBuf,
     alone: Alone,
@@ -60,16 +62,15 @@ impl Scene {
         let file = alone.control_plane()?;
         let kubeconfig = Kubeconfig::read_from(&file)?;
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = cluster::client(
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
-            "network",
-        )?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let client = cluster::client(config.clone(), "test")?;
+        let own = cluster::client(config, NAME)?;
         prepare(&client).await?;
         let (cloud, settings) = stand_in(&alone).await?;
         let secrets = Secrets::ensure(&layout)?;
         let args = args(&alone, &cloud)?;
-        let service = Service::new(client.clone(), &Args::try_parse_from(&args)?)?;
-        let scene = Self { client, cloud, settings, secrets, service, args, kubeconfig: file, alone };
+        let service = Service::new(own.clone(), &Args::try_parse_from(&args)?)?;
+        let scene = Self { client, own, cloud, settings, secrets, service, args, kubeconfig: file, alone };
         scene.secret(RELEASE, "tsig", "secret", &scene.secrets.tsig).await?;
         scene.secret(RELEASE, "dns", "apiKey", &format!("{}\n", scene.settings.token)).await?;
         Ok(scene)
@@ -80,7 +81,18 @@ impl Scene {
         let name = |arg: &str| arg.split('=').next().map(str::to_owned);
         let replaced = |arg: &&str| flags.iter().any(|flag| name(flag) == name(arg));
         let args = self.args.iter().map(String::as_str).filter(|arg| !replaced(arg)).chain(flags.iter().copied());
-        Ok(Service::new(self.client.clone(), &Args::try_parse_from(args)?)?)
+        Ok(Service::new(self.own.clone(), &Args::try_parse_from(args)?)?)
+    }
+
+    /// Waits until the audit log has just these writes of the service, by how often what was written.
+    pub(crate) async fn wrote<const N: usize>(&self, expected: [(&str, i64); N]) -> Result<()> {
+        let expected = expected.map(|(what, times)| (what.to_owned(), times as usize)).into();
+        until("the writes are those that are expected", async || {
+            let written = self.alone.writes(NAME)?;
+            ensure!(written == expected, "{written:#?}");
+            Ok(())
+        })
+        .await
     }
 
     /// A NATS, and its URL.

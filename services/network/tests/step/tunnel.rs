@@ -1,5 +1,7 @@
 //! Tunnels at Cloudflare's stand-in. The test plays the kubelet: it runs the connector, and lets Deployments go.
 
+use std::cell::Cell;
+
 use anyhow::{Context as _, Result, ensure};
 use fake_cloudflare::{Connector, ConnectorSettings, RootCertStore};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -25,6 +27,8 @@ const TEAM: &str = "team-a";
 struct Preview<'a> {
     scene: &'a Scene,
     workspace: Workspace,
+    /// How often it was looked at.
+    looks: Cell<i64>,
 }
 
 impl<'a> Preview<'a> {
@@ -48,10 +52,11 @@ impl<'a> Preview<'a> {
                 }],
             },
         });
-        Ok(Self { scene, workspace: scene.make(TEAM, object).await? })
+        Ok(Self { scene, workspace: scene.make(TEAM, object).await?, looks: Cell::default() })
     }
 
     async fn handle(&self, why: &str) -> Outcome {
+        self.looks.update(|looks| looks + 1);
         self.scene.service.handle(delivery(Verb::Tunnel, TEAM, &self.workspace, why)).await
     }
 
@@ -176,6 +181,57 @@ async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes(
     let rules = scene.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
     assert_eq!(rules[0]["path"], json!("^/app"));
     assert_eq!((preview.counted("creates").await?, preview.counted("updates").await?), (1, 2));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    let _connector = preview.connect().await?;
+    // The claim with the intent, and what came of it, for each look.
+    let mut sections = preview.recorded().await?.section.rev;
+    let parts = [("create secrets", 1), ("patch secrets", 1), ("create networkpolicies", 1), ("create deployments", 1)];
+    let all = |sections: i64| -> [_; 5] {
+        let [secret, token, policy, deployment] = parts;
+        [("patch workspaces/status", sections), secret, token, policy, deployment]
+    };
+    scene.wrote(all(sections)).await?;
+    assert_eq!(sections, 2 * preview.looks.get());
+
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    scene.wrote(all(sections)).await?;
+    let components = json!([{
+        "name": "web", "replicas": 2, "template": {"containers": [{"name": "web", "image": "newer"}]},
+        "networks": [{"name": "http", "port": 3000, "targetPort": 8080}],
+    }]);
+    scene.patch(TEAM, &preview.workspace, json!({"spec": {"components": components}})).await?;
+    assert_eq!(preview.handle("changed").await, Outcome::Done);
+    sections += 1;
+    scene.wrote(all(sections)).await?;
+    assert_eq!(preview.recorded().await?.section.observed_generation, Some(2));
+    assert_eq!((preview.counted("creates").await?, preview.counted("updates").await?), (1, 1));
+
+    // What is missing is made again, under a claim.
+    scene.api::<NetworkPolicy>(TUNNELS).delete(&preview.connector(), &DeleteParams::default()).await?;
+    assert_eq!(preview.handle("retry").await, Outcome::Done);
+    let [section, secret, token, (what, _), deployment] = all(sections + 2);
+    scene.wrote([section, secret, token, (what, 2), deployment]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result<()> {
+    let scene = Scene::new().await?;
+    let preview = Preview::new(&scene).await?;
+    let _connector = preview.connect().await?;
+    preview.delete().await?;
+    let rev = preview.recorded().await?.section.rev;
+    for look in 1..=3 {
+        assert_eq!(preview.handle("retry").await, Outcome::Recorded);
+        let looked = preview.recorded().await?.section;
+        assert_eq!((looked.rev, looked.state, looked.claim), (rev + look, Some(State::Deleting), None));
+    }
     Ok(())
 }
 

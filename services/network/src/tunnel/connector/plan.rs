@@ -1,0 +1,137 @@
+//! The connector's objects as they shall be. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt as _;
+use sequencer_api::{Workspace, labels};
+use serde_json::{Map, Value, json};
+
+use super::{Connector, OWNER_UID, TOKEN};
+use crate::args::Args;
+use crate::error::Error;
+use crate::tunnel::{Routed, network};
+
+/// Where the connector says whether it is connected.
+const METRICS: u16 = 20241;
+/// Ranges that are not Cloudflare's edge: whoever re-points the route does not reach the cluster.
+const PRIVATE: [&str; 6] =
+    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+
+impl Connector {
+    fn selector(&self) -> Value {
+        json!({labels::NAME: "connector", labels::WORKSPACE_UID: self.uid})
+    }
+
+    pub(super) fn deployment(&self, args: &Args, tunnel: &str) -> Map<String, Value> {
+        let container = json!({
+            "name": "cloudflared", "image": args.connector_image,
+            "args": [
+                "tunnel", "--no-autoupdate", "--metrics", format!("0.0.0.0:{METRICS}"), "run",
+                "--token-file", format!("/etc/tunnel/{TOKEN}"),
+            ],
+            "ports": [{"name": "metrics", "containerPort": METRICS, "protocol": "TCP"}],
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": "metrics"}, "periodSeconds": 2, "failureThreshold": 3},
+            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [{"name": "token", "mountPath": "/etc/tunnel", "readOnly": true}],
+        });
+        let apart = json!({
+            "weight": 1,
+            "podAffinityTerm": {"labelSelector": {"matchLabels": self.selector()}, "topologyKey": "kubernetes.io/hostname"},
+        });
+        object(
+            "apps/v1",
+            "Deployment",
+            json!({
+                "replicas": args.connector_replicas,
+                "selector": {"matchLabels": self.selector()},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+                "template": {
+                    // Another tunnel has another token, which is read once.
+                    "metadata": {"labels": self.labels, "annotations": {"se.quencer.io/tunnel": tunnel}},
+                    "spec": {
+                        "automountServiceAccountToken": false, "enableServiceLinks": false,
+                        "securityContext": {
+                            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+                            "seccompProfile": {"type": "RuntimeDefault"},
+                        },
+                        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}},
+                        "containers": [container],
+                        "volumes": [{"name": "token", "secret": {
+                            "secretName": self.name, "defaultMode": 0o440, "items": [{"key": TOKEN, "path": TOKEN}],
+                        }}],
+                    },
+                },
+            }),
+        )
+    }
+
+    /// Out to the edge, to DNS, and to the pods of the routes; nothing comes in.
+    pub(super) fn policy(&self, workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Map<String, Value>, Error> {
+        let namespace = workspace.namespace().unwrap_or_default();
+        let ports = |ports: &[(u16, &str)]| -> Value {
+            ports.iter().map(|(port, protocol)| json!({"port": port, "protocol": protocol})).collect()
+        };
+        let mut egress = vec![
+            json!({"ports": ports(&[(53, "UDP"), (53, "TCP")])}),
+            json!({
+                "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE}}, {"ipBlock": {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]}}],
+                "ports": ports(&[(7844, "UDP"), (7844, "TCP"), (443, "TCP")]),
+            }),
+        ];
+        for Routed { route, .. } in routes {
+            let network = network(&workspace.spec, route)?;
+            let port = network.target_port.as_ref().map_or_else(|| json!(network.port), |port| json!(port));
+            egress.push(json!({
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                    "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: route.component}},
+                }],
+                "ports": [{"port": port, "protocol": "TCP"}],
+            }));
+        }
+        let spec = json!({
+            "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
+            "ingress": [], "egress": egress,
+        });
+        Ok(object("networking.k8s.io/v1", "NetworkPolicy", spec))
+    }
+}
+
+/// An object that gets its metadata later.
+fn object(version: &str, kind: &str, spec: Value) -> Map<String, Value> {
+    let fields = [("apiVersion", json!(version)), ("kind", json!(kind)), ("spec", spec)];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// How many connectors are ready, and what keeps the others.
+#[must_use]
+pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
+    let status = deployment.status.as_ref();
+    let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let why = conditions.filter(|condition| condition.status != "True" || condition.type_ == "ReplicaFailure");
+    (ready, why.filter_map(|condition| condition.message.clone()).next())
+}
+
+pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
+    let (workspace_name, namespace, uid) =
+        (workspace.name_any(), workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
+    let pairs = [
+        (labels::MANAGED_BY, labels::SEQUENCER),
+        (labels::NAME, "connector"),
+        (labels::PART_OF, &workspace_name),
+        (labels::INSTANCE, name),
+        (labels::WORKSPACE, &workspace_name),
+        (labels::WORKSPACE_NAMESPACE, &namespace),
+        (labels::WORKSPACE_UID, &uid),
+        ("se.quencer.io/owner-kind", "Workspace"),
+        ("se.quencer.io/owner-namespace", &namespace),
+        ("se.quencer.io/owner-name", &workspace_name),
+        (OWNER_UID, &uid),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
