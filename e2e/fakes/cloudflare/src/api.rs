@@ -183,7 +183,7 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
 
 /// Every account-scoped call names the account; another one is not ours to see.
 fn account(cloud: &Cloud, id: &str) -> Result<(), Problem> {
-    if id == cloud.account { Ok(()) } else { Err(foreign("accounts", id)) }
+    if cloud.has_account(id) { Ok(()) } else { Err(foreign("accounts", id)) }
 }
 
 /// The answer for an account or a zone that is not this one.

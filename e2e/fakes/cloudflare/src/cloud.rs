@@ -37,6 +37,7 @@ pub(crate) struct Served {
 
 pub(crate) struct Cloud {
     pub(crate) account: String,
+    pub(crate) second_account: Option<String>,
     pub(crate) zone: Zone,
     pub(crate) served: Served,
     pub(crate) token: Mutex<Option<String>>,
@@ -48,6 +49,10 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
+    pub(crate) fn has_account(&self, id: &str) -> bool {
+        id == self.account || self.second_account.as_deref() == Some(id)
+    }
+
     pub(crate) fn accepts(&self, token: &str) -> bool {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(token)
     }

@@ -52,6 +52,8 @@ pub struct Settings {
     pub edge_address: Ipv4Addr,
     /// 32 hexadecimal digits.
     pub account: String,
+    /// An account beside it that the token may use too: it has tunnels, and no zone.
+    pub second_account: Option<String>,
     /// The one zone.
     pub zone: String,
     /// The one API token.
@@ -80,6 +82,7 @@ impl Settings {
             key_pem: key_pem.into(),
             edge_address: Ipv4Addr::LOCALHOST,
             account: "0123456789abcdef0123456789abcdef".into(),
+            second_account: None,
             zone: "yourdomain.com".into(),
             token: "a-token-of-the-forty-characters-they-have".into(),
             state: None,
@@ -210,6 +213,7 @@ fn cloud(settings: Settings, addresses: Addresses) -> Result<Cloud, Error> {
             negative_ttl: settings.negative_ttl,
         },
         account: settings.account.to_ascii_lowercase(),
+        second_account: settings.second_account.map(|account| account.to_ascii_lowercase()),
         zone: Zone::new(&settings.zone),
         token: Mutex::new(Some(settings.token)),
         limiter: Mutex::new(Limiter::new(settings.limit, Instant::now())),

@@ -13,6 +13,9 @@ const FULL: usize = 4;
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Tunnel {
     pub(crate) id: Uuid,
+    /// The first account's if none is named.
+    #[serde(default)]
+    pub(crate) account: Option<String>,
     pub(crate) name: String,
     /// Base64, at least 32 bytes.
     pub(crate) secret: String,
@@ -52,6 +55,7 @@ impl Tunnel {
         let random = || [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
         Self {
             id: Uuid::new_v4(),
+            account: None,
             name,
             secret: secret.unwrap_or_else(|| STANDARD.encode(random())),
             config_src,
@@ -64,8 +68,13 @@ impl Tunnel {
         }
     }
 
-    pub(crate) fn token(&self, account: &str) -> String {
-        Token { account: account.to_owned(), tunnel: self.id, secret: self.secret.clone() }.encode()
+    pub(crate) fn token(&self, first: &str) -> String {
+        Token { account: self.account(first).to_owned(), tunnel: self.id, secret: self.secret.clone() }.encode()
+    }
+
+    /// Whose it is, where this is the first account.
+    pub(crate) fn account<'a>(&'a self, first: &'a str) -> &'a str {
+        self.account.as_deref().unwrap_or(first)
     }
 
     pub(crate) fn live(&self) -> bool {

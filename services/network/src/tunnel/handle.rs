@@ -157,7 +157,7 @@ impl Service {
         tunnel: &CloudflareTunnel,
         token: &SecretString,
     ) -> Result<(), Error> {
-        self.leave_others(task, tunnel, token).await?;
+        self.leave_others(task, workspace, tunnel).await?;
         task.connector.keep(API_TOKEN, token).await?;
         let (routes, config) = self.routed(workspace, tunnel)?;
         let tunnels = self.tunnels(token.clone(), &tunnel.account_id);
@@ -186,23 +186,25 @@ impl Service {
         Ok((routes, config))
     }
 
-    /// Deletes tunnels of other accounts, which an earlier spec named, with the credential that they were made with.
+    /// Deletes tunnels of other accounts, which an earlier spec named, with the credential that they were made with, or
+    /// with the newest.
     async fn leave_others(
         &self,
         task: &mut Task,
+        workspace: &Workspace,
         tunnel: &CloudflareTunnel,
-        token: &SecretString,
     ) -> Result<(), Error> {
-        let elsewhere = |intent: &TunnelIntent| intent.account_id != tunnel.account_id;
-        if !task.section.intents.iter().any(elsewhere) {
+        let elsewhere = |intent: &&TunnelIntent| intent.account_id != tunnel.account_id;
+        let others: Vec<_> = task.section.intents.iter().filter(elsewhere).cloned().collect();
+        if others.is_empty() {
             return Ok(());
         }
         self.stop_connector(task).await?;
-        let old = task.connector.credential().await?.unwrap_or_else(|| token.clone());
-        for intent in task.section.intents.iter().filter(|intent| elsewhere(intent)) {
-            self.tunnels(old.clone(), &intent.account_id).delete(&intent.name).await?;
+        let copy = task.connector.credential().await?;
+        for other in &others {
+            self.delete_tunnel(task, workspace, copy.as_ref(), &other.account_id, &other.name).await?;
         }
-        task.section.intents.retain(|intent| !elsewhere(intent));
+        task.section.intents.retain(|intent| !elsewhere(&intent));
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Service {
     }
 
     /// With the copy, or with the tenant's own credential where that is still there and the copy does not do.
-    async fn delete_tunnel(
+    pub(super) async fn delete_tunnel(
         &self,
         task: &mut Task,
         workspace: &Workspace,

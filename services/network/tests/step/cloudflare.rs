@@ -125,8 +125,10 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_record_is_e3020_and_never_touched() -> Result<()> {
     let scene = Scene::new().await?;
-    for comment in [json!(null), json!("seq:v1:other:u"), json!("by hand")] {
+    for comment in [json!(null), json!("seq:v1:other:UID"), json!("seq:v2:c1:UID"), json!("by hand")] {
         let host = Host::new(ZONE);
+        // Even of another cluster's Workspace that has the uid of ours.
+        let comment = comment.as_str().map(|comment| comment.replace("UID", &host.owner));
         let body = json!({"type": "A", "name": host.fqdn(), "content": "192.0.2.1", "comment": comment});
         scene.call(Method::POST, &format!("/zones/{}/dns_records", scene.cloud.zone_id()), &body).await?;
         let record = scene.record(&host, "CNAME", TARGET).await?;

@@ -19,24 +19,8 @@ use sequencer_runtime::outside::Outside;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::scene::{ZONE, until};
-
-fn workspace(account: &str, namespace: &str) -> Result<Workspace> {
-    Ok(serde_json::from_value(json!({
-        "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
-        "metadata": {"name": "w", "namespace": namespace, "uid": Uuid::new_v4()},
-        "spec": {
-            "networking": {"dns": {"zone": ZONE}, "tunnel": {"cloudflare": {
-                "accountId": account, "secretKeyRef": {"name": "token", "key": "apiKey"},
-                "route": {"component": "web", "network": "http"},
-            }}},
-            "components": [{
-                "name": "web", "template": {"containers": [{"name": "web", "image": "web"}]},
-                "networks": [{"name": "http", "port": 3000}],
-            }],
-        },
-    }))?)
-}
+use crate::preview::object;
+use crate::scene::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods() -> Result<()> {
@@ -58,7 +42,8 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     let client = cluster::client(config, "network")?;
 
     let account = &scene.secrets.cloudflare_account;
-    let workspace = workspace(account, &scene.namespace)?;
+    let metadata = json!({"name": "w", "namespace": scene.namespace, "uid": Uuid::new_v4()});
+    let workspace: Workspace = serde_json::from_value(object(&metadata, account))?;
     let token: secrecy::SecretString = scene.secrets.cloudflare_token.clone().into();
     let api = Cloudflare::new(http, &args.cloudflare_url, token.clone());
     let tunnels = Tunnels::new(api, account, args.quarantine, args.probe);

@@ -4,8 +4,11 @@
 
 mod cloudflare;
 mod cluster;
+mod poison;
+mod preview;
 mod probe;
 mod process;
 mod rfc2136;
 mod scene;
+mod strangers;
 mod tunnel;

@@ -16,9 +16,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::preview::{TEAM, object};
 use crate::scene::{Host, Scene, ZONE, delivery, until};
-
-const TEAM: &str = "team-a";
 
 /// An application that answers every request with one status.
 struct Application {
@@ -55,19 +54,8 @@ pub(crate) fn background(future: impl Future<Output = ()> + Send + 'static) {
 }
 
 async fn workspace(scene: &Scene) -> Result<(Workspace, String)> {
-    let object = json!({
-        "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": Host::new(ZONE).label},
-        "spec": {
-            "networking": {"dns": {"zone": ZONE}, "tunnel": {"cloudflare": {
-                "accountId": scene.settings.account, "secretKeyRef": {"name": "token", "key": "apiKey"},
-                "route": {"component": "web", "network": "http", "path": "/app"},
-            }}},
-            "components": [{
-                "name": "web", "template": {"containers": [{"name": "web", "image": "web"}]},
-                "networks": [{"name": "http", "port": 3000}],
-            }],
-        },
-    });
+    let mut object = object(&json!({"name": Host::new(ZONE).label}), &scene.settings.account);
+    object["spec"]["networking"]["tunnel"]["cloudflare"]["route"]["path"] = "/app".into();
     let workspace: Workspace = scene.make(TEAM, object).await?;
     let (name, uid) = (workspace.name_any(), workspace.uid().unwrap());
     let label = Owner { name: &name, uid: &uid }.host_label("c1", TEAM);

@@ -107,6 +107,51 @@ async fn a_foreign_record_is_e3020_and_left_alone_until_it_goes() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_forged_mark_of_another_cluster_is_e3020_with_or_without_a_record() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
+    // Our own Workspace's uid, and another cluster's id: a text alone, where our mark would be.
+    let forged = Mark { cluster: "other".into(), owner: host.owner.clone() };
+    let text = Wanted {
+        fqdn: format!("_seq.{}", host.fqdn()),
+        mark: forged.clone(),
+        ..wanted(&host, RecordType::Txt, &forged.to_string(), "other")
+    };
+    bind.put(&text, &bind.observe(&text).await?, &[]).await?;
+    let ours = wanted(&host, RecordType::A, "192.0.2.7", "c1");
+    let record = scene.record(&host, "A", "192.0.2.7").await?;
+    let refused = async |why: &str| -> Result<()> {
+        assert_eq!(scene.dns(&record, why).await, Outcome::Recorded);
+        let failed = scene.recorded(&record).await?;
+        assert_eq!((failed.section.state, failed.section.retry.unwrap().code.as_str()), (Some(State::Error), "E#3020"));
+        Ok(())
+    };
+    refused("created").await?;
+    let seen = bind.observe(&ours).await?;
+    assert_eq!((seen.records.len(), &seen.notes), (0, &vec![forged.to_string()]));
+
+    // It goes, our record is made, and it comes again beside our mark.
+    let seen = bind.observe(&text).await?;
+    bind.delete(&text, &seen, &owned(&text, &seen)).await?;
+    assert_eq!(scene.dns(&record, "retry").await, Outcome::Done);
+    let seen = bind.observe(&text).await?;
+    bind.put(&text, &seen, &[]).await?;
+    refused("retry").await?;
+    let seen = bind.observe(&ours).await?;
+    assert_eq!((seen.records.len(), seen.notes.len()), (1, 2));
+
+    // What two clusters claim is deleted by neither.
+    scene.delete(&record).await?;
+    assert_eq!(scene.dns(&record, "deleted").await, Outcome::Done);
+    assert_eq!(bind.observe(&ours).await?.records.len(), 1);
+    let seen = bind.observe(&text).await?;
+    bind.delete(&text, &seen, &owned(&text, &seen)).await?;
+    let seen = bind.observe(&ours).await?;
+    bind.delete(&ours, &seen, &seen.records).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deletion_leaves_what_does_not_carry_our_mark() -> Result<()> {
     let scene = Scene::new().await?;
     let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);

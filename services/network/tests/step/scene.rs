@@ -41,6 +41,9 @@ pub(crate) const BIND: &str = "198.18.0.14:53";
 /// The zone of the stand-in.
 pub(crate) const ZONE: &str = "yourdomain.com";
 
+/// Another account that the token may use.
+pub(crate) const SECOND_ACCOUNT: &str = "fedcba9876543210fedcba9876543210";
+
 /// Servers of its own, and the service.
 pub(crate) struct Scene {
     pub(crate) client: Client,
@@ -312,6 +315,7 @@ async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
         tunnel: at(7844),
         admin: at(8080),
         edge_address,
+        second_account: Some(SECOND_ACCOUNT.into()),
         ..Settings::local(certificate, key)
     };
     Ok((serve(settings.clone()).await?, settings))

@@ -1,156 +1,20 @@
-//! Tunnels at Cloudflare's stand-in. The test plays the kubelet: it runs the connector, and lets Deployments go.
+//! Tunnels at Cloudflare's stand-in.
 
-use std::cell::Cell;
-
-use anyhow::{Context as _, Result, ensure};
-use fake_cloudflare::{Connector, ConnectorSettings, RootCertStore};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use reqwest::Method;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use sequencer_api::Workspace;
-use sequencer_api::names::Owner;
 use sequencer_api::status::State;
-use sequencer_api::status::workspace::TunnelSection;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
+use crate::preview::{Preview, TEAM};
 use crate::scene::{Host, Scene, TUNNELS, ZONE, delivery, until};
-
-const TEAM: &str = "team-a";
-
-/// A Workspace with a tunnel, and what belongs to it.
-struct Preview<'a> {
-    scene: &'a Scene,
-    workspace: Workspace,
-    /// How often it was looked at.
-    looks: Cell<i64>,
-}
-
-impl<'a> Preview<'a> {
-    async fn new(scene: &'a Scene) -> Result<Self> {
-        scene.secret(TEAM, "token", "apiKey", &scene.settings.token).await?;
-        Self::with(scene, json!({"name": "token", "key": "apiKey"})).await
-    }
-
-    async fn with(scene: &'a Scene, secret: Value) -> Result<Self> {
-        let object = json!({
-            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
-            "metadata": {"name": Host::new(ZONE).label, "finalizers": ["se.quencer.io/workspace"]},
-            "spec": {
-                "networking": {"dns": {"zone": ZONE}, "tunnel": {"cloudflare": {
-                    "accountId": scene.settings.account, "secretKeyRef": secret,
-                    "route": {"component": "web", "network": "http"},
-                }}},
-                "components": [{
-                    "name": "web", "template": {"containers": [{"name": "web", "image": "web"}]},
-                    "networks": [{"name": "http", "port": 3000, "targetPort": 8080}],
-                }],
-            },
-        });
-        Ok(Self { scene, workspace: scene.make(TEAM, object).await?, looks: Cell::default() })
-    }
-
-    async fn handle(&self, why: &str) -> Outcome {
-        self.looks.update(|looks| looks + 1);
-        self.scene.service.handle(delivery(Verb::Tunnel, TEAM, &self.workspace, why)).await
-    }
-
-    /// Has it looked at until it is connected, while the kubelet does its part.
-    async fn connect(&self) -> Result<Connector> {
-        let (handled, connector) = tokio::join!(self.handle("retry"), self.run_connector());
-        let connector = connector?;
-        if handled == Outcome::Recorded {
-            until("the tunnel is connected", async || {
-                ensure!(self.handle("retry").await == Outcome::Done, "not yet");
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(connector)
-    }
-
-    /// The kubelet: starts the connector of the Deployment with the token of the Secret.
-    async fn run_connector(&self) -> Result<Connector> {
-        let deployments = self.scene.api::<Deployment>(TUNNELS);
-        let token = until("the connector is there", async || {
-            deployments.get(&self.connector()).await?;
-            self.secret("token").await?.context("no token")
-        })
-        .await?;
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.scene.settings.cert_pem.as_bytes())?)?;
-        let edge = self.scene.cloud.addresses().tunnel.to_string();
-        let connector =
-            Connector::start(ConnectorSettings { edges: vec![edge], roots, ..ConnectorSettings::new(token) }).await?;
-        let status = json!({"status": {"replicas": 2, "readyReplicas": 1}});
-        deployments.patch_status(&self.connector(), &PatchParams::default(), &Patch::Merge(status)).await?;
-        Ok(connector)
-    }
-
-    /// The garbage collector: the pods are gone, so the Deployment goes.
-    async fn let_go(&self) -> Result<()> {
-        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        self.scene.api::<Deployment>(TUNNELS).patch(&self.connector(), &PatchParams::default(), &patch).await?;
-        Ok(())
-    }
-
-    async fn delete(&self) -> Result<()> {
-        let api = self.scene.api::<Workspace>(TEAM);
-        drop(api.delete(&self.workspace.name_any(), &DeleteParams::default()).await?);
-        Ok(())
-    }
-
-    async fn recorded(&self) -> Result<TunnelSection> {
-        let found = self.scene.api::<Workspace>(TEAM).get(&self.workspace.name_any()).await?;
-        Ok(found.status.context("no status")?.tunnel)
-    }
-
-    async fn code(&self) -> Result<String> {
-        Ok(self.recorded().await?.section.retry.context("no retry")?.code)
-    }
-
-    async fn secret(&self, key: &str) -> Result<Option<String>> {
-        let found = self.scene.api::<Secret>(TUNNELS).get_opt(&self.connector()).await?;
-        let value = found.and_then(|found| found.data).and_then(|mut data| data.remove(key));
-        Ok(value.map(|value| String::from_utf8(value.0)).transpose()?)
-    }
-
-    async fn live(&self) -> Result<Vec<Value>> {
-        let path =
-            format!("/accounts/{}/cfd_tunnel?is_deleted=false&name={}", self.scene.settings.account, self.tunnel());
-        Ok(self.scene.call(Method::GET, &path, &Value::Null).await?.as_array().cloned().unwrap_or_default())
-    }
-
-    async fn counted(&self, event: &str) -> Result<u64> {
-        self.scene.counted("tunnels", event, &self.tunnel()).await
-    }
-
-    /// Whether nothing of it is left in the cluster.
-    async fn is_gone(&self) -> Result<bool> {
-        let name = self.connector();
-        Ok(self.scene.api::<Secret>(TUNNELS).get_opt(&name).await?.is_none()
-            && self.scene.api::<NetworkPolicy>(TUNNELS).get_opt(&name).await?.is_none()
-            && self.scene.api::<Deployment>(TUNNELS).get_opt(&name).await?.is_none())
-    }
-
-    fn connector(&self) -> String {
-        self.owner().connector()
-    }
-
-    fn tunnel(&self) -> String {
-        self.owner().tunnel("c1")
-    }
-
-    fn owner(&self) -> Owner<'_> {
-        let metadata = &self.workspace.metadata;
-        Owner { name: metadata.name.as_deref().unwrap(), uid: metadata.uid.as_deref().unwrap() }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes() -> Result<()> {

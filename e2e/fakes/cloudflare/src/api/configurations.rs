@@ -21,7 +21,7 @@ pub(crate) struct Body {
 fn describe(cloud: &Cloud, tunnel: &Tunnel) -> Value {
     json!({
         "tunnel_id": tunnel.id,
-        "account_id": cloud.account,
+        "account_id": tunnel.account(&cloud.account),
         "version": tunnel.version,
         "config": tunnel.config,
         "source": tunnel.config_src,

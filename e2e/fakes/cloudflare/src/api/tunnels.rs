@@ -34,7 +34,7 @@ fn describe(cloud: &Cloud, tunnel: &Tunnel) -> Value {
     let links = cloud.links.all(tunnel.id);
     json!({
         "id": tunnel.id,
-        "account_tag": cloud.account,
+        "account_tag": tunnel.account(&cloud.account),
         "name": tunnel.name,
         "status": tunnel.status(links.len()),
         "created_at": tunnel.created_at,
@@ -66,8 +66,9 @@ pub(crate) fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, 1003, "Tunnel not found")
 }
 
-fn name_taken(data: &Data, name: &str) -> Result<(), Problem> {
-    if data.tunnels.iter().any(|tunnel| tunnel.live() && tunnel.name == name) {
+fn name_taken(data: &Data, account: Option<&str>, name: &str) -> Result<(), Problem> {
+    let same = |tunnel: &&Tunnel| tunnel.live() && tunnel.name == name && tunnel.account.as_deref() == account;
+    if data.tunnels.iter().any(|tunnel| same(&tunnel)) {
         let message = "You already have a tunnel with this name. \
                        Delete the existing tunnel, or choose a different name for your new tunnel";
         return Err(Problem::new(StatusCode::CONFLICT, 1013, message));
@@ -95,9 +96,10 @@ pub(crate) async fn create(
     if draft.tunnel_secret.as_deref().is_some_and(|secret| !is_secret(secret)) {
         return Err(Problem::bad(1004, "Invalid tunnel secret: must be at least 32 bytes, encoded as base64"));
     }
-    let tunnel = Tunnel::new(name, source, draft.tunnel_secret);
+    let account = Some(id).filter(|id| *id != cloud.account);
+    let tunnel = Tunnel { account, ..Tunnel::new(name, source, draft.tunnel_secret) };
     cloud.store.write(|data| {
-        name_taken(data, &tunnel.name)?;
+        name_taken(data, tunnel.account.as_deref(), &tunnel.name)?;
         data.tunnels.push(tunnel.clone());
         Ok::<_, Problem>(())
     })?;
@@ -107,7 +109,7 @@ pub(crate) async fn create(
         // Only the answer to the creation carries the credentials.
         fields.insert("token".into(), json!(tunnel.token(&cloud.account)));
         let file = json!({
-            "AccountTag": cloud.account, "TunnelID": tunnel.id,
+            "AccountTag": tunnel.account(&cloud.account), "TunnelID": tunnel.id,
             "TunnelName": tunnel.name, "TunnelSecret": tunnel.secret,
         });
         fields.insert("credentials_file".into(), file);
@@ -126,6 +128,7 @@ pub(crate) async fn list(
     let tunnels = cloud.store.read(|data| data.tunnels.clone());
     let shown: Vec<_> = tunnels
         .iter()
+        .filter(|tunnel| tunnel.account(&cloud.account) == id)
         .filter(|tunnel| lag.shows(tunnel.created_at))
         .filter(|tunnel| wants("name", &|name| tunnel.name == name))
         .filter(|tunnel| wants("include_prefix", &|prefix| tunnel.name.starts_with(prefix)))
@@ -142,7 +145,8 @@ pub(crate) async fn list(
 pub(crate) fn find(cloud: &Cloud, account_id: &str, id: &str) -> Result<Tunnel, Problem> {
     account(cloud, account_id)?;
     let id: Uuid = id.parse().map_err(|_invalid| not_found())?;
-    cloud.store.read(|data| data.tunnel(id).cloned()).ok_or_else(not_found)
+    let found = cloud.store.read(|data| data.tunnel(id).cloned());
+    found.filter(|tunnel| tunnel.account(&cloud.account) == account_id).ok_or_else(not_found)
 }
 
 /// The tunnel a path names, if it still lives.
@@ -169,7 +173,7 @@ pub(crate) async fn rename(
     let tunnel = find_live(&cloud, &account, &id)?;
     let renamed = cloud.store.write(|data| {
         if let Some(name) = draft.name.filter(|name| !name.is_empty() && *name != tunnel.name) {
-            name_taken(data, &name)?;
+            name_taken(data, tunnel.account.as_deref(), &name)?;
             data.tunnel_mut(tunnel.id).ok_or_else(not_found)?.name = name;
         }
         data.tunnel(tunnel.id).cloned().ok_or_else(not_found)

@@ -86,10 +86,10 @@ async fn greet(stream: TcpStream, peer: SocketAddr, tls: &TlsAcceptor, cloud: &C
 
 /// What cloudflared's log shows of a refusal.
 fn admit(hello: &Hello, account: &str, data: &Data) -> Result<(), &'static str> {
-    if hello.token.account != account {
-        return Err("Unauthorized: Account doesn't have tunnel");
-    }
     match data.live(hello.token.tunnel) {
+        Some(tunnel) if tunnel.account(account) != hello.token.account => {
+            Err("Unauthorized: Account doesn't have tunnel")
+        }
         None => Err("Unauthorized: Tunnel not found"),
         Some(tunnel) if tunnel.secret != hello.token.secret => Err("Unauthorized: Invalid tunnel secret"),
         Some(_) => Ok(()),

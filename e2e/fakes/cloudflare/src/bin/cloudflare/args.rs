@@ -77,6 +77,7 @@ impl Args {
             key_pem: read(&self.tls_key)?,
             edge_address: self.edge_address,
             account: self.account,
+            second_account: None,
             zone: self.zone,
             token: read(&self.token_file)?.trim().to_owned(),
             state: self.state,
