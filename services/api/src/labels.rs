@@ -25,6 +25,25 @@ pub const BUILD: &str = "se.quencer.io/build";
 /// The first twelve characters of a Build's commit.
 pub const COMMIT: &str = "se.quencer.io/commit";
 
+/// The label that Kubernetes puts on a namespace: its name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Of what has an owner in another namespace: the owner's kind.
+pub const OWNER_KIND: &str = "se.quencer.io/owner-kind";
+/// The owner's namespace.
+pub const OWNER_NAMESPACE: &str = "se.quencer.io/owner-namespace";
+/// The owner's name.
+pub const OWNER_NAME: &str = "se.quencer.io/owner-name";
+/// The owner's uid.
+pub const OWNER_UID: &str = "se.quencer.io/owner-uid";
+
+/// On what is made: the hash of its plan. On pod templates: the hash of what was rendered.
+pub const REVISION: &str = "se.quencer.io/revision";
+/// On pull Secrets: the versions of the Secrets that they were made from.
+pub const MADE_FROM: &str = "se.quencer.io/made-from";
+/// On the pods of connectors: the tunnel whose token they read when they start.
+pub const TUNNEL: &str = "se.quencer.io/tunnel";
+
 /// On Components: the generation of the Workspace that they were projected from.
 pub const WORKSPACE_GENERATION: &str = "se.quencer.io/workspace-generation";
 /// On Builds that nobody needs before they are built: the Build of the newer commit.

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tracing::info;
 
 use crate::error::Error;
-use crate::plan::{Object, REVISION, controller};
+use crate::plan::{Object, controller};
+use sequencer_api::labels::REVISION;
 
 /// Objects of one namespace.
 #[derive(Clone)]

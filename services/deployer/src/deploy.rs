@@ -234,8 +234,7 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
     }
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     let services = Object { resource, ..workload.object.clone() };
-    let labels = format!("app.kubernetes.io/managed-by=sequencer,app.kubernetes.io/instance={}", view.name());
-    for service in apply.list(&services, &labels, view.uid()).await? {
+    for service in apply.list(&services, &read::of_component(view.name()), view.uid()).await? {
         if !service.metadata.name.as_deref().is_some_and(planned) {
             apply.delete(&services, &service).await?;
         }

@@ -12,7 +12,7 @@ use sequencer_api::names::Owner;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{Address, IngressSection};
 use sequencer_api::workspace::{Ingress as Spec, ObjectRef};
-use sequencer_api::{Component, Workspace};
+use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::cluster::StatusPatch;
@@ -97,7 +97,7 @@ impl Service {
     /// What a Workspace has once may have gone: its Components make it again.
     async fn wake_components(&self, key: &Key) -> Result<(), Error> {
         let api: Api<Component> = Api::namespaced(self.client().clone(), &key.namespace);
-        let labels = format!("se.quencer.io/workspace={}", key.name);
+        let labels = format!("{}={}", labels::WORKSPACE, key.name);
         let found = api.list_metadata(&ListParams::default().labels(&labels).limit(1)).await?;
         for component in found {
             let key = Key { verb: Verb::Deploy, namespace: key.namespace.clone(), name: component.name_any() };

@@ -23,7 +23,7 @@ use sequencer_api::{Build, Component, Workspace};
 use crate::args::Settings;
 use crate::error::Refused;
 
-pub(crate) use labels::{REVISION, controller, pull_metadata, variables_metadata, workspace_owner};
+pub(crate) use labels::{controller, pull_metadata, variables_metadata, workspace_owner};
 pub use object::Object;
 pub(crate) use object::canonical_hash;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};

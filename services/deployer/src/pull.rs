@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use secrecy::ExposeSecret as _;
+use sequencer_api::labels::MADE_FROM;
 use sequencer_api::login::{Login, registry};
 use sequencer_api::repository::{HUB, Malformed, Repository};
 use sequencer_runtime::cluster::secret::Secrets;
@@ -15,9 +16,6 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Refused};
 use crate::handle::Service;
 use crate::plan::{Used, View, WantedLogin, controller, pull_metadata, pull_secret, wanted_logins};
-
-/// The annotation with the versions of the Secrets that a pull Secret was made from.
-const MADE_FROM: &str = "se.quencer.io/made-from";
 
 /// Secrets, `<namespace>/<name>`, with their versions.
 pub(crate) type Versions = BTreeMap<String, String>;

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use sequencer_api::component::ComponentTemplate;
-use sequencer_api::{Build, Component, Workspace};
+use sequencer_api::{Build, Component, Workspace, labels};
 
 use crate::error::Error;
 use crate::plan::{View, controller};
@@ -53,7 +53,7 @@ fn mentions(template: &ComponentTemplate, what: &str) -> bool {
 async fn of_workspace(client: &Client, namespace: &str, workspace: &Workspace) -> Result<Vec<Component>, Error> {
     let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
     let api: Api<Component> = Api::namespaced(client.clone(), namespace);
-    let all = api.list(&ListParams::default().labels(&format!("se.quencer.io/ws-uid={uid}"))).await?;
+    let all = api.list(&ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID))).await?;
     let ours = |component: &Component| {
         controller(component.metadata.owner_references.as_ref()).is_some_and(|owner| owner.uid == uid)
     };
@@ -62,7 +62,7 @@ async fn of_workspace(client: &Client, namespace: &str, workspace: &Workspace) -
 
 async fn on_their_own(client: &Client, namespace: &str) -> Result<Vec<Component>, Error> {
     let api: Api<Component> = Api::namespaced(client.clone(), namespace);
-    let all = api.list(&ListParams::default().labels("!se.quencer.io/workspace")).await?;
+    let all = api.list(&ListParams::default().labels(&format!("!{}", labels::WORKSPACE))).await?;
     let free = |component: &Component| controller(component.metadata.owner_references.as_ref()).is_none();
     Ok(all.items.into_iter().filter(free).collect())
 }
@@ -75,12 +75,16 @@ async fn builds(
 ) -> Result<Vec<Build>, Error> {
     let api: Api<Build> = Api::namespaced(client.clone(), namespace);
     let uid = workspace.map_or(&component.metadata, |workspace| &workspace.metadata).uid.as_deref().unwrap_or_default();
-    Ok(api.list(&ListParams::default().labels(&format!("se.quencer.io/ws-uid={uid}"))).await?.items)
+    Ok(api.list(&ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID))).await?.items)
 }
 
 /// The pods of a Component.
 pub(crate) async fn pods(client: &Client, view: &View) -> Result<Vec<Pod>, Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), view.namespace());
-    let labels = format!("app.kubernetes.io/managed-by=sequencer,app.kubernetes.io/instance={}", view.name());
-    Ok(api.list(&ListParams::default().labels(&labels)).await?.items)
+    Ok(api.list(&ListParams::default().labels(&of_component(view.name()))).await?.items)
+}
+
+/// The selector of what was made for a Component.
+pub(crate) fn of_component(name: &str) -> String {
+    format!("{}={},{}={name}", labels::MANAGED_BY, labels::SEQUENCER, labels::INSTANCE)
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use sequencer_api::code::Code;
 use sequencer_api::status::State;
 
-use crate::plan::REVISION;
+use sequencer_api::labels::REVISION;
 
 /// How a Component's workload is.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,6 +15,7 @@ use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Resource};
+use sequencer_api::labels;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::shutdown::Shutdown;
 use serde::Serialize;
@@ -64,7 +65,7 @@ impl Service {
             Some(namespace) => Api::namespaced(self.client().clone(), namespace),
             None => Api::all(self.client().clone()),
         };
-        let config = Config::default().labels("app.kubernetes.io/managed-by=sequencer");
+        let config = Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::SEQUENCER));
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut known = HashMap::new();
         loop {
@@ -103,8 +104,8 @@ impl Service {
     fn wake<K: Resource<DynamicType = ()>>(&self, object: &K) {
         let label = |name: &str| object.meta().labels.as_ref().and_then(|labels| labels.get(name)).cloned();
         let Some(namespace) = object.meta().namespace.clone() else { return };
-        let component = label("app.kubernetes.io/instance").map(|name| (Verb::Deploy, name));
-        let workspace = label("se.quencer.io/workspace").map(|name| (Verb::Ingress, name));
+        let component = label(labels::INSTANCE).map(|name| (Verb::Deploy, name));
+        let workspace = label(labels::WORKSPACE).map(|name| (Verb::Ingress, name));
         if let Some((verb, name)) = component.or(workspace) {
             self.queue().add(Key { verb, namespace, name }, DEBOUNCE);
         }

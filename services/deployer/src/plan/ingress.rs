@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1;
-use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::component::Network;
 use sequencer_api::names::{Owner, rule_host};
 use sequencer_api::status::workspace::ServedRule;
 use sequencer_api::workspace::{Ingress, IngressRule, IssuerKind};
+use sequencer_api::{Workspace, labels};
 use serde_json::{Value, json};
 
 use super::labels::workspace_owner;
@@ -170,11 +170,11 @@ fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String
     let inherited = inherited.filter(|(key, _)| settings.inherit_labels.contains(key));
     let mut labels: BTreeMap<_, _> = inherited.map(|(key, value)| (key.clone(), value.clone())).collect();
     for (key, value) in [
-        ("app.kubernetes.io/managed-by", "sequencer"),
-        ("app.kubernetes.io/part-of", owner.name),
-        ("se.quencer.io/workspace", owner.name),
-        ("se.quencer.io/workspace-namespace", workspace.metadata.namespace.as_deref().unwrap_or_default()),
-        ("se.quencer.io/ws-uid", owner.uid),
+        (labels::MANAGED_BY, labels::SEQUENCER),
+        (labels::PART_OF, owner.name),
+        (labels::WORKSPACE, owner.name),
+        (labels::WORKSPACE_NAMESPACE, workspace.metadata.namespace.as_deref().unwrap_or_default()),
+        (labels::WORKSPACE_UID, owner.uid),
     ] {
         labels.insert(key.into(), value.into());
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
+use sequencer_api::labels::{self as label, REVISION};
 use sequencer_api::{Component, Workspace};
 use serde_json::{Value, json};
 
@@ -12,21 +13,18 @@ use super::values::Used;
 use super::{View, canonical_hash};
 use crate::args::Settings;
 
-/// The annotation of a pod template with the hash of what was rendered, and of every object with the hash of its plan.
-pub(crate) const REVISION: &str = "se.quencer.io/revision";
-
 type Labels = BTreeMap<String, String>;
 
 /// By which pods of one component are found.
 pub(super) fn selector(view: &View, component: &str) -> Labels {
     let mut labels = workspace_selector(view);
-    labels.insert("se.quencer.io/component".into(), component.into());
+    labels.insert(label::COMPONENT.into(), component.into());
     labels
 }
 
 /// By which pods of the Workspace are found.
 pub(super) fn workspace_selector(view: &View) -> Labels {
-    Labels::from([("se.quencer.io/ws-uid".into(), view.owner().uid.into())])
+    Labels::from([(label::WORKSPACE_UID.into(), view.owner().uid.into())])
 }
 
 /// Labels of what the Workspace has once.
@@ -35,10 +33,10 @@ pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
     let mut labels = inherited(view, settings);
     labels.extend(workspace_selector(view));
     for (key, value) in [
-        ("app.kubernetes.io/managed-by", "sequencer"),
-        ("app.kubernetes.io/part-of", owner.name),
-        ("se.quencer.io/workspace", owner.name),
-        ("se.quencer.io/workspace-namespace", view.namespace()),
+        (label::MANAGED_BY, label::SEQUENCER),
+        (label::PART_OF, owner.name),
+        (label::WORKSPACE, owner.name),
+        (label::WORKSPACE_NAMESPACE, view.namespace()),
     ] {
         labels.insert(key.into(), value.into());
     }
@@ -49,11 +47,9 @@ pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
 pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
     let mut labels = of_workspace(view, settings);
     let name = &view.template().name;
-    for (key, value) in [
-        ("app.kubernetes.io/name", name.as_str()),
-        ("app.kubernetes.io/instance", view.name()),
-        ("se.quencer.io/component", name.as_str()),
-    ] {
+    for (key, value) in
+        [(label::NAME, name.as_str()), (label::INSTANCE, view.name()), (label::COMPONENT, name.as_str())]
+    {
         labels.insert(key.into(), value.into());
     }
     labels
@@ -63,8 +59,8 @@ pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
 pub(super) fn of_workload(view: &View, settings: &Settings, used: &Used) -> Labels {
     let mut labels = of_component(view, settings);
     if let Some(build) = used.build() {
-        labels.insert("se.quencer.io/build".into(), build.name.clone());
-        labels.insert("se.quencer.io/commit".into(), build.commit.chars().take(12).collect());
+        labels.insert(label::BUILD.into(), build.name.clone());
+        labels.insert(label::COMMIT.into(), label::commit12(&build.commit).into());
     }
     labels
 }

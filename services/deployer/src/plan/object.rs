@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::labels::REVISION;
+use sequencer_api::labels::REVISION;
 
 /// An object to be made.
 #[derive(Clone, Debug)]

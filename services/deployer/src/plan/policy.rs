@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use sequencer_api::component::Network;
+use sequencer_api::labels::NAMESPACE_NAME;
 use sequencer_api::workspace::Networking;
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ fn own_pods(view: &View) -> Value {
 /// The Workspace's own pods, its connector, and for everybody the ports that it publishes.
 fn ingress(view: &View, settings: &Settings, networking: Option<&Networking>) -> Vec<Value> {
     let connector = json!({
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.tunnels_namespace}},
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: settings.tunnels_namespace}},
         "podSelector": {"matchLabels": labels::workspace_selector(view)},
     });
     let mut from = vec![own_pods(view)];

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::code::Code;
 use sequencer_api::component::Network;
+use sequencer_api::labels::NETWORK;
 use sequencer_api::status::component::DeployedService;
 use serde_json::json;
 
@@ -26,7 +27,7 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
     }
     let name = network.name.to_ascii_lowercase();
     let mut labels = labels::of_component(view, settings);
-    labels.insert("se.quencer.io/network".into(), name.clone());
+    labels.insert(NETWORK.into(), name.clone());
     let mut port = json!({
         "name": name, "port": network.port, "targetPort": target_port(network), "protocol": network.protocol,
     });

@@ -1,4 +1,5 @@
 use sequencer_api::code::Code;
+use sequencer_api::labels::REVISION;
 use sequencer_api::status::component::{ComponentStatus, WaitingFor};
 use serde_json::{Value, json};
 

@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use sequencer_api::Workspace;
 use sequencer_api::names::h10;
+use sequencer_api::{Workspace, labels};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -30,10 +30,6 @@ pub use plan::ready;
 pub const TOKEN: &str = "token";
 /// The key of the copy of the credential.
 pub const API_TOKEN: &str = "apiToken";
-/// What was rendered, hashed: another value, and the object is patched.
-const REVISION: &str = "se.quencer.io/revision";
-/// Whose an object of another namespace is.
-const OWNER_UID: &str = "se.quencer.io/owner-uid";
 
 /// The connector of one Workspace.
 #[derive(Clone)]
@@ -103,7 +99,7 @@ impl Connector {
         }
         let Some(policy) = self.find::<NetworkPolicy>().await? else { return Ok(false) };
         let Some(deployment) = self.find::<Deployment>().await? else { return Ok(false) };
-        let same = |found: &BTreeMap<String, String>, part| found.get(REVISION) == Some(&revision(part));
+        let same = |found: &BTreeMap<String, String>, part| found.get(labels::REVISION) == Some(&revision(part));
         Ok(same(policy.annotations(), &parts.policy) && same(deployment.annotations(), &parts.deployment))
     }
 
@@ -188,7 +184,7 @@ impl Connector {
     }
 
     fn is_ours<K: Resource>(&self, object: &K) -> bool {
-        object.labels().get(OWNER_UID) == Some(&self.uid)
+        object.labels().get(labels::OWNER_UID) == Some(&self.uid)
     }
 
     /// The one that is there.
@@ -235,7 +231,9 @@ impl Connector {
         let wanted: K = serde_json::from_value(object.clone())
             .map_err(|error| Error::Cluster("render a part of the connector", kube::Error::SerdeError(error)))?;
         match self.find_or_create(&wanted).await? {
-            Some(found) if found.annotations().get(REVISION) != Some(&revision) => self.patch::<K>(&object).await,
+            Some(found) if found.annotations().get(labels::REVISION) != Some(&revision) => {
+                self.patch::<K>(&object).await
+            }
             _ => Ok(()),
         }
     }
@@ -275,7 +273,7 @@ impl Connector {
             name: Some(self.name.clone()),
             namespace: Some(self.namespace.clone()),
             labels: Some(self.labels.clone()),
-            annotations: revision.map(|revision| BTreeMap::from([(REVISION.into(), revision.into())])),
+            annotations: revision.map(|revision| BTreeMap::from([(labels::REVISION.into(), revision.into())])),
             ..Default::default()
         }
     }

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use sequencer_api::{Workspace, labels};
 use serde_json::{Map, Value, json};
 
-use super::{Connector, OWNER_UID, TOKEN};
+use super::{Connector, TOKEN};
 use crate::args::Args;
 use crate::error::Error;
 use crate::tunnel::{Routed, network};
@@ -51,7 +51,7 @@ impl Connector {
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
                 "template": {
                     // Another tunnel has another token, which is read once.
-                    "metadata": {"labels": self.labels, "annotations": {"se.quencer.io/tunnel": tunnel}},
+                    "metadata": {"labels": self.labels, "annotations": {labels::TUNNEL: tunnel}},
                     "spec": {
                         "automountServiceAccountToken": false, "enableServiceLinks": false,
                         "securityContext": {
@@ -87,7 +87,7 @@ impl Connector {
             let port = network.target_port.as_ref().map_or_else(|| json!(network.port), |port| json!(port));
             egress.push(json!({
                 "to": [{
-                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                    "namespaceSelector": {"matchLabels": {labels::NAMESPACE_NAME: namespace}},
                     "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: route.component}},
                 }],
                 "ports": [{"port": port, "protocol": "TCP"}],
@@ -128,10 +128,10 @@ pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, Strin
         (labels::WORKSPACE, &workspace_name),
         (labels::WORKSPACE_NAMESPACE, &namespace),
         (labels::WORKSPACE_UID, &uid),
-        ("se.quencer.io/owner-kind", "Workspace"),
-        ("se.quencer.io/owner-namespace", &namespace),
-        ("se.quencer.io/owner-name", &workspace_name),
-        (OWNER_UID, &uid),
+        (labels::OWNER_KIND, "Workspace"),
+        (labels::OWNER_NAMESPACE, &namespace),
+        (labels::OWNER_NAME, &workspace_name),
+        (labels::OWNER_UID, &uid),
     ];
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
