@@ -2,6 +2,7 @@
 //! git server, below one supervisor in namespaces of its own. Used by the commands `e2e/up` and its siblings, and by tests.
 
 pub mod alone;
+pub mod arguments;
 pub mod audit;
 pub mod cache;
 pub mod cgroup;

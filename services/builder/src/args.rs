@@ -58,15 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_consistent() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn every_argument_has_its_variable() {
-        for arg in Args::command().get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-            let wanted = format!("SEQUENCER_{}", arg.get_id().as_str().to_uppercase());
-            assert_eq!(arg.get_env().and_then(std::ffi::OsStr::to_str), Some(wanted.as_str()));
-        }
+    fn arguments_are_consistent_and_each_has_its_variable() -> anyhow::Result<()> {
+        e2e::arguments::check(Args::command())
     }
 }

@@ -76,15 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_consistent() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn every_argument_has_its_variable() {
-        for arg in Args::command().get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-            assert!(arg.get_env().is_some_and(|name| name.to_string_lossy().starts_with("SEQUENCER_")), "{arg:?}");
-        }
+    fn arguments_are_consistent_and_each_has_its_variable() -> anyhow::Result<()> {
+        e2e::arguments::check(Args::command())
     }
 
     #[test]

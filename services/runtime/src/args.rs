@@ -99,16 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_argument_has_its_variable() {
-        for arg in Cli::command().get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-            let wanted = format!("SEQUENCER_{}", arg.get_id().as_str().to_uppercase());
-            assert_eq!(arg.get_env().unwrap().to_str(), Some(wanted.as_str()));
-        }
+    fn arguments_are_consistent_and_each_has_its_variable() -> anyhow::Result<()> {
+        e2e::arguments::check(Cli::command())
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use e2e::alone::Alone;
 use e2e::layout::{Layout, text};
@@ -30,8 +30,7 @@ use uuid::Uuid;
 
 use crate::buildkitd::Buildkitd;
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use e2e::until::holds as until;
 
 /// Where everything is.
 pub(crate) const NAMESPACE: &str = "default";
@@ -249,14 +248,4 @@ fn merge(into: &mut Value, from: Value) {
     if let (Value::Object(into), Value::Object(from)) = (into, from) {
         into.extend(from);
     }
-}
-
-/// Waits until `check` holds.
-pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !check().await? {
-        ensure!(Instant::now() < deadline, "still not: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }

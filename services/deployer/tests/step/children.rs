@@ -9,7 +9,7 @@ use sequencer_api::status::State;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, name, owner, plain};
+use crate::scene::{Scene, name, owner, plain, until};
 
 fn healthy(section: &Value) -> bool {
     section["state"] == json!(State::Healthy)
@@ -74,11 +74,10 @@ async fn a_deleted_child_is_made_again() -> Result<()> {
     ] {
         let uid = scene.cluster.field(&object, ".metadata.uid")?;
         scene.cluster.kubectl(&["delete", &object])?;
-        scene
-            .until(&format!("{object} is there again"), async || {
-                Ok(scene.cluster.field(&object, ".metadata.uid").is_ok_and(|now| now != uid))
-            })
-            .await?;
+        until(&format!("{object} is there again"), async || {
+            Ok(scene.cluster.field(&object, ".metadata.uid").is_ok_and(|now| now != uid))
+        })
+        .await?;
     }
     scene.section(&workspace, "redis", healthy).await?;
     Ok(())

@@ -8,7 +8,7 @@ use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, owner, plain};
+use crate::scene::{Scene, owner, plain, until};
 
 async fn workspace(scene: &Scene, ingress: Value) -> Result<Workspace> {
     let networking = json!({"dns": {"zone": "preview.test"}, "ingress": ingress});
@@ -22,14 +22,13 @@ async fn workspace(scene: &Scene, ingress: Value) -> Result<Workspace> {
 async fn section(scene: &Scene, workspace: &Workspace, check: impl Fn(&Value) -> bool) -> Result<Value> {
     let mut found = Value::Null;
     let name = workspace.metadata.name.as_deref().unwrap();
-    scene
-        .until("the ingress section is as it should be", async || {
-            let status = scene.api::<Workspace>().get(name).await?.status.unwrap_or_default();
-            found = json!(status.ingress);
-            anyhow::ensure!(check(&found), "it is {found:#}");
-            Ok(true)
-        })
-        .await?;
+    until("the ingress section is as it should be", async || {
+        let status = scene.api::<Workspace>().get(name).await?.status.unwrap_or_default();
+        found = json!(status.ingress);
+        anyhow::ensure!(check(&found), "it is {found:#}");
+        Ok(true)
+    })
+    .await?;
     Ok(found)
 }
 
@@ -60,7 +59,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         (&json!(host), &json!(format!("admin-{host}")))
     );
     for host in [host.clone(), format!("admin-{host}")] {
-        scene.until("the ingress serves", async || Ok(scene.cluster.curl_ingress("https", &host, "/").is_ok())).await?;
+        until("the ingress serves", async || Ok(scene.cluster.curl_ingress("https", &host, "/").is_ok())).await?;
     }
     let name = owner(&workspace).ingress();
     let version = scene.api::<Ingress>().get(&name).await?.metadata.resource_version;
@@ -69,13 +68,13 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
 
     // What a person deletes is made again, and what is not asked for any more goes.
     scene.cluster.kubectl(&["delete", "ingress", &name])?;
-    scene.until("it is made again", async || Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some())).await?;
+    until("it is made again", async || Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some())).await?;
     let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
     scene.cluster.kubectl(&["patch", "workspace", "shop", "--type=json", "-p", &patch.to_string()])?;
     wake(&scene, &workspace).await?;
     let gone = self::section(&scene, &workspace, |section| section["state"] == json!(State::Gone)).await?;
     assert!(gone.get("name").is_none() && gone.get("addresses").is_none(), "{gone:#}");
-    scene.until("it is gone", async || Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())).await
+    until("it is gone", async || Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use sequencer_runtime::bus::{Bus, Keep};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::scene::{Scene, name, plain};
+use crate::scene::{Scene, name, plain, until};
 
 #[derive(clap::Parser)]
 struct Cli {
@@ -106,9 +106,7 @@ async fn the_process_does_its_work_with_the_rights_that_it_has() -> Result<()> {
 
     let deployment = name(&workspace, "redis");
     scene.cluster.kubectl(&["delete", "deployment", &deployment])?;
-    scene
-        .until("it is made again", async || Ok(scene.api::<Deployment>().get_opt(&deployment).await?.is_some()))
-        .await?;
+    until("it is made again", async || Ok(scene.api::<Deployment>().get_opt(&deployment).await?.is_some())).await?;
 
     let pid = deployer.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status()?.success());

@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+pub(crate) use e2e::until::holds as until;
+
 /// How long anything may take: images are pulled from a registry beside the cluster.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -188,22 +190,6 @@ impl Scene {
     pub(crate) fn patch_status(&self, kind: &str, name: &str, fields: &Value) -> Result<()> {
         let patch = json!({"status": fields}).to_string();
         self.cluster.kubectl(&["patch", kind, name, "--subresource=status", "--type=merge", "-p", &patch]).map(drop)
-    }
-
-    /// Waits until `check` holds.
-    pub(crate) async fn until(&self, what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let result = check().await;
-            if matches!(result, Ok(true)) {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                result?;
-                anyhow::bail!("still not: {what}");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command as Run};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
@@ -30,8 +29,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use e2e::until::eventually as until;
+
 /// The release namespace.
 pub(crate) const RELEASE: &str = "sequencer-system";
 /// Where connectors are.
@@ -285,18 +284,6 @@ async fn prepare(client: &Client) -> Result<()> {
         Ok(())
     })
     .await
-}
-
-/// Waits until `check` succeeds, and returns what it found.
-pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match check().await {
-            Err(error) if Instant::now() >= deadline => return Err(error.context(format!("still not: {what}"))),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            done => return done,
-        }
-    }
 }
 
 /// A Cloudflare on this test's own address, with the real ports of DNS and the edge.

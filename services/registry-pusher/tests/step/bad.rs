@@ -69,8 +69,7 @@ async fn a_wrong_password_is_e1020_and_heals_when_the_secret_changes() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_down_does_not_hinder_another_and_each_says_its_own_code() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
+    let (own, _entry) = scene.entry().await?;
     scene.secret_of("odd", &json!({"user": "x"})).await?;
     scene.secret_of("empty", &json!({"username": "x", "password": "\n"})).await?;
     let staged = scene.stage(2, 1000).await?;
@@ -131,10 +130,7 @@ async fn what_is_not_there_yet_is_refused_and_a_bound_secret_goes_nowhere_else()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_or_lost_layer_is_e5021_and_reaches_no_registry() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
-    let registries =
-        json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials("own")}]);
+    let (own, registries) = scene.entry().await?;
     let service = scene.service("a", &[])?;
     for damage in ["another byte", "too short", "gone", "no manifest"] {
         let staged = scene.stage(2, 100_000).await?;

@@ -61,11 +61,8 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
-    let url = format!("{}/team/app", own.address);
-    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
-    let registries = json!([{"url": url, "tags": ["dev"], "credentials": credentials}]);
+    let (own, registries) = scene.entry().await?;
+    let url = format!("{}/app", own.address);
     let service = scene.service("a", &[])?;
 
     let first = scene.stage(1, 10_000).await?;
@@ -76,10 +73,10 @@ async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own
     assert_eq!(handle(&service, &build, "").await?, Outcome::Gone);
 
     // Everything there is there already: nothing is sent, and nothing is written there again.
-    let puts = own.took("PUT /v2/team/app/")?;
+    let puts = own.took("PUT /v2/app/")?;
     let again = scene.build(&first.digest, &registries).await?;
     assert_eq!(handle(&service, &again, "").await?, Outcome::Recorded);
-    assert_eq!(own.took("PUT /v2/team/app/")?, puts);
+    assert_eq!(own.took("PUT /v2/app/")?, puts);
     assert_eq!(scene.publish(&again).await?.registries[0].bytes, Some(0));
     scene.builds.delete(&name, &kube::api::DeleteParams::default()).await?;
 
@@ -94,12 +91,7 @@ async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_on_the_bus_publishes() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
-    let staged = scene.stage(1, 1000).await?;
-    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
-    let registries = json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials}]);
-    let build = scene.build(&staged.digest, &registries).await?;
+    let (_own, _staged, build) = scene.entry_with_build(1, 1000).await?;
 
     let args = <sequencer_registry_pusher::args::Args as clap::Parser>::try_parse_from([
         "x",

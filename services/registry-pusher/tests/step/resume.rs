@@ -8,19 +8,11 @@ use sequencer_runtime::cluster::StatusPatch;
 use serde_json::json;
 
 use crate::scene::{LASTING, Scene, handle, until, wake};
-use crate::stage::USER;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_twice() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
-    let staged = scene.stage(40, 200_000).await?;
-    let url = format!("{}/app", own.address);
-    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
-    let build =
-        scene.build(&staged.digest, &json!([{"url": url, "tags": ["dev"], "credentials": credentials}])).await?;
-
+    let (own, staged, build) = scene.entry_with_build(40, 200_000).await?;
     let service = scene.service("a", &["--layers=1"])?;
     let mut first = Box::pin(service.handle(wake(&build, "")?));
     let some = until("some layers are there", async || Ok(own.has(&staged.blobs) > 3));
@@ -39,7 +31,7 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
     assert_eq!(handle(&service, &build, "").await?, Outcome::Recorded);
     let publish = scene.publish(&build).await?;
     assert_eq!((publish.section.state, publish.section.claim), (Some(State::Completed), None));
-    scene.check(&url, &["dev", LASTING], &staged)?;
+    scene.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
     // Two children, and the index once for each tag.
     assert_eq!(own.took("PUT /v2/app/manifests/")?, 4);
     assert!(own.took("PUT /v2/app/blobs/")? <= staged.blobs.len() + 1, "layers were sent again");
@@ -49,12 +41,7 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
-    let staged = scene.stage(40, 100_000).await?;
-    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
-    let registries = json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials}]);
-    let build = scene.build(&staged.digest, &registries).await?;
+    let (_own, _staged, build) = scene.entry_with_build(40, 100_000).await?;
     let service = scene.service("a", &["--layers=1", "--claim=2s", "--claim-renew=20ms"])?;
     let mut work = Box::pin(service.handle(wake(&build, "")?));
     let renewed = until("the claim was renewed", async || {
@@ -84,12 +71,7 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_ended_eight_times_without_a_record_is_e6101_and_is_left_alone_for_a_while() -> Result<()> {
     let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
-    scene.secret("own", USER, &scene.password).await?;
-    let staged = scene.stage(1, 1000).await?;
-    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
-    let registries = json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials}]);
-    let build = scene.build(&staged.digest, &registries).await?;
+    let (own, _staged, build) = scene.entry_with_build(1, 1000).await?;
     let service = scene.service("a", &[])?;
     let name = build.metadata.name.clone().unwrap_or_default();
     let claim = async |rev: i64, attempts: i32| -> Result<()> {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
@@ -34,8 +33,7 @@ use uuid::Uuid;
 
 use crate::stage::{Own, Stage, Staged, USER};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use e2e::until::holds as until;
 
 /// Where Builds are.
 pub(crate) const NAMESPACE: &str = "team";
@@ -99,6 +97,23 @@ impl Scene {
     /// Another registry of the test's own.
     pub(crate) fn own(&mut self, name: &'static str, port: u16) -> Result<Own> {
         Own::start(&mut self.alone, name, port, &self.password)
+    }
+
+    /// Another registry of the test's own, and a Build's only entry for it.
+    pub(crate) async fn entry(&mut self) -> Result<(Own, Value)> {
+        let own = self.own("own", 5001)?;
+        self.secret("own", USER, &self.password).await?;
+        let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "own"}});
+        let entry = json!([{"url": format!("{}/app", own.address), "tags": ["dev"], "credentials": credentials}]);
+        Ok((own, entry))
+    }
+
+    /// The same with an image of so many layers of so many bytes, which is staged, and its Build.
+    pub(crate) async fn entry_with_build(&mut self, layers: usize, size: usize) -> Result<(Own, Staged, Build)> {
+        let (own, entry) = self.entry().await?;
+        let staged = self.stage(layers, size).await?;
+        let build = self.build(&staged.digest, &entry).await?;
+        Ok((own, staged, build))
     }
 
     /// The service as this pod, with more flags.
@@ -232,14 +247,4 @@ pub(crate) fn wake(build: &Build, why: &str) -> Result<Delivery> {
 /// Handles a wake-up.
 pub(crate) async fn handle(service: &Service, build: &Build, why: &str) -> Result<Outcome> {
     Ok(service.handle(wake(build, why)?).await)
-}
-
-/// Waits until `check` holds.
-pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !check().await? {
-        ensure!(Instant::now() < deadline, "still not: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
@@ -17,6 +17,8 @@ use sequencer_runtime::args::Args;
 use sequencer_runtime::bus::{Bus, Delivery, Keep, Outcome};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+pub(crate) use e2e::until::{holds as until, holds_within as until_within};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,31 +35,6 @@ struct Cli {
 /// Settings with these flags.
 pub(crate) fn args<'a>(flags: impl IntoIterator<Item = &'a str>) -> Args {
     Cli::parse_from(["test", "--pod=test"].into_iter().chain(flags)).shared
-}
-
-/// Waits until `check` holds.
-pub(crate) async fn until(what: &str, check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    until_within(what, PATIENCE, check).await
-}
-
-/// Waits until `check` holds, at most so long.
-pub(crate) async fn until_within(
-    what: &str,
-    patience: Duration,
-    mut check: impl AsyncFnMut() -> Result<bool>,
-) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    loop {
-        let result = check().await;
-        if matches!(result, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            result?;
-            anyhow::bail!("still not: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// A NATS of its own, which can be killed and started again.

@@ -4,7 +4,6 @@
 use std::fmt::Debug;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::alone::Alone;
@@ -25,8 +24,7 @@ use sequencer_runtime::{Handles, cluster};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use e2e::until::holds as until;
 
 /// Where Workspaces and records live.
 pub(crate) const NAMESPACE: &str = "sequencer-system";
@@ -255,22 +253,6 @@ impl Drop for Scene {
         if std::thread::panicking() || std::env::var_os("SEQUENCER_E2E_KEEP").is_some() {
             eprintln!("{}", self.log().unwrap_or_default());
         }
-    }
-}
-
-/// Waits until `check` holds.
-pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let result = check().await;
-        if matches!(result, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            result?;
-            anyhow::bail!("still not: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
