@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use data_encoding::BASE64;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -77,11 +77,14 @@ impl LoginError {
     }
 }
 
+/// The values of a Secret by their keys.
+type Values = BTreeMap<String, SecretSlice<u8>>;
+
 /// The login for the registry `host` (`Repository::host`) from a Secret's data.
 ///
 /// # Errors
 /// See [`LoginError`].
-pub fn registry(host: &str, scheme: AuthScheme, keys: &BTreeMap<String, Vec<u8>>) -> Result<Login, LoginError> {
+pub fn registry(host: &str, scheme: AuthScheme, keys: &BTreeMap<String, SecretSlice<u8>>) -> Result<Login, LoginError> {
     match scheme {
         AuthScheme::KeyPair => key_pair(host, keys),
         AuthScheme::Token => token(host, keys),
@@ -91,7 +94,7 @@ pub fn registry(host: &str, scheme: AuthScheme, keys: &BTreeMap<String, Vec<u8>>
     }
 }
 
-fn key_pair(host: &str, keys: &BTreeMap<String, Vec<u8>>) -> Result<Login, LoginError> {
+fn key_pair(host: &str, keys: &Values) -> Result<Login, LoginError> {
     for (username, password) in PAIRS {
         if let (Some(name), Some(word)) = (keys.get(username), keys.get(password)) {
             return Ok(Login {
@@ -107,7 +110,7 @@ fn key_pair(host: &str, keys: &BTreeMap<String, Vec<u8>>) -> Result<Login, Login
     entry(host, config)
 }
 
-fn token(host: &str, keys: &BTreeMap<String, Vec<u8>>) -> Result<Login, LoginError> {
+fn token(host: &str, keys: &Values) -> Result<Login, LoginError> {
     let token = keys.get("token").ok_or(LoginError::Keys { scheme: "token", wanted: "token" })?;
     let username = match keys.get("username") {
         Some(name) => text("username", name)?.expose_secret().to_owned(),
@@ -129,8 +132,8 @@ fn token_user(host: &str) -> &'static str {
 }
 
 /// A value without the newline that editors and `echo` leave.
-fn text(key: &'static str, value: &[u8]) -> Result<SecretString, LoginError> {
-    let text = std::str::from_utf8(value).map_err(|_not_shown| LoginError::Unreadable(key))?;
+fn text(key: &'static str, value: &SecretSlice<u8>) -> Result<SecretString, LoginError> {
+    let text = std::str::from_utf8(value.expose_secret()).map_err(|_not_shown| LoginError::Unreadable(key))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() { Err(LoginError::Empty(key)) } else { Ok(text.into()) }
 }
@@ -150,7 +153,8 @@ struct Entry {
 }
 
 /// The login for one host. The parser's words are not passed on: they quote what they stumble over.
-fn entry(host: &str, config: &[u8]) -> Result<Login, LoginError> {
+fn entry(host: &str, config: &SecretSlice<u8>) -> Result<Login, LoginError> {
+    let config = config.expose_secret();
     if config.trim_ascii().is_empty() {
         return Err(LoginError::Empty(CONFIG));
     }
@@ -191,19 +195,19 @@ mod tests {
 
     use super::*;
 
-    fn keys(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+    fn keys(pairs: &[(&str, &str)]) -> Values {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into())).collect()
     }
 
     fn login(username: &str, password: &str) -> Result<Login, LoginError> {
         Ok(Login { username: username.into(), password: password.into() })
     }
 
-    fn docker(auths: &serde_json::Value) -> BTreeMap<String, Vec<u8>> {
+    fn docker(auths: &serde_json::Value) -> Values {
         keys(&[(CONFIG, &json!({"auths": auths}).to_string())])
     }
 
-    fn code(host: &str, scheme: AuthScheme, data: &BTreeMap<String, Vec<u8>>) -> Option<Code> {
+    fn code(host: &str, scheme: AuthScheme, data: &Values) -> Option<Code> {
         registry(host, scheme, data).err().map(|error| error.code())
     }
 
@@ -273,7 +277,7 @@ mod tests {
         ] {
             assert_eq!(code("registry.test", scheme, &keys(pairs)), Some(wanted), "{pairs:?}");
         }
-        let binary = BTreeMap::from([("token".to_owned(), vec![0xff])]);
+        let binary = BTreeMap::from([("token".to_owned(), vec![0xff].into())]);
         assert_eq!(code("registry.test", Token, &binary), Some(Code::SECRET_KEYS));
     }
 
@@ -307,7 +311,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let data = BTreeMap::from([(CONFIG.to_owned(), bytes)]);
+            let data = BTreeMap::from([(CONFIG.to_owned(), bytes.into())]);
             prop_assert!(registry("registry.test", AuthScheme::KeyPair, &data).is_err());
         }
     }

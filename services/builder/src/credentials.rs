@@ -96,8 +96,7 @@ impl<'a> Reader<'a> {
     async fn login(&self, repository: &Repository, credentials: &Credentials) -> Result<Login, Error> {
         let secret = self.named(credentials).await?;
         secret.for_host(repository.host())?;
-        let values = secret.values().iter().map(|(key, value)| (key.clone(), value.expose_secret().to_vec())).collect();
-        Ok(login::registry(repository.host(), credentials.auth_scheme, &values)?)
+        Ok(login::registry(repository.host(), credentials.auth_scheme, secret.values())?)
     }
 
     /// The build's arguments.

@@ -72,8 +72,7 @@ impl Service {
         let secret = Secrets::new(self.client().clone()).read(view.namespace(), wanted.secret).await?;
         secret.for_host(repository.host())?;
         logins.from.insert(secret.source().into(), secret.version().into());
-        let keys = secret.values().iter().map(|(key, value)| (key.clone(), value.expose_secret().to_vec())).collect();
-        let login = registry(repository.host(), wanted.scheme, &keys).map_err(|error| Error::Login {
+        let login = registry(repository.host(), wanted.scheme, secret.values()).map_err(|error| Error::Login {
             error,
             secret: secret.source().into(),
             version: secret.version().into(),

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use secrecy::ExposeSecret as _;
-use sequencer_api::login::{self, Login, LoginError};
+use sequencer_api::login::{self, Login};
 use sequencer_api::repository::Repository;
 use sequencer_api::secret::{AuthScheme, Credentials, SecretRef};
-use sequencer_runtime::cluster::secret::{Secret, Secrets};
+use sequencer_runtime::cluster::secret::Secrets;
 
 use crate::error::{Error, StartError};
 
@@ -39,13 +38,8 @@ pub async fn login(
     let secret = secrets.read(namespace, reference).await?;
     versions.insert(secret.source().to_owned(), secret.version().to_owned());
     secret.for_host(repository.host())?;
-    let login = parse(&secret, repository.host(), *auth_scheme);
+    let login = login::registry(repository.host(), *auth_scheme, secret.values());
     login.map(Some).map_err(|wrong| Error::Login { secret: secret.source().to_owned(), wrong })
-}
-
-fn parse(secret: &Secret, host: &str, scheme: AuthScheme) -> Result<Login, LoginError> {
-    let values = secret.values().iter().map(|(key, value)| (key.clone(), value.expose_secret().to_vec()));
-    login::registry(host, scheme, &values.collect())
 }
 
 /// The login in a file: `user:password`.
