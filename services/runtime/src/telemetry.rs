@@ -48,8 +48,9 @@ impl Telemetry {
     pub fn start(name: &'static str, filter: Targets, endpoint: Option<&str>) -> Result<Self, TelemetryError> {
         let provider = endpoint.map(|endpoint| provider(name, endpoint)).transpose()?;
         let traces = provider.as_ref().map(|provider| {
-            // The exporter's own spans would be traced for ever.
-            let others = ["h2", "hyper", "opentelemetry", "tonic", "tower"].map(|target| (target, LevelFilter::OFF));
+            // The exporter's own spans would be traced for ever, and every look at an object that is as it should be.
+            let others = ["h2", "hyper", "kube_runtime", "opentelemetry", "tonic", "tower"]
+                .map(|target| (target, LevelFilter::OFF));
             let ours = Targets::new().with_default(LevelFilter::INFO).with_targets(others);
             tracing_opentelemetry::layer().with_tracer(provider.tracer(name)).with_filter(ours)
         });

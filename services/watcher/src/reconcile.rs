@@ -165,26 +165,28 @@ impl Context {
         now: Timestamp,
     ) -> Result<Next, Error> {
         let target = Target::of(kind, object);
-        let span = info_span!("reconcile", kind = kind.word(), namespace = target.namespace, name = target.name);
-        join_workspace(&span, crate::family::root(object));
-        async {
-            for action in &plan.actions {
-                apply::apply(&self.client, action).await?;
-            }
-            let wrote = self.write(&target, object, &status, &mut plan, now).await?;
-            for wake in &plan.wakes {
-                if let Some(next) = self.wakes.send(wake, now).await {
-                    plan.next = Some(plan.next.map_or(next, |before| before.min(next)));
+        if !plan.actions.is_empty() {
+            let span = info_span!("apply", kind = kind.word(), namespace = target.namespace, name = target.name);
+            join_workspace(&span, crate::family::root(object));
+            let apply = async {
+                for action in &plan.actions {
+                    apply::apply(&self.client, action).await?;
                 }
-            }
-            let news = status.events.iter().filter(|_| wrote);
-            for told in plan.events.iter().chain(news) {
-                self.teller.tell(told).await;
-            }
-            Ok(next(plan.next, now))
+                Ok::<_, Error>(())
+            };
+            apply.instrument(span).await?;
         }
-        .instrument(span)
-        .await
+        let wrote = self.write(&target, object, &status, &mut plan, now).await?;
+        for wake in &plan.wakes {
+            if let Some(next) = self.wakes.send(wake, now).await {
+                plan.next = Some(plan.next.map_or(next, |before| before.min(next)));
+            }
+        }
+        let news = status.events.iter().filter(|_| wrote);
+        for told in plan.events.iter().chain(news) {
+            self.teller.tell(told).await;
+        }
+        Ok(next(plan.next, now))
     }
 
     /// Writes a status, if it is time, and says whether it did.
@@ -211,8 +213,11 @@ impl Context {
                 Ok(false)
             }
             Writing::Now(patch) => {
-                let api = apply::api(&self.client, target.kind, &target.namespace);
-                match patch.apply(&api, &target.name).await {
+                let Target { kind, namespace, name, .. } = target;
+                let span = info_span!("record", kind = kind.word(), namespace, name);
+                join_workspace(&span, crate::family::root(object));
+                let api = apply::api(&self.client, *kind, namespace);
+                match patch.apply(&api, name).instrument(span).await {
                     // Its last finalizer was just taken away; that is told all the same.
                     Err(RecordError::Gone) => return Ok(false),
                     written => written?,

@@ -10,7 +10,8 @@ use sequencer_api::status::Section;
 use sequencer_proto::topics::{ASKED, Command, Pool, Verb};
 use sequencer_runtime::bus::{Bus, PublishError};
 use sequencer_runtime::retry::later;
-use tracing::warn;
+use sequencer_runtime::telemetry::join_workspace;
+use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
 use crate::plan::{Plan, Rhythm, Target, Wake};
@@ -159,7 +160,10 @@ impl Wakes {
     async fn publish(&self, wake: &Wake, why: &str) -> Result<(), PublishError> {
         let command = Command::new(wake.verb, wake.pool.clone(), wake.workspace, wake.target.uuid());
         let Ok(command) = command else { return Ok(()) };
-        self.bus.wake(&command, &wake.target.namespace, &wake.target.name, why).await
+        let Target { kind, namespace, name, .. } = &wake.target;
+        let span = info_span!("wake", verb = wake.verb.word(), kind = kind.word(), namespace, name);
+        join_workspace(&span, wake.workspace);
+        self.bus.wake(&command, namespace, name, why).instrument(span).await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Verb, Uuid), Memo>> {
