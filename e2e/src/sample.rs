@@ -14,7 +14,7 @@ use crate::secrets::Secrets;
 /// Where the sample is.
 pub const FILE: &str = "services/api/samples/workspace.yaml";
 /// What the sample leaves to the user.
-const ACCOUNT: &str = "$(YOUR_ACCOUNT_ID)";
+pub const ACCOUNT: &str = "$(YOUR_ACCOUNT_ID)";
 /// How its name begins.
 const GENERATE_NAME: &str = "workspace-sample-";
 /// By this label it is found again.

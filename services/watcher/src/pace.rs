@@ -35,8 +35,9 @@ const BESIDE: &str = "timings";
 /// The sections, which are others'.
 const SECTIONS: [&str; 8] = ["tunnel", "route", "ingress", "source", "deploy", "image", "publish", "record"];
 
-/// What programs wait for besides conditions: a change of it is written at once.
-const FACTS: [&str; 5] = ["observedGeneration", "host", "url", "commit", "latestBuild"];
+/// What programs wait for besides conditions: a change of it is written at once. A commit is not among them: it comes with
+/// `Ready`.
+const FACTS: [&str; 4] = ["observedGeneration", "host", "url", "latestBuild"];
 
 /// An object whose status may be written.
 #[derive(Debug)]

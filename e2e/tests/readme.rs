@@ -1,0 +1,101 @@
+//! The README's commands, word by word, on a cluster that knows nothing of Sequencer yet.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::cluster::Cluster;
+use e2e::layout::text;
+use e2e::parts::{git, registry};
+use e2e::process::output;
+use e2e::release::{BUILDS, NAME, NAMESPACE};
+use e2e::sample;
+use e2e::secrets::Secrets;
+use e2e::testing::{command, layout};
+
+/// What stands between these fences in the section, one block after the other.
+fn blocks(section: &str, language: &str) -> String {
+    let fence = format!("```{language}\n");
+    section.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+/// Takes Sequencer away as its users do: what it made first.
+fn uninstall(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["delete", "workspaces", "--all", "--all-namespaces", "--timeout=120s"])?;
+    output(cluster.helm().args(["uninstall", NAME, "--namespace", NAMESPACE, "--wait", "--timeout=3m"]))?;
+    cluster.kubectl(&["delete", "namespace", NAMESPACE, BUILDS, "--ignore-not-found", "--timeout=120s"])?;
+    cluster.kubectl(&["-n", "default", "delete", "secret", "cloudflare-api-token", "--ignore-not-found"]).map(drop)
+}
+
+/// The files that the README speaks of: its own values, logins, and the sample with the account's id.
+fn provide_files(cluster: &Cluster, folder: &Path, values: &str) -> Result<()> {
+    let (layout, secrets) = (&cluster.layout, Secrets::ensure(&cluster.layout)?);
+    let write = |name: &str, content: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("values.yaml", values)?;
+    for (file, content) in [
+        ("dns-token", &secrets.cloudflare_token),
+        ("tunnel-token", &secrets.cloudflare_token),
+        ("hub-token", &secrets.hub_password),
+        ("deploy-key", &std::fs::read_to_string(git::deploy_key(layout))?),
+        ("ca.crt", &std::fs::read_to_string(layout.pki("ca.crt"))?),
+        ("cluster.yaml", &std::fs::read_to_string(cluster.installed_values())?),
+    ] {
+        write(file, content)?;
+    }
+    symlink(layout.repository.join("charts"), folder.join("charts"))?;
+    std::fs::create_dir_all(folder.join("services/api/samples"))?;
+    let sample = std::fs::read_to_string(layout.repository.join(sample::FILE))?;
+    write(sample::FILE, &sample.replace(sample::ACCOUNT, &secrets.cloudflare_account))
+}
+
+/// What this cluster wants besides: its images, its certificate authority, and that nobody has to watch.
+fn adapted(script: &str) -> Result<String> {
+    let mut script = script.to_owned();
+    for (words, here) in [
+        (
+            "create namespace sequencer-system\n",
+            "create namespace sequencer-system\nkubectl -n sequencer-system create configmap test-ca --from-file=ca.crt\n",
+        ),
+        ("--values values.yaml", "--values cluster.yaml --values values.yaml --wait"),
+        ("get workspaces --watch", "get workspaces"),
+    ] {
+        ensure!(script.matches(words).count() == 1, "the README does not say {words:?} once: {script}");
+        script = script.replace(words, here);
+    }
+    Ok(script)
+}
+
+#[test]
+fn the_readme_leads_from_an_empty_cluster_to_a_preview_that_answers() -> Result<()> {
+    let cluster = Cluster::new(layout()?);
+    let readme = std::fs::read_to_string(cluster.layout.repository.join("README.md"))?;
+    let section = readme.split("\n## ").find(|section| section.starts_with("Use it\n")).context("no section Use it")?;
+    let (values, script) = (blocks(section, "yaml"), adapted(&blocks(section, "sh"))?);
+    ensure!(script.contains(registry::HUB_USER), "the README logs somebody else in: {script}");
+    uninstall(&cluster)?;
+
+    let folder = tempfile::tempdir()?;
+    provide_files(&cluster, folder.path(), &values)?;
+    let path = format!("{}:{}", text(cluster.layout.bin("")), std::env::var("PATH")?);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-euc", &script])
+        .current_dir(folder.path())
+        .env("PATH", path)
+        .env("KUBECONFIG", cluster.layout.kubeconfig());
+    for folder_of_helm in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+        shell.env(folder_of_helm, folder.path().join("helm"));
+    }
+    output(&mut shell)?;
+
+    let url = cluster.kubectl(&["-n", NAMESPACE, "get", "workspaces", "-o", "jsonpath={.items[*].status.url}"])?;
+    let authority = text(cluster.layout.pki("ca.crt"));
+    let answer = cluster.general.run(&["curl", "-sS", "--fail", "-m", "10", "--cacert", &authority, &url])?;
+    ensure!(answer.contains("mysql"), "{url} answers {answer}");
+    // The others find the cluster as it was.
+    output(&mut command(env!("CARGO_BIN_EXE_e2e"), "up")?).map(drop)
+}
