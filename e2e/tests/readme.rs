@@ -97,5 +97,6 @@ fn the_readme_leads_from_an_empty_cluster_to_a_preview_that_answers() -> Result<
     let answer = cluster.general.run(&["curl", "-sS", "--fail", "-m", "10", "--cacert", &authority, &url])?;
     ensure!(answer.contains("mysql"), "{url} answers {answer}");
     // The others find the cluster as it was.
+    uninstall(&cluster)?;
     output(&mut command(env!("CARGO_BIN_EXE_e2e"), "up")?).map(drop)
 }
