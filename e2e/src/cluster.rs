@@ -293,14 +293,16 @@ impl Cluster {
         progress.step("node general", "containerd, kubelet, kube-proxy", || {
             GENERAL_NODE.parts(&self.layout)?.into_iter().try_for_each(|part| self.general.supervisor.start(part))
         })?;
-        progress.step("node builds", "namespaces, containerd, kubelet, kube-proxy", || self.start_builds())
+        progress.step("node builds", "namespaces, containerd, kubelet, kube-proxy", || {
+            self.start_builds(&std::env::current_exe()?)
+        })
     }
 
-    /// Starts the second node, or what of it does not run.
+    /// Starts the second node, or what of it does not run; `program` is the cluster's, which tests are not.
     ///
     /// # Errors
     /// A part does not become ready.
-    pub fn start_builds(&self) -> Result<()> {
+    pub fn start_builds(&self, program: &Path) -> Result<()> {
         let node = BUILDS_NODE;
         if !self.builds.is_set_up()? {
             self.builds.kill()?;
@@ -308,7 +310,7 @@ impl Cluster {
                 self.general.supervisor.stop(NODE_BUILDS, 0)?;
             }
             let logs = self.layout.logs();
-            let argv = Namespace::boot(self.builds.supervisor.socket(), &logs)?;
+            let argv = Namespace::boot(program, self.builds.supervisor.socket(), &logs);
             let (program, args) = argv.split_first().context("an empty command")?;
             let ready = crate::part::Ready::Socket(self.builds.supervisor.socket().into());
             self.general.supervisor.start(Part::new(NODE_BUILDS, program, args, ready))?;

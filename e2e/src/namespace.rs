@@ -31,17 +31,14 @@ impl Namespace {
         Self { supervisor: Supervisor::at(socket) }
     }
 
-    /// The command that makes new namespaces with a supervisor in them. It dies with its parent's `unshare`, and the
-    /// other way round.
-    ///
-    /// # Errors
-    /// This program's own path is unknown.
-    pub fn boot(socket: &Path, logs: &Path) -> Result<Vec<String>> {
-        let own = std::env::current_exe()?;
+    /// The command that makes new namespaces with a supervisor in them; `program` is this one, wherever it is. It dies with
+    /// its parent's `unshare`, and the other way round.
+    #[must_use]
+    pub fn boot(program: &Path, socket: &Path, logs: &Path) -> Vec<String> {
         let words = "unshare --net --mount --pid --uts --fork --kill-child --mount-proc --propagation private --";
         let mut argv: Vec<String> = words.split(' ').map(Into::into).collect();
-        argv.extend([text(own), "supervise".into(), "--socket".into(), text(socket), "--logs".into(), text(logs)]);
-        Ok(argv)
+        argv.extend([text(program), "supervise".into(), "--socket".into(), text(socket), "--logs".into(), text(logs)]);
+        argv
     }
 
     /// Starts the supervisor apart from this command's session, so that neither Ctrl-C nor a closed terminal ends it,
@@ -53,7 +50,7 @@ impl Namespace {
         let log = logs.join("supervisor.log");
         let output = std::fs::File::create(&log)?;
         Command::new("setsid")
-            .args(Self::boot(self.supervisor.socket(), logs)?)
+            .args(Self::boot(&std::env::current_exe()?, self.supervisor.socket(), logs))
             .env_clear()
             .envs([("PATH", path), ("HOME", "/root"), ("LANG", "C.UTF-8")])
             .current_dir("/")

@@ -1,14 +1,14 @@
 //! Everything that may break breaks while previews are on their way, and each of them becomes ready.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::cluster::NODE_BUILDS;
 use e2e::parts::control_plane;
-use e2e::process::output;
 use e2e::release::{NAMESPACE, TENANTS};
-use e2e::testing::{PATIENCE, command};
+use e2e::testing::PATIENCE;
 use e2e::until::until;
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ impl Break {
             Self::Node => {
                 cluster.general.supervisor.kill(NODE_BUILDS)?;
                 pass(AWAY)?;
-                output(&mut command(env!("CARGO_BIN_EXE_e2e"), "up")?).map(drop)
+                cluster.start_builds(Path::new(env!("CARGO_BIN_EXE_e2e")))
             }
         }
     }
