@@ -156,10 +156,17 @@ impl World {
         }
     }
 
-    /// How many Workspaces of the same namespace were made before this one.
+    /// How many Workspaces of the same namespace come before this one: what was made earlier, and what was begun. Of two that
+    /// were made in one second the later may look like the earlier.
     fn older(&self, workspace: &Workspace) -> usize {
+        let namespace = workspace.namespace();
+        let begun = self.components.state_filter(|component| component.namespace() == namespace);
+        let begun: HashSet<_> = begun.iter().filter_map(|component| workspace_uid(component.as_ref())).collect();
         let age = |of: &Workspace| (of.creation_timestamp().map(|created| created.0), of.uid());
-        let before = |other: &Workspace| other.namespace() == workspace.namespace() && age(other) < age(workspace);
+        let before = |other: &Workspace| {
+            let earlier = age(other) < age(workspace) || other.uid().is_some_and(|uid| begun.contains(uid.as_str()));
+            other.namespace() == namespace && other.uid() != workspace.uid() && earlier
+        };
         self.workspaces.state_filter(before).len()
     }
 
