@@ -12,6 +12,9 @@ pub const ANNOTATION: &str = "kwok.x-k8s.io/node";
 /// The part's name.
 pub const NAME: &str = "kwok";
 
+/// How long, in seconds, a node counts as alive. It is renewed four times in that time, as a kubelet renews its own.
+const LEASE: u32 = 8;
+
 /// The part.
 ///
 /// # Errors
@@ -24,6 +27,8 @@ pub fn part(layout: &Layout) -> Result<Part> {
         format!("--manage-nodes-with-annotation-selector={ANNOTATION}=fake"),
         "--node-ip=192.0.2.1".into(),
         "--cidr=192.0.2.0/24".into(),
+        // By itself it writes to a node every ten seconds or more, and that is when its node is taken for lost here.
+        format!("--node-lease-duration-seconds={LEASE}"),
         "--config=".into(),
         format!("--server-address={address}"),
     ];

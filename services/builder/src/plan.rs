@@ -100,13 +100,16 @@ pub fn ahead<'a>(all: &'a [Build], uid: &str, begun: Option<Timestamp>, now: Tim
     })
 }
 
-/// The name of a Build that has an image of this digest.
+/// The name of the Build that an image of this digest is from: of those of one key the one that recorded it, or else
+/// the one that works at it, because an image can be found between its push and its record.
 #[must_use]
 pub fn origin<'a>(all: &'a [Build], uid: &str, digest: &str) -> Option<&'a str> {
-    let has =
-        |build: &&Build| build.status.as_ref().is_some_and(|status| status.image.digest.as_deref() == Some(digest));
-    let others = all.iter().filter(|build| build.metadata.uid.as_deref() != Some(uid));
-    others.filter(has).find_map(|build| build.metadata.name.as_deref())
+    let image = |build: &&'a Build| build.status.as_ref().map(|status| &status.image);
+    let others = || all.iter().filter(|build| build.metadata.uid.as_deref() != Some(uid));
+    let recorded = others().find(|build| image(build).is_some_and(|image| image.digest.as_deref() == Some(digest)));
+    let of =
+        recorded.or_else(|| others().find(|build| image(build).is_some_and(|image| image.section.claim.is_some())));
+    of.and_then(|build| build.metadata.name.as_deref())
 }
 
 #[cfg(test)]
@@ -208,7 +211,14 @@ mod tests {
         assert_eq!(ahead_of("0", Some(at(4))), None);
         // Whoever has not begun waits for anybody.
         assert_eq!(ahead_of("0", None).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn an_image_is_from_the_build_that_recorded_it_or_else_from_the_one_at_work() {
+        let all = [build("a", 5, None), build("b", 5, Some(100)), build("c", 1, None)];
         assert_eq!(origin(&all, "a", "sha256:x"), Some("b"));
-        assert_eq!(origin(&all, "a", "sha256:y"), None);
+        assert_eq!(origin(&all, "b", "sha256:x"), Some("a"));
+        assert_eq!(origin(&all, "a", "sha256:pushed, not recorded"), Some("b"));
+        assert_eq!(origin(&all, "b", "sha256:of nobody"), None);
     }
 }
