@@ -1,12 +1,12 @@
 //! What people are told, on what, and how often.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::status::{Failure, State};
-use sequencer_api::{Component, Workspace};
+use sequencer_api::{Build, Component, Workspace};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Delivery;
 use sequencer_runtime::cluster::{StatusPatch, current};
@@ -39,6 +39,22 @@ async fn badly(delivery: Delivery, client: Client) -> Result<()> {
     Ok(())
 }
 
+/// Builds nothing, and resolves once.
+async fn idly(delivery: Delivery, client: Client) -> Result<()> {
+    if delivery.command.verb() == Verb::Build {
+        bail!("busy");
+    }
+    if delivery.command.verb() == Verb::Resolve {
+        let api: Api<Component> = Api::namespaced(client.clone(), &delivery.wake.namespace);
+        let found = current(&api, &delivery.wake.name, &delivery.command.uid().to_string()).await?.context("gone")?;
+        // The test moves the branch.
+        if found.status.is_some_and(|status| status.source.section.rev > 0) {
+            return Ok(());
+        }
+    }
+    well(delivery, client).await
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_for_each_code() -> Result<()> {
     let scene = Scene::new().await?;
@@ -57,6 +73,29 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
         let told = scene.told("Component", &scene.component(name).await?.name_any()).await?;
         assert_eq!(told.iter().map(|(_, note)| code(note)).collect::<Vec<_>>(), [wanted]);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.play(idly).await?;
+    scene.workspace("sample", sample()?).await?;
+    until("its Build is there", async || Ok(scene.count::<Build>().await? == 1)).await?;
+    let click = scene.component("click-mania").await?;
+    let mut source = click.status.clone().context("no status")?.source;
+    let rev = source.section.rev;
+    for import in &mut source.imports {
+        import.commit = "9c1b0de41f779c1b0de41f779c1b0de41f779c1b".into();
+    }
+    StatusPatch::new(&click.uid().unwrap_or_default())
+        .section("source", rev, &source)?
+        .apply(&scene.all::<Component>(), &click.name_any())
+        .await?;
+    until("all is told", async || Ok(scene.told("Workspace", "sample").await?.len() >= 3)).await?;
+    let reasons: Vec<_> = scene.told("Workspace", "sample").await?.into_iter().map(|(reason, _)| reason).collect();
+    let count = |wanted: &str| reasons.iter().filter(|reason| *reason == wanted).count();
+    assert_eq!((count("Building"), count("Superseded"), reasons.len()), (2, 1, 3), "{reasons:?}");
     Ok(())
 }
 

@@ -99,7 +99,10 @@ impl Scene {
         command.args(["--pdeathsig=KILL", "--", env!("CARGO_BIN_EXE_watcher"), "--pod=watcher-0", "--cluster-id=test"]);
         command.args(["--namespace", NAMESPACE, "--nats-url", &self.nats, "--dns-providers"]).arg(&providers);
         command.arg("--admin").arg(format!("{}:8080", self.alone.address));
-        command.args(["--resync=3s", "--secret-retry=1s", "--first-write=1s", "--quiet=1s"]);
+        // In the environment, so that a test's own arguments win.
+        for period in [("RESYNC", "3s"), ("SECRET_RETRY", "1s"), ("FIRST_WRITE", "1s"), ("QUIET", "1s")] {
+            command.env(format!("SEQUENCER_{}", period.0), period.1);
+        }
         command.args(self.arguments);
         command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.watcher = Some(command.spawn().context("cannot start the watcher")?);
