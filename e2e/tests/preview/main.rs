@@ -12,6 +12,7 @@ mod pools;
 mod reuse;
 mod sample;
 mod stage;
+mod story;
 mod trace;
 mod updates;
 mod walk;

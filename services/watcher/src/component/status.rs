@@ -118,7 +118,11 @@ fn build(component: &Component, family: &Family) -> Fact {
     if ready.holds {
         return Fact::yes(Reason::Completed, ready.message);
     }
-    Fact { message: format!("{} ({name})", ready.message), ..ready }
+    let message = match ready.reason {
+        Reason::Error => format!("{}; more: kubectl describe bld {name}", ready.message),
+        _ => format!("{} ({name})", ready.message),
+    };
+    Fact { message, ..ready }
 }
 
 fn dependencies(component: &Component, family: &Family, deploy: &DeploySection, generation: i64) -> Fact {

@@ -155,6 +155,7 @@ impl Work<'_> {
         let git = self.build.spec.import_content.first().and_then(|import| import.content_from.git.as_ref());
         let commit = git.and_then(|git| git.commit.as_deref()).map(sequencer_api::labels::commit12);
         let commit = commit.map_or_else(|| self.build.name_any(), Into::into);
-        (format!("build of {commit} {}", failure.summary(&self.build.spec.dockerfile)), failure.status())
+        let message = format!("build of {commit} {}", failure.summary(&self.build.spec.dockerfile));
+        (message.clone(), sequencer_api::status::Failure { message: Some(message), ..failure.status() })
     }
 }
