@@ -14,7 +14,6 @@ use e2e::parts::traces;
 use e2e::release::{BUILDS, NAMESPACE, TENANTS};
 use serde_json::Value;
 
-use crate::manifest::{preview, with_tunnel};
 use crate::walk::{Walk, unique};
 
 /// Shorter values are no secrets that a search could find.
@@ -112,8 +111,7 @@ fn no_secret_is_in_logs_events_objects_messages_processes_metrics_or_traces() ->
     walk.install_with("telemetry: {", "telemetry: {logLevel: trace, ")?;
     let name = &unique("canary");
     walk.push(name, "note", name)?;
-    let preview = with_tunnel(preview(name, name, "dockerhub-credentials"), &walk.secrets.cloudflare_account);
-    walk.apply(&preview.to_string())?;
+    walk.apply_with_tunnel(name)?;
     walk.wait_ready(name)?;
 
     let folder = tempfile::tempdir()?;

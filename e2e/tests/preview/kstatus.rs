@@ -8,7 +8,6 @@ use e2e::release::TENANTS;
 use e2e::testing::PATIENCE;
 use e2e::until::until;
 
-use crate::manifest::{dockerfile, preview, with_tunnel};
 use crate::walk::{Walk, unique};
 
 /// How many objects of a Workspace have which status, by kind.
@@ -42,10 +41,8 @@ fn expect(walk: &Walk, name: &str, expected: &[(&str, &str, usize)]) -> Result<(
 fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
     let walk = Walk::of(TENANTS[0])?;
     let name = &unique("kstatus");
-    let with_step = |step: &str| dockerfile(&walk.cluster.layout.repository, step);
-    walk.push(name, "Dockerfile", &with_step("RUN exit 7")?)?;
-    let preview = with_tunnel(preview(name, name, "dockerhub-credentials"), &walk.secrets.cloudflare_account);
-    walk.apply(&preview.to_string())?;
+    walk.push_step(name, "RUN exit 7")?;
+    walk.apply_with_tunnel(name)?;
     let under_way = statuses(&walk, name)?;
     ensure!(under_way.contains_key(&("Workspace".into(), "InProgress".into())), "{under_way:?}");
 
@@ -64,7 +61,7 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
         &[("Workspace", "Failed", 1), ("Component", "Failed", 1), ("Component", "Current", 2), ("Build", "Failed", 1)],
     )?;
 
-    walk.push(name, "Dockerfile", &with_step("")?)?;
+    walk.push_step(name, "")?;
     wait(&[&workspace], "Ready")?;
     wait(&["components", "-l", &selector], "Ready")?;
     Walk::new()?.kubectl(&["wait", "dnsrecords", "-l", &selector, "--for=condition=Ready", "--timeout=120s"])?;

@@ -9,7 +9,7 @@ use e2e::testing::PATIENCE;
 use e2e::until::until;
 use serde_json::json;
 
-use crate::manifest::{built, dockerfile};
+use crate::manifest::built;
 use crate::walk::{Walk, unique};
 
 fn scale(walk: &Walk, pool: &str, replicas: usize) -> Result<()> {
@@ -21,8 +21,7 @@ fn scale(walk: &Walk, pool: &str, replicas: usize) -> Result<()> {
 fn apply(walk: &Walk, pools: &[&str]) -> Result<Vec<String>> {
     let begin = |pool: &&str| {
         let name = unique(pool);
-        let step = dockerfile(&walk.cluster.layout.repository, &format!("RUN sleep 15 # {name}"))?;
-        walk.push(&name, "Dockerfile", &step)?;
+        walk.push_step(&name, &format!("RUN sleep 15 # {name}"))?;
         walk.apply(&built(&name, pool).to_string())?;
         Ok(name)
     };

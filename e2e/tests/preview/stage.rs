@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::testing::PATIENCE;
 use e2e::until::until;
 
-use crate::manifest::{dockerfile, preview, with_tunnel};
 use crate::walk::Walk;
 
 /// How far a preview is.
@@ -51,11 +50,8 @@ impl Stage {
 
 /// Makes a preview and waits until it is so far; returns its uid and host.
 pub(crate) fn reach(walk: &Walk, name: &str, stage: Stage) -> Result<(String, String)> {
-    let layout = &walk.cluster.layout;
-    walk.push(name, "Dockerfile", &format!("{}# {name}\n", dockerfile(&layout.repository, stage.step())?))?;
-    walk.apply(
-        &with_tunnel(preview(name, name, "dockerhub-credentials"), &walk.secrets.cloudflare_account).to_string(),
-    )?;
+    walk.push_step(name, &format!("{}\n# {name}", stage.step()))?;
+    walk.apply_with_tunnel(name)?;
     stage.wait(walk, name)?;
     until("it has a host", PATIENCE, || {
         let (uid, host) = walk.marks(name)?;

@@ -7,7 +7,6 @@ use e2e::release::TENANTS;
 use e2e::testing::PATIENCE;
 use e2e::until::until;
 
-use crate::manifest::{dockerfile, preview, with_tunnel};
 use crate::walk::{Walk, unique};
 
 /// The one row of `kubectl get -o wide`, by column.
@@ -58,8 +57,7 @@ struct Story {
 
 impl Story {
     fn push(&self, step: &str) -> Result<String> {
-        let file = dockerfile(&self.walk.cluster.layout.repository, &format!("{step} # {}", self.name))?;
-        Ok(self.walk.push(&self.name, "Dockerfile", &file)?[..12].to_owned())
+        Ok(self.walk.push_step(&self.name, &format!("{step} # {}", self.name))?[..12].to_owned())
     }
 
     fn builds(&self, commit: &str) -> Result<()> {
@@ -108,11 +106,10 @@ impl Story {
 #[test]
 fn get_and_describe_tell_the_whole_story() -> Result<()> {
     let (walk, name) = (Walk::of(TENANTS[0])?, unique("story"));
-    let preview = with_tunnel(preview(&name, &name, "dockerhub-credentials"), &walk.secrets.cloudflare_account);
     let (workspace, of) = (format!("workspace/{name}"), format!("se.quencer.io/workspace={name}"));
     let story = Story { walk, name, workspace, of };
     let first = story.push("RUN sleep 25")?;
-    story.walk.apply(&preview.to_string())?;
+    story.walk.apply_with_tunnel(&story.name)?;
     story.builds(&first)?;
     story.walk.wait_ready(&story.name)?;
     let url = story.walk.field(&story.workspace, ".status.url")?;

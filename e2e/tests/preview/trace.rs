@@ -10,7 +10,6 @@ use e2e::testing::PATIENCE;
 use e2e::until::until;
 use serde_json::Value;
 
-use crate::manifest::{preview, with_tunnel};
 use crate::walk::{Walk, unique};
 
 /// A span as OTLP/JSON has it, with the service that sent it.
@@ -57,8 +56,7 @@ fn one_trace_spans_from_apply_to_the_url_over_all_services() -> Result<()> {
     let walk = Walk::of(TENANTS[0])?;
     let name = &unique("trace");
     walk.push(name, "note", name)?;
-    let preview = with_tunnel(preview(name, name, "dockerhub-credentials"), &walk.secrets.cloudflare_account);
-    walk.apply(&preview.to_string())?;
+    walk.apply_with_tunnel(name)?;
     walk.wait_ready(name)?;
     let (uid, _) = walk.marks(name)?;
     let trace = uid.replace('-', "");

@@ -8,7 +8,7 @@ use e2e::testing::PATIENCE;
 use e2e::until::until;
 use serde_json::json;
 
-use crate::manifest::{self, dockerfile};
+use crate::manifest;
 use crate::walk::{Walk, unique};
 
 /// The poll interval of the preview, and what is allowed on top of it.
@@ -103,8 +103,7 @@ fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -
     let good = Walk::new()?.push(name, "note", name)?;
     let preview = Preview::new(name, "")?;
     let Preview { walk, workspace, .. } = &preview;
-    let with_step = |step: &str| dockerfile(&walk.cluster.layout.repository, step);
-    let broken = walk.push(name, "Dockerfile", &with_step("RUN echo a step said this && exit 7")?)?;
+    let broken = walk.push_step(name, "RUN echo a step said this && exit 7")?;
     let message = walk.wait_code(workspace, "E#1011")?;
     ensure!(message.contains(&good[..12]), "{message}");
     assert_eq!(preview.serves()?, good);
@@ -113,7 +112,7 @@ fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -
     let build = walk.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
     let failure = walk.field(build.trim(), ".status.image.failure")?;
     ensure!(failure.contains("a step said this") && failure.contains("\"exitCode\":7"), "{failure}");
-    walk.push(name, "Dockerfile", &with_step("")?)?;
+    walk.push_step(name, "")?;
     walk.wait_ready(name)?;
     preview.delete()
 }

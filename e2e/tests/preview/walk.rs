@@ -14,6 +14,8 @@ use e2e::testing::{PATIENCE, layout};
 use e2e::until::until;
 use serde_json::Value;
 
+use crate::manifest::{dockerfile, preview, with_tunnel};
+
 /// A user of one namespace.
 pub(crate) struct Walk {
     pub(crate) cluster: Cluster,
@@ -46,6 +48,12 @@ impl Walk {
 
     pub(crate) fn apply(&self, manifest: &str) -> Result<()> {
         self.cluster.kubectl_fed(&["apply", "-n", self.namespace, "-f", "-"], manifest).map(drop)
+    }
+
+    /// Applies a preview with a tunnel, from the branch of its name.
+    pub(crate) fn apply_with_tunnel(&self, name: &str) -> Result<()> {
+        let preview = preview(name, name, "dockerhub-credentials");
+        self.apply(&with_tunnel(preview, &self.secrets.cloudflare_account).to_string())
     }
 
     pub(crate) fn field(&self, object: &str, path: &str) -> Result<String> {
@@ -164,6 +172,11 @@ impl Walk {
         run(&["-C", &tree, "commit", "--quiet", "--allow-empty", "--message", branch])?;
         run(&["-C", &tree, "push", "--quiet", "origin", branch])?;
         Ok(run(&["-C", &tree, "rev-parse", "HEAD"])?.trim().into())
+    }
+
+    /// Pushes a commit whose Dockerfile is the application's with one more step at its end.
+    pub(crate) fn push_step(&self, branch: &str, step: &str) -> Result<String> {
+        self.push(branch, "Dockerfile", &dockerfile(&self.cluster.layout.repository, step)?)
     }
 
     /// Its uid and its host, by which its traces are found.

@@ -7,7 +7,7 @@ use e2e::audit;
 use e2e::release::{SERVICES, TENANTS};
 use serde_json::{Value, json};
 
-use crate::manifest::{preview, with_tunnel};
+use crate::manifest::preview;
 use crate::walk::{Walk, unique};
 
 /// What our services wrote to objects whose names begin so. Leases count apart, and Events.
@@ -29,8 +29,7 @@ fn the_sample_costs_at_most_thirty_eight_writes_and_four_events() -> Result<()> 
     let names = [unique("warm"), unique("price")];
     for name in &names {
         walk.push(name, "note", name)?;
-        let preview = with_tunnel(preview(name, name, "dockerhub-credentials"), &walk.secrets.cloudflare_account);
-        walk.apply(&preview.to_string())?;
+        walk.apply_with_tunnel(name)?;
         walk.wait_ready(name)?;
     }
     let name = &names[1];

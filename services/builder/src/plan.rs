@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sequencer_api::Build;
 use sequencer_api::component::UpdateMode;
+use sequencer_api::status::build::ImageSection;
 use sequencer_api::status::component::{SourceImport, SourceSection};
 use sequencer_api::status::{Section, State};
 use sequencer_proto::topics::ASKED;
@@ -87,29 +88,28 @@ fn pinned(before: &[SourceImport], found: Vec<SourceImport>) -> (Vec<SourceImpor
 /// Another Build of the same key that is built right now and was begun before mine, or at all if I have not begun.
 #[must_use]
 pub fn ahead<'a>(all: &'a [Build], uid: &str, begun: Option<Timestamp>, now: Timestamp) -> Option<&'a Build> {
-    let started =
-        |build: &Build| build.status.as_ref().and_then(|status| status.image.started_at.as_ref()).map(|time| time.0);
-    all.iter().filter(|build| build.metadata.uid.as_deref() != Some(uid)).find(|build| {
-        let claim = build.status.as_ref().and_then(|status| status.image.section.claim.as_ref());
-        let alive = claim.is_some_and(|claim| claim.until.0 > now) && build.metadata.deletion_timestamp.is_none();
-        let before = match begun {
-            None => true,
-            Some(mine) => (started(build).unwrap_or(Timestamp::MIN), build.metadata.uid.as_deref()) < (mine, Some(uid)),
-        };
-        alive && before
-    })
+    let found = others(all, uid).find(|(build, image)| {
+        let alive = image.section.claim.as_ref().is_some_and(|claim| claim.until.0 > now);
+        let started = image.started_at.as_ref().map_or(Timestamp::MIN, |time| time.0);
+        let before = begun.is_none_or(|mine| (started, build.metadata.uid.as_deref()) < (mine, Some(uid)));
+        alive && build.metadata.deletion_timestamp.is_none() && before
+    });
+    found.map(|(build, _)| build)
 }
 
 /// The name of the Build that an image of this digest is from: of those of one key the one that recorded it, or else
 /// the one that works at it, because an image can be found between its push and its record.
 #[must_use]
 pub fn origin<'a>(all: &'a [Build], uid: &str, digest: &str) -> Option<&'a str> {
-    let image = |build: &&'a Build| build.status.as_ref().map(|status| &status.image);
-    let others = || all.iter().filter(|build| build.metadata.uid.as_deref() != Some(uid));
-    let recorded = others().find(|build| image(build).is_some_and(|image| image.digest.as_deref() == Some(digest)));
-    let of =
-        recorded.or_else(|| others().find(|build| image(build).is_some_and(|image| image.section.claim.is_some())));
-    of.and_then(|build| build.metadata.name.as_deref())
+    let recorded = others(all, uid).find(|(_, image)| image.digest.as_deref() == Some(digest));
+    let (build, _) = recorded.or_else(|| others(all, uid).find(|(_, image)| image.section.claim.is_some()))?;
+    build.metadata.name.as_deref()
+}
+
+/// The Builds besides this one that have a status, with what it says of their images.
+fn others<'a>(all: &'a [Build], uid: &str) -> impl Iterator<Item = (&'a Build, &'a ImageSection)> {
+    let others = all.iter().filter(move |build| build.metadata.uid.as_deref() != Some(uid));
+    others.filter_map(|build| Some((build, &build.status.as_ref()?.image)))
 }
 
 #[cfg(test)]

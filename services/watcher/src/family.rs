@@ -23,7 +23,7 @@ pub struct Family {
     pub builds: Vec<Arc<Build>>,
     /// Its DNSRecords, by name.
     pub records: Vec<Arc<DNSRecord>>,
-    /// How many Workspaces of its namespace come before it.
+    /// How many Workspaces of its namespace come before it, as long as it has no Component.
     pub older: usize,
     /// Since when it is known that an administrator gave up what the Workspace has outside.
     pub abandoned_since: Option<Timestamp>,

@@ -146,10 +146,13 @@ impl World {
             workspace_uid(object) == uid && (uid.is_some() || object.namespace().as_deref() == namespace)
         }
         let workspace = uid.and_then(|uid| self.workspaces.find(|found| found.metadata.uid.as_deref() == Some(uid)));
+        let components = sorted(self.components.state_filter(|found| belongs(found, uid, namespace)));
+        // What was begun goes on, whatever comes before it: nothing is counted for it.
+        let waits = workspace.as_deref().filter(|_| components.is_empty());
         Family {
-            older: workspace.as_deref().map_or(0, |workspace| self.older(workspace)),
+            older: waits.map_or(0, |workspace| self.older(workspace)),
             workspace,
-            components: sorted(self.components.state_filter(|found| belongs(found, uid, namespace))),
+            components,
             builds: sorted(self.builds.state_filter(|found| belongs(found, uid, namespace))),
             records: sorted(self.records.state_filter(|found| uid.is_some() && belongs(found, uid, namespace))),
             abandoned_since: uid.and_then(|uid| self.abandoned().get(uid).copied()),

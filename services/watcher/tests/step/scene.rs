@@ -100,8 +100,8 @@ impl Scene {
         command.args(["--namespace", NAMESPACE, "--nats-url", &self.nats, "--dns-providers"]).arg(&providers);
         command.arg("--admin").arg(format!("{}:8080", self.alone.address));
         // In the environment, so that a test's own arguments win.
-        for period in [("RESYNC", "3s"), ("SECRET_RETRY", "1s"), ("FIRST_WRITE", "1s"), ("QUIET", "1s")] {
-            command.env(format!("SEQUENCER_{}", period.0), period.1);
+        for (name, period) in [("RESYNC", "3s"), ("SECRET_RETRY", "1s"), ("FIRST_WRITE", "1s"), ("QUIET", "1s")] {
+            command.env(format!("SEQUENCER_{name}"), period);
         }
         command.args(self.arguments);
         command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
