@@ -84,7 +84,7 @@ impl Service {
 
     /// Handles a command.
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
-        let Delivery { command, wake } = delivery;
+        let Delivery { command, wake, again } = delivery;
         if command.verb() != Verb::Push {
             return Outcome::Stale;
         }
@@ -108,10 +108,12 @@ impl Service {
             }
             Step::Push(work) => work,
         };
-        Box::pin(self.claim(&api, &build, &work)).await
+        Box::pin(self.push(&api, &build, &work, again)).await
     }
 
-    async fn claim(&self, api: &Api<Build>, build: &Build, work: &Work) -> Outcome {
+    /// Publishes and records. To publish twice at once does no harm, so what is over before a claim would be renewed is not
+    /// claimed; but who takes up what another began may die of it as well, and is counted from the start.
+    async fn push(&self, api: &Api<Build>, build: &Build, work: &Work, again: bool) -> Outcome {
         let before = build.status.as_ref().map(|status| status.publish.clone()).unwrap_or_default();
         let claim = match judge(before.section.claim.as_ref(), &self.me, self.terms, Timestamp::now()) {
             Verdict::Take(claim) => claim,
@@ -127,10 +129,13 @@ impl Service {
                 return self.record(api, build, section).await;
             }
         };
+        let counted = again || before.section.claim.is_some();
         let mut section = claimed(build, claim);
-        match self.write(api, build, &section).await {
-            Ok(rev) => section.section.rev = rev,
-            Err(error) => return lost(&error),
+        if counted {
+            match self.write(api, build, &section).await {
+                Ok(rev) => section.section.rev = rev,
+                Err(error) => return lost(&error),
+            }
         }
         let mut publishing = pin!(self.publish(build, work));
         let tried = loop {

@@ -105,27 +105,8 @@ pub fn commit(spec: &BuildSpec) -> &str {
 pub fn status(build: &Build, pools: &[Pool], held: bool, now: Timestamp) -> BuildStatus {
     let before = build.status.clone().unwrap_or_default();
     let generation = build.metadata.generation.unwrap_or_default();
-    let image = match image(build, &before, pools, generation) {
-        fact if held && fact.reason == Reason::Waiting => {
-            Fact::no(Reason::Waiting, "waits until fewer Builds of this namespace run")
-        }
-        fact => fact,
-    };
-    let publish = publish(&before, &image, generation);
-    let facts = [&image, &publish];
-    let mut ready = worst(facts).cloned().unwrap_or_else(|| Fact::no(Reason::Waiting, ""));
-    if ready.holds {
-        ready = Fact::yes(Reason::Completed, before.publish.image.clone().unwrap_or_default());
-    }
-    if superseded(build) {
-        let by = build.annotations().get(labels::SUPERSEDED_BY).map_or("", String::as_str);
-        ready = Fact::no(Reason::Superseded, format!("{by} took its place"));
-    }
-    let terminating = build.metadata.deletion_timestamp.is_some();
-    if terminating {
-        ready = Fact::no(Reason::Terminating, "being deleted");
-    }
-    let phase = phase(&ready, &image, terminating);
+    let Facts { image, publish, ready } = facts(build, &before, pools, held);
+    let phase = phase(&ready, &image);
     let mut conditions = Conditions::new(&before.conditions, generation, now);
     conditions.add("Image", &image);
     conditions.add("Publish", &publish);
@@ -135,6 +116,41 @@ pub fn status(build: &Build, pools: &[Pool], held: bool, now: Timestamp) -> Buil
         &format!("change the Dockerfile or the Component, or annotate it with {}", labels::RETRY),
     );
     BuildStatus { observed_generation: generation, phase, conditions, ..before }
+}
+
+/// What is to be said of a Build whose own status does not say it yet.
+#[must_use]
+pub fn ready(build: &Build, pools: &[Pool]) -> Fact {
+    facts(build, &build.status.clone().unwrap_or_default(), pools, false).ready
+}
+
+struct Facts {
+    image: Fact,
+    publish: Fact,
+    ready: Fact,
+}
+
+fn facts(build: &Build, status: &BuildStatus, pools: &[Pool], held: bool) -> Facts {
+    let generation = build.metadata.generation.unwrap_or_default();
+    let image = match image(build, status, pools, generation) {
+        fact if held && fact.reason == Reason::Waiting => {
+            Fact::no(Reason::Waiting, "waits until fewer Builds of this namespace run")
+        }
+        fact => fact,
+    };
+    let publish = publish(status, &image, generation);
+    let mut ready = worst([&image, &publish]).cloned().unwrap_or_else(|| Fact::no(Reason::Waiting, ""));
+    if ready.holds {
+        ready = Fact::yes(Reason::Completed, status.publish.image.clone().unwrap_or_default());
+    }
+    if superseded(build) {
+        let by = build.annotations().get(labels::SUPERSEDED_BY).map_or("", String::as_str);
+        ready = Fact::no(Reason::Superseded, format!("{by} took its place"));
+    }
+    if build.metadata.deletion_timestamp.is_some() {
+        ready = Fact::no(Reason::Terminating, "being deleted");
+    }
+    Facts { image, publish, ready }
 }
 
 fn image(build: &Build, status: &BuildStatus, pools: &[Pool], generation: i64) -> Fact {
@@ -171,9 +187,9 @@ fn publish(status: &BuildStatus, image: &Fact, generation: i64) -> Fact {
     Fact::wrong(&section.section, None, generation).unwrap_or_else(|| Fact::no(Reason::InProgress, "publishing"))
 }
 
-fn phase(ready: &Fact, image: &Fact, terminating: bool) -> BuildPhase {
+fn phase(ready: &Fact, image: &Fact) -> BuildPhase {
     match ready.reason {
-        _ if terminating => BuildPhase::Terminating,
+        Reason::Terminating => BuildPhase::Terminating,
         _ if ready.holds => BuildPhase::Completed,
         Reason::Superseded => BuildPhase::Superseded,
         Reason::Error => BuildPhase::Error,

@@ -13,8 +13,10 @@ use uuid::Uuid;
 /// When statuses are written.
 #[derive(Debug)]
 pub struct Pace {
-    first: Duration,
-    quiet: Duration,
+    /// How long what is soon ready or failed may be without a first status.
+    pub first: Duration,
+    /// What nobody waits for is written at most this often.
+    pub quiet: Duration,
     written: Mutex<HashMap<Uuid, Timestamp>>,
 }
 
@@ -46,8 +48,8 @@ pub struct Derived<'a> {
     pub uid: &'a str,
     /// When it was made.
     pub created: Timestamp,
-    /// Whether its first status may wait, since it is soon ready or failed.
-    pub patient: bool,
+    /// How long its first status may wait, since it is soon ready or failed.
+    pub patience: Duration,
     /// The conditions besides `Ready` that others wait for.
     pub watched: &'a [&'a str],
     /// As it was read.
@@ -57,8 +59,7 @@ pub struct Derived<'a> {
 }
 
 impl Pace {
-    /// A new object that is `patient` is written at the latest `first` after it was made; what nobody waits for is
-    /// written at most each `quiet`.
+    /// Nothing was written yet.
     #[must_use]
     pub fn new(first: Duration, quiet: Duration) -> Self {
         Self { first, quiet, written: Mutex::default() }
@@ -84,8 +85,8 @@ impl Pace {
             return Ok(Writing::Nothing);
         }
         let rev = derived.before.get("rev").and_then(Value::as_i64).unwrap_or_default();
-        let first = later(derived.created, self.first);
-        if rev == 0 && derived.patient && !settled(&after) && now < first {
+        let first = later(derived.created, derived.patience);
+        if rev == 0 && !settled(&after) && now < first {
             return Ok(Writing::Later(first));
         }
         let uid = Uuid::try_parse(derived.uid).unwrap_or_default();
@@ -169,11 +170,11 @@ mod tests {
         json!({"rev": rev, "phase": "Deploying", "conditions": conditions, "deploy": {"rev": 4}})
     }
 
-    fn judge(pace: &Pace, before: &Value, after: &Value, patient: bool, now: i64) -> Writing {
+    fn judge(pace: &Pace, before: &Value, after: &Value, patience: u64, now: i64) -> Writing {
         let derived = Derived {
             uid: UID,
             created: at(0),
-            patient,
+            patience: Duration::from_secs(patience),
             watched: &["Pod"],
             before: before.clone(),
             after: after.clone(),
@@ -189,18 +190,18 @@ mod tests {
     fn the_same_is_not_written_whatever_the_sections_say() {
         let mut later = status(3, "True", "Healthy", "a");
         later["deploy"] = json!({"rev": 9});
-        assert!(matches!(judge(&pace(), &status(3, "True", "Healthy", "a"), &later, false, 0), Writing::Nothing));
+        assert!(matches!(judge(&pace(), &status(3, "True", "Healthy", "a"), &later, 0, 0), Writing::Nothing));
     }
 
     #[test]
     fn the_first_write_waits_until_it_is_ready_or_failed_or_late() {
         let (before, under_way) = (status(0, "Unknown", "Waiting", ""), status(0, "False", "InProgress", "x"));
-        let judge = |after: &Value, patient, now| judge(&pace(), &before, after, patient, now);
-        assert!(matches!(judge(&under_way, true, 4), Writing::Later(when) if when == at(5)));
-        assert!(matches!(judge(&under_way, true, 5), Writing::Now(_)));
-        assert!(matches!(judge(&under_way, false, 0), Writing::Now(_)));
-        assert!(matches!(judge(&status(0, "True", "Healthy", ""), true, 0), Writing::Now(_)));
-        assert!(matches!(judge(&status(0, "False", "Error", ""), true, 0), Writing::Now(_)));
+        let judge = |after: &Value, patience, now| judge(&pace(), &before, after, patience, now);
+        assert!(matches!(judge(&under_way, 5, 4), Writing::Later(when) if when == at(5)));
+        assert!(matches!(judge(&under_way, 5, 5), Writing::Now(_)));
+        assert!(matches!(judge(&under_way, 0, 0), Writing::Now(_)));
+        assert!(matches!(judge(&status(0, "True", "Healthy", ""), 5, 0), Writing::Now(_)));
+        assert!(matches!(judge(&status(0, "False", "Error", ""), 5, 0), Writing::Now(_)));
     }
 
     #[test]
@@ -209,11 +210,11 @@ mod tests {
         let before = status(2, "False", "InProgress", "1 of 3");
         pace.wrote(UID.parse().unwrap(), at(100));
         let words = status(2, "False", "InProgress", "2 of 3");
-        assert!(matches!(judge(&pace, &before, &words, false, 109), Writing::Later(when) if when == at(110)));
-        assert!(matches!(judge(&pace, &before, &words, false, 110), Writing::Now(_)));
-        assert!(matches!(judge(&pace, &before, &status(2, "True", "Healthy", ""), false, 101), Writing::Now(_)));
-        assert!(matches!(judge(&pace, &before, &status(2, "False", "Error", ""), false, 101), Writing::Now(_)));
-        assert!(matches!(judge(&pace, &before, &status(2, "False", "Waiting", ""), false, 101), Writing::Later(_)));
+        assert!(matches!(judge(&pace, &before, &words, 0, 109), Writing::Later(when) if when == at(110)));
+        assert!(matches!(judge(&pace, &before, &words, 0, 110), Writing::Now(_)));
+        assert!(matches!(judge(&pace, &before, &status(2, "True", "Healthy", ""), 0, 101), Writing::Now(_)));
+        assert!(matches!(judge(&pace, &before, &status(2, "False", "Error", ""), 0, 101), Writing::Now(_)));
+        assert!(matches!(judge(&pace, &before, &status(2, "False", "Waiting", ""), 0, 101), Writing::Later(_)));
     }
 
     #[test]
@@ -223,9 +224,9 @@ mod tests {
             status["timings"] = json!([{"stage": "Build", "startedAt": "1970-01-01T00:00:05Z"}]);
             status
         };
-        assert!(matches!(judge(&pace(), &before, &timed(before.clone()), false, 1000), Writing::Nothing));
-        assert!(matches!(judge(&pace(), &timed(before.clone()), &before, false, 1000), Writing::Nothing));
-        let Writing::Now(patch) = judge(&pace(), &before, &timed(status(3, "True", "Healthy", "b")), false, 0) else {
+        assert!(matches!(judge(&pace(), &before, &timed(before.clone()), 0, 1000), Writing::Nothing));
+        assert!(matches!(judge(&pace(), &timed(before.clone()), &before, 0, 1000), Writing::Nothing));
+        let Writing::Now(patch) = judge(&pace(), &before, &timed(status(3, "True", "Healthy", "b")), 0, 0) else {
             panic!("not written")
         };
         assert!(format!("{patch:?}").contains("timings"), "{patch:?}");
@@ -243,7 +244,7 @@ mod tests {
             value
         };
         pace.wrote(UID.parse().unwrap(), at(100));
-        let judge = |kind: &str| judge(&pace, &with(kind, "False"), &with(kind, "True"), false, 101);
+        let judge = |kind: &str| judge(&pace, &with(kind, "False"), &with(kind, "True"), 0, 101);
         assert!(matches!(judge("Pod"), Writing::Now(_)));
         assert!(matches!(judge("Source"), Writing::Later(_)));
     }

@@ -60,7 +60,7 @@ pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<
     let before = object.status.clone().unwrap_or_default();
     let events = workspace::news(&object, &family, &context.chart.limits, &before, &after);
     let first = before.url.is_none() && events.iter().any(|told| told.reason == "Ready");
-    let status = Status { patient: false, watched: &[], before: &before, after: &after, events };
+    let status = Status { patience: Duration::ZERO, watched: &[], before: &before, after: &after, events };
     let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;
     if first && let Some(created) = object.creation_timestamp() {
         root_span("workspace", crate::family::root(object.as_ref()), SystemTime::from(created.0), Vec::new());
@@ -80,7 +80,8 @@ pub async fn component(object: Arc<Component>, context: Arc<Context>) -> Result<
     let before = object.status.clone().unwrap_or_default();
     let events = component::news(&object, &family, &before, &after);
     let watched = component::watched(&object, &family);
-    let status = Status { patient: true, watched: &watched, before: &before, after: &after, events };
+    let patience = context.pace.first;
+    let status = Status { patience, watched: &watched, before: &before, after: &after, events };
     context.carry_out(Kind::Component, object.as_ref(), plan, status, now).await
 }
 
@@ -97,7 +98,9 @@ pub async fn build(object: Arc<Build>, context: Arc<Context>) -> Result<Next, Er
     let before = object.status.clone().unwrap_or_default();
     let alone = object.owner_references().is_empty();
     let events = transitions(&Target::of(Kind::Build, object.as_ref()), &before.conditions, &after.conditions, alone);
-    let status = Status { patient: true, watched: &[], before: &before, after: &after, events };
+    // What goes on is told by its Component, if it has one.
+    let patience = if alone { context.pace.first } else { context.pace.quiet };
+    let status = Status { patience, watched: &[], before: &before, after: &after, events };
     context.carry_out(Kind::Build, object.as_ref(), plan, status, now).await
 }
 
@@ -115,7 +118,8 @@ pub async fn record(object: Arc<DNSRecord>, context: Arc<Context>) -> Result<Nex
     let before = object.status.clone().unwrap_or_default();
     let events =
         transitions(&Target::of(Kind::DnsRecord, object.as_ref()), &before.conditions, &after.conditions, false);
-    let status = Status { patient: true, watched: &[], before: &before, after: &after, events };
+    let patience = context.pace.first;
+    let status = Status { patience, watched: &[], before: &before, after: &after, events };
     context.carry_out(Kind::DnsRecord, object.as_ref(), plan, status, now).await
 }
 
@@ -132,7 +136,7 @@ pub fn after_error<K: Resource>(object: Arc<K>, error: &Error, _context: Arc<Con
 
 /// A status before and after.
 struct Status<'a, S> {
-    patient: bool,
+    patience: Duration,
     watched: &'a [&'a str],
     before: &'a S,
     after: &'a S,
@@ -201,7 +205,7 @@ impl Context {
         let derived = Derived {
             uid: &target.uid,
             created: object.creation_timestamp().map_or(now, |created| created.0),
-            patient: status.patient,
+            patience: status.patience,
             watched: status.watched,
             before: serde_json::to_value(status.before)?,
             after: serde_json::to_value(status.after)?,

@@ -241,7 +241,7 @@ pub(crate) fn delivery(verb: Verb, name: &str, uid: &str, why: &str) -> Result<D
     let uid: Uuid = uid.parse()?;
     let command = topics::Command::new(verb, Some(Pool::default()), uid, uid)?;
     let wake = command.wake(NAMESPACE, name, why);
-    Ok(Delivery { command, wake })
+    Ok(Delivery { command, wake, again: false })
 }
 
 fn merge(into: &mut Value, from: Value) {

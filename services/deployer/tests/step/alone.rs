@@ -23,7 +23,7 @@ async fn deploy(scene: &Scene, component: &Component) -> Result<(Outcome, Value)
     let uid = Uuid::try_parse(uid)?;
     let command = sequencer_proto::topics::Command::new(Verb::Deploy, None, uid, uid)?;
     let wake = command.wake(scene.namespace(), name, "test");
-    let outcome = scene.handle(Delivery { command, wake }).await;
+    let outcome = scene.handle(Delivery { command, wake, again: false }).await;
     let status = scene.api::<Component>().get(name).await?.status.unwrap_or_default();
     Ok((outcome, json!(status.deploy)))
 }

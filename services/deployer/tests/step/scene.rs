@@ -134,7 +134,7 @@ impl Scene {
         let workspace = Uuid::try_parse(workspace.metadata.uid.as_deref().unwrap())?;
         let command = Command::new(verb, None, workspace, Uuid::try_parse(uid)?)?;
         let wake = command.wake(self.namespace(), name, "test");
-        Ok(self.handle(Delivery { command, wake }).await)
+        Ok(self.handle(Delivery { command, wake, again: false }).await)
     }
 
     pub(crate) async fn handle(&self, delivery: Delivery) -> Outcome {

@@ -264,7 +264,7 @@ pub(crate) fn delivery<K: Resource>(verb: Verb, namespace: &str, object: &K, why
     let uid = object.meta().uid.as_deref().unwrap().parse().unwrap();
     let command = Command::new(verb, None, uid, uid).unwrap();
     let wake = command.wake(namespace, object.meta().name.as_deref().unwrap(), why);
-    Delivery { command, wake }
+    Delivery { command, wake, again: false }
 }
 
 async fn prepare(client: &Client) -> Result<()> {

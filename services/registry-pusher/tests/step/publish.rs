@@ -39,6 +39,7 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
         (publish.section.claim, publish.section.retry, publish.section.observed_generation),
         (None, None, Some(1))
     );
+    assert_eq!(publish.section.rev, 1, "what is over at once is written once");
     for (entry, repository) in
         publish.registries.iter().zip([format!("docker.io/{hub}"), company.clone(), third.clone()])
     {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use sequencer_api::Build;
 use sequencer_api::status::State;
-use sequencer_runtime::bus::Outcome;
+use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::cluster::StatusPatch;
 use serde_json::json;
 
@@ -14,7 +14,8 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
     let mut scene = Scene::new().await?;
     let (own, staged, build) = scene.entry_with_build(40, 200_000).await?;
     let service = scene.service("a", &["--layers=1"])?;
-    let mut first = Box::pin(service.handle(wake(&build, "")?));
+    // It comes a second time, so it is claimed before anything is done.
+    let mut first = Box::pin(service.handle(Delivery { again: true, ..wake(&build, "")? }));
     let some = until("some layers are there", async || Ok(own.has(&staged.blobs) > 3));
     tokio::select! {
         done = &mut first => anyhow::bail!("it was not stopped: {done:?}"),

@@ -241,7 +241,7 @@ pub(crate) fn wake(build: &Build, why: &str) -> Result<Delivery> {
     let uid: Uuid = build.uid().unwrap_or_default().parse()?;
     let command = Wakeup::new(Verb::Push, None, uid, uid)?;
     let wake = command.wake(NAMESPACE, &build.name_any(), why);
-    Ok(Delivery { command, wake })
+    Ok(Delivery { command, wake, again: false })
 }
 
 /// Handles a wake-up.

@@ -24,6 +24,8 @@ pub struct Delivery {
     pub command: Command,
     /// The object's name and why it was sent: hints.
     pub wake: Wake,
+    /// Whether it was delivered before and never answered: whoever had it may have died of it.
+    pub again: bool,
 }
 
 /// How handling ended. All but the last are acknowledged: the object itself says what is left to do.
@@ -155,11 +157,12 @@ impl Desk {
 fn decode(message: &Message) -> Option<Delivery> {
     let command: Command = message.subject.parse().ok()?;
     let wake = Wake::decode(message.payload.clone()).ok()?;
-    command.agrees(&wake).then_some(Delivery { command, wake })
+    let again = message.info().is_ok_and(|info| info.delivered > 1);
+    command.agrees(&wake).then_some(Delivery { command, wake, again })
 }
 
 fn span(delivery: &Delivery, message: &Message) -> Span {
-    let Delivery { command, wake } = delivery;
+    let Delivery { command, wake, .. } = delivery;
     let span = info_span!("handle", verb = command.verb().word(), uid = %command.uid(), workspace = %command.workspace(),
         namespace = wake.namespace, name = wake.name);
     if let Some(context) = carrier::extract(message.headers.as_ref()) {

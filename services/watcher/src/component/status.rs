@@ -70,7 +70,7 @@ fn facts(
     let mut facts = Vec::new();
     if component.spec.template.build.is_some() {
         facts.push(("Source", source(component, pools, &status.source, generation)));
-        facts.push(("Build", build(component, family)));
+        facts.push(("Build", build(component, family, pools)));
     }
     let deploy = &status.deploy;
     if !component.spec.template.depends_on.is_empty() {
@@ -104,17 +104,17 @@ fn source(component: &Component, pools: &[Pool], source: &SourceSection, generat
     Fact::yes(Reason::Completed, shown.collect::<Vec<_>>().join(", "))
 }
 
-fn build(component: &Component, family: &Family) -> Fact {
+fn build(component: &Component, family: &Family, pools: &[Pool]) -> Fact {
     let Some(wanted) = builds::desired(component) else {
         return Fact::no(Reason::Waiting, "built when the commit is known");
     };
     let name = wanted.name_any();
-    let found = family.builds.iter().find(|build| build.name_any() == name);
-    let ready = found.and_then(|build| {
-        let conditions = &build.status.as_ref()?.conditions;
-        repeat(conditions, "Ready", build.metadata.generation.unwrap_or_default())
-    });
-    let Some(ready) = ready else { return Fact::no(Reason::Waiting, format!("Build {name} was just made")) };
+    let Some(found) = family.builds.iter().find(|build| build.name_any() == name) else {
+        return Fact::no(Reason::Waiting, format!("Build {name} was just made"));
+    };
+    let conditions = found.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let told = repeat(conditions, "Ready", found.metadata.generation.unwrap_or_default());
+    let ready = told.unwrap_or_else(|| crate::build::ready(found, pools));
     if ready.holds {
         return Fact::yes(Reason::Completed, ready.message);
     }
