@@ -219,6 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn what_says_nothing_of_itself_yet_can_be_told_by_others() {
+        let pools: [Pool; 1] = ["default".parse().unwrap()];
+        let say = |image| {
+            let fact = ready(&build(1, "default", image), &pools);
+            (fact.reason, fact.message)
+        };
+        assert_eq!(say(json!({})), (Reason::Waiting, " waits for a builder of pool default".into()));
+        let claim = json!({"claim": {"holder": "a", "until": at(200)}});
+        assert_eq!(say(claim), (Reason::InProgress, "building  in pool default".into()));
+    }
+
+    #[test]
     fn so_many_builds_as_run_or_are_before_it_in_its_pool_hold_one_up() {
         let claim = json!({"claim": {"holder": "a", "until": at(200)}});
         let retry = json!({"attempts": 1, "nextAttemptAt": at(150), "code": "E#1011", "message": ""});

@@ -106,18 +106,3 @@ async fn a_build_over_the_quota_waits_until_another_has_ended() -> Result<()> {
         .await?;
     until("the second is being built", async || is_claimed(&scene, "second-myapp").await).await
 }
-
-#[tokio::test]
-async fn a_build_that_says_nothing_yet_is_told_by_its_component() -> Result<()> {
-    let scene = Scene::with(&["--quiet=1h"]).await?;
-    scene.play(slow).await?;
-    scene.workspace("first", sample()?).await?;
-    until("the Component says that it is being built", async || {
-        let status = scene.component("click-mania").await?.status.context("no status")?;
-        let ready = status.conditions.iter().find(|found| found.type_ == "Ready").context("no Ready")?;
-        Ok(ready.message.starts_with("building 4f2a91c0d3e8 in pool default (first-myapp-"))
-    })
-    .await?;
-    assert_eq!(scene.find::<Build>("first-myapp").await?.status.context("no status")?.rev, 0);
-    Ok(())
-}
