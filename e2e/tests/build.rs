@@ -13,10 +13,11 @@ fn builder() -> Value {
     let branch = git::BRANCH;
     let clone = format!(
         "git -c credential.helper='!f() {{ echo username=x-access-token; echo \"password=$(cat /git/token)\"; }}; f' \
-         clone --branch {branch} https://github.com/myuser/myapp.git /work/app"
+         clone --branch {branch} https://github.com/myuser/myapp.git /source/app"
     );
     let mounts = |more: Value| {
-        let mut mounts = vec![json!({"name": "ca", "mountPath": "/ca"}), json!({"name": "work", "mountPath": "/work"})];
+        let mut mounts =
+            vec![json!({"name": "ca", "mountPath": "/ca"}), json!({"name": "source", "mountPath": "/source"})];
         mounts.extend(more.as_array().cloned().unwrap_or_default());
         mounts
     };
@@ -51,7 +52,7 @@ fn builder() -> Value {
                 },
             }],
             "volumes": [
-                {"name": "ca", "configMap": {"name": "test-ca"}}, {"name": "work", "emptyDir": {}}, {"name": "git", "secret": {"secretName": "git"}},
+                {"name": "ca", "configMap": {"name": "test-ca"}}, {"name": "source", "emptyDir": {}}, {"name": "git", "secret": {"secretName": "git"}},
                 {"name": "config", "secret": {"secretName": "company", "items": [{"key": ".dockerconfigjson", "path": "config.json"}]}},
                 {"name": "local", "emptyDir": {}}, {"name": "run", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}},
             ],
@@ -65,7 +66,7 @@ fn build(scene: &Scene, image: &str, cache: &str, no_local_cache: bool) -> Resul
         scene.kubectl(&["exec", "builder", "-c", "buildkit", "--", "buildctl", "prune", "--all"])?;
     }
     let script = format!(
-        "buildctl build --progress=plain --frontend=dockerfile.v0 --local context=/work/app --local dockerfile=/work/app \
+        "buildctl build --progress=plain --frontend=dockerfile.v0 --local context=/source/app --local dockerfile=/source/app \
          --export-cache type=registry,ref={cache},mode=max,image-manifest=true,oci-mediatypes=true \
          --import-cache type=registry,ref={cache} --output type=image,name={image},push=true,oci-mediatypes=true 2>&1"
     );
@@ -111,7 +112,7 @@ fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> R
         "buildkit",
         "--",
         "cat",
-        &format!("/work/app/.git/refs/heads/{}", git::BRANCH),
+        &format!("/source/app/.git/refs/heads/{}", git::BRANCH),
     ])?;
     let variables = json!([{"name": "DB_HOST", "value": "127.0.0.1"}, {"name": "REDIS_HOST", "value": "127.0.0.1"},
         {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"}, {"name": "MYSQL_DATABASE", "value": "d"}]);
