@@ -3,10 +3,14 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use sequencer_api::code::Code;
 use sequencer_api::status::{Failure, Section, State};
 
 /// The most characters of a message.
 const MESSAGE: usize = 1024;
+
+/// With these a section that has not failed says when it is looked at again: nothing is wrong, it only takes its time.
+const TAKE_THEIR_TIME: [Code; 3] = [Code::STILL_THERE, Code::NOT_CONNECTED, Code::NOT_RESOLVED];
 
 /// Why a condition is as it is: the closed list that users meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +106,7 @@ impl Fact {
         Self { holds: false, reason, message: message.into() }
     }
 
-    /// What a section says is wrong, if something is.
+    /// What a section says is wrong, or what it waits for; nothing if neither.
     #[must_use]
     pub fn wrong(section: &Section, failure: Option<&Failure>, generation: i64) -> Option<Self> {
         if section.observed_generation != Some(generation) {
@@ -115,6 +119,9 @@ impl Fact {
         });
         let retried = section.retry.as_ref().map(|retry| (retry.code.as_str(), retry.message.as_str()));
         let (code, message) = failed.or(retried).filter(|(code, _)| !code.is_empty())?;
+        if !error && TAKE_THEIR_TIME.iter().any(|waiting| waiting.to_string() == code) {
+            return Some(Self::no(Reason::InProgress, message));
+        }
         Some(Self::no(reason, format!("{code} {message}")))
     }
 }
@@ -203,6 +210,8 @@ pub fn repeat(conditions: &[Condition], kind: &str, generation: i64) -> Option<F
 
 #[cfg(test)]
 mod tests {
+    use sequencer_api::status::Retry;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -233,6 +242,31 @@ mod tests {
             (Fact::no(Reason::Error, ""), vec![("Ready", "False", "Error"), ("Stalled", "True", "Error")]),
         ] {
             assert_eq!(words(&Conditions::new(&[], 1, at(0)).finish(&fact, false, "")), wanted);
+        }
+    }
+
+    #[test]
+    fn what_only_takes_its_time_is_in_progress_and_shows_no_code_until_it_fails() {
+        let section = |state, code: &str| Section {
+            state: Some(state),
+            observed_generation: Some(1),
+            retry: Some(Retry {
+                attempts: 1,
+                next_attempt_at: Time(at(9)),
+                code: code.into(),
+                message: "0 pods are ready".into(),
+                secret_versions: std::collections::BTreeMap::new(),
+            }),
+            ..Section::default()
+        };
+        for (state, code, reason, message) in [
+            (State::InProgress, "E#3022", Reason::InProgress, "0 pods are ready"),
+            (State::InProgress, "E#4002", Reason::InProgress, "0 pods are ready"),
+            (State::Deleting, "E#3021", Reason::InProgress, "0 pods are ready"),
+            (State::Error, "E#3022", Reason::Error, "E#3022 0 pods are ready"),
+            (State::InProgress, "E#4001", Reason::Retrying, "E#4001 0 pods are ready"),
+        ] {
+            assert_eq!(Fact::wrong(&section(state, code), None, 1), Some(Fact::no(reason, message)), "{code}");
         }
     }
 
