@@ -14,6 +14,9 @@ impl Code {
     }
 }
 
+/// With these a step that has not failed says when it looks again: nothing is wrong, it only takes its time.
+pub const WAITING: [Code; 3] = [Code::STILL_THERE, Code::NOT_CONNECTED, Code::NOT_RESOLVED];
+
 impl fmt::Display for Code {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "E#{:04}", self.0)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sequencer_api::code::Code;
+use sequencer_api::code::{Code, WAITING};
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::outside::Denied;
 use sequencer_runtime::retry::Retry;
@@ -134,7 +134,7 @@ impl Error {
     /// Whether nothing is wrong: it only takes its time.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        matches!(self, Self::NotAnswered { .. } | Self::NotConnected(..) | Self::StillThere(..))
+        WAITING.contains(&self.code())
     }
 
     /// Whether another value of the credential may be the cure.

@@ -3,14 +3,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use sequencer_api::code::Code;
+use sequencer_api::code::WAITING;
 use sequencer_api::status::{Failure, Section, State};
 
 /// The most characters of a message.
 const MESSAGE: usize = 1024;
-
-/// With these a section that has not failed says when it is looked at again: nothing is wrong, it only takes its time.
-const TAKE_THEIR_TIME: [Code; 3] = [Code::STILL_THERE, Code::NOT_CONNECTED, Code::NOT_RESOLVED];
 
 /// Why a condition is as it is: the closed list that users meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +116,7 @@ impl Fact {
         });
         let retried = section.retry.as_ref().map(|retry| (retry.code.as_str(), retry.message.as_str()));
         let (code, message) = failed.or(retried).filter(|(code, _)| !code.is_empty())?;
-        if !error && TAKE_THEIR_TIME.iter().any(|waiting| waiting.to_string() == code) {
+        if !error && WAITING.iter().any(|waiting| waiting.to_string() == code) {
             return Some(Self::no(Reason::InProgress, message));
         }
         Some(Self::no(reason, format!("{code} {message}")))
