@@ -14,7 +14,7 @@ mod values;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use sequencer_api::code::Code;
-use sequencer_api::component::ComponentTemplate;
+use sequencer_api::component::{ComponentTemplate, ConditionType};
 use sequencer_api::names::{self, Owner};
 use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
 use sequencer_api::status::workspace::WorkspaceStatus;
@@ -84,6 +84,13 @@ impl View {
             Some(workspace) => workspace.spec.components.iter().collect(),
             None => [&self.component].into_iter().chain(&self.siblings).map(|each| &each.spec.template).collect(),
         }
+    }
+
+    /// Whether a sibling waits for less than that it runs: its Services, or its variables' values.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let on = self.templates().into_iter().flat_map(|template| &template.depends_on);
+        let mut on = on.filter(|dependency| dependency.component_name == self.template().name);
+        on.any(|dependency| matches!(dependency.condition_type, ConditionType::Network | ConditionType::Variables))
     }
 
     /// A Component by its name in variables.

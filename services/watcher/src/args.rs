@@ -56,8 +56,8 @@ pub struct Args {
     /// How long a new object may be without a condition of ours, if it is not ready sooner
     #[arg(long, env = "SEQUENCER_FIRST_WRITE", default_value = "5s", value_parser = duration)]
     pub first_write: Duration,
-    /// How often a change of messages and counts alone is written, and the first word on a Build that a Component tells of
-    #[arg(long, env = "SEQUENCER_QUIET", default_value = "10s", value_parser = duration)]
+    /// How often a change of messages and counts alone is written, and the first word on what another object tells of
+    #[arg(long, env = "SEQUENCER_QUIET", default_value = "15s", value_parser = duration)]
     pub quiet: Duration,
 }
 

@@ -109,6 +109,15 @@ fn started(deploy: &DeploySection, generation: i64) -> bool {
         && deploy.revision.is_some()
 }
 
+/// Whether more can be told of a young component than that it starts: what it waits for, or what the deployer found.
+#[must_use]
+pub fn has_news(component: &Component) -> bool {
+    let template = &component.spec.template;
+    let alone = component.owner_references().is_empty();
+    let found = component.status.as_ref().is_some_and(|status| status.deploy.section.state.is_some());
+    alone || found || template.build.is_some() || !template.depends_on.is_empty()
+}
+
 /// The conditions of a component that its siblings wait for.
 #[must_use]
 pub fn watched(component: &Component, family: &Family) -> Vec<&'static str> {

@@ -86,7 +86,7 @@ impl Pace {
         }
         let rev = derived.before.get("rev").and_then(Value::as_i64).unwrap_or_default();
         let first = later(derived.created, derived.patience);
-        if rev == 0 && !settled(&after) && now < first {
+        if rev == 0 && !settled(&after) && !awaited(&after, derived.watched) && now < first {
             return Ok(Writing::Later(first));
         }
         let uid = Uuid::try_parse(derived.uid).unwrap_or_default();
@@ -138,6 +138,13 @@ fn settled(status: &Map<String, Value>) -> bool {
         let is = |field: &str, value: &str| ready.get(field).and_then(Value::as_str) == Some(value);
         is("status", "True") || is("reason", "Error") || is("reason", "Retrying") || is("reason", "Terminating")
     })
+}
+
+/// Whether a condition that others wait for holds.
+fn awaited(status: &Map<String, Value>, watched: &[&str]) -> bool {
+    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let mut true_ones = conditions.filter(|condition| condition.get("status") == Some(&"True".into()));
+    true_ones.any(|condition| condition.get("type").and_then(Value::as_str).is_some_and(|kind| watched.contains(&kind)))
 }
 
 /// What somebody may wait for: the rest is for people, who read it a moment later as well.
@@ -244,8 +251,11 @@ mod tests {
             value
         };
         pace.wrote(UID.parse().unwrap(), at(100));
-        let judge = |kind: &str| judge(&pace, &with(kind, "False"), &with(kind, "True"), 0, 101);
-        assert!(matches!(judge("Pod"), Writing::Now(_)));
-        assert!(matches!(judge("Source"), Writing::Later(_)));
+        let judge = |before: &Value, kind: &str| judge(&pace, before, &with(kind, "True"), 105, 101);
+        assert!(matches!(judge(&with("Pod", "False"), "Pod"), Writing::Now(_)));
+        assert!(matches!(judge(&with("Source", "False"), "Source"), Writing::Later(_)));
+        let young = status(0, "Unknown", "Waiting", "");
+        assert!(matches!(judge(&young, "Pod"), Writing::Now(_)));
+        assert!(matches!(judge(&young, "Source"), Writing::Later(_)));
     }
 }

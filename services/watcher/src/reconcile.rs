@@ -80,7 +80,8 @@ pub async fn component(object: Arc<Component>, context: Arc<Context>) -> Result<
     let before = object.status.clone().unwrap_or_default();
     let events = component::news(&object, &family, &before, &after);
     let watched = component::watched(&object, &family);
-    let patience = context.pace.first;
+    // Where there is no more to say than that it starts, its Workspace says it for all of them.
+    let patience = if component::has_news(&object) { context.pace.first } else { context.pace.quiet };
     let status = Status { patience, watched: &watched, before: &before, after: &after, events };
     context.carry_out(Kind::Component, object.as_ref(), plan, status, now).await
 }

@@ -118,6 +118,22 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn services_that_a_sibling_waits_for_are_told_while_their_pods_start() -> Result<()> {
+    let scene = Scene::new("awaited").await?;
+    let mut components = json!([plain()[0], plain()[2]]);
+    // It never becomes ready.
+    components[0]["template"]["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["false"]}});
+    components[1]["dependsOn"] = json!([{"componentName": "redis", "conditionType": "Network"}]);
+    let workspace = scene.workspace(components).await?;
+    scene.deploy(&workspace, "redis").await?;
+    let component = name(&workspace, "redis");
+    // The handler wrote it by itself: nothing has to be waited for.
+    let deploy = scene.api::<Component>().get(&component).await?.status.unwrap_or_default().deploy;
+    assert_eq!((deploy.section.state, deploy.services.len()), (Some(State::InProgress), 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_roll_out_costs_two_section_writes_however_much_goes_before() -> Result<()> {
     let scene = Scene::new("cheap").await?;
     let mut components = json!([plain()[0], plain()[1], plain()[2]]);

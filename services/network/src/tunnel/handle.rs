@@ -30,8 +30,9 @@ use crate::handle::{Broken, Look, Service};
 const SECTION: &str = "tunnel";
 /// The host that a credential is sent to.
 const HOST: &str = "api.cloudflare.com";
-/// How long the handler itself waits for the connector, before it leaves that to the next wake-up.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the handler itself waits for the connector, before it records that and leaves it to the next wake-up: longer than
+/// one mostly takes whose image is present.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// Between two looks meanwhile.
 const LOOK: Duration = Duration::from_millis(300);
 /// So many looks without a connection are a failure.
@@ -209,7 +210,7 @@ impl Service {
     }
 
     async fn connected(&self, task: &Task, tunnels: &Tunnels, name: &str) -> Result<(), Error> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE.min(self.deadline().mul_f64(0.8));
         loop {
             let deployment = task.connector.deployment_now().await?;
             let (ready, why) = deployment.as_ref().map_or((0, None), ready);
