@@ -15,7 +15,7 @@ use crate::queue::Key;
 pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
 /// The same for what has never served: what it waits for stands in its conditions, which the watcher writes.
-const FIRST: Duration = Duration::from_secs(15);
+const FIRST: Duration = Duration::from_secs(20);
 
 /// Messages and counts alone are written at most this often.
 const COUNTS: Duration = Duration::from_secs(10);
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn a_quick_start_is_written_once_and_a_slow_one_twice() {
         let (new, starting) = (DeploySection::default(), section(State::InProgress));
-        assert_eq!(write(&new, &starting, seconds(1), LONG), Write::Later(seconds(14)));
+        assert_eq!(write(&new, &starting, seconds(1), LONG), Write::Later(seconds(19)));
         assert_eq!(write(&new, &section(State::Healthy), seconds(1), LONG), Write::Now);
-        assert_eq!(write(&new, &starting, seconds(15), LONG), Write::Now);
+        assert_eq!(write(&new, &starting, seconds(20), LONG), Write::Now);
         assert_eq!(write(&starting, &starting, seconds(9), seconds(4)), Write::Nothing);
         assert_eq!(write(&starting, &section(State::Error), seconds(0), seconds(0)), Write::Now);
         assert_eq!(write(&starting, &section(State::Healthy), seconds(0), seconds(0)), Write::Now);

@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, env = "SEQUENCER_FIRST_WRITE", default_value = "5s", value_parser = duration)]
     pub first_write: Duration,
     /// How often a change of messages and counts alone is written, and the first word on what another object tells of
-    #[arg(long, env = "SEQUENCER_QUIET", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "SEQUENCER_QUIET", default_value = "20s", value_parser = duration)]
     pub quiet: Duration,
 }
 
