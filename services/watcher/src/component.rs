@@ -180,3 +180,30 @@ fn tell(family: &Family, target: &Target, reason: &'static str, message: String)
 fn delete(kind: Kind, object: &impl kube::Resource) -> Action {
     Action::Delete(Target::of(kind, object))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_only_starts_is_told_of_by_its_workspace() {
+        let news = |owner: &Value, deploy: Value, field: &str, value: Value| {
+            let mut spec = json!({"name": "app", "template": {"containers": []}});
+            spec[field] = value;
+            let component = json!({
+                "metadata": {"name": "app", "ownerReferences": owner}, "spec": spec, "status": {"deploy": deploy},
+            });
+            has_news(&serde_json::from_value(component).unwrap())
+        };
+        let owner = json!([{"apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "name": "w", "uid": "u"}]);
+        let on = json!([{"componentName": "db"}]);
+        let build = json!({"name": "app", "containerRegistries": [], "importContent": []});
+        assert!(!news(&owner, json!({}), "dependsOn", json!([])));
+        assert!(news(&json!([]), json!({}), "dependsOn", json!([])));
+        assert!(news(&owner, json!({"state": "InProgress"}), "dependsOn", json!([])));
+        assert!(news(&owner, json!({}), "dependsOn", on));
+        assert!(news(&owner, json!({}), "build", build));
+    }
+}
