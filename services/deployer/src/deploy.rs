@@ -164,10 +164,8 @@ impl Service {
         (after, again): Reached,
     ) -> Result<Done, Error> {
         let before = section::before(view);
-        let made = before.services != after.services || before.revision != after.revision;
-        let (differs, written) =
-            if made && view.is_awaited() { (Duration::MAX, Duration::MAX) } else { self.memory().times(key) };
-        match write(&before, &after, differs, written) {
+        let (differs, written) = self.memory().times(key);
+        match write(&before, &after, view.is_awaited(), differs, written) {
             Write::Nothing => {
                 self.memory().same(key);
                 Ok(Done { outcome: Outcome::Done, again })

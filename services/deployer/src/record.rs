@@ -34,10 +34,20 @@ pub(crate) enum Write {
     Later(Duration),
 }
 
-/// Decides. `differs` is how long the status has differed from what is, `written` how long ago it was written.
-pub(crate) fn write(before: &DeploySection, after: &DeploySection, differs: Duration, written: Duration) -> Write {
+/// Decides. `awaited` is whether a sibling waits for what comes before the pods, `differs` how long the status has differed
+/// from what is, `written` how long ago it was written.
+pub(crate) fn write(
+    before: &DeploySection,
+    after: &DeploySection,
+    awaited: bool,
+    differs: Duration,
+    written: Duration,
+) -> Write {
     if before == after {
         return Write::Nothing;
+    }
+    if awaited && (before.services != after.services || before.revision != after.revision) {
+        return Write::Now;
     }
     let left = if without_counts(before) == without_counts(after) {
         COUNTS.saturating_sub(written)
@@ -142,6 +152,22 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    /// Where no sibling waits.
+    fn write(before: &DeploySection, after: &DeploySection, differs: Duration, written: Duration) -> Write {
+        super::write(before, after, false, differs, written)
+    }
+
+    #[test]
+    fn what_a_sibling_waits_for_is_written_at_once() {
+        let waiting = section(State::Waiting);
+        let started = DeploySection { revision: Some("a".into()), ..section(State::InProgress) };
+        let ready = DeploySection { ready_replicas: Some(1), ..started.clone() };
+        let write = |before, after, awaited| super::write(before, after, awaited, seconds(1), seconds(1));
+        assert_eq!(write(&waiting, &started, true), Write::Now);
+        assert_eq!(write(&waiting, &started, false), Write::Later(seconds(29)));
+        assert_eq!(write(&started, &ready, true), Write::Later(seconds(9)));
     }
 
     #[test]

@@ -109,7 +109,8 @@ fn started(deploy: &DeploySection, generation: i64) -> bool {
         && deploy.revision.is_some()
 }
 
-/// Whether more can be told of a young component than that it starts: what it waits for, or what the deployer found.
+/// Whether more can be told of a young component than that it starts, what it waits for or what the deployer found, or nobody
+/// else tells of it.
 #[must_use]
 pub fn has_news(component: &Component) -> bool {
     let template = &component.spec.template;

@@ -130,10 +130,13 @@ fn said((field, _): &(&String, &Value)) -> bool {
     *field != BESIDE
 }
 
+fn conditions(status: &Map<String, Value>) -> impl Iterator<Item = &Value> {
+    status.get("conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
 /// Ready or failed.
 fn settled(status: &Map<String, Value>) -> bool {
-    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    let mut ready = conditions.filter(|condition| condition.get("type") == Some(&"Ready".into()));
+    let mut ready = conditions(status).filter(|condition| condition.get("type") == Some(&"Ready".into()));
     ready.any(|ready| {
         let is = |field: &str, value: &str| ready.get(field).and_then(Value::as_str) == Some(value);
         is("status", "True") || is("reason", "Error") || is("reason", "Retrying") || is("reason", "Terminating")
@@ -142,16 +145,14 @@ fn settled(status: &Map<String, Value>) -> bool {
 
 /// Whether a condition that others wait for holds.
 fn awaited(status: &Map<String, Value>, watched: &[&str]) -> bool {
-    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    let mut true_ones = conditions.filter(|condition| condition.get("status") == Some(&"True".into()));
-    true_ones.any(|condition| condition.get("type").and_then(Value::as_str).is_some_and(|kind| watched.contains(&kind)))
+    let mut holding = conditions(status).filter(|condition| condition.get("status") == Some(&"True".into()));
+    holding.any(|condition| condition.get("type").and_then(Value::as_str).is_some_and(|kind| watched.contains(&kind)))
 }
 
 /// What somebody may wait for: the rest is for people, who read it a moment later as well.
 fn skeleton(status: &Map<String, Value>, watched: &[&str]) -> Vec<(String, Value)> {
     let facts = FACTS.iter().filter_map(|field| Some(((*field).to_owned(), status.get(*field)?.clone())));
-    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    let conditions = conditions.filter_map(|condition| {
+    let conditions = conditions(status).filter_map(|condition| {
         let kind = condition.get("type")?.as_str()?;
         let reason = condition.get("reason")?.as_str()?;
         let awaited = kind == "Ready" || watched.contains(&kind);

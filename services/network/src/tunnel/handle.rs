@@ -210,6 +210,7 @@ impl Service {
     }
 
     async fn connected(&self, task: &Task, tunnels: &Tunnels, name: &str) -> Result<(), Error> {
+        // What comes before has its share of the deadline: a slow connector is no unknown outcome.
         let until = Instant::now() + PATIENCE.min(self.deadline().mul_f64(0.8));
         loop {
             let deployment = task.connector.deployment_now().await?;
