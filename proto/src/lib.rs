@@ -1,6 +1,7 @@
 //! What the services say to each other: the messages, and the one table of where they go.
 //!
-//! Messages are hints. Objects in Kubernetes hold the truth, so every stream may be lost at any moment.
+//! Messages are hints. Objects in Kubernetes hold the truth, so every stream may be lost at any
+//! moment.
 
 pub mod topics;
 

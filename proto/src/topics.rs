@@ -13,5 +13,5 @@ mod words;
 
 pub use consumer::{ACK_WAIT, Consumer, MAX_ACK_PENDING};
 pub use stream::{COMMANDS, EVENTS, LOGS, MAX_COMMAND, MAX_PAYLOAD, Retention, STREAMS, Stream};
-pub use subject::{ASKED, BuildLog, Command, Event, Malformed};
+pub use subject::{BuildLog, Command, Event, Malformed};
 pub use words::{Kind, Pool, Service, Verb};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sequencer_proto::topics::{
-    BuildLog, COMMANDS, Command, Consumer, Event, Kind, Malformed, Pool, Retention, STREAMS, Service, Verb,
+    BuildLog, COMMANDS, Command, Consumer, Event, Kind, Malformed, Pool, Retention, STREAMS,
+    Service, Verb,
 };
 use uuid::Uuid;
 
@@ -109,23 +110,69 @@ proptest! {
 #[test]
 fn subjects_are_written_as_the_permissions_expect() {
     let uids = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let (one, two) = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
-    let build = Command::new(Verb::Build, Some(Pool::default()), uids.0, uids.1).unwrap();
-    assert_eq!(build.to_string(), format!("seq.v1.cmd.builder.build.default.{one}.build.{two}"));
-    let dns = Command::new(Verb::Dns, None, uids.0, uids.1).unwrap();
-    assert_eq!(dns.to_string(), format!("seq.v1.cmd.network.dns._.{one}.dnsrecord.{two}"));
-    let event = Event { workspace: uids.0, service: Service::Deployer, kind: Kind::Component, uid: uids.1 };
-    assert_eq!(event.to_string(), format!("seq.v1.evt.{one}.deployer.component.{two}"));
-    assert_eq!(BuildLog { workspace: uids.0, build: uids.1 }.to_string(), format!("seq.v1.log.{one}.{two}"));
-    assert_eq!(
-        Consumer::all(&["large".parse().unwrap()]).into_iter().map(|consumer| consumer.name).collect::<Vec<_>>(),
-        ["builder-large", "registry-pusher", "network", "deployer"]
+    let (one, two) = (
+        "00000000-0000-0000-0000-000000000001",
+        "00000000-0000-0000-0000-000000000002",
     );
+    let build = Command::new(Verb::Build, Some(Pool::default()), uids.0, uids.1).unwrap();
+    assert_eq!(
+        build.to_string(),
+        format!("seq.v1.cmd.builder.build.default.{one}.build.{two}")
+    );
+    let dns = Command::new(Verb::Dns, None, uids.0, uids.1).unwrap();
+    assert_eq!(
+        dns.to_string(),
+        format!("seq.v1.cmd.network.dns._.{one}.dnsrecord.{two}")
+    );
+    let event = Event {
+        workspace: uids.0,
+        service: Service::Deployer,
+        kind: Kind::Component,
+        uid: uids.1,
+    };
+    assert_eq!(
+        event.to_string(),
+        format!("seq.v1.evt.{one}.deployer.component.{two}")
+    );
+    assert_eq!(
+        BuildLog {
+            workspace: uids.0,
+            build: uids.1
+        }
+        .to_string(),
+        format!("seq.v1.log.{one}.{two}")
+    );
+    assert_eq!(
+        Consumer::all(&["large".parse().unwrap()])
+            .into_iter()
+            .map(|consumer| consumer.name)
+            .collect::<Vec<_>>(),
+        [
+            "builder-large",
+            "resolver-large",
+            "registry-pusher",
+            "network",
+            "deployer"
+        ]
+    );
+    let large = "large".parse().unwrap();
+    assert_eq!(
+        Consumer::builder(&large).filter,
+        "seq.v1.cmd.builder.build.large.*.*.*"
+    );
+    assert_eq!(
+        Consumer::resolver(&large).filter,
+        "seq.v1.cmd.builder.resolve.large.*.*.*"
+    );
+    assert_eq!(Consumer::network().filter, "seq.v1.cmd.network.*._.*.*.*");
 }
 
 #[test]
 fn what_is_malformed_is_refused() {
-    let (one, two) = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
+    let (one, two) = (
+        "00000000-0000-0000-0000-000000000001",
+        "00000000-0000-0000-0000-000000000002",
+    );
     let good = format!("seq.v1.cmd.builder.build.default.{one}.build.{two}");
     assert!(good.parse::<Command>().is_ok());
     for wrong in [
@@ -160,7 +207,14 @@ fn streams_keep_what_the_design_says() {
         .map(|stream| {
             let hours = stream.max_age / 3600;
             let megabytes = stream.max_bytes >> 20;
-            (stream.name, stream.subjects, stream.max_messages_per_subject, stream.max_message_size, megabytes, hours)
+            (
+                stream.name,
+                stream.subjects,
+                stream.max_messages_per_subject,
+                stream.max_message_size,
+                megabytes,
+                hours,
+            )
         })
         .collect();
     let hours = Duration::from_secs;
@@ -172,10 +226,20 @@ fn streams_keep_what_the_design_says() {
             ("SEQ_LOG", "seq.v1.log.>", 20_000, 16384, 4096, hours(24)),
         ]
     );
-    assert_eq!(STREAMS.map(|stream| stream.max_messages), [Some(500_000), None, None]);
+    assert_eq!(
+        STREAMS.map(|stream| stream.max_messages),
+        [Some(500_000), None, None]
+    );
     let [commands, events, logs] = STREAMS.map(|stream| stream.retention);
-    assert_eq!((commands, events, logs), (Retention::WorkQueue, Retention::Limits, Retention::Limits));
+    assert_eq!(
+        (commands, events, logs),
+        (Retention::WorkQueue, Retention::Limits, Retention::Limits)
+    );
     for (at, one) in STREAMS.iter().enumerate() {
-        assert!(STREAMS[at + 1..].iter().all(|other| !overlap(one.subjects, other.subjects)));
+        assert!(
+            STREAMS[at + 1..]
+                .iter()
+                .all(|other| !overlap(one.subjects, other.subjects))
+        );
     }
 }

@@ -1,20 +1,28 @@
-//! The bytes on the wire. What these tests decode may still lie in streams of a running installation.
+//! The bytes on the wire. What these tests decode may still lie in streams of a running
+//! installation.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 use sequencer_proto::Message;
 use sequencer_proto::topics::{COMMANDS, Command, MAX_COMMAND, Pool, Verb};
-use sequencer_proto::v1::{Line, Log, Progress, Wake};
+use sequencer_proto::v1::{Line, Log, Progress, Trigger, Wake};
 use uuid::Uuid;
 
-const WAKE: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 3a04776f6b65";
+const WAKE: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 4003";
 const PROGRESS: &str = "0801 12026476 1a03617070 22054275696c64 2a054572726f72 3206452331303131 3a0473746570 4002 4803";
 const LOG: &str = "0a10 0801 1002 1801 2208 68656c6c6f20c3a9 0a04 0802 1003";
 
 /// The bytes of hex digits; spaces part fields.
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<_> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
+        .collect()
 }
 
 fn golden<M: Message + Default + PartialEq + std::fmt::Debug>(hex: &str, message: &M) {
@@ -33,7 +41,7 @@ fn a_wake_is_these_bytes() {
             namespace: "dv".into(),
             name: "app".into(),
             workspace_uid: "456".into(),
-            why: "woke".into(),
+            trigger: Trigger::Retry.into(),
         },
     );
 }
@@ -58,9 +66,23 @@ fn progress_is_these_bytes() {
 
 #[test]
 fn a_log_is_these_bytes() {
-    let first = Line { at_ms: 1, step: 2, stderr: true, text: "hello \u{e9}".into() };
-    let second = Line { at_ms: 2, step: 3, ..Line::default() };
-    golden(LOG, &Log { lines: vec![first, second] });
+    let first = Line {
+        at_ms: 1,
+        step: 2,
+        stderr: true,
+        text: "hello \u{e9}".into(),
+    };
+    let second = Line {
+        at_ms: 2,
+        step: 3,
+        ..Line::default()
+    };
+    golden(
+        LOG,
+        &Log {
+            lines: vec![first, second],
+        },
+    );
 }
 
 #[test]
@@ -71,25 +93,45 @@ fn what_is_cut_short_is_refused() {
 }
 
 #[test]
+fn a_command_of_an_older_or_newer_version_asks_for_nothing_special() {
+    let mut older = bytes(WAKE);
+    older.truncate(older.len() - 2);
+    older.extend([0x3a, 0x05]);
+    older.extend(b"retry");
+    let mut newer = bytes(WAKE);
+    newer.extend([0x40, 0x7f]);
+
+    for wake in [older, newer] {
+        let wake = Wake::decode(wake.as_slice()).unwrap();
+        assert_eq!(wake.trigger(), Trigger::Unspecified);
+    }
+}
+
+#[test]
 fn a_field_of_a_newer_version_is_skipped() {
     let mut newer = bytes(WAKE);
     newer.extend([0x9a, 0x06, 0x01, b'x']);
-    assert_eq!(Wake::decode(newer.as_slice()).unwrap(), Wake::decode(bytes(WAKE).as_slice()).unwrap());
+    assert_eq!(
+        Wake::decode(newer.as_slice()).unwrap(),
+        Wake::decode(bytes(WAKE).as_slice()).unwrap()
+    );
 }
 
 #[test]
 fn the_longest_wake_fits() {
     let pool: Pool = "p".repeat(Pool::MAX).parse().unwrap();
     let command = Command::new(Verb::Resolve, Some(pool), Uuid::max(), Uuid::max()).unwrap();
-    let wake = command.wake(&"n".repeat(63), &"n".repeat(253), &"\u{e9}".repeat(300));
+    let wake = command.wake(&"n".repeat(63), &"n".repeat(253), Trigger::Retry);
     assert!(wake.encoded_len() <= MAX_COMMAND);
-    assert_eq!(wake.why.len(), 128);
     assert!(command.agrees(&wake));
-    assert!(MAX_COMMAND + command.to_string().len() + 256 < usize::try_from(COMMANDS.max_message_size).unwrap());
+    assert!(
+        MAX_COMMAND + command.to_string().len() + 256
+            < usize::try_from(COMMANDS.max_message_size).unwrap()
+    );
 }
 
 #[test]
 fn a_wake_of_another_object_does_not_agree() {
     let command = |uid| Command::new(Verb::Push, None, Uuid::nil(), Uuid::from_u128(uid)).unwrap();
-    assert!(!command(1).agrees(&command(2).wake("ns", "name", "")));
+    assert!(!command(1).agrees(&command(2).wake("ns", "name", Trigger::Change)));
 }

@@ -1,4 +1,14 @@
+{{- /* What `name` is, and of a builder in which `pool`: by nothing else are our pods selected. No other pod carries it: the
+deployer takes no label of this prefix from a user, and writes none of these keys itself. */}}
+{{- define "sequencer.part" -}}
+se.quencer.io/part: {{ .name }}
+{{- with .pool }}
+se.quencer.io/pool: {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "sequencer.labels" -}}
+{{ include "sequencer.part" . }}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/part-of: sequencer
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
@@ -6,7 +16,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
 {{- define "sequencer.selector" -}}
-{app.kubernetes.io/name: {{ .name }}, app.kubernetes.io/part-of: sequencer}
+{{ include "sequencer.part" . | fromYaml | toJson }}
 {{- end }}
 
 {{- define "sequencer.buildsNamespace" -}} sequencer-builds {{- end }}
@@ -20,10 +30,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- .Values.builder.pools | default (list (dict "name" "default" "replicas" .Values.builder.replicas)) | toJson }}
 {{- end }}
 
-{{- define "sequencer.poolNames" -}}
-{{- $names := list }}
-{{- range include "sequencer.pools" . | fromJsonArray }}{{ $names = append $names .name }}{{ end }}
-{{- join "," $names }}
+{{- /* The pools as the watcher is told of them: `default,large=team-*|ops`. */}}
+{{- define "sequencer.openPools" -}}
+{{- $pools := list }}
+{{- range include "sequencer.pools" . | fromJsonArray }}
+{{- $pools = append $pools (ternary (printf "%s=%s" .name (join "|" .namespaces)) .name (not (empty .namespaces))) }}
+{{- end }}
+{{- join "," $pools }}
 {{- end }}
 
 {{- define "sequencer.image" -}}

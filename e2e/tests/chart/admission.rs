@@ -1,8 +1,8 @@
 //! What the chart's admission policies refuse, on an API server without nodes.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::release::NAMESPACE;
-use e2e::until::until;
+use lab::release::NAMESPACE;
+use lab::until::until;
 use serde_json::{Value, json};
 
 use super::server::Server;
@@ -10,7 +10,8 @@ use super::server::Server;
 const TENANT: &str = "team-a";
 const USER: &str = "tenant";
 
-/// A user of the namespace who may do everything with our kinds, and read the Secrets `mine-*` alone.
+/// A user of the namespace who may do everything with our kinds, and read the Secrets `mine-*`
+/// alone.
 fn tenant(server: &Server) -> Result<()> {
     server.kubectl(&["create", "namespace", TENANT])?;
     let role = |name: &str, rules: &Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": TENANT}, "rules": rules});
@@ -23,12 +24,25 @@ fn tenant(server: &Server) -> Result<()> {
         ]),
     );
     server.apply(&[&serde_yaml::to_value(&role)?], &[])?;
-    server.kubectl(&["-n", TENANT, "create", "rolebinding", USER, "--role", USER, "--user", USER])?;
+    server.kubectl(&[
+        "-n",
+        TENANT,
+        "create",
+        "rolebinding",
+        USER,
+        "--role",
+        USER,
+        "--user",
+        USER,
+    ])?;
     Ok(())
 }
 
 fn component(secrets: &[&str]) -> Value {
-    let from: Vec<_> = secrets.iter().map(|name| json!({"secretRef": {"name": name}})).collect();
+    let from: Vec<_> = secrets
+        .iter()
+        .map(|name| json!({"secretRef": {"name": name}}))
+        .collect();
     json!({"name": "web", "template": {"containers": [{"name": "web", "image": "nginx", "envFrom": from}]}})
 }
 
@@ -36,7 +50,8 @@ fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": kind, "metadata": {"name": "sample", "namespace": TENANT}, "spec": spec})
 }
 
-/// A Workspace's spec for every place in which it can name a Secret, with one that the user may not read.
+/// A Workspace's spec for every place in which it can name a Secret, with one that the user may not
+/// read.
 fn places() -> Result<Vec<Value>> {
     Ok(serde_yaml::from_str(include_str!("named-secrets.yaml"))?)
 }
@@ -46,17 +61,33 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
     let server = Server::start()?;
     let (installed, said) = server.upgrade("")?;
     ensure!(installed, "{said}");
-    server.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"])?;
+    server.kubectl(&[
+        "wait",
+        "crd",
+        "--all",
+        "--for=condition=Established",
+        "--timeout=30s",
+    ])?;
     tenant(&server)?;
     let theirs = json!({"components": [component(&["theirs"])]});
-    until("the policies are in force", std::time::Duration::from_secs(30), || {
-        ensure!(refused(&server, &object("Workspace", &theirs), USER, "E#6025")?, "it is taken");
-        Ok(())
-    })?;
+    until(
+        "the policies are in force",
+        std::time::Duration::from_secs(30),
+        || {
+            ensure!(
+                refused(&server, &object("Workspace", &theirs), USER, "E#6025")?,
+                "it is taken"
+            );
+            Ok(())
+        },
+    )?;
     let places = places()?;
     for spec in &places {
         let workspace = object("Workspace", spec);
-        ensure!(refused(&server, &workspace, USER, "E#6025")?, "taken: {workspace}");
+        ensure!(
+            refused(&server, &workspace, USER, "E#6025")?,
+            "taken: {workspace}"
+        );
         server.dry_run(&workspace, None)?;
     }
 
@@ -65,7 +96,10 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
     let all = |count: usize| {
         let names: Vec<_> = mine.iter().take(count).copied().collect();
         // A Secret that is named twice is one.
-        object("Workspace", &json!({"components": [component(&[names.as_slice(), &names].concat())]}))
+        object(
+            "Workspace",
+            &json!({"components": [component(&[names.as_slice(), &names].concat())]}),
+        )
     };
     server.dry_run(&all(16), Some(USER))?;
     ensure!(refused(&server, &all(17), USER, "E#6025")?, "17 are taken");
@@ -73,9 +107,15 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
     // What the watcher makes of a Workspace was asked of the Workspace's author.
     let watcher = format!("system:serviceaccount:{NAMESPACE}:watcher");
     let component = object("Component", &component(&["theirs"]));
-    ensure!(refused(&server, &component, USER, "E#6025")?, "taken: {component}");
+    ensure!(
+        refused(&server, &component, USER, "E#6025")?,
+        "taken: {component}"
+    );
     server.dry_run(&component, Some(&watcher))?;
-    let build = places.iter().find_map(|spec| spec.pointer("/components/0/build")).context("no place in a build")?;
+    let build = places
+        .iter()
+        .find_map(|spec| spec.pointer("/components/0/build"))
+        .context("no place in a build")?;
     let build = object("Build", build);
     ensure!(refused(&server, &build, USER, "E#6025")?, "taken: {build}");
     server.dry_run(&build, Some(&watcher))?;
@@ -87,20 +127,129 @@ fn a_dns_record_lives_in_the_release_namespace_alone() -> Result<()> {
     let server = Server::start()?;
     let (installed, said) = server.upgrade("")?;
     ensure!(installed, "{said}");
-    server.kubectl(&["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"])?;
+    server.kubectl(&[
+        "wait",
+        "crd",
+        "--all",
+        "--for=condition=Established",
+        "--timeout=30s",
+    ])?;
     let record = |namespace: &str| {
         json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
             "metadata": {"name": "web.preview.test.cname", "namespace": namespace},
             "spec": {"zone": "preview.test", "name": "web", "recordType": "CNAME", "target": "a.example"}})
     };
-    until("the policy is in force", std::time::Duration::from_secs(30), || {
-        ensure!(
-            server.dry_run(&record("default"), None).is_err_and(|error| error.to_string().contains("E#6062")),
-            "it is taken"
-        );
-        Ok(())
-    })?;
+    until(
+        "the policy is in force",
+        std::time::Duration::from_secs(30),
+        || {
+            ensure!(
+                server
+                    .dry_run(&record("default"), None)
+                    .is_err_and(|error| error.to_string().contains("E#6062")),
+                "it is taken"
+            );
+            Ok(())
+        },
+    )?;
     server.dry_run(&record(NAMESPACE), None)
+}
+
+#[test]
+fn whose_a_dns_record_is_the_watcher_says_alone() -> Result<()> {
+    let server = Server::start()?;
+    let (installed, said) = server.upgrade("")?;
+    ensure!(installed, "{said}");
+    server.kubectl(&[
+        "wait",
+        "crd",
+        "--all",
+        "--for=condition=Established",
+        "--timeout=30s",
+    ])?;
+    server.kubectl(&[
+        "-n",
+        NAMESPACE,
+        "create",
+        "role",
+        USER,
+        "--verb=*",
+        "--resource=dnsrecords.se.quencer.io",
+    ])?;
+    server.kubectl(&[
+        "-n",
+        NAMESPACE,
+        "create",
+        "rolebinding",
+        USER,
+        "--role",
+        USER,
+        "--user",
+        USER,
+    ])?;
+    let record = |name: &str, labels: &Value| {
+        json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
+            "metadata": {"name": format!("{name}.preview.test.cname"), "namespace": NAMESPACE, "labels": labels},
+            "spec": {"zone": "preview.test", "name": name, "recordType": "CNAME", "target": "a.example"}})
+    };
+    let watcher = format!("system:serviceaccount:{NAMESPACE}:watcher");
+    let labels = [
+        "se.quencer.io/workspace",
+        "se.quencer.io/workspace-namespace",
+        "se.quencer.io/ws-uid",
+    ];
+    until(
+        "the policy is in force",
+        std::time::Duration::from_secs(30),
+        || {
+            ensure!(
+                refused(
+                    &server,
+                    &record("web", &json!({labels[0]: "theirs"})),
+                    USER,
+                    "E#6062"
+                )?,
+                "it is taken"
+            );
+            Ok(())
+        },
+    )?;
+    for label in labels {
+        let record = record("web", &json!({label: "theirs"}));
+        ensure!(
+            refused(&server, &record, USER, "E#6062")?,
+            "taken: {record}"
+        );
+        server.dry_run(&record, Some(&watcher))?;
+    }
+    // One on its own is its user's, and stays so.
+    let own = record("own", &json!({"team": "a"}));
+    server.dry_run(&own, Some(USER))?;
+    server.apply(&[&serde_yaml::to_value(&own)?], &[])?;
+    let label = |pair: &str| {
+        let object = "dnsrecord/own.preview.test.cname";
+        server
+            .kubectl(&[
+                "-n",
+                NAMESPACE,
+                "label",
+                object,
+                pair,
+                "--overwrite",
+                "--as",
+                USER,
+            ])
+            .map(drop)
+    };
+    label("team=b")?;
+    for name in labels {
+        let refused = label(&format!("{name}=theirs"));
+        ensure!(
+            refused.is_err_and(|error| error.to_string().contains("E#6062")),
+            "{name} is taken"
+        );
+    }
+    Ok(())
 }
 
 /// Whether it is refused to this user with this code.

@@ -1,7 +1,7 @@
 //! Installing and upgrading, on an API server without nodes.
 
 use anyhow::{Result, ensure};
-use e2e::release::{BUILDS, NAME, NAMESPACE};
+use lab::release::{BUILDS, NAME, NAMESPACE};
 use serde_yaml::Value;
 
 use super::server::Server;
@@ -22,8 +22,14 @@ fn an_upgrade_keeps_certificates_and_logins_and_makes_those_of_a_new_pool() -> R
     }
     let new = format!("{BUILDS}/nats-builder-large");
     assert_eq!(after.len(), before.len() + 1);
-    let (new, ca) = (after.get(&new).unwrap_or(&Value::Null), before.get(&format!("{NAMESPACE}/nats-ca")));
-    assert_eq!(Some(word(new, &["ca.crt"])), ca.map(|ca| word(ca, &["ca.crt"])));
+    let (new, ca) = (
+        after.get(&new).unwrap_or(&Value::Null),
+        before.get(&format!("{NAMESPACE}/nats-ca")),
+    );
+    assert_eq!(
+        Some(word(new, &["ca.crt"])),
+        ca.map(|ca| word(ca, &["ca.crt"]))
+    );
     Ok(())
 }
 
@@ -34,9 +40,18 @@ fn an_uninstall_leaves_the_kinds_and_the_copies_of_credentials() -> Result<()> {
     ensure!(installed, "{said}");
     let (gone, said) = server.helm(&["uninstall", NAME], "")?;
     ensure!(gone, "{said}");
-    let kinds = ["workspaces", "components", "builds", "dnsrecords"].map(|kind| format!("crd/{kind}.se.quencer.io"));
-    for kept in kinds.iter().map(String::as_str).chain(["namespace/sequencer-tunnels"]) {
-        assert_eq!(server.kubectl(&["get", kept, "-o", "jsonpath={.metadata.deletionTimestamp}"])?, "", "{kept}");
+    let kinds = ["workspaces", "components", "builds", "dnsrecords"]
+        .map(|kind| format!("crd/{kind}.se.quencer.io"));
+    for kept in kinds
+        .iter()
+        .map(String::as_str)
+        .chain(["namespace/sequencer-tunnels"])
+    {
+        assert_eq!(
+            server.kubectl(&["get", kept, "-o", "jsonpath={.metadata.deletionTimestamp}"])?,
+            "",
+            "{kept}"
+        );
     }
     Ok(())
 }
@@ -45,11 +60,29 @@ fn an_uninstall_leaves_the_kinds_and_the_copies_of_credentials() -> Result<()> {
 fn a_bundle_that_is_not_there_stops_the_installation() -> Result<()> {
     let server = Server::start()?;
     let (installed, said) = server.upgrade("caBundle: {configMapName: bundle}")?;
-    ensure!(!installed && said.contains("caBundle.configMapName"), "{said}");
-    server.kubectl(&["-n", NAMESPACE, "create", "configmap", "bundle", "--from-literal=ca.crt=authority"])?;
+    ensure!(
+        !installed && said.contains("caBundle.configMapName"),
+        "{said}"
+    );
+    server.kubectl(&[
+        "-n",
+        NAMESPACE,
+        "create",
+        "configmap",
+        "bundle",
+        "--from-literal=ca.crt=authority",
+    ])?;
     let (installed, said) = server.upgrade("caBundle: {configMapName: bundle}")?;
     ensure!(installed, "{said}");
-    let copy = server.kubectl(&["-n", BUILDS, "get", "configmap", "bundle", "-o", "jsonpath={.data['ca\\.crt']}"])?;
+    let copy = server.kubectl(&[
+        "-n",
+        BUILDS,
+        "get",
+        "configmap",
+        "bundle",
+        "-o",
+        "jsonpath={.data['ca\\.crt']}",
+    ])?;
     assert_eq!(copy, "authority");
     Ok(())
 }

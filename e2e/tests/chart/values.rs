@@ -16,49 +16,165 @@ const BAD: &[(&str, &str)] = &[
     ("tenants: {namespaces: [Team]}", "/tenants/namespaces/0"),
     ("tenants: {namespaces: [a, a]}", "/tenants/namespaces"),
     ("tenants: team-a", "/tenants"),
-    ("secretGrants: [{namespace: default, names: []}]", "/secretGrants/0/names"),
+    (
+        "secretGrants: [{namespace: default, names: []}]",
+        "/secretGrants/0/names",
+    ),
     ("secretGrants: [{namespace: default}]", "/secretGrants/0"),
-    ("secretGrants: [{namespace: default, names: [a], to: [b]}]", "/secretGrants/0"),
+    (
+        "secretGrants: [{namespace: default, names: [a], to: [b]}]",
+        "/secretGrants/0",
+    ),
     ("workspaces: {podSecurity: none}", "/workspaces/podSecurity"),
+    (
+        "workspaces: {sharedClaims: [models]}",
+        "/workspaces/sharedClaims/0",
+    ),
+    (
+        "workspaces: {sharedClaims: [{name: models}]}",
+        "/workspaces/sharedClaims/0",
+    ),
+    (
+        "workspaces: {sharedClaims: [{namespace: '*', name: models}]}",
+        "/workspaces/sharedClaims/0/namespace",
+    ),
+    (
+        "workspaces: {sharedClaims: [{namespace: a, name: b, readonly: true}]}",
+        "/workspaces/sharedClaims/0",
+    ),
     ("workspaces: {ttl: 7d}", "/workspaces/ttl"),
+    (
+        "workspaces: {inheritLabels: [se.quencer.io/part]}",
+        "/workspaces/inheritLabels/0",
+    ),
+    (
+        "workspaces: {inheritLabels: [team, app.kubernetes.io/name]}",
+        "/workspaces/inheritLabels/1",
+    ),
+    (
+        "workspaces: {inheritLabels: ['']}",
+        "/workspaces/inheritLabels/0",
+    ),
     ("workspaces: {maxTtl: ''}", "/workspaces/maxTtl"),
-    ("workspaces: {quotas: {workspacesPerNamespace: -1}}", "/workspaces/quotas/workspacesPerNamespace"),
-    ("workspaces: {quotas: {buildsPerNamespace: '4'}}", "/workspaces/quotas/buildsPerNamespace"),
-    ("workspaces: {quotas: {requestsPerWorkspace: {cpu: 4}}}", "/workspaces/quotas"),
-    ("workspaces: {networkPolicy: {enabled: 'yes'}}", "/workspaces/networkPolicy/enabled"),
+    (
+        "workspaces: {quotas: {workspacesPerNamespace: -1}}",
+        "/workspaces/quotas/workspacesPerNamespace",
+    ),
+    (
+        "workspaces: {quotas: {buildsPerNamespace: '4'}}",
+        "/workspaces/quotas/buildsPerNamespace",
+    ),
+    (
+        "workspaces: {quotas: {requestsPerWorkspace: {cpu: 4}}}",
+        "/workspaces/quotas",
+    ),
+    (
+        "workspaces: {networkPolicy: {enabled: 'yes'}}",
+        "/workspaces/networkPolicy/enabled",
+    ),
     ("builder: {replicas: -1}", "/builder/replicas"),
     ("builder: {maxTimeout: 1d}", "/builder/maxTimeout"),
     ("builder: {pools: [{replicas: 1}]}", "/builder/pools/0"),
     ("builder: {pools: [{name: Large}]}", "/builder/pools/0/name"),
     ("builder: {pools: [{name: a, gpus: 1}]}", "/builder/pools/0"),
-    ("builder: {pools: [{name: a, cache: {size: fifty}}]}", "/builder/pools/0/cache/size"),
-    ("builder: {pools: [{name: a, concurrency: 0}]}", "/builder/pools/0/concurrency"),
+    (
+        "builder: {pools: [{name: a, cache: {size: fifty}}]}",
+        "/builder/pools/0/cache/size",
+    ),
+    (
+        "builder: {pools: [{name: a, concurrency: 0}]}",
+        "/builder/pools/0/concurrency",
+    ),
+    (
+        "builder: {pools: [{name: a, concurrency: 2}]}",
+        "/builder/pools/0/concurrency",
+    ),
+    (
+        "builder: {pools: [{name: a, concurrency: 2, sharedProcesses: false}]}",
+        "/builder/pools/0/concurrency",
+    ),
+    (
+        "builder: {pools: [{name: a, namespaces: []}]}",
+        "/builder/pools/0/namespaces",
+    ),
+    (
+        "builder: {pools: [{name: a, namespaces: ['a,b']}]}",
+        "/builder/pools/0/namespaces/0",
+    ),
     ("git: {hosts: [{host: github.com}]}", "/git/hosts/0"),
-    ("git: {hosts: [{host: github.com, knownHosts: a, caSecret: b}]}", "/git/hosts/0"),
+    (
+        "git: {hosts: [{host: github.com, knownHosts: a, caSecret: b}]}",
+        "/git/hosts/0",
+    ),
     ("staging: {url: 'http://a:5000'}", "/staging/url"),
     ("staging: {enabled: false}", "/staging/url"),
-    ("staging: {enabled: false, url: 'https://user:password@a'}", "/staging/url"),
-    ("staging: {persistence: {size: 1 GB}}", "/staging/persistence/size"),
+    (
+        "staging: {enabled: false, url: 'https://user:password@a'}",
+        "/staging/url",
+    ),
+    (
+        "staging: {persistence: {size: 1 GB}}",
+        "/staging/persistence/size",
+    ),
     ("dockerCache: {secretName: A}", "/dockerCache/secretName"),
     ("dns: {ttl: 0}", "/dns/ttl"),
-    ("dns: {providers: [{name: a, zones: [b.c]}]}", "/dns/providers/0"),
-    ("dns: {providers: [{name: a, zones: [], wildcard: {}}]}", "/dns/providers/0/zones"),
-    ("dns: {providers: [{name: a, zones: [b.c], wildcard: {}, cloudflare: {}}]}", "/dns/providers/0"),
-    ("dns: {providers: [{name: a, zones: [b.c], route53: {}}]}", "/dns/providers/0"),
-    ("dns: {providers: [{name: a, zones: [b.c], cloudflare: {apiToken: secret}}]}", "/dns/providers/0/cloudflare"),
+    (
+        "dns: {providers: [{name: a, zones: [b.c]}]}",
+        "/dns/providers/0",
+    ),
+    (
+        "dns: {providers: [{name: a, zones: [], wildcard: {}}]}",
+        "/dns/providers/0/zones",
+    ),
+    (
+        "dns: {providers: [{name: a, zones: [b.c], wildcard: {}, cloudflare: {}}]}",
+        "/dns/providers/0",
+    ),
+    (
+        "dns: {providers: [{name: a, zones: [b.c], route53: {}}]}",
+        "/dns/providers/0",
+    ),
+    (
+        "dns: {providers: [{name: a, zones: [b.c], cloudflare: {apiToken: secret}}]}",
+        "/dns/providers/0/cloudflare",
+    ),
     ("clusterId: My-Cluster", "/clusterId"),
     ("clusterId: '0123456789abc'", "/clusterId"),
-    ("tunnels: {cloudflare: {mode: shared}}", "/tunnels/cloudflare"),
-    ("tunnels: {cloudflare: {replicas: 0}}", "/tunnels/cloudflare/replicas"),
-    ("ingress: {tls: {issuerRef: {name: a}}}", "/ingress/tls/issuerRef"),
-    ("ingress: {tls: {secretName: a, issuerRef: {kind: Issuer, name: a}}}", "/ingress/tls"),
+    (
+        "tunnels: {cloudflare: {mode: shared}}",
+        "/tunnels/cloudflare",
+    ),
+    (
+        "tunnels: {cloudflare: {replicas: 0}}",
+        "/tunnels/cloudflare/replicas",
+    ),
+    (
+        "ingress: {tls: {issuerRef: {name: a}}}",
+        "/ingress/tls/issuerRef",
+    ),
+    (
+        "ingress: {tls: {secretName: a, issuerRef: {kind: Issuer, name: a}}}",
+        "/ingress/tls",
+    ),
     ("periods: {claim: 120}", "/periods/claim"),
     ("periods: {poll: 5s}", "/periods"),
-    ("egress: {allowedCIDRs: [10.0.0.1]}", "/egress/allowedCIDRs/0"),
-    ("caBundle: {configMapName: Bundle}", "/caBundle/configMapName"),
+    (
+        "egress: {allowedCIDRs: [10.0.0.1]}",
+        "/egress/allowedCIDRs/0",
+    ),
+    (
+        "caBundle: {configMapName: Bundle}",
+        "/caBundle/configMapName",
+    ),
     ("nats: {url: 'tls://a:4222'}", "/nats/url"),
-    ("nats: {enabled: false, url: 'tls://a:4222'}", "/nats/tls/existingSecret"),
-    ("nats: {enabled: false, url: 'nats://a:4222', tls: {existingSecret: a}}", "/nats/url"),
+    (
+        "nats: {enabled: false, url: 'tls://a:4222'}",
+        "/nats/tls/existingSecret",
+    ),
+    (
+        "nats: {enabled: false, url: 'nats://a:4222', tls: {existingSecret: a}}",
+        "/nats/url",
+    ),
     ("telemetry: {serviceMonitor: true}", "/telemetry"),
 ];
 
@@ -85,7 +201,10 @@ fn leaves(tree: &Value, at: &str) -> Vec<String> {
         None => vec![at.to_owned()],
         Some(mapping) => {
             let path = |key: &Value| format!("{at}/{}", key.as_str().unwrap_or_default());
-            mapping.iter().flat_map(|(key, value)| leaves(value, &path(key))).collect()
+            mapping
+                .iter()
+                .flat_map(|(key, value)| leaves(value, &path(key)))
+                .collect()
         }
     }
 }
@@ -98,7 +217,9 @@ fn declared(schema: &Value, at: &str) -> Vec<String> {
         _ if reference == Some("#/definitions/persistence") => vec![format!("{at}/size")],
         Some(properties) => properties
             .iter()
-            .flat_map(|(key, value)| declared(value, &format!("{at}/{}", key.as_str().unwrap_or_default())))
+            .flat_map(|(key, value)| {
+                declared(value, &format!("{at}/{}", key.as_str().unwrap_or_default()))
+            })
             .collect(),
         None => vec![at.to_owned()],
     }
@@ -106,40 +227,69 @@ fn declared(schema: &Value, at: &str) -> Vec<String> {
 
 /// What is rendered, but for Secrets, which are new each time.
 fn rendered(values: &str) -> Result<Vec<Value>> {
-    Ok(objects(values)?.into_iter().filter(|object| word(object, &["kind"]) != "Secret").collect())
+    Ok(objects(values)?
+        .into_iter()
+        .filter(|object| word(object, &["kind"]) != "Secret")
+        .collect())
 }
 
 #[test]
 fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect() -> Result<()> {
-    let read =
-        |file: &str| -> Result<Value> { Ok(serde_yaml::from_str(&std::fs::read_to_string(chart()?.join(file))?)?) };
+    let read = |file: &str| -> Result<Value> {
+        Ok(serde_yaml::from_str(&std::fs::read_to_string(
+            chart()?.join(file),
+        )?)?)
+    };
     // What holds objects of Kubernetes' own is one value.
     let whole = |path: String| match path.find("/resources").or_else(|| path.find("/issuerRef")) {
-        Some(_) => path.split_inclusive('/').take(if path.contains("issuerRef") { 4 } else { 3 }).collect::<String>(),
+        Some(_) => path
+            .split_inclusive('/')
+            .take(if path.contains("issuerRef") { 4 } else { 3 })
+            .collect::<String>(),
         None => path,
     };
     let whole = |path: String| whole(path).trim_end_matches('/').to_owned();
-    let values: BTreeSet<_> = leaves(&read("values.yaml")?, "").into_iter().map(whole).collect();
-    let schema: BTreeSet<_> = declared(&read("values.schema.json")?, "").into_iter().map(whole).collect();
+    let values: BTreeSet<_> = leaves(&read("values.yaml")?, "")
+        .into_iter()
+        .map(whole)
+        .collect();
+    let schema: BTreeSet<_> = declared(&read("values.schema.json")?, "")
+        .into_iter()
+        .map(whole)
+        .collect();
     assert_eq!(values, schema);
 
     let others: Vec<Value> = serde_yaml::from_str(include_str!("other-values.yaml"))?;
-    let changed: BTreeSet<_> = others.iter().filter_map(|other| leaves(other, "").pop()).map(whole).collect();
+    let changed: BTreeSet<_> = others
+        .iter()
+        .filter_map(|other| leaves(other, "").pop())
+        .map(whole)
+        .collect();
     assert_eq!(values, changed);
     let usual = rendered("")?;
     for other in &others {
         let path = leaves(other, "").pop().context("nothing")?;
         let mut base = other.clone();
         // Several values: without the last one they may not be allowed, or have the same effect.
-        if leaves(other, "").len() > 1 && path.ends_with("existingSecret") && path.starts_with("/staging") {
+        if leaves(other, "").len() > 1
+            && path.ends_with("existingSecret")
+            && path.starts_with("/staging")
+        {
             if let Some(staging) = base.get_mut("staging").and_then(Value::as_mapping_mut) {
                 staging.remove("existingSecret");
             }
         } else {
             base = Value::Null;
         }
-        let before = if base.is_null() { usual.clone() } else { rendered(&serde_yaml::to_string(&base)?)? };
-        ensure!(rendered(&serde_yaml::to_string(other)?)? != before, "{path} has no effect");
+        let before = if base.is_null() {
+            usual.clone()
+        } else {
+            rendered(&serde_yaml::to_string(&base)?)?
+        };
+        ensure!(
+            rendered(&serde_yaml::to_string(other)?)? != before,
+            "{path} has no effect"
+        );
     }
     Ok(())
 }

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use e2e::layout::text;
-use e2e::parts::traces;
-use e2e::release::{BUILDS, NAMESPACE, TENANTS};
+use data_encoding::BASE64;
+use lab::layout::text;
+use lab::parts::traces;
+use lab::release::{BUILDS, NAMESPACE, TENANTS};
 use serde_json::Value;
 
 use crate::walk::{Walk, unique};
@@ -24,16 +23,37 @@ const PUBLIC: [&str; 5] = ["ca.crt", "tls.crt", "known_hosts", "username", "conf
 /// What to look for: every value, also encoded, and each half of it.
 fn needles(walk: &Walk) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for namespace in [NAMESPACE, BUILDS, "sequencer-tunnels", "default", TENANTS[0]] {
+    for namespace in [
+        NAMESPACE,
+        BUILDS,
+        "sequencer-tunnels",
+        "default",
+        TENANTS[0],
+    ] {
         let kind = "type!=helm.sh/release.v1";
-        let list =
-            walk.cluster.kubectl(&["-n", namespace, "get", "secrets", "--field-selector", kind, "-o", "json"])?;
+        let list = walk.cluster.kubectl(&[
+            "-n",
+            namespace,
+            "get",
+            "secrets",
+            "--field-selector",
+            kind,
+            "-o",
+            "json",
+        ])?;
         let list: Value = serde_json::from_str(&list)?;
         for secret in list["items"].as_array().context("no list")? {
             let values = secret["data"].as_object().into_iter().flatten();
             for (_, value) in values.filter(|(key, _)| !PUBLIC.contains(&key.as_str())) {
-                let value = String::from_utf8_lossy(&BASE64.decode(value.as_str().unwrap_or_default())?).into_owned();
-                found.extend(parts(value.trim()).into_iter().flat_map(|part| forms(&part)));
+                let value = String::from_utf8_lossy(
+                    &BASE64.decode(value.as_str().unwrap_or_default().as_bytes())?,
+                )
+                .into_owned();
+                found.extend(
+                    parts(value.trim())
+                        .into_iter()
+                        .flat_map(|part| forms(&part)),
+                );
             }
         }
     }
@@ -48,7 +68,10 @@ fn parts(value: &str) -> Vec<String> {
         return words;
     }
     let lines = value.lines().filter(|line| !line.contains("-----"));
-    lines.filter(|line| line.len() >= LONG).map(ToOwned::to_owned).collect()
+    lines
+        .filter(|line| line.len() >= LONG)
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 fn leaves(json: &Value, words: &mut Vec<String>) {
@@ -56,7 +79,10 @@ fn leaves(json: &Value, words: &mut Vec<String>) {
         Value::String(word) if word.len() >= LONG => words.push(word.clone()),
         Value::Array(list) => list.iter().for_each(|value| leaves(value, words)),
         Value::Object(fields) => {
-            fields.iter().filter(|(key, _)| *key != "username").for_each(|(_, value)| leaves(value, words));
+            fields
+                .iter()
+                .filter(|(key, _)| *key != "username")
+                .for_each(|(_, value)| leaves(value, words));
         }
         _ => {}
     }
@@ -66,14 +92,28 @@ fn forms(secret: &str) -> Vec<String> {
     let (first, second) = secret.split_at(secret.floor_char_boundary(secret.len() / 2));
     let escaped = |byte: u8| {
         let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+        if plain {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
     };
-    let mut forms = vec![secret.to_owned(), BASE64.encode(secret), secret.bytes().map(escaped).collect()];
-    forms.extend([first, second].into_iter().filter(|half| half.len() >= LONG).map(ToOwned::to_owned));
+    let mut forms = vec![
+        secret.to_owned(),
+        BASE64.encode(secret.as_bytes()),
+        secret.bytes().map(escaped).collect(),
+    ];
+    forms.extend(
+        [first, second]
+            .into_iter()
+            .filter(|half| half.len() >= LONG)
+            .map(ToOwned::to_owned),
+    );
     forms
 }
 
-/// Writes down what the cluster shows to those who may look: objects, arguments and environments of processes, metrics.
+/// Writes down what the cluster shows to those who may look: objects, arguments and environments of
+/// processes, metrics.
 fn look(walk: &Walk, folder: &Path) -> Result<()> {
     let objects = [
         "workspaces,components,builds,dnsrecords",
@@ -81,17 +121,39 @@ fn look(walk: &Walk, folder: &Path) -> Result<()> {
         "pods,deployments,statefulsets,replicasets,jobs,services,ingresses,configmaps",
     ];
     for (number, kinds) in objects.iter().enumerate() {
-        let all = walk.cluster.kubectl(&["get", kinds, "--all-namespaces", "-o", "yaml", "--show-managed-fields"])?;
+        let all = walk.cluster.kubectl(&[
+            "get",
+            kinds,
+            "--all-namespaces",
+            "-o",
+            "yaml",
+            "--show-managed-fields",
+        ])?;
         std::fs::write(folder.join(format!("objects-{number}")), all)?;
     }
-    let script =
-        "cd /proc; for pid in [0-9]*; do grep -qs kubepods $pid/cgroup && cat $pid/cmdline $pid/environ; done; true";
-    std::fs::write(folder.join("processes"), walk.cluster.general.run(&["sh", "-c", script])?)?;
-    let selector = "app.kubernetes.io/part-of=sequencer,app.kubernetes.io/name in (watcher,builder,registry-pusher,network,deployer)";
+    let script = "cd /proc; for pid in [0-9]*; do grep -qs kubepods $pid/cgroup && cat $pid/cmdline $pid/environ; done; true";
+    std::fs::write(
+        folder.join("processes"),
+        walk.cluster.general.run(&["sh", "-c", script])?,
+    )?;
+    let selector = "se.quencer.io/part in (watcher,builder,registry-pusher,network,deployer)";
     let path = "jsonpath={.items[*].status.podIP}";
-    let pods = walk.cluster.kubectl(&["get", "pods", "--all-namespaces", "-l", selector, "-o", path])?;
+    let pods = walk.cluster.kubectl(&[
+        "get",
+        "pods",
+        "--all-namespaces",
+        "-l",
+        selector,
+        "-o",
+        path,
+    ])?;
     for pod in pods.split(' ') {
-        let metrics = walk.cluster.general.run(&["curl", "-sS", "--fail", &format!("http://{pod}:8080/metrics")])?;
+        let metrics = walk.cluster.general.run(&[
+            "curl",
+            "-sS",
+            "--fail",
+            &format!("http://{pod}:8080/metrics"),
+        ])?;
         std::fs::write(folder.join(format!("metrics-{pod}")), metrics)?;
     }
     Ok(())
@@ -100,9 +162,19 @@ fn look(walk: &Walk, folder: &Path) -> Result<()> {
 /// The files that hold one of the needles.
 fn search(needles: &Path, places: &[String]) -> Result<Vec<String>> {
     let mut grep = Command::new("grep");
-    grep.args(["--recursive", "--text", "--no-messages", "--files-with-matches", "--fixed-strings", "--file"]);
+    grep.args([
+        "--recursive",
+        "--text",
+        "--no-messages",
+        "--files-with-matches",
+        "--fixed-strings",
+        "--file",
+    ]);
     let found = grep.arg(needles).args(places).env("LC_ALL", "C").output()?;
-    Ok(String::from_utf8_lossy(&found.stdout).lines().map(ToOwned::to_owned).collect())
+    Ok(String::from_utf8_lossy(&found.stdout)
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect())
 }
 
 #[test]
@@ -116,8 +188,15 @@ fn no_secret_is_in_logs_events_objects_messages_processes_metrics_or_traces() ->
 
     let folder = tempfile::tempdir()?;
     let needles = needles(&walk)?;
-    for known in [&walk.secrets.hub_password, &walk.secrets.cloudflare_token, &walk.secrets.tsig] {
-        ensure!(needles.contains(known), "a secret of this cluster is not looked for");
+    for known in [
+        &walk.secrets.hub_password,
+        &walk.secrets.cloudflare_token,
+        &walk.secrets.tsig,
+    ] {
+        ensure!(
+            needles.contains(known),
+            "a secret of this cluster is not looked for"
+        );
     }
     let list = tempfile::NamedTempFile::new()?;
     for needle in &needles {
@@ -125,15 +204,24 @@ fn no_secret_is_in_logs_events_objects_messages_processes_metrics_or_traces() ->
     }
     // One that is planted shows that the search finds.
     let planted = folder.path().join("planted");
-    std::fs::write(&planted, BASE64.encode(&walk.secrets.cloudflare_token))?;
+    std::fs::write(
+        &planted,
+        BASE64.encode(walk.secrets.cloudflare_token.as_bytes()),
+    )?;
     look(&walk, folder.path())?;
     let layout = &walk.cluster.layout;
-    let mut places = vec![text(folder.path()), text(layout.logs()), text(traces::file(layout))];
+    let mut places = vec![
+        text(folder.path()),
+        text(layout.logs()),
+        text(traces::file(layout)),
+    ];
     for node in ["general", "builds"] {
         places.push(text(layout.data(node).join("var-log")));
         // NATS' store, staged images, mirrors and caches: whatever a pod wrote.
         let pods = layout.data(node).join("kubelet/pods");
-        for pod in std::fs::read_dir(&pods).with_context(|| format!("cannot read {}", pods.display()))? {
+        for pod in
+            std::fs::read_dir(&pods).with_context(|| format!("cannot read {}", pods.display()))?
+        {
             places.push(text(pod?.path().join("volumes/kubernetes.io~empty-dir")));
         }
     }

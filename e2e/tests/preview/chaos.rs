@@ -1,15 +1,15 @@
-//! Everything that may break breaks while previews are on their way, and each of them becomes ready.
+//! Everything that may break breaks while previews are on their way, and each of them becomes
+//! ready.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::NODE_BUILDS;
-use e2e::parts::control_plane;
-use e2e::release::{NAMESPACE, TENANTS};
-use e2e::testing::PATIENCE;
-use e2e::until::until;
+use lab::cluster::NODE_BUILDS;
+use lab::parts::control_plane;
+use lab::release::{NAMESPACE, TENANTS};
+use lab::testing::{PATIENCE, program};
+use lab::until::until;
 use serde_json::Value;
 
 use crate::stage::{Stage, reach};
@@ -49,7 +49,11 @@ const BREAKS: [(Stage, Break); 9] = [
 impl Break {
     fn happen(self, walk: &Walk) -> Result<()> {
         let cluster = &walk.cluster;
-        let release = |args: &[&str]| cluster.kubectl(&[&["-n", NAMESPACE], args].concat()).map(drop);
+        let release = |args: &[&str]| {
+            cluster
+                .kubectl(&[&["-n", NAMESPACE], args].concat())
+                .map(drop)
+        };
         match self {
             // The store is the pod's own.
             Self::Wipe => release(&["delete", "pod", "nats-0", "--now"]),
@@ -62,14 +66,18 @@ impl Break {
             Self::Service(name) => kill(walk, name),
             Self::ControlPlane => {
                 let supervisor = &cluster.general.supervisor;
-                ["etcd", "apiserver"].iter().try_for_each(|part| supervisor.kill(part))?;
+                ["etcd", "apiserver"]
+                    .iter()
+                    .try_for_each(|part| supervisor.kill(part))?;
                 let parts = control_plane::parts(&cluster.layout)?;
-                parts.into_iter().try_for_each(|part| supervisor.start(part))
+                parts
+                    .into_iter()
+                    .try_for_each(|part| supervisor.start(part))
             }
             Self::Node => {
                 cluster.general.supervisor.kill(NODE_BUILDS)?;
                 pass(AWAY)?;
-                cluster.start_builds(Path::new(env!("CARGO_BIN_EXE_e2e")))
+                cluster.start_builds(&program()?)
             }
         }
     }
@@ -77,16 +85,29 @@ impl Break {
 
 /// Kills the processes of a service's containers.
 fn kill(walk: &Walk, service: &str) -> Result<()> {
-    let selector = format!("app.kubernetes.io/part-of=sequencer,app.kubernetes.io/name={service}");
+    let selector = format!("se.quencer.io/part={service}");
     let path = "jsonpath={.items[*].status.containerStatuses[0].containerID}";
-    let containers = walk.cluster.kubectl(&["get", "pods", "--all-namespaces", "-l", &selector, "-o", path])?;
+    let containers = walk.cluster.kubectl(&[
+        "get",
+        "pods",
+        "--all-namespaces",
+        "-l",
+        &selector,
+        "-o",
+        path,
+    ])?;
     ensure!(!containers.is_empty(), "no pod of {service}");
-    // A container that ended meanwhile has no process, and a process that ends here is as good as killed.
-    let script =
-        "pids=$(grep -ls \"$0\" /proc/[0-9]*/cgroup | cut -d/ -f3); [ -z \"$pids\" ] || kill -KILL $pids; echo $pids";
+    // A container that ended meanwhile has no process, and a process that ends here is as good as
+    // killed.
+    let script = "pids=$(grep -ls \"$0\" /proc/[0-9]*/cgroup | cut -d/ -f3); [ -z \"$pids\" ] || kill -KILL $pids; echo $pids";
     let mut killed = String::new();
     for container in containers.split(' ') {
-        killed += &walk.cluster.general.run(&["sh", "-c", script, container.trim_start_matches("containerd://")])?;
+        killed += &walk.cluster.general.run(&[
+            "sh",
+            "-c",
+            script,
+            container.trim_start_matches("containerd://"),
+        ])?;
     }
     ensure!(!killed.trim().is_empty(), "{service} has no process");
     Ok(())
@@ -103,11 +124,21 @@ fn pass(time: Duration) -> Result<()> {
 /// Every key of a Build of these Workspaces, with the digests that were published for it.
 fn published(walk: &Walk, names: &[String]) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let selector = format!("se.quencer.io/workspace in ({})", names.join(","));
-    let list: Value = serde_json::from_str(&walk.kubectl(&["get", "builds", "-l", &selector, "-o", "json"])?)?;
+    let list: Value =
+        serde_json::from_str(&walk.kubectl(&["get", "builds", "-l", &selector, "-o", "json"])?)?;
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for build in list["items"].as_array().context("no list")? {
-        let word = |path: &str| build.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-        found.entry(word("/status/image/key")).or_default().insert(word("/status/publish/image"));
+        let word = |path: &str| {
+            build
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        found
+            .entry(word("/status/image/key"))
+            .or_default()
+            .insert(word("/status/publish/image"));
     }
     Ok(found)
 }
@@ -119,11 +150,14 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
     for (stage, broken) in BREAKS {
         let name = unique(&format!("{stage:?}").to_lowercase());
         reach(&walk, &name, stage).with_context(|| format!("before {broken:?}"))?;
-        broken.happen(&walk).with_context(|| format!("{broken:?}"))?;
+        broken
+            .happen(&walk)
+            .with_context(|| format!("{broken:?}"))?;
         previews.push((name, broken));
     }
     for (name, broken) in &previews {
-        walk.wait_ready(name).with_context(|| format!("{broken:?} came on its way"))?;
+        walk.wait_ready(name)
+            .with_context(|| format!("{broken:?} came on its way"))?;
     }
     let names: Vec<_> = previews.iter().map(|(name, _)| name.clone()).collect();
     for (key, digests) in published(&walk, &names)? {
@@ -135,17 +169,31 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
         walk.clicks(&format!("https://{host}"))?;
         for mark in [&uid, &host] {
             let [made, deleted] = walk.made_and_deleted(mark)?;
-            ensure!(made - deleted == 1, "{broken:?}: of {mark} {made} were made and {deleted} deleted");
+            ensure!(
+                made - deleted == 1,
+                "{broken:?}: of {mark} {made} were made and {deleted} deleted"
+            );
         }
         marks.push((uid, host));
     }
     walk.kubectl(
-        &[&["delete", "workspace", "--timeout=120s"][..], &names.iter().map(String::as_str).collect::<Vec<_>>()]
-            .concat(),
+        &[
+            &["delete", "workspace", "--timeout=120s"][..],
+            &names.iter().map(String::as_str).collect::<Vec<_>>(),
+        ]
+        .concat(),
     )?;
-    marks.iter().try_for_each(|(uid, host)| walk.wait_gone(uid, host))?;
+    marks
+        .iter()
+        .try_for_each(|(uid, host)| walk.wait_gone(uid, host))?;
     until("every part is well", PATIENCE, || {
-        let ill: Vec<_> = walk.cluster.status()?.into_iter().filter(|part| !part.ready).map(|part| part.name).collect();
+        let ill: Vec<_> = walk
+            .cluster
+            .status()?
+            .into_iter()
+            .filter(|part| !part.ready)
+            .map(|part| part.name)
+            .collect();
         ensure!(ill.is_empty(), "{ill:?}");
         Ok(())
     })

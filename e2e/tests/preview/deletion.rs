@@ -3,7 +3,7 @@
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use e2e::release::TENANTS;
+use lab::release::TENANTS;
 
 use crate::stage::{Stage, reach};
 use crate::walk::{Walk, unique};
@@ -15,11 +15,15 @@ fn a_workspace_deleted_at_any_stage_leaves_nothing() -> Result<()> {
         let name = &unique(&format!("{stage:?}").to_lowercase());
         let (uid, host) = reach(walk, name, stage)?;
         walk.delete(name)?;
-        walk.wait_gone(&uid, &host).with_context(|| format!("deleted when it was {stage:?}"))
+        walk.wait_gone(&uid, &host)
+            .with_context(|| format!("deleted when it was {stage:?}"))
     };
     thread::scope(|scope| {
         let all = Stage::ALL.map(|stage| scope.spawn(move || delete(stage)));
-        all.into_iter().try_for_each(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        all.into_iter().try_for_each(|one| {
+            one.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })
 }
 
@@ -31,7 +35,8 @@ fn a_namespace_that_is_deleted_takes_its_workspaces_along() -> Result<()> {
     for stage in [Stage::Ready, Stage::Building] {
         marks.push(reach(&walk, &unique("doomed"), stage)?);
     }
-    walk.cluster.kubectl(&["delete", "namespace", namespace, "--timeout=180s"])?;
+    walk.cluster
+        .kubectl(&["delete", "namespace", namespace, "--timeout=180s"])?;
     for (uid, host) in marks {
         walk.wait_gone(&uid, &host)?;
     }

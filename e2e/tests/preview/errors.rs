@@ -13,7 +13,10 @@ fn a_branch_that_does_not_exist_is_e1012_until_it_does() -> Result<()> {
     walk.apply(&preview(name, name, "dockerhub-credentials").to_string())?;
     walk.wait_code(&format!("workspace/{name}"), "E#1012")?;
     walk.wait_code(&walk.component(name, "app")?, "E#1012")?;
-    assert_eq!(walk.ready(&format!("workspace/{name}"), "reason")?, "Error");
+    assert_eq!(
+        walk.ready(&format!("workspace/{name}"), "reason")?,
+        "CommitNotFound"
+    );
     walk.push(name, "note", name)?;
     walk.wait_ready(name)?;
     walk.delete(name)
@@ -55,7 +58,10 @@ fn a_component_that_crashes_shows_its_last_lines_and_disturbs_nobody() -> Result
     walk.apply(&workspace("echo the last words; exit 3"))?;
     walk.wait_code(&format!("workspace/{name}"), "E#2005")?;
     let failure = walk.field(&walk.component(name, "bad")?, ".status.deploy.failure")?;
-    ensure!(failure.contains("the last words") && failure.contains("\"exitCode\":3"), "{failure}");
+    ensure!(
+        failure.contains("the last words") && failure.contains("\"exitCode\":3"),
+        "{failure}"
+    );
     let good = walk.component(name, "good")?;
     walk.kubectl(&["wait", &good, "--for=condition=Ready", "--timeout=60s"])?;
     walk.apply(&workspace("exec sleep 1000"))?;

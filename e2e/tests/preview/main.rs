@@ -1,10 +1,15 @@
 //! Previews on the cluster, as a user makes and sees them.
 
-#![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
+mod attacks;
 mod canary;
 mod chaos;
 mod deletion;
+mod edits;
 mod errors;
 mod kstatus;
 mod manifest;

@@ -1,10 +1,11 @@
 //! Workspaces as users write them.
 
 use anyhow::{Context as _, Result};
-use e2e::parts::cloudflare::ZONE;
+use lab::parts::cloudflare::ZONE;
 use serde_json::{Value, json};
 
-/// The application with its databases, from a branch of its own that is looked at every five seconds.
+/// The application with its databases, from a branch of its own that is looked at every five
+/// seconds.
 pub(crate) fn preview(name: &str, branch: &str, registry_secret: &str) -> Value {
     let variables = json!([
         {"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "true"}, {"name": "MYSQL_DATABASE", "value": "d"},
@@ -56,7 +57,8 @@ pub(crate) fn built(name: &str, pool: &str) -> Value {
     let mut preview = preview(name, name, "dockerhub-credentials");
     let mut app = preview["spec"]["components"][0].take();
     app["build"]["runtime"] = json!({"pool": pool});
-    app["template"]["containers"] = json!([{"name": "app", "image": "${build::app}", "command": ["sleep", "1000"]}]);
+    app["template"]["containers"] =
+        json!([{"name": "app", "image": "${build::app}", "command": ["sleep", "1000"]}]);
     for field in ["networks", "dependsOn"] {
         app.as_object_mut().and_then(|app| app.remove(field));
     }
@@ -64,7 +66,8 @@ pub(crate) fn built(name: &str, pool: &str) -> Value {
     preview
 }
 
-/// A preview with a tunnel of this account in front. The token's Secret is in the Workspace's own namespace.
+/// A preview with a tunnel of this account in front. The token's Secret is in the Workspace's own
+/// namespace.
 pub(crate) fn with_tunnel(mut preview: Value, account: &str) -> Value {
     preview["spec"]["networking"] = json!({
         "dns": {"zone": ZONE},
@@ -79,6 +82,7 @@ pub(crate) fn with_tunnel(mut preview: Value, account: &str) -> Value {
 /// The application's Dockerfile with one more step at its end.
 pub(crate) fn dockerfile(repository: &std::path::Path, step: &str) -> Result<String> {
     let file = repository.join("e2e/apps/click/Dockerfile");
-    let dockerfile = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let dockerfile = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
     Ok(format!("{dockerfile}\n{step}\n"))
 }

@@ -1,8 +1,8 @@
 //! The sample, from `kubectl create` to an answer, and to nothing left.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::progress::Progress;
-use e2e::sample::{FILE, LABEL};
+use lab::progress::Progress;
+use lab::sample::{FILE, LABEL};
 use serde_json::Value;
 
 use crate::walk::Walk;
@@ -22,7 +22,10 @@ fn the_sample_is_ready_counts_by_dns_and_tunnel_and_is_made_only_once() -> Resul
     let (first, second) = (walk.clicks(&url)?, walk.clicks(&url)?);
     for counter in ["mysql", "redis"] {
         let count = |clicks: &Value| {
-            clicks.get(counter).and_then(Value::as_u64).with_context(|| format!("no {counter}: {clicks}"))
+            clicks
+                .get(counter)
+                .and_then(Value::as_u64)
+                .with_context(|| format!("no {counter}: {clicks}"))
         };
         ensure!(count(&second)? > count(&first)?, "{second} after {first}");
     }
@@ -34,14 +37,25 @@ fn the_sample_is_ready_counts_by_dns_and_tunnel_and_is_made_only_once() -> Resul
     let name = all.trim();
     let row = walk.kubectl(&["get", name, "--no-headers"])?;
     let columns: Vec<_> = row.split_whitespace().collect();
-    assert_eq!(columns.get(1..5), Some(&["True", "Healthy", "3/3", url.as_str()][..]), "{row}");
+    assert_eq!(
+        columns.get(1..5),
+        Some(&["True", "Healthy", "3/3", url.as_str()][..]),
+        "{row}"
+    );
     let commit = walk.field(name, ".status.commit")?;
-    assert_eq!(second.get("commit").and_then(Value::as_str).and_then(|whole| whole.get(..12)), Some(commit.as_str()));
+    assert_eq!(
+        second
+            .get("commit")
+            .and_then(Value::as_str)
+            .and_then(|whole| whole.get(..12)),
+        Some(commit.as_str())
+    );
     Ok(())
 }
 
 #[test]
-fn a_workspace_that_is_deleted_leaves_nothing_and_applied_again_has_the_same_url_without_a_build() -> Result<()> {
+fn a_workspace_that_is_deleted_leaves_nothing_and_applied_again_has_the_same_url_without_a_build()
+-> Result<()> {
     let walk = Walk::new()?;
     let name = "walk";
     apply(&walk, name)?;
@@ -50,7 +64,10 @@ fn a_workspace_that_is_deleted_leaves_nothing_and_applied_again_has_the_same_url
     let url = walk.field(&object, ".status.url")?;
     walk.clicks(&url)?;
     let (uid, host) = walk.marks(name)?;
-    ensure!(walk.live()?.contains(&uid), "no tunnel carries the Workspace's uid");
+    ensure!(
+        walk.live()?.contains(&uid),
+        "no tunnel carries the Workspace's uid"
+    );
     walk.delete(name)?;
     walk.wait_gone(&uid, &host)?;
 
@@ -66,5 +83,6 @@ fn a_workspace_that_is_deleted_leaves_nothing_and_applied_again_has_the_same_url
         "jsonpath={.items[*].status.image.cachedSteps}",
     ])?;
     ensure!(builds.is_empty(), "it was built again: {builds}");
-    walk.kubectl(&["delete", &object, "--timeout=120s"]).map(drop)
+    walk.kubectl(&["delete", &object, "--timeout=120s"])
+        .map(drop)
 }

@@ -1,8 +1,8 @@
 //! Previews on their way.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::testing::PATIENCE;
-use e2e::until::until;
+use lab::testing::PATIENCE;
+use lab::until::until;
 
 use crate::walk::Walk;
 
@@ -17,7 +17,13 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 5] = [Self::Applied, Self::Building, Self::Pushing, Self::TunnelMade, Self::Ready];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Applied,
+        Self::Building,
+        Self::Pushing,
+        Self::TunnelMade,
+        Self::Ready,
+    ];
 
     /// A step that makes this stage long enough to be met.
     fn step(self) -> &'static str {
@@ -31,9 +37,13 @@ impl Stage {
     fn wait(self, walk: &Walk, name: &str) -> Result<()> {
         let workspace = format!("workspace/{name}");
         let is = |what: &str, object: &dyn Fn() -> Result<String>, path: &str, value: &str| {
-            until(&format!("{name} is {what}"), PATIENCE, || {
+            // Builds of one pool come one after the other, and those of other tests are among them.
+            until(&format!("{name} is {what}"), PATIENCE * 3, || {
                 let found = walk.field(&object()?, path)?;
-                ensure!(found.contains(value) && !found.is_empty(), "it is {found:?}");
+                ensure!(
+                    found.contains(value) && !found.is_empty(),
+                    "it is {found:?}"
+                );
                 Ok(())
             })
         };
@@ -42,7 +52,12 @@ impl Stage {
             Self::Applied => Ok(()),
             Self::Building => is("building", &build, ".status.image.state", "InProgress"),
             Self::Pushing => is("pushing", &build, ".status.image.state", "Completed"),
-            Self::TunnelMade => is("behind a tunnel", &|| Ok(workspace.clone()), ".status.tunnel.id", ""),
+            Self::TunnelMade => is(
+                "behind a tunnel",
+                &|| Ok(workspace.clone()),
+                ".status.tunnel.id",
+                "",
+            ),
             Self::Ready => walk.wait_ready(name),
         }
     }
@@ -55,7 +70,10 @@ pub(crate) fn reach(walk: &Walk, name: &str, stage: Stage) -> Result<(String, St
     stage.wait(walk, name)?;
     until("it has a host", PATIENCE, || {
         let (uid, host) = walk.marks(name)?;
-        ensure!(matches!(stage, Stage::Applied) || !host.is_empty(), "it has none");
+        ensure!(
+            matches!(stage, Stage::Applied) || !host.is_empty(),
+            "it has none"
+        );
         // The host of one that was only just applied is not known yet; it begins with the name.
         Ok((uid, if host.is_empty() { name.into() } else { host }))
     })

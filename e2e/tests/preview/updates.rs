@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::parts::name_server::ZONE;
-use e2e::testing::PATIENCE;
-use e2e::until::until;
+use lab::parts::name_server::ZONE;
+use lab::testing::PATIENCE;
+use lab::until::until;
 use serde_json::json;
 
 use crate::manifest;
@@ -33,26 +33,46 @@ impl Preview {
         preview["spec"]["networking"] =
             json!({"dns": {"zone": ZONE}, "ingress": {"className": "traefik", "rules": [rule]}});
         let environment = &mut preview["spec"]["components"][0]["template"]["containers"][0]["env"];
-        environment.as_array_mut().context("no env")?.push(json!({"name": "MIXED", "value": mixed}));
+        environment
+            .as_array_mut()
+            .context("no env")?
+            .push(json!({"name": "MIXED", "value": mixed}));
         walk.apply(&preview.to_string())?;
         walk.wait_ready(name)?;
         let workspace = format!("workspace/{name}");
-        let (url, host) = (walk.field(&workspace, ".status.url")?, walk.field(&workspace, ".status.host")?);
+        let (url, host) = (
+            walk.field(&workspace, ".status.url")?,
+            walk.field(&workspace, ".status.host")?,
+        );
         let component = walk.component(name, "app")?;
-        Ok(Self { walk, name: name.into(), workspace, component, url, host })
+        Ok(Self {
+            walk,
+            name: name.into(),
+            workspace,
+            component,
+            url,
+            host,
+        })
     }
 
     fn serves(&self) -> Result<String> {
         let clicks = self.walk.clicks(&self.url)?;
-        clicks["commit"].as_str().map(ToOwned::to_owned).with_context(|| format!("no commit: {clicks}"))
+        clicks["commit"]
+            .as_str()
+            .map(ToOwned::to_owned)
+            .with_context(|| format!("no commit: {clicks}"))
     }
 
-    /// Waits until the second commit serves; everybody who visits meanwhile gets an answer of it or of the first.
+    /// Waits until the second commit serves; everybody who visits meanwhile gets an answer of it or
+    /// of the first.
     fn wait_serves(&self, first: &str, second: &str) -> Result<()> {
         let mut strange = Vec::new();
         until("the new version serves", PATIENCE, || {
             let answer = self.serves();
-            if !answer.as_ref().is_ok_and(|commit| commit == first || commit == second) {
+            if !answer
+                .as_ref()
+                .is_ok_and(|commit| commit == first || commit == second)
+            {
                 strange.push(format!("{answer:?}"));
             }
             ensure!(answer? == second, "the old version serves");
@@ -64,24 +84,45 @@ impl Preview {
 
     fn delete(&self) -> Result<()> {
         self.walk.delete(&self.name)?;
-        let answer = self.walk.cluster.general.run(&["dig", "+short", &self.host])?;
+        let answer = self
+            .walk
+            .cluster
+            .general
+            .run(&["dig", "+short", &self.host])?;
         ensure!(answer.trim().is_empty(), "{} is still {answer}", self.host);
         Ok(())
     }
 }
 
 #[test]
-fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_serves() -> Result<()> {
+fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_serves()
+-> Result<()> {
     let name = &unique("push");
     let first = Walk::new()?.push(name, "note", name)?;
     let mixed = "https://${ingress::web}/${components::app.networks.http}:${components::app.networks.http.port}?of=${workspace::host}&$${x}";
     let preview = Preview::new(name, mixed)?;
-    let Preview { walk, workspace, component, url, host, .. } = &preview;
-    assert_eq!((url, preview.serves()?), (&format!("https://{host}"), first.clone()));
+    let Preview {
+        walk,
+        workspace,
+        component,
+        url,
+        host,
+        ..
+    } = &preview;
+    assert_eq!(
+        (url, preview.serves()?),
+        (&format!("https://{host}"), first.clone())
+    );
     let deployment = component.replace("component.se.quencer.io", "deployment");
-    let rendered = walk.field(&deployment, ".spec.template.spec.containers[0].env[?(@.name=='MIXED')].value")?;
+    let rendered = walk.field(
+        &deployment,
+        ".spec.template.spec.containers[0].env[?(@.name=='MIXED')].value",
+    )?;
     let service = walk.field(component, ".status.deploy.services[0].host")?;
-    assert_eq!(rendered, format!("https://{host}/{service}:80?of={host}&${{x}}"));
+    assert_eq!(
+        rendered,
+        format!("https://{host}/{service}:80?of={host}&${{x}}")
+    );
 
     let pushed = Instant::now();
     let second = walk.push(name, "note", &format!("{name} again"))?;
@@ -90,7 +131,11 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
         ensure!(found == second, "it is at {found}");
         Ok(())
     })?;
-    ensure!(pushed.elapsed() <= NOTICED, "it was noticed after {:?}", pushed.elapsed());
+    ensure!(
+        pushed.elapsed() <= NOTICED,
+        "it was noticed after {:?}",
+        pushed.elapsed()
+    );
     preview.wait_serves(&first, &second)?;
     walk.wait_ready(name)?;
     assert_eq!(&walk.field(workspace, ".status.url")?, url);
@@ -102,16 +147,30 @@ fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -
     let name = &unique("broken");
     let good = Walk::new()?.push(name, "note", name)?;
     let preview = Preview::new(name, "")?;
-    let Preview { walk, workspace, .. } = &preview;
+    let Preview {
+        walk, workspace, ..
+    } = &preview;
     let broken = walk.push_step(name, "RUN echo a step said this && exit 7")?;
     let message = walk.wait_code(workspace, "E#1011")?;
     ensure!(message.contains(&good[..12]), "{message}");
     assert_eq!(preview.serves()?, good);
-    assert_eq!(walk.field(workspace, ".status.conditions[?(@.type=='Available')].status")?, "True");
-    let labels = format!("se.quencer.io/workspace={name},se.quencer.io/commit={}", &broken[..12]);
+    assert_eq!(
+        walk.field(
+            workspace,
+            ".status.conditions[?(@.type=='Available')].status"
+        )?,
+        "True"
+    );
+    let labels = format!(
+        "se.quencer.io/workspace={name},se.quencer.io/commit={}",
+        &broken[..12]
+    );
     let build = walk.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
     let failure = walk.field(build.trim(), ".status.image.failure")?;
-    ensure!(failure.contains("a step said this") && failure.contains("\"exitCode\":7"), "{failure}");
+    ensure!(
+        failure.contains("a step said this") && failure.contains("\"exitCode\":7"),
+        "{failure}"
+    );
     walk.push_step(name, "")?;
     walk.wait_ready(name)?;
     preview.delete()

@@ -3,15 +3,15 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::Cluster;
-use e2e::layout::{CLOUDFLARE_API, text};
-use e2e::parts::cloudflare::ADMIN_PORT;
-use e2e::parts::git;
-use e2e::process::output;
-use e2e::release::NAMESPACE;
-use e2e::secrets::Secrets;
-use e2e::testing::{PATIENCE, layout};
-use e2e::until::until;
+use lab::cluster::Cluster;
+use lab::layout::{CLOUDFLARE_API, text};
+use lab::parts::cloudflare::ADMIN_PORT;
+use lab::parts::git;
+use lab::process::output;
+use lab::release::NAMESPACE;
+use lab::secrets::Secrets;
+use lab::testing::{PATIENCE, layout};
+use lab::until::until;
 use serde_json::Value;
 
 use crate::manifest::{dockerfile, preview, with_tunnel};
@@ -34,20 +34,28 @@ impl Walk {
         Self::of(NAMESPACE)
     }
 
-    /// In a namespace that is the release's own or a tenant's. The Secrets that previews name are there.
+    /// In a namespace that is the release's own or a tenant's. The Secrets that previews name are
+    /// there.
     pub(crate) fn of(namespace: &'static str) -> Result<Self> {
         let cluster = Cluster::new(layout()?);
         let secrets = Secrets::ensure(&cluster.layout)?;
         cluster.provide_sample_secrets(&secrets, namespace)?;
-        Ok(Self { cluster, secrets, namespace })
+        Ok(Self {
+            cluster,
+            secrets,
+            namespace,
+        })
     }
 
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
-        self.cluster.kubectl(&[&["-n", self.namespace], args].concat())
+        self.cluster
+            .kubectl(&[&["-n", self.namespace], args].concat())
     }
 
     pub(crate) fn apply(&self, manifest: &str) -> Result<()> {
-        self.cluster.kubectl_fed(&["apply", "-n", self.namespace, "-f", "-"], manifest).map(drop)
+        self.cluster
+            .kubectl_fed(&["apply", "-n", self.namespace, "-f", "-"], manifest)
+            .map(drop)
     }
 
     /// Applies a preview with a tunnel, from the branch of its name.
@@ -62,11 +70,19 @@ impl Walk {
 
     /// A field of `Ready` of a Workspace, or of the Component or Build of it.
     pub(crate) fn ready(&self, object: &str, field: &str) -> Result<String> {
-        self.field(object, &format!(".status.conditions[?(@.type=='Ready')].{field}"))
+        self.field(
+            object,
+            &format!(".status.conditions[?(@.type=='Ready')].{field}"),
+        )
     }
 
     pub(crate) fn wait_ready(&self, name: &str) -> Result<()> {
-        let ready = ["wait", &format!("workspace/{name}"), "--for=condition=Ready", "--timeout=300s"];
+        let ready = [
+            "wait",
+            &format!("workspace/{name}"),
+            "--for=condition=Ready",
+            "--timeout=300s",
+        ];
         self.kubectl(&ready).map(drop).map_err(|error| {
             let shown = self.kubectl(&["describe", "workspace", name]);
             error.context(shown.unwrap_or_default())
@@ -83,15 +99,22 @@ impl Walk {
     }
 
     pub(crate) fn component(&self, workspace: &str, component: &str) -> Result<String> {
-        let labels = format!("se.quencer.io/workspace={workspace},se.quencer.io/component={component}");
+        let labels =
+            format!("se.quencer.io/workspace={workspace},se.quencer.io/component={component}");
         let found = self.kubectl(&["get", "components", "-l", &labels, "-o", "name"])?;
         Ok(found.trim().to_owned())
     }
 
     /// The only Build of a Workspace, if there is one.
     pub(crate) fn build(&self, workspace: &str) -> Result<String> {
-        let found =
-            self.kubectl(&["get", "builds", "-l", &format!("se.quencer.io/workspace={workspace}"), "-o", "name"])?;
+        let found = self.kubectl(&[
+            "get",
+            "builds",
+            "-l",
+            &format!("se.quencer.io/workspace={workspace}"),
+            "-o",
+            "name",
+        ])?;
         let mut names = found.lines();
         names
             .next()
@@ -103,16 +126,23 @@ impl Walk {
     /// Installs the chart with a line of its values changed, until somebody installs it as it was.
     pub(crate) fn install_with(&self, line: &str, changed: &str) -> Result<()> {
         let values = std::fs::read_to_string(self.cluster.installed_values())?;
-        ensure!(values.contains(line), "the values have no {line:?}: {values}");
+        ensure!(
+            values.contains(line),
+            "the values have no {line:?}: {values}"
+        );
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), values.replacen(line, changed, 1))?;
         self.cluster.install_chart(&text(file.path()))
     }
 
-    /// The application's answer, as a visitor sees it: by the cluster's DNS, and whatever leads to it from there.
+    /// The application's answer, as a visitor sees it: by the cluster's DNS, and whatever leads to
+    /// it from there.
     pub(crate) fn clicks(&self, url: &str) -> Result<Value> {
         let authority = text(self.cluster.layout.pki("ca.crt"));
-        let answer = self.cluster.general.run(&["curl", "-sS", "-m", "10", "--cacert", &authority, url])?;
+        let answer = self
+            .cluster
+            .general
+            .run(&["curl", "-sS", "-m", "10", "--cacert", &authority, url])?;
         serde_json::from_str(&answer).with_context(|| format!("{url} answered {answer}"))
     }
 
@@ -126,40 +156,58 @@ impl Walk {
         let counters: Value = serde_json::from_str(&cloudflare("counters")?)?;
         let sum = |what: &str| {
             let of = |kind: &str| counters[kind][what].as_object().into_iter().flatten();
-            let ours = of("tunnels").chain(of("records")).filter(|(name, _)| name.contains(part));
+            let ours = of("tunnels")
+                .chain(of("records"))
+                .filter(|(name, _)| name.contains(part));
             ours.filter_map(|(_, count)| count.as_u64()).sum()
         };
         Ok([sum("creates"), sum("deletes")])
     }
 
-    /// Waits until nothing of a Workspace is left: in the cluster, and at Cloudflare, where as much was deleted as made.
+    /// Waits until nothing of a Workspace is left: in the cluster, and at Cloudflare, where as much
+    /// was deleted as made.
     pub(crate) fn wait_gone(&self, uid: &str, host: &str) -> Result<()> {
         let selector = format!("se.quencer.io/ws-uid={uid}");
         until(&format!("nothing of {host} is left"), PATIENCE, || {
             let kinds = "components,builds,dnsrecords,deployments,services,secrets,networkpolicies,ingresses,pods";
-            let left = self.cluster.kubectl(&["get", kinds, "--all-namespaces", "-l", &selector, "-o", "name"])?;
+            let left = self.cluster.kubectl(&[
+                "get",
+                kinds,
+                "--all-namespaces",
+                "-l",
+                &selector,
+                "-o",
+                "name",
+            ])?;
             ensure!(left.trim().is_empty(), "{left}");
             let live = self.live()?;
             ensure!(!live.contains(uid) && !live.contains(host), "{live}");
             for part in [uid, host] {
                 let [made, deleted] = self.made_and_deleted(part)?;
-                ensure!(made == deleted, "of {part} {made} were made and {deleted} deleted");
+                ensure!(
+                    made == deleted,
+                    "of {part} {made} were made and {deleted} deleted"
+                );
             }
             Ok(())
         })
     }
 
-    /// Pushes a commit with this file to a branch of the application's repository, which is made if there is none, and
-    /// returns the commit.
+    /// Pushes a commit with this file to a branch of the application's repository, which is made if
+    /// there is none, and returns the commit.
     pub(crate) fn push(&self, branch: &str, file: &str, content: &str) -> Result<String> {
         let folder = tempfile::tempdir()?;
         let tree = text(folder.path().join("tree"));
         let repository = text(git::repository(&self.cluster.layout));
         // The repository is the git server's, and git believes only a file that it may be used.
-        std::fs::write(folder.path().join(".gitconfig"), "[safe]\n\tdirectory = *\n")?;
+        std::fs::write(
+            folder.path().join(".gitconfig"),
+            "[safe]\n\tdirectory = *\n",
+        )?;
         let run = |args: &[&str]| {
             let mut git = Command::new("git");
-            git.env("HOME", folder.path()).env("GIT_CONFIG_NOSYSTEM", "1");
+            git.env("HOME", folder.path())
+                .env("GIT_CONFIG_NOSYSTEM", "1");
             git.args(["-c", "user.name=e2e", "-c", "user.email=e2e@preview.test"]);
             output(git.args(args))
         };
@@ -169,24 +217,40 @@ impl Walk {
         }
         std::fs::write(folder.path().join("tree").join(file), content)?;
         run(&["-C", &tree, "add", "--all"])?;
-        run(&["-C", &tree, "commit", "--quiet", "--allow-empty", "--message", branch])?;
+        run(&[
+            "-C",
+            &tree,
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "--message",
+            branch,
+        ])?;
         run(&["-C", &tree, "push", "--quiet", "origin", branch])?;
         Ok(run(&["-C", &tree, "rev-parse", "HEAD"])?.trim().into())
     }
 
     /// Pushes a commit whose Dockerfile is the application's with one more step at its end.
     pub(crate) fn push_step(&self, branch: &str, step: &str) -> Result<String> {
-        self.push(branch, "Dockerfile", &dockerfile(&self.cluster.layout.repository, step)?)
+        self.push(
+            branch,
+            "Dockerfile",
+            &dockerfile(&self.cluster.layout.repository, step)?,
+        )
     }
 
     /// Its uid and its host, by which its traces are found.
     pub(crate) fn marks(&self, name: &str) -> Result<(String, String)> {
         let object = format!("workspace/{name}");
-        Ok((self.field(&object, ".metadata.uid")?, self.field(&object, ".status.host")?))
+        Ok((
+            self.field(&object, ".metadata.uid")?,
+            self.field(&object, ".status.host")?,
+        ))
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
-        self.kubectl(&["delete", "workspace", name, "--timeout=120s"]).map(drop)
+        self.kubectl(&["delete", "workspace", name, "--timeout=120s"])
+            .map(drop)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use e2e::audit;
-use e2e::release::{SERVICES, TENANTS};
 use jiff::Timestamp;
+use lab::audit;
+use lab::release::{SERVICES, TENANTS};
 use serde_json::{Value, json};
 
 use crate::manifest::preview;
@@ -14,10 +14,16 @@ use crate::walk::{Walk, unique};
 /// What our services wrote to objects whose names begin so. Leases count apart, and Events.
 fn writes(walk: &Walk, name: &str) -> Result<BTreeMap<String, usize>> {
     let count = audit::writes(&walk.cluster.layout, |entry| {
-        let word = |path: &str| entry.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let word = |path: &str| {
+            entry
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let resource = word("/objectRef/resource");
         let ours = word("/user/username").starts_with("system:serviceaccount:sequencer-");
-        ours && word("/objectRef/name").starts_with(name) && !matches!(resource, "leases" | "events")
+        ours && word("/objectRef/name").starts_with(name)
+            && !matches!(resource, "leases" | "events")
     })?;
     ensure!(!count.is_empty(), "the audit log has nothing of {name}");
     Ok(count)
@@ -26,13 +32,15 @@ fn writes(walk: &Walk, name: &str) -> Result<BTreeMap<String, usize>> {
 /// How many it took to be ready.
 fn seconds(walk: &Walk, name: &str) -> Result<usize> {
     let workspace = format!("workspace/{name}");
-    let created: Timestamp = walk.field(&workspace, ".metadata.creationTimestamp")?.parse()?;
+    let created: Timestamp = walk
+        .field(&workspace, ".metadata.creationTimestamp")?
+        .parse()?;
     let ready: Timestamp = walk.ready(&workspace, "lastTransitionTime")?.parse()?;
     Ok(usize::try_from(ready.duration_since(created).as_secs())?)
 }
 
 #[test]
-fn the_sample_costs_at_most_thirty_eight_writes_and_four_events() -> Result<()> {
+fn the_sample_costs_at_most_forty_eight_writes_and_four_events() -> Result<()> {
     let walk = Walk::of(TENANTS[0])?;
     // The first finds out what is to be pulled.
     let names = [unique("warm"), unique("price")];
@@ -43,26 +51,46 @@ fn the_sample_costs_at_most_thirty_eight_writes_and_four_events() -> Result<()> 
     }
     let name = &names[1];
     let count = writes(&walk, name)?;
-    // Here a claim is renewed ten times as often as by default. A build is two writes, its claim and its result.
-    let renewals = walk.field(&walk.build(name)?, ".status.image.rev")?.parse::<usize>()?.saturating_sub(2);
+    // Here a claim is renewed ten times as often as by default. A build is two writes, its claim
+    // and its result.
+    let renewals = walk
+        .field(&walk.build(name)?, ".status.image.rev")?
+        .parse::<usize>()?
+        .saturating_sub(2);
     let total = count.values().sum::<usize>() - renewals;
-    // Whatever is under way for longer says so every twenty seconds: the Workspace, its Components and its Build.
+    // Whatever is under way for longer says so every twenty seconds: the Workspace, its Components
+    // and its Build.
     let seconds = seconds(&walk, name)?;
-    ensure!(total <= 38 + 3 * (seconds / 20), "{total} in {seconds} s: {count:#?}");
+    ensure!(
+        total <= 48 + 3 * (seconds / 20),
+        "{total} in {seconds} s: {count:#?}"
+    );
     let events = walk.kubectl(&["get", "events.events.k8s.io", "-o", "json"])?;
     let events: Value = serde_json::from_str(&events)?;
     let ours = |event: &&Value| {
-        let (about, by) = (event["regarding"]["name"].as_str(), event["reportingController"].as_str());
-        about.is_some_and(|about| about.starts_with(name)) && by.is_some_and(|by| SERVICES.contains(&by))
+        let (about, by) = (
+            event["regarding"]["name"].as_str(),
+            event["reportingController"].as_str(),
+        );
+        about.is_some_and(|about| about.starts_with(name))
+            && by.is_some_and(|by| SERVICES.contains(&by))
     };
-    let told: Vec<_> =
-        events["items"].as_array().into_iter().flatten().filter(ours).map(|event| &event["reason"]).collect();
-    ensure!(told.len() <= 4 && told.iter().any(|reason| **reason == "Ready"), "{told:?}");
+    let told: Vec<_> = events["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(ours)
+        .map(|event| &event["reason"])
+        .collect();
+    ensure!(
+        told.len() <= 4 && told.iter().any(|reason| **reason == "Ready"),
+        "{told:?}"
+    );
     names.iter().try_for_each(|name| walk.delete(name))
 }
 
 #[test]
-fn three_plain_components_cost_at_most_eighteen_writes_and_an_idle_preview_none() -> Result<()> {
+fn three_plain_components_cost_at_most_twenty_four_writes_and_an_idle_preview_none() -> Result<()> {
     let walk = Walk::new()?;
     let name = &unique("cheap");
     let component = |name: &str| {
@@ -79,7 +107,7 @@ fn three_plain_components_cost_at_most_eighteen_writes_and_an_idle_preview_none(
     walk.wait_ready(name)?;
     let first = writes(&walk, name)?;
     let total: usize = first.values().sum();
-    ensure!(total <= 18, "{total}: {first:#?}");
+    ensure!(total <= 24, "{total}: {first:#?}");
 
     // Somebody else's whole preview later, with many a resync, there is not one more.
     let other = &unique("other");

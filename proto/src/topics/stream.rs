@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The most bytes of an encoded [`Wake`](crate::v1::Wake).
 pub const MAX_COMMAND: usize = 1024;
-/// The most bytes of an encoded [`Progress`](crate::v1::Progress) or [`Log`](crate::v1::Log): with its headers it still
-/// fits into a message of the stream.
+/// The most bytes of an encoded [`Progress`](crate::v1::Progress) or [`Log`](crate::v1::Log): with
+/// its headers it still fits into a message of the stream.
 pub const MAX_PAYLOAD: usize = 15 * 1024;
 
 /// What makes a message leave a stream besides the limits.

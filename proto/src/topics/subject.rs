@@ -7,23 +7,18 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::{Consumer, Kind, Pool, Service, Verb};
-use crate::v1::Wake;
+use crate::v1::{Trigger, Wake};
 
 /// In the place of a pool where a verb has none.
 pub(super) const NO_POOL: &str = "_";
-
-/// The `why` of a wake that a person asked for: what failed is tried now, however long its wait.
-pub const ASKED: &str = "retry";
-
-/// The most bytes of a wake's `why`.
-const MAX_WHY: usize = 128;
 
 /// It is no subject or word of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a word or subject of Sequencer's bus")]
 pub struct Malformed;
 
-/// The subject of a [`Wake`]: one object, one verb. The stream keeps only the newest message of each.
+/// The subject of a [`Wake`]: one object, one verb. The stream keeps only the newest message of
+/// each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Command {
     verb: Verb,
@@ -33,12 +28,27 @@ pub struct Command {
 }
 
 impl Command {
-    /// A command about the object `uid` of a Workspace; an object without one gives its own uid for `workspace`.
+    /// A command about the object `uid` of a Workspace; an object without one gives its own uid for
+    /// `workspace`.
     ///
     /// # Errors
     /// The verb is one of the builder's and there is no pool, or the other way round.
-    pub fn new(verb: Verb, pool: Option<Pool>, workspace: Uuid, uid: Uuid) -> Result<Self, Malformed> {
-        if verb.pooled() == pool.is_some() { Ok(Self { verb, pool, workspace, uid }) } else { Err(Malformed) }
+    pub fn new(
+        verb: Verb,
+        pool: Option<Pool>,
+        workspace: Uuid,
+        uid: Uuid,
+    ) -> Result<Self, Malformed> {
+        if verb.pooled() == pool.is_some() {
+            Ok(Self {
+                verb,
+                pool,
+                workspace,
+                uid,
+            })
+        } else {
+            Err(Malformed)
+        }
     }
 
     /// What to look at the object for.
@@ -62,12 +72,12 @@ impl Command {
     /// The consumer that gets it.
     #[must_use]
     pub fn consumer(&self) -> Consumer {
-        Consumer::of(self.verb.service(), self.pool.as_ref())
+        Consumer::of(self.verb, self.pool.as_ref())
     }
 
-    /// Its payload. `why` is cut to 128 bytes.
+    /// Returns its payload.
     #[must_use]
-    pub fn wake(&self, namespace: &str, name: &str, why: &str) -> Wake {
+    pub fn wake(&self, namespace: &str, name: &str, trigger: Trigger) -> Wake {
         Wake {
             uid: self.uid.to_string(),
             kind: self.verb.kind().to_string(),
@@ -75,7 +85,7 @@ impl Command {
             namespace: namespace.into(),
             name: name.into(),
             workspace_uid: self.workspace.to_string(),
-            why: why.get(..why.floor_char_boundary(MAX_WHY)).unwrap_or(why).into(),
+            trigger: trigger.into(),
         }
     }
 
@@ -91,9 +101,19 @@ impl Command {
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, pool, workspace, uid } = self;
+        let Self {
+            verb,
+            pool,
+            workspace,
+            uid,
+        } = self;
         let pool = pool.as_ref().map_or(NO_POOL, Pool::as_str);
-        write!(f, "seq.v1.cmd.{}.{verb}.{pool}.{workspace}.{}.{uid}", verb.service(), verb.kind())
+        write!(
+            f,
+            "seq.v1.cmd.{}.{verb}.{pool}.{workspace}.{}.{uid}",
+            verb.service(),
+            verb.kind()
+        )
     }
 }
 
@@ -106,7 +126,11 @@ impl FromStr for Command {
         if service != verb.service().word() || kind != verb.kind().word() {
             return Err(Malformed);
         }
-        let pool = if pool == NO_POOL { None } else { Some(pool.parse()?) };
+        let pool = if pool == NO_POOL {
+            None
+        } else {
+            Some(pool.parse()?)
+        };
         Self::new(verb, pool, uuid(workspace)?, uuid(uid)?)
     }
 }
@@ -126,7 +150,12 @@ pub struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workspace, service, kind, uid } = self;
+        let Self {
+            workspace,
+            service,
+            kind,
+            uid,
+        } = self;
         write!(f, "seq.v1.evt.{workspace}.{service}.{kind}.{uid}")
     }
 }
@@ -136,7 +165,12 @@ impl FromStr for Event {
 
     fn from_str(subject: &str) -> Result<Self, Malformed> {
         let [workspace, service, kind, uid] = tokens(subject, "seq.v1.evt.")?;
-        Ok(Self { workspace: uuid(workspace)?, service: service.parse()?, kind: kind.parse()?, uid: uuid(uid)? })
+        Ok(Self {
+            workspace: uuid(workspace)?,
+            service: service.parse()?,
+            kind: kind.parse()?,
+            uid: uuid(uid)?,
+        })
     }
 }
 
@@ -160,7 +194,10 @@ impl FromStr for BuildLog {
 
     fn from_str(subject: &str) -> Result<Self, Malformed> {
         let [workspace, build] = tokens(subject, "seq.v1.log.")?;
-        Ok(Self { workspace: uuid(workspace)?, build: uuid(build)? })
+        Ok(Self {
+            workspace: uuid(workspace)?,
+            build: uuid(build)?,
+        })
     }
 }
 
@@ -171,8 +208,13 @@ fn tokens<'a, const N: usize>(subject: &'a str, prefix: &str) -> Result<[&'a str
     tokens.try_into().map_err(|_tokens: Vec<_>| Malformed)
 }
 
-/// A uid as Kubernetes writes it; the other spellings of a UUID would be other subjects of the same object.
+/// A uid as Kubernetes writes it; the other spellings of a UUID would be other subjects of the same
+/// object.
 fn uuid(token: &str) -> Result<Uuid, Malformed> {
     let uuid = Uuid::try_parse(token).map_err(|_error| Malformed)?;
-    if uuid.to_string() == token { Ok(uuid) } else { Err(Malformed) }
+    if uuid.to_string() == token {
+        Ok(uuid)
+    } else {
+        Err(Malformed)
+    }
 }

@@ -4,11 +4,14 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::labels::SUPERSEDED_BY;
 use crate::pattern::DURATION;
 use crate::secret::{Credentials, SecretRef};
+use crate::status::State;
 use crate::status::build::BuildStatus;
 
-/// What one image is made from and where it is published. It never changes: other inputs are another Build.
+/// What one image is made from and where it is published. It never changes: other inputs are
+/// another Build.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "se.quencer.io",
@@ -22,13 +25,40 @@ use crate::status::build::BuildStatus;
     doc = "One image, built from one commit and published to its registries.",
     selectable = ".status.image.key",
     printcolumn(name = "Build", type_ = "string", json_path = ".spec.name"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Commit", type_ = "string", json_path = ".spec.importContent[0].contentFrom.git.commit"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Pool", type_ = "string", json_path = ".status.image.pool", priority = 1),
-    printcolumn(name = "Cached", type_ = "string", json_path = ".status.image.cachedSteps", priority = 1),
-    printcolumn(name = "Image", type_ = "string", json_path = ".status.publish.image", priority = 1),
+    printcolumn(
+        name = "Commit",
+        type_ = "string",
+        json_path = ".spec.importContent[0].contentFrom.git.commit"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Pool",
+        type_ = "string",
+        json_path = ".status.image.pool",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cached",
+        type_ = "string",
+        json_path = ".status.image.cachedSteps",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Image",
+        type_ = "string",
+        json_path = ".status.publish.image",
+        priority = 1
+    ),
     printcolumn(
         name = "Workspace",
         type_ = "string",
@@ -45,7 +75,10 @@ use crate::status::build::BuildStatus;
 #[serde(rename_all = "camelCase")]
 pub struct BuildSpec {
     /// The name in `${build::NAME}`.
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 20),
+        regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// The folder that the Dockerfile may copy from, relative to the imported content.
     #[schemars(length(min = 1, max = 256))]
@@ -58,7 +91,10 @@ pub struct BuildSpec {
     #[serde(default = "dockerfile")]
     pub dockerfile: String,
     /// The stage to build; the last if absent.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Build arguments. They are public: they stay in the image's history.
@@ -68,7 +104,13 @@ pub struct BuildSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<BuildSecrets>,
     /// `os/arch[/variant]`; the pool's own if empty, an index if several.
-    #[schemars(length(max = 4), inner(length(max = 64), regex(pattern = r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$")))]
+    #[schemars(
+        length(max = 4),
+        inner(
+            length(max = 64),
+            regex(pattern = r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$")
+        )
+    )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<String>,
@@ -96,9 +138,9 @@ pub struct BuildSpec {
     pub runtime: Runtime,
 }
 
-/// A relative path that stays where it is: no `..`, no root, no drive, nothing that a program takes for an option.
-const PATH_RULE: &str =
-    r"self.matches('^[^-~/\\\\:\\x00-\\x1f][^\\\\:\\x00-\\x1f]*$') && self.split('/').all(part, part != '..')";
+/// A relative path that stays where it is: no `..`, no root, no drive, nothing that a program takes
+/// for an option.
+const PATH_RULE: &str = r"self.matches('^[^-~/\\\\:\\x00-\\x1f][^\\\\:\\x00-\\x1f]*$') && self.split('/').all(part, part != '..')";
 
 fn here() -> String {
     ".".into()
@@ -133,7 +175,10 @@ pub struct BuildArgs {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct BuildArg {
     /// The argument's name.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.-]*$"))]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+    )]
     #[x_kube(validation = Rule::new("!self.startsWith('BUILDKIT_') && !self.lowerAscii().endsWith('_proxy')")
         .message("E#6043 name: BUILDKIT_* and *_proxy are reserved; choose another name"))]
     pub name: String,
@@ -185,7 +230,10 @@ pub struct KeyToPath {
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
     /// The argument's name or the secret's id; the key if absent.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
@@ -224,7 +272,10 @@ pub struct ContainerRegistry {
     /// The tags that it gets.
     #[schemars(
         length(min = 1, max = 8),
-        inner(length(max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))
+        inner(
+            length(max = 128),
+            regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
+        )
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub tags: Vec<String>,
@@ -276,8 +327,8 @@ pub struct ContentFrom {
     pub git: Option<Git>,
 }
 
-/// A commit of a git repository. The rules on the URL stand here and not on the field, so that a refusal never repeats a
-/// URL that has a password in it.
+/// A commit of a git repository. The rules on the URL stand here and not on the field, so that a
+/// refusal never repeats a URL that has a password in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -315,6 +366,26 @@ pub struct Git {
     pub lfs: bool,
 }
 
+impl Build {
+    /// Whether every registry has it.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        let section = self.status.as_ref().map(|status| &status.publish.section);
+        section.is_some_and(|section| {
+            section.state == Some(State::Completed)
+                && section.observed_generation == self.metadata.generation
+        })
+    }
+
+    /// Whether another Build of its Component took its place before it was published: nobody needs
+    /// it any more, and it moves no tag. One that is wanted again has its mark taken away first.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        let marks = self.metadata.annotations.as_ref();
+        marks.is_some_and(|marks| marks.contains_key(SUPERSEDED_BY)) && !self.is_published()
+    }
+}
+
 /// As git-check-ref-format(1) has it.
 const REF_RULE: &str = r"self.matches('^[^-/.\\x00-\\x20~^:?*\\[\\\\\\x7f][^\\x00-\\x20~^:?*\\[\\\\\\x7f]*$') && !self.contains('..') && !self.contains('@{') && !self.contains('//') && !self.contains('/.') && !self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')";
 
@@ -327,7 +398,10 @@ fn one() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct Runtime {
     /// The pool of builders.
-    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 40),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     #[serde(default = "default_pool")]
     pub pool: String,
     /// How long a build may take: a duration like `30m`.
@@ -342,7 +416,11 @@ pub struct Runtime {
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { pool: default_pool(), timeout: half_an_hour(), no_cache: false }
+        Self {
+            pool: default_pool(),
+            timeout: half_an_hour(),
+            no_cache: false,
+        }
     }
 }
 

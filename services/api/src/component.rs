@@ -6,15 +6,16 @@ use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildSpec;
+use crate::condition::{ConditionType, Expected};
 use crate::pattern::DURATION;
 use crate::status::component::ComponentStatus;
 
-/// One part of an application: a template of pods, the networks that it serves, what it waits for, and the image that it
-/// is built from.
+/// One part of an application: a template of pods, the networks that it serves, what it waits for,
+/// and the image that it is built from.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "se.quencer.io",
@@ -27,13 +28,40 @@ use crate::status::component::ComponentStatus;
     status = "ComponentStatus",
     doc = "One part of an application, running as a Deployment or a Job.",
     printcolumn(name = "Component", type_ = "string", json_path = ".spec.name"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Workspace", type_ = "string", json_path = ".metadata.labels['se\\.quencer\\.io/workspace']"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.deploy.readyReplicas", priority = 1),
-    printcolumn(name = "Commit", type_ = "string", json_path = ".status.deploy.commit", priority = 1),
-    printcolumn(name = "Build", type_ = "string", json_path = ".status.latestBuild", priority = 1),
+    printcolumn(
+        name = "Workspace",
+        type_ = "string",
+        json_path = ".metadata.labels['se\\.quencer\\.io/workspace']"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "integer",
+        json_path = ".status.deploy.readyReplicas",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Commit",
+        type_ = "string",
+        json_path = ".status.deploy.commit",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Build",
+        type_ = "string",
+        json_path = ".status.latestBuild",
+        priority = 1
+    ),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -63,13 +91,17 @@ pub struct ComponentSpec {
 )]
 pub struct ComponentTemplate {
     /// The name in variables, dependsOn and routes.
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 20),
+        regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// How many pods.
     #[schemars(range(min = 0, max = 10))]
     #[serde(default = "one")]
     pub replicas: i32,
-    /// How pods are replaced (apps/v1 DeploymentStrategy); the new are ready before the old go, if absent.
+    /// How pods are replaced (apps/v1 DeploymentStrategy); the new are ready before the old go, if
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<DeploymentStrategy>,
     /// How many seconds a roll-out may make no progress.
@@ -136,7 +168,10 @@ pub struct UpdatePolicy {
 
 impl Default for UpdatePolicy {
     fn default() -> Self {
-        Self { mode: UpdateMode::default(), interval: a_minute() }
+        Self {
+            mode: UpdateMode::default(),
+            interval: a_minute(),
+        }
     }
 }
 
@@ -172,14 +207,18 @@ pub struct PodMetadata {
 }
 
 /// Keys that are not the operator's own.
-const OWN_KEYS_RULE: &str = "self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('se.quencer.io/'))";
+const OWN_KEYS_RULE: &str =
+    "self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('se.quencer.io/'))";
 
 /// A port that a component serves to others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
     /// The name in variables and routes.
-    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 15),
+        regex(pattern = r"^[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?$")
+    )]
     pub name: String,
     /// The Service's port.
     #[schemars(range(min = 1, max = 65535))]
@@ -217,38 +256,35 @@ pub struct DependsOn {
     #[schemars(length(min = 1, max = 20))]
     pub component_name: String,
     /// Its condition.
-    #[serde(default)]
+    #[schemars(schema_with = "conditions_of_components")]
+    #[serde(default = "ready")]
     pub condition_type: ConditionType,
-    /// The condition's status or reason.
-    #[schemars(length(min = 1, max = 20))]
-    #[x_kube(validation = Rule::new("self in ['True', 'False', 'Unknown', 'Healthy', 'Completed', 'InProgress', 'Waiting', 'Retrying', 'Error', 'Superseded', 'Paused', 'Terminating']")
+    /// The condition's status or reason; `Error` is the reason of any code.
+    #[x_kube(validation = Rule::new(Expected::rule())
         .message("E#6012 conditionStatus: True, False, Unknown, or a reason like Healthy or Completed"))]
-    #[serde(default = "holds")]
-    pub condition_status: String,
+    #[serde(default)]
+    pub condition_status: Expected,
 }
 
-fn holds() -> String {
-    "True".into()
+fn ready() -> ConditionType {
+    ConditionType::Ready
 }
 
-/// A condition of a Component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ConditionType {
-    /// Its branches are resolved to commits.
-    Source,
-    /// Its image is published.
-    Build,
-    /// What it waits for holds.
-    Dependencies,
-    /// Its variables have values.
-    Variables,
-    /// Its Services are there.
-    Network,
-    /// Its pods are ready, or its Job is done.
-    Pod,
-    /// Some version serves.
-    Available,
-    /// The newest version serves.
-    #[default]
-    Ready,
+fn conditions_of_components(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ConditionType::OF_COMPONENT})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_refused_every_key_that_is_reserved() {
+        for prefix in crate::labels::RESERVED {
+            assert!(
+                OWN_KEYS_RULE.contains(&format!("!k.startsWith('{prefix}')")),
+                "{prefix}"
+            );
+        }
+    }
 }

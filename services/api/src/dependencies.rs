@@ -1,10 +1,13 @@
-//! Who may start: one pure function, by which the watcher wakes a component and the deployer, on fresh reads, acts.
+//! Who may start: one pure function, by which the watcher wakes a component and the deployer, on
+//! fresh reads, acts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::component::{ConditionType, DependsOn};
+use crate::Component;
+use crate::component::DependsOn;
+use crate::condition::find;
 use crate::status::component::WaitingFor;
 
 /// Another component of the same Workspace, as it was read.
@@ -16,59 +19,71 @@ pub struct Sibling<'a> {
     pub conditions: &'a [Condition],
 }
 
-/// What still has to come true before a component's new revision may start; nothing means now. `siblings` are the others
-/// by their names.
-#[must_use]
-pub fn waiting_for(depends_on: &[DependsOn], siblings: &BTreeMap<&str, Sibling<'_>>) -> Vec<WaitingFor> {
-    depends_on.iter().filter_map(|dependency| not_yet(dependency, siblings)).collect()
+impl<'a> From<&'a Component> for Sibling<'a> {
+    fn from(component: &'a Component) -> Self {
+        let status = component.status.as_ref();
+        Self {
+            generation: component.metadata.generation.unwrap_or_default(),
+            conditions: status.map_or(&[][..], |status| &status.conditions),
+        }
+    }
 }
 
-/// The dependency as status shows it, unless it holds. A condition that speaks of an older generation does not count: the
-/// sibling has been changed since.
+/// The Components of one Workspace, by their names in its spec.
+pub fn siblings<'a>(
+    components: impl IntoIterator<Item = &'a Component>,
+) -> BTreeMap<&'a str, Sibling<'a>> {
+    let named = |component: &'a Component| {
+        let name = component.spec.template.name.as_str();
+        (name, Sibling::from(component))
+    };
+    components.into_iter().map(named).collect()
+}
+
+/// Returns what still has to come true before a component's new revision may start; nothing means
+/// now. `siblings` are the others by their names.
+#[must_use]
+pub fn unmet(depends_on: &[DependsOn], siblings: &BTreeMap<&str, Sibling<'_>>) -> Vec<WaitingFor> {
+    depends_on
+        .iter()
+        .filter_map(|dependency| not_yet(dependency, siblings))
+        .collect()
+}
+
+/// Returns the dependency as status shows it, or None if it holds. A condition that speaks of an
+/// older generation does not count: the sibling has been changed since.
 fn not_yet(dependency: &DependsOn, siblings: &BTreeMap<&str, Sibling<'_>>) -> Option<WaitingFor> {
-    let wanted = dependency.condition_status.as_str();
-    let kind = name(dependency.condition_type);
     let sibling = siblings.get(dependency.component_name.as_str());
     let condition = sibling.and_then(|sibling| {
-        let current =
-            |condition: &&Condition| condition.observed_generation.is_none_or(|seen| seen >= sibling.generation);
-        sibling.conditions.iter().find(|condition| condition.type_ == kind).filter(current)
+        find(sibling.conditions, dependency.condition_type).filter(|condition| {
+            condition
+                .observed_generation
+                .is_none_or(|seen| seen >= sibling.generation)
+        })
     });
-    if condition.is_some_and(|condition| condition.reason == wanted || condition.status == wanted) {
+    if condition.is_some_and(|condition| dependency.condition_status.is_met_by(condition)) {
         return None;
     }
     Some(WaitingFor {
         component_name: dependency.component_name.clone(),
-        condition_type: kind.into(),
-        condition_status: wanted.into(),
+        condition_type: dependency.condition_type,
+        condition_status: dependency.condition_status,
         now: condition.map(|condition| format!("{} {}", condition.status, condition.reason)),
     })
 }
 
-/// A condition's type as it stands in status.
-#[must_use]
-pub fn name(condition: ConditionType) -> &'static str {
-    match condition {
-        ConditionType::Source => "Source",
-        ConditionType::Build => "Build",
-        ConditionType::Dependencies => "Dependencies",
-        ConditionType::Variables => "Variables",
-        ConditionType::Network => "Network",
-        ConditionType::Pod => "Pod",
-        ConditionType::Available => "Available",
-        ConditionType::Ready => "Ready",
-    }
-}
-
-/// Components that wait for each other in a circle, the first one again at the end; none if all can start some day.
-/// `depends_on` has the names that each component waits for.
+/// Components that wait for each other in a circle, the first one again at the end; none if all can
+/// start some day. `depends_on` has the names that each component waits for.
 #[must_use]
 pub fn cycle<'a>(depends_on: &BTreeMap<&'a str, Vec<&'a str>>) -> Option<Vec<&'a str>> {
     let mut done = BTreeSet::new();
-    depends_on.keys().find_map(|start| follow(start, depends_on, &mut Vec::new(), &mut done))
+    depends_on
+        .keys()
+        .find_map(|start| follow(start, depends_on, &mut Vec::new(), &mut done))
 }
 
-/// Follows dependencies depth first. `path` leads here, `done` holds what was followed to its end without a circle.
+/// Follows dependencies depth first. `path` leads here, `done` holds what was followed to its end
+/// without a circle.
 fn follow<'a>(
     here: &'a str,
     depends_on: &BTreeMap<&'a str, Vec<&'a str>>,
@@ -82,7 +97,11 @@ fn follow<'a>(
         return Some(path.iter().skip(first).copied().chain([here]).collect());
     }
     path.push(here);
-    let found = depends_on.get(here).into_iter().flatten().find_map(|next| follow(next, depends_on, path, done));
+    let found = depends_on
+        .get(here)
+        .into_iter()
+        .flatten()
+        .find_map(|next| follow(next, depends_on, path, done));
     path.pop();
     done.insert(here);
     found
@@ -94,6 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::condition::ConditionType;
 
     fn condition(kind: &str, status: &str, reason: &str, generation: i64) -> Condition {
         Condition {
@@ -102,17 +122,28 @@ mod tests {
             reason: reason.into(),
             observed_generation: Some(generation),
             message: String::new(),
-            last_transition_time: serde_json::from_str::<Time>(r#""2026-01-01T00:00:00Z""#).unwrap(),
+            last_transition_time: serde_json::from_str::<Time>(r#""2026-01-01T00:00:00Z""#)
+                .unwrap(),
         }
     }
 
     fn on(component: &str, kind: ConditionType, status: &str) -> DependsOn {
-        DependsOn { component_name: component.into(), condition_type: kind, condition_status: status.into() }
+        DependsOn {
+            component_name: component.into(),
+            condition_type: kind,
+            condition_status: status.parse().unwrap(),
+        }
     }
 
     fn holds(dependency: &DependsOn, conditions: &[Condition]) -> bool {
-        let siblings = BTreeMap::from([("mysql", Sibling { generation: 2, conditions })]);
-        waiting_for(std::slice::from_ref(dependency), &siblings).is_empty()
+        let siblings = BTreeMap::from([(
+            "mysql",
+            Sibling {
+                generation: 2,
+                conditions,
+            },
+        )]);
+        unmet(std::slice::from_ref(dependency), &siblings).is_empty()
     }
 
     #[test]
@@ -120,35 +151,69 @@ mod tests {
         let ready = [condition("Pod", "True", "Healthy", 2)];
         assert!(holds(&on("mysql", ConditionType::Pod, "Healthy"), &ready));
         assert!(holds(&on("mysql", ConditionType::Pod, "True"), &ready));
-        assert!(!holds(&on("mysql", ConditionType::Pod, "Completed"), &ready));
+        assert!(!holds(
+            &on("mysql", ConditionType::Pod, "Completed"),
+            &ready
+        ));
         assert!(!holds(&on("mysql", ConditionType::Ready, "True"), &ready));
-        assert!(!holds(&on("mysql", ConditionType::Pod, "Healthy"), &[condition("Pod", "False", "InProgress", 2)]));
+        assert!(!holds(
+            &on("mysql", ConditionType::Pod, "Healthy"),
+            &[condition("Pod", "False", "InProgress", 2)]
+        ));
     }
 
     #[test]
     fn what_was_true_of_an_older_generation_does_not_count() {
-        assert!(!holds(&on("mysql", ConditionType::Pod, "Healthy"), &[condition("Pod", "True", "Healthy", 1)]));
-        assert!(holds(&on("mysql", ConditionType::Pod, "Healthy"), &[condition("Pod", "True", "Healthy", 3)]));
+        assert!(!holds(
+            &on("mysql", ConditionType::Pod, "Healthy"),
+            &[condition("Pod", "True", "Healthy", 1)]
+        ));
+        assert!(holds(
+            &on("mysql", ConditionType::Pod, "Healthy"),
+            &[condition("Pod", "True", "Healthy", 3)]
+        ));
     }
 
     #[test]
     fn what_is_waited_for_is_told_with_what_it_is_now() {
         let conditions = [condition("Pod", "False", "InProgress", 2)];
-        let siblings = BTreeMap::from([("mysql", Sibling { generation: 2, conditions: &conditions })]);
-        let depends_on = [on("mysql", ConditionType::Pod, "Healthy"), on("gone", ConditionType::Ready, "True")];
-        let waiting = waiting_for(&depends_on, &siblings);
-        let shown: Vec<_> = waiting.iter().map(|each| (each.component_name.as_str(), each.now.as_deref())).collect();
+        let siblings = BTreeMap::from([(
+            "mysql",
+            Sibling {
+                generation: 2,
+                conditions: &conditions,
+            },
+        )]);
+        let depends_on = [
+            on("mysql", ConditionType::Pod, "Healthy"),
+            on("gone", ConditionType::Ready, "True"),
+        ];
+        let waiting = unmet(&depends_on, &siblings);
+        let shown: Vec<_> = waiting
+            .iter()
+            .map(|each| (each.component_name.as_str(), each.now.as_deref()))
+            .collect();
         assert_eq!(shown, [("mysql", Some("False InProgress")), ("gone", None)]);
-        assert!(waiting_for(&[], &siblings).is_empty());
+        assert!(unmet(&[], &siblings).is_empty());
     }
 
     #[test]
     fn a_circle_is_told_in_its_order() {
-        let circle = BTreeMap::from([("a", vec!["b"]), ("b", vec!["c"]), ("c", vec!["a"]), ("d", vec!["a"])]);
+        let circle = BTreeMap::from([
+            ("a", vec!["b"]),
+            ("b", vec!["c"]),
+            ("c", vec!["a"]),
+            ("d", vec!["a"]),
+        ]);
         assert_eq!(cycle(&circle), Some(vec!["a", "b", "c", "a"]));
         let tail = BTreeMap::from([("a", vec!["b"]), ("b", vec!["c"]), ("c", vec!["b"])]);
         assert_eq!(cycle(&tail), Some(vec!["b", "c", "b"]));
-        let diamond = BTreeMap::from([("a", vec!["b", "c"]), ("b", vec!["d"]), ("c", vec!["d"]), ("d", vec![])]);
+        let diamond = BTreeMap::from([
+            ("a", vec!["b", "c"]),
+            ("b", vec!["d"]),
+            ("c", vec!["d"]),
+            ("d", vec![]),
+        ]);
         assert_eq!(cycle(&diamond), None);
         let unknown = BTreeMap::from([("a", vec!["unknown", "b"]), ("b", vec!["unknown"])]);
         assert_eq!(cycle(&unknown), None);

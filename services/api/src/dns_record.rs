@@ -1,4 +1,5 @@
-//! `DNSRecord`: one record at a DNS provider. The object's name is the record's, so that the API server is the lock on it.
+//! `DNSRecord`: one record at a DNS provider. The object's name is the record's, so that the API
+//! server is the lock on it.
 
 use std::collections::BTreeMap;
 
@@ -54,11 +55,11 @@ use crate::status::dns_record::DNSRecordStatus;
     validation = Rule::new("self.zone == oldSelf.zone && self.name == oldSelf.name && self.recordType == oldSelf.recordType && has(self.provider) == has(oldSelf.provider) && (!has(self.provider) || self.provider == oldSelf.provider)")
         .message("E#6062 zone, name, recordType and provider cannot change; make another record"),
     validation = Rule::new("self.name.size() + self.zone.size() <= 239").message("E#6052 name and zone: together at most 240 characters"),
-    validation = Rule::new("self.recordType != 'A' || self.target.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}$')")
+    validation = Rule::new("self.recordType != 'A' || !has(self.target) || self.target.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}$')")
         .message("E#6072 target: an A record has an IPv4 address"),
-    validation = Rule::new("self.recordType != 'AAAA' || self.target.matches('^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*$')")
+    validation = Rule::new("self.recordType != 'AAAA' || !has(self.target) || self.target.matches('^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*$')")
         .message("E#6072 target: an AAAA record has an IPv6 address"),
-    validation = Rule::new("self.recordType != 'CNAME' || self.target.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?[.]?$')")
+    validation = Rule::new("self.recordType != 'CNAME' || !has(self.target) || self.target.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?[.]?$')")
         .message("E#6072 target: a CNAME record has a host name")
 )]
 pub struct DNSRecordSpec {
@@ -71,7 +72,9 @@ pub struct DNSRecordSpec {
     /// The name relative to the zone; neither its apex nor a wildcard.
     #[schemars(
         length(min = 1, max = 190),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$")
+        regex(
+            pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$"
+        )
     )]
     pub name: String,
     /// The type.
@@ -80,9 +83,11 @@ pub struct DNSRecordSpec {
     #[schemars(length(min = 1, max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// An address, a host or a text, by the type. It may change.
+    /// An address, a host or a text, by the type; it may change. Without one the host is held, and
+    /// nothing is published.
     #[schemars(length(min = 1, max = 255))]
-    pub target: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// How many seconds resolvers keep it; the chart's if absent.
     #[schemars(range(min = 1, max = 86400))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +96,14 @@ pub struct DNSRecordSpec {
     #[schemars(extend("maxProperties" = 16))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
+}
+
+impl DNSRecordSpec {
+    /// The whole name, without a dot at its end.
+    #[must_use]
+    pub fn fqdn(&self) -> String {
+        format!("{}.{}", self.name, self.zone)
+    }
 }
 
 /// The type of a record.
@@ -105,4 +118,20 @@ pub enum RecordType {
     Cname,
     /// A text.
     Txt,
+}
+
+impl RecordType {
+    /// The types that tell where a host is.
+    pub const ADDRESSES: [Self; 3] = [Self::A, Self::Aaaa, Self::Cname];
+
+    /// As zone files write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Cname => "CNAME",
+            Self::Txt => "TXT",
+        }
+    }
 }

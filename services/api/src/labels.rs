@@ -1,4 +1,5 @@
-//! Labels, annotations and finalizers: how what is made is found again, and what users say with annotations.
+//! Labels, annotations and finalizers: how what is made is found again, and what users say with
+//! annotations.
 
 /// Who manages an object; every object that is made has it.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -8,7 +9,8 @@ pub const SEQUENCER: &str = "sequencer";
 pub const NAME: &str = "app.kubernetes.io/name";
 /// The Workspace's name, where tools look for the whole.
 pub const PART_OF: &str = "app.kubernetes.io/part-of";
-/// The Component's name. Never the Workspace's own label: tools that track by it would claim what is ours.
+/// The Component's name. Never the Workspace's own label: tools that track by it would claim what
+/// is ours.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The Workspace's name.
 pub const WORKSPACE: &str = "se.quencer.io/workspace";
@@ -18,12 +20,19 @@ pub const WORKSPACE_NAMESPACE: &str = "se.quencer.io/workspace-namespace";
 pub const WORKSPACE_UID: &str = "se.quencer.io/ws-uid";
 /// The component's name in its Workspace.
 pub const COMPONENT: &str = "se.quencer.io/component";
+/// On pods of a Component that was applied on its own: `true`. By it those of one namespace let
+/// each other in.
+pub const STANDALONE: &str = "se.quencer.io/standalone";
 /// The network's name.
 pub const NETWORK: &str = "se.quencer.io/network";
 /// The build's name in its Workspace.
 pub const BUILD: &str = "se.quencer.io/build";
 /// The first twelve characters of a Build's commit.
 pub const COMMIT: &str = "se.quencer.io/commit";
+
+/// On pods of the chart alone: which of its parts they are. The chart's Services and policies
+/// select by it, so it never stands on a pod that is made for a user.
+pub const PART: &str = "se.quencer.io/part";
 
 /// The label that Kubernetes puts on a namespace: its name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -46,7 +55,7 @@ pub const TUNNEL: &str = "se.quencer.io/tunnel";
 
 /// On Components: the generation of the Workspace that they were projected from.
 pub const WORKSPACE_GENERATION: &str = "se.quencer.io/workspace-generation";
-/// On Builds that nobody needs before they are built: the Build of the newer commit.
+/// On Builds that nobody needs before they are published: the Build that took their place.
 pub const SUPERSEDED_BY: &str = "se.quencer.io/superseded-by";
 /// By users: another value tries failed steps again now.
 pub const RETRY: &str = "se.quencer.io/retry";
@@ -60,8 +69,75 @@ pub const WORKSPACE_FINALIZER: &str = "se.quencer.io/workspace";
 /// On DNSRecords.
 pub const RECORD_FINALIZER: &str = "se.quencer.io/dns";
 
+/// Keys that begin so are ours: whoever writes a Workspace does not choose what stands under them.
+pub const RESERVED: [&str; 2] = ["app.kubernetes.io/", "se.quencer.io/"];
+
+/// Whether a key of a label or an annotation is not a user's to choose.
+#[must_use]
+pub fn is_reserved(key: &str) -> bool {
+    RESERVED.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// The first characters of a commit, as people see it.
 #[must_use]
 pub fn commit12(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_selects_its_own_pods_by_a_reserved_label_that_nothing_else_has() {
+        let helpers = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../charts/sequencer/templates/_helpers.tpl"
+        );
+        assert!(
+            std::fs::read_to_string(helpers)
+                .unwrap()
+                .contains(&format!("\n{PART}: {{{{ .name }}}}\n"))
+        );
+        let written = [
+            MANAGED_BY,
+            NAME,
+            PART_OF,
+            INSTANCE,
+            WORKSPACE,
+            WORKSPACE_NAMESPACE,
+            WORKSPACE_UID,
+            COMPONENT,
+        ];
+        let more = [
+            NETWORK,
+            BUILD,
+            COMMIT,
+            OWNER_KIND,
+            OWNER_NAMESPACE,
+            OWNER_NAME,
+            OWNER_UID,
+        ];
+        assert!(is_reserved(PART) && !written.contains(&PART) && !more.contains(&PART));
+    }
+
+    #[test]
+    fn what_only_begins_like_a_reserved_key_is_not_reserved() {
+        for key in [
+            "app.kubernetes.io/name",
+            "se.quencer.io/part",
+            "se.quencer.io/anything",
+        ] {
+            assert!(is_reserved(key), "{key}");
+        }
+        for key in [
+            "team",
+            "se.quencer.io",
+            "se.quencer.io.example/part",
+            "x.se.quencer.io/part",
+            "kubernetes.io/name",
+        ] {
+            assert!(!is_reserved(key), "{key}");
+        }
+    }
 }

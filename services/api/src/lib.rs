@@ -1,19 +1,33 @@
-//! The kinds of Sequencer: what a user writes, what the services record, and the words and codes of both. No client and
-//! no IO: the API server holds the truth, and this crate only says what it looks like.
+//! The kinds of Sequencer: what a user writes, what the services record, and the words and codes of
+//! both. No client and no IO: the API server holds the truth, and this crate only says what it
+//! looks like.
 
-#![allow(unreachable_pub, reason = "the derive of schemas repeats each type inside a function")]
-#![allow(clippy::duplicated_attributes, reason = "a print column is an attribute among its like")]
+#![allow(
+    unreachable_pub,
+    reason = "the derive of schemas repeats each type inside a function"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "a print column is an attribute among its like"
+)]
 
 pub mod build;
 pub mod code;
 pub mod component;
+pub mod condition;
 pub mod crd;
 pub mod dependencies;
 pub mod dns_record;
+#[cfg(test)]
+mod docs;
+pub mod host;
 pub mod labels;
 pub mod login;
 pub mod names;
+pub mod owner;
 mod pattern;
+pub mod pool;
+pub mod private;
 pub mod provider;
 pub mod repository;
 pub mod secret;

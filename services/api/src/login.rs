@@ -1,5 +1,5 @@
-//! The login that a Secret holds for a registry. Pure: reading the Secret is the caller's. The keys that are present decide
-//! how they are read. No error and no Debug text carries a value.
+//! The login that a Secret holds for a registry. Pure: reading the Secret is the caller's. The keys
+//! that are present decide how they are read. No error and no Debug text carries a value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +27,18 @@ pub struct Login {
     pub password: SecretString,
 }
 
+impl Login {
+    /// Reads `user:password`, as htpasswd and curl write it; None if it is not so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (username, password) = text.trim_end().split_once(':')?;
+        Some(Self {
+            username: username.into(),
+            password: password.into(),
+        })
+    }
+}
+
 impl fmt::Debug for Login {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Login(..)")
@@ -35,7 +47,8 @@ impl fmt::Debug for Login {
 
 impl PartialEq for Login {
     fn eq(&self, other: &Self) -> bool {
-        self.username == other.username && self.password.expose_secret() == other.password.expose_secret()
+        self.username == other.username
+            && self.password.expose_secret() == other.password.expose_secret()
     }
 }
 
@@ -70,9 +83,9 @@ impl LoginError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Keys { .. } | Self::Unreadable(_) | Self::NoEntry(_) => Code::SECRET_KEYS,
-            Self::Empty(_) => Code::SECRET_EMPTY,
-            Self::Unsupported(_) => Code::REGISTRY_UNSUPPORTED,
+            Self::Keys { .. } | Self::Unreadable(_) | Self::NoEntry(_) => Code::SecretKeysInvalid,
+            Self::Empty(_) => Code::SecretEmpty,
+            Self::Unsupported(_) => Code::RegistryFeatureUnsupported,
         }
     }
 }
@@ -84,7 +97,11 @@ type Values = BTreeMap<String, SecretSlice<u8>>;
 ///
 /// # Errors
 /// See [`LoginError`].
-pub fn registry(host: &str, scheme: AuthScheme, keys: &BTreeMap<String, SecretSlice<u8>>) -> Result<Login, LoginError> {
+pub fn registry(
+    host: &str,
+    scheme: AuthScheme,
+    keys: &BTreeMap<String, SecretSlice<u8>>,
+) -> Result<Login, LoginError> {
     match scheme {
         AuthScheme::KeyPair => key_pair(host, keys),
         AuthScheme::Token => token(host, keys),
@@ -105,18 +122,27 @@ fn key_pair(host: &str, keys: &Values) -> Result<Login, LoginError> {
     }
     let Some(config) = keys.get(CONFIG) else {
         let wanted = "accessKey and secretToken, username and password, or .dockerconfigjson";
-        return Err(LoginError::Keys { scheme: "keyPair", wanted });
+        return Err(LoginError::Keys {
+            scheme: "keyPair",
+            wanted,
+        });
     };
     entry(host, config)
 }
 
 fn token(host: &str, keys: &Values) -> Result<Login, LoginError> {
-    let token = keys.get("token").ok_or(LoginError::Keys { scheme: "token", wanted: "token" })?;
+    let token = keys.get("token").ok_or(LoginError::Keys {
+        scheme: "token",
+        wanted: "token",
+    })?;
     let username = match keys.get("username") {
         Some(name) => text("username", name)?.expose_secret().to_owned(),
         None => token_user(host).to_owned(),
     };
-    Ok(Login { username, password: text("token", token)? })
+    Ok(Login {
+        username,
+        password: text("token", token)?,
+    })
 }
 
 /// The name that goes with a token where the registry prescribes one.
@@ -133,9 +159,14 @@ fn token_user(host: &str) -> &'static str {
 
 /// A value without the newline that editors and `echo` leave.
 fn text(key: &'static str, value: &SecretSlice<u8>) -> Result<SecretString, LoginError> {
-    let text = std::str::from_utf8(value.expose_secret()).map_err(|_not_shown| LoginError::Unreadable(key))?;
+    let text = std::str::from_utf8(value.expose_secret())
+        .map_err(|_not_shown| LoginError::Unreadable(key))?;
     let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() { Err(LoginError::Empty(key)) } else { Ok(text.into()) }
+    if text.is_empty() {
+        Err(LoginError::Empty(key))
+    } else {
+        Ok(text.into())
+    }
 }
 
 /// Docker's `config.json`; the rest of it is not ours.
@@ -158,13 +189,23 @@ fn entry(host: &str, config: &SecretSlice<u8>) -> Result<Login, LoginError> {
     if config.trim_ascii().is_empty() {
         return Err(LoginError::Empty(CONFIG));
     }
-    let config: Config = serde_json::from_slice(config).map_err(|_not_shown| LoginError::Unreadable(CONFIG))?;
+    let config: Config =
+        serde_json::from_slice(config).map_err(|_not_shown| LoginError::Unreadable(CONFIG))?;
     let wanted = canonical(host);
-    let found = config.auths.into_iter().find(|(key, _)| registry_of(key).as_deref() == Some(&wanted));
+    let found = config
+        .auths
+        .into_iter()
+        .find(|(key, _)| registry_of(key).as_deref() == Some(&wanted));
     let (_, entry) = found.ok_or(LoginError::NoEntry(wanted))?;
-    let (username, password) = match entry.auth.filter(|auth| !auth.expose_secret().trim().is_empty()) {
+    let (username, password) = match entry
+        .auth
+        .filter(|auth| !auth.expose_secret().trim().is_empty())
+    {
         Some(auth) => decoded(&auth).ok_or(LoginError::Unreadable(CONFIG))?,
-        None => (entry.username.unwrap_or_default(), entry.password.unwrap_or_default()),
+        None => (
+            entry.username.unwrap_or_default(),
+            entry.password.unwrap_or_default(),
+        ),
     };
     if username.is_empty() || password.expose_secret().is_empty() {
         return Err(LoginError::Empty(CONFIG));
@@ -177,15 +218,24 @@ fn decoded(auth: &SecretString) -> Option<(String, SecretString)> {
     let plain = BASE64.decode(auth.expose_secret().trim().as_bytes()).ok()?;
     let plain: SecretString = String::from_utf8(plain).ok()?.into();
     let (username, password) = plain.expose_secret().split_once(':')?;
-    Some((username.to_owned(), password.trim_end_matches(['\r', '\n', '\0']).into()))
+    Some((
+        username.to_owned(),
+        password.trim_end_matches(['\r', '\n', '\0']).into(),
+    ))
 }
 
-/// The registry that a key of `auths` stands for: `https://index.docker.io/v1/`, `registry.test`, `https://registry.test/v2/`.
-/// A key with a path of its own stands for a part of a registry only, and is for no one else.
+/// The registry that a key of `auths` stands for: `https://index.docker.io/v1/`, `registry.test`,
+/// `https://registry.test/v2/`. A key with a path of its own stands for a part of a registry only,
+/// and is for no one else.
 fn registry_of(key: &str) -> Option<String> {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let bare = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+        .unwrap_or(key);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
-    ["", "v1", "v2"].contains(&path.trim_end_matches('/')).then(|| canonical(host))
+    ["", "v1", "v2"]
+        .contains(&path.trim_end_matches('/'))
+        .then(|| canonical(host))
 }
 
 #[cfg(test)]
@@ -196,11 +246,17 @@ mod tests {
     use super::*;
 
     fn keys(pairs: &[(&str, &str)]) -> Values {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec().into()))
+            .collect()
     }
 
     fn login(username: &str, password: &str) -> Result<Login, LoginError> {
-        Ok(Login { username: username.into(), password: password.into() })
+        Ok(Login {
+            username: username.into(),
+            password: password.into(),
+        })
     }
 
     fn docker(auths: &serde_json::Value) -> Values {
@@ -218,7 +274,10 @@ mod tests {
             [("username", "u"), ("password", "p")],
             [("username", "u\n"), ("password", "p\r\n")],
         ] {
-            assert_eq!(registry("registry.test", AuthScheme::KeyPair, &keys(&pairs)), login("u", "p"));
+            assert_eq!(
+                registry("registry.test", AuthScheme::KeyPair, &keys(&pairs)),
+                login("u", "p")
+            );
         }
     }
 
@@ -232,17 +291,30 @@ mod tests {
             "https://registry-1.docker.io/v2/",
         ] {
             let data = docker(&json!({"other.test": {"auth": "eDp5"}, key: {"auth": "dTpwOnE="}}));
-            assert_eq!(registry("docker.io", AuthScheme::KeyPair, &data), login("u", "p:q"), "{key}");
+            assert_eq!(
+                registry("docker.io", AuthScheme::KeyPair, &data),
+                login("u", "p:q"),
+                "{key}"
+            );
         }
         let plain = docker(&json!({"registry.test:5000": {"username": "u", "password": "p"}}));
-        assert_eq!(registry("registry.test:5000", AuthScheme::KeyPair, &plain), login("u", "p"));
-        assert_eq!(code("registry.test", AuthScheme::KeyPair, &plain), Some(Code::SECRET_KEYS));
+        assert_eq!(
+            registry("registry.test:5000", AuthScheme::KeyPair, &plain),
+            login("u", "p")
+        );
+        assert_eq!(
+            code("registry.test", AuthScheme::KeyPair, &plain),
+            Some(Code::SecretKeysInvalid)
+        );
     }
 
     #[test]
     fn a_login_for_a_part_of_a_registry_is_for_no_other_part() {
         let data = docker(&json!({"registry.test/team": {"auth": "dTpw"}}));
-        assert_eq!(code("registry.test", AuthScheme::KeyPair, &data), Some(Code::SECRET_KEYS));
+        assert_eq!(
+            code("registry.test", AuthScheme::KeyPair, &data),
+            Some(Code::SecretKeysInvalid)
+        );
     }
 
     #[test]
@@ -253,38 +325,79 @@ mod tests {
             ("ghcr.io", "token"),
             ("registry.test:5000", "token"),
         ] {
-            assert_eq!(registry(host, AuthScheme::Token, &keys(&[("token", "t\n")])), login(user, "t"), "{host}");
+            assert_eq!(
+                registry(host, AuthScheme::Token, &keys(&[("token", "t\n")])),
+                login(user, "t"),
+                "{host}"
+            );
         }
         let named = keys(&[("token", "t"), ("username", "me")]);
-        assert_eq!(registry("ghcr.io", AuthScheme::Token, &named), login("me", "t"));
+        assert_eq!(
+            registry("ghcr.io", AuthScheme::Token, &named),
+            login("me", "t")
+        );
     }
 
     #[test]
     fn wrong_keys_are_e1006_and_empty_ones_e1013() {
         use AuthScheme::{KeyPair, Token};
         for (scheme, pairs, wanted) in [
-            (KeyPair, &[][..], Code::SECRET_KEYS),
-            (KeyPair, &[("token", "t")], Code::SECRET_KEYS),
-            (KeyPair, &[("username", "u"), ("secretToken", "p")], Code::SECRET_KEYS),
-            (KeyPair, &[(CONFIG, "{")], Code::SECRET_KEYS),
-            (KeyPair, &[(CONFIG, r#"{"auths":{"registry.test":{"auth":"%"}}}"#)], Code::SECRET_KEYS),
-            (KeyPair, &[(CONFIG, "\n")], Code::SECRET_EMPTY),
-            (KeyPair, &[(CONFIG, r#"{"auths":{"registry.test":{}}}"#)], Code::SECRET_EMPTY),
-            (KeyPair, &[("username", "u"), ("password", "\n")], Code::SECRET_EMPTY),
-            (Token, &[("accessKey", "u"), ("secretToken", "p")], Code::SECRET_KEYS),
-            (Token, &[("token", "")], Code::SECRET_EMPTY),
-            (Token, &[("token", "t"), ("username", "\n")], Code::SECRET_EMPTY),
+            (KeyPair, &[][..], Code::SecretKeysInvalid),
+            (KeyPair, &[("token", "t")], Code::SecretKeysInvalid),
+            (
+                KeyPair,
+                &[("username", "u"), ("secretToken", "p")],
+                Code::SecretKeysInvalid,
+            ),
+            (KeyPair, &[(CONFIG, "{")], Code::SecretKeysInvalid),
+            (
+                KeyPair,
+                &[(CONFIG, r#"{"auths":{"registry.test":{"auth":"%"}}}"#)],
+                Code::SecretKeysInvalid,
+            ),
+            (KeyPair, &[(CONFIG, "\n")], Code::SecretEmpty),
+            (
+                KeyPair,
+                &[(CONFIG, r#"{"auths":{"registry.test":{}}}"#)],
+                Code::SecretEmpty,
+            ),
+            (
+                KeyPair,
+                &[("username", "u"), ("password", "\n")],
+                Code::SecretEmpty,
+            ),
+            (
+                Token,
+                &[("accessKey", "u"), ("secretToken", "p")],
+                Code::SecretKeysInvalid,
+            ),
+            (Token, &[("token", "")], Code::SecretEmpty),
+            (
+                Token,
+                &[("token", "t"), ("username", "\n")],
+                Code::SecretEmpty,
+            ),
         ] {
-            assert_eq!(code("registry.test", scheme, &keys(pairs)), Some(wanted), "{pairs:?}");
+            assert_eq!(
+                code("registry.test", scheme, &keys(pairs)),
+                Some(wanted),
+                "{pairs:?}"
+            );
         }
         let binary = BTreeMap::from([("token".to_owned(), vec![0xff].into())]);
-        assert_eq!(code("registry.test", Token, &binary), Some(Code::SECRET_KEYS));
+        assert_eq!(
+            code("registry.test", Token, &binary),
+            Some(Code::SecretKeysInvalid)
+        );
     }
 
     #[test]
     fn schemes_of_clouds_are_refused_by_name() {
         for scheme in [AuthScheme::Aws, AuthScheme::Google, AuthScheme::Azure] {
-            assert_eq!(code("registry.test", scheme, &keys(&[])), Some(Code::REGISTRY_UNSUPPORTED));
+            assert_eq!(
+                code("registry.test", scheme, &keys(&[])),
+                Some(Code::RegistryFeatureUnsupported)
+            );
         }
     }
 

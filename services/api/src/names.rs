@@ -1,5 +1,6 @@
-//! Names of everything that is made. They follow from what they stand for, so that whoever comes second finds what the
-//! first has made; and they are readable: only the Workspace's part is ever cut.
+//! Names of everything that is made. They follow from what they stand for, so that whoever comes
+//! second finds what the first has made; and they are readable: only the Workspace's part is ever
+//! cut.
 
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest as _, Sha256};
@@ -11,11 +12,16 @@ const LABEL: usize = 63;
 /// The longest part of a Workspace's name in a host.
 const HOST: usize = 40;
 
-/// The first `length` characters of the hash of these parts, base32 in lower case. A NUL stands between two parts, so
-/// that `a, bc` and `ab, c` differ.
+/// The first `length` characters of the hash of these parts, base32 in lower case. A NUL stands
+/// between two parts, so that `a, bc` and `ab, c` differ.
 fn hash(parts: &[&str], length: usize) -> String {
     let digest = Sha256::digest(parts.join("\0"));
-    BASE32_NOPAD.encode(&digest).to_lowercase().chars().take(length).collect()
+    BASE32_NOPAD
+        .encode(&digest)
+        .to_lowercase()
+        .chars()
+        .take(length)
+        .collect()
 }
 
 /// Six characters of the hash of these parts.
@@ -40,11 +46,15 @@ pub struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// `<workspace>-<shown>-<hash>`, the Workspace's name cut as far as `limit` needs. `hashed` is told apart by the hash
-    /// alone.
+    /// `<workspace>-<shown>-<hash>`, the Workspace's name cut as far as `limit` needs. `hashed` is
+    /// told apart by the hash alone.
     fn made(&self, shown: &[&str], hashed: &[&str], limit: usize) -> String {
         let hash = h6(&[&[self.uid], shown, hashed].concat());
-        let rest: String = shown.iter().chain(&[hash.as_str()]).map(|part| format!("-{part}")).collect();
+        let rest: String = shown
+            .iter()
+            .chain(&[hash.as_str()])
+            .map(|part| format!("-{part}"))
+            .collect();
         format!("{}{rest}", cut(self.name, limit.saturating_sub(rest.len())))
     }
 
@@ -66,10 +76,16 @@ impl Owner<'_> {
         self.made(&[build, cut(commit, 7)], &[spec], LABEL)
     }
 
-    /// The Ingress or HTTPRoute, and the NetworkPolicy.
+    /// The Ingress or HTTPRoute, and the NetworkPolicy of all pods.
     #[must_use]
     pub fn ingress(&self) -> String {
         self.made(&[], &["ingress"], LABEL)
+    }
+
+    /// A component's own NetworkPolicy.
+    #[must_use]
+    pub fn policy(&self, component: &str) -> String {
+        self.made(&[component], &["policy"], LABEL)
     }
 
     /// The tunnel's connector, and its Secret.
@@ -84,8 +100,8 @@ impl Owner<'_> {
         self.made(&["variables"], &[], LABEL)
     }
 
-    /// The host's left-most label. It follows from names and not from the uid: deleted and applied again, a Workspace has
-    /// the same URL.
+    /// The host's left-most label. It follows from names and not from the uid: deleted and applied
+    /// again, a Workspace has the same URL.
     #[must_use]
     pub fn host_label(&self, cluster: &str, namespace: &str) -> String {
         let hash = h6(&[&format!("{cluster}/{namespace}/{}", self.name)]);
@@ -102,7 +118,10 @@ impl Owner<'_> {
 /// The host of a rule with a subdomain: flat, so that one wildcard covers it.
 #[must_use]
 pub fn rule_host(subdomain: Option<&str>, host: &str) -> String {
-    subdomain.map_or_else(|| host.to_owned(), |subdomain| format!("{subdomain}-{host}"))
+    subdomain.map_or_else(
+        || host.to_owned(),
+        |subdomain| format!("{subdomain}-{host}"),
+    )
 }
 
 /// A DNSRecord: the object is the lock on the host.
@@ -123,7 +142,8 @@ pub fn claim(template: &str, component: &str) -> String {
     format!("{template}-{component}")
 }
 
-/// The tag that keeps a running digest named when others move: from the Build's name, which holds all of its inputs.
+/// The tag that keeps a running digest named when others move: from the Build's name, which holds
+/// all of its inputs.
 #[must_use]
 pub fn tag(commit: &str, build: &str) -> String {
     let hash = build.rsplit('-').next().unwrap_or(build);
@@ -138,7 +158,10 @@ pub fn staging(namespace: &str, key: &str) -> String {
 
 /// At most so many characters, and no hyphen at the end.
 fn cut(name: &str, length: usize) -> &str {
-    let end = name.char_indices().nth(length).map_or(name.len(), |(at, _)| at);
+    let end = name
+        .char_indices()
+        .nth(length)
+        .map_or(name.len(), |(at, _)| at);
     name.get(..end).unwrap_or(name).trim_end_matches('-')
 }
 
@@ -148,24 +171,42 @@ mod tests {
 
     use super::*;
 
-    const SAMPLE: Owner<'static> =
-        Owner { name: "workspace-sample-x7k2p", uid: "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10" };
+    const SAMPLE: Owner<'static> = Owner {
+        name: "workspace-sample-x7k2p",
+        uid: "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10",
+    };
 
     #[test]
     fn names_show_what_they_stand_for() {
         let hash = |name: &str| name.rsplit('-').next().map(str::len);
         for (name, begin) in [
-            (SAMPLE.component("click-mania"), "workspace-sample-x7k2p-click-mania-"),
-            (SAMPLE.service("mysql", "TCP"), "workspace-sample-x7k2p-mysql-tcp-"),
-            (SAMPLE.build("myapp", "4f2a91c0d3e8", "{}"), "workspace-sample-x7k2p-myapp-4f2a91c-"),
+            (
+                SAMPLE.component("click-mania"),
+                "workspace-sample-x7k2p-click-mania-",
+            ),
+            (
+                SAMPLE.service("mysql", "TCP"),
+                "workspace-sample-x7k2p-mysql-tcp-",
+            ),
+            (
+                SAMPLE.build("myapp", "4f2a91c0d3e8", "{}"),
+                "workspace-sample-x7k2p-myapp-4f2a91c-",
+            ),
             (SAMPLE.ingress(), "workspace-sample-x7k2p-"),
+            (SAMPLE.policy("mysql"), "workspace-sample-x7k2p-mysql-"),
             (SAMPLE.connector(), "workspace-sample-x7k2p-tunnel-"),
-            (SAMPLE.host_label("c1", "sequencer-system"), "workspace-sample-x7k2p-"),
+            (
+                SAMPLE.host_label("c1", "sequencer-system"),
+                "workspace-sample-x7k2p-",
+            ),
         ] {
             assert!(name.starts_with(begin) && hash(&name) == Some(6), "{name}");
         }
         assert_eq!(record("x.preview.test", "CNAME"), "x.preview.test.cname");
-        assert_eq!(rule_host(Some("admin"), "x.preview.test"), "admin-x.preview.test");
+        assert_eq!(
+            rule_host(Some("admin"), "x.preview.test"),
+            "admin-x.preview.test"
+        );
     }
 
     #[test]
@@ -173,12 +214,18 @@ mod tests {
         let build = |spec| SAMPLE.build("myapp", "4f2a91c0d3e8", spec);
         assert_eq!(build("{}"), build("{}"));
         assert_ne!(build("{}"), build(r#"{"target":"x"}"#));
-        assert_eq!(tag("4f2a91c0d3e8aa", "w-myapp-4f2a91c-tn6r3b"), "seq-4f2a91c0d3e8-tn6r3b");
+        assert_eq!(
+            tag("4f2a91c0d3e8aa", "w-myapp-4f2a91c-tn6r3b"),
+            "seq-4f2a91c0d3e8-tn6r3b"
+        );
     }
 
     #[test]
     fn a_workspace_that_is_made_again_has_the_same_host_and_another_tunnel() {
-        let again = Owner { uid: "other", ..SAMPLE };
+        let again = Owner {
+            uid: "other",
+            ..SAMPLE
+        };
         assert_eq!(SAMPLE.host_label("c", "n"), again.host_label("c", "n"));
         assert_ne!(SAMPLE.host_label("c", "n"), SAMPLE.host_label("c", "m"));
         assert_ne!(SAMPLE.tunnel("c"), again.tunnel("c"));
@@ -205,6 +252,7 @@ mod tests {
             prop_assert!(is_label(&owner.service(&component, &network), LABEL));
             prop_assert!(is_label(&owner.build(&component, "4f2a91c0d3e8", ""), LABEL));
             prop_assert!(is_label(&owner.ingress(), LABEL));
+            prop_assert!(is_label(&owner.policy(&component), LABEL));
             prop_assert!(is_label(&pull_secret(&owner.component(&component)), LABEL));
             // A subdomain has at most 15 characters before its hyphen.
             prop_assert!(is_label(&owner.host_label("c", "n"), LABEL - 16));

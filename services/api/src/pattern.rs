@@ -4,4 +4,5 @@
 pub(crate) const DURATION: &str = r"^([0-9]+(ms|s|m|h))+$";
 
 /// A zone: a lower-case DNS name of at least two labels (RFC 1035), without a dot at its end.
-pub(crate) const ZONE: &str = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$";
+pub(crate) const ZONE: &str =
+    r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$";

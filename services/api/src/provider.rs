@@ -1,5 +1,5 @@
-//! DNS providers as the chart names them, and which of them serves a zone for a namespace. Pure: the watcher chooses by it
-//! when it makes a record, the network service when it acts.
+//! DNS providers as the chart names them, and which of them serves a zone for a namespace. Pure:
+//! the watcher chooses by it when it makes a record, the network service when it acts.
 
 use std::collections::BTreeSet;
 
@@ -102,28 +102,55 @@ fn everyone() -> Vec<String> {
 
 impl<'de> Deserialize<'de> for Provider {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { name, zones, namespaces, allow_names, cloudflare, rfc2136, wildcard, route53, cloud_dns } =
-            Written::deserialize(deserializer)?;
-        let later = [("route53", route53.is_some()), ("cloudDNS", cloud_dns.is_some())];
+        let Written {
+            name,
+            zones,
+            namespaces,
+            allow_names,
+            cloudflare,
+            rfc2136,
+            wildcard,
+            route53,
+            cloud_dns,
+        } = Written::deserialize(deserializer)?;
+        let later = [
+            ("route53", route53.is_some()),
+            ("cloudDNS", cloud_dns.is_some()),
+        ];
         if let Some((kind, _)) = later.iter().find(|(_, there)| *there) {
-            return Err(D::Error::custom(format!("provider {name}: {kind} is not yet supported")));
+            return Err(D::Error::custom(format!(
+                "provider {name}: {kind} is not yet supported"
+            )));
         }
-        let kinds =
-            [cloudflare.map(Kind::Cloudflare), rfc2136.map(Kind::Rfc2136), wildcard.map(|Nothing {}| Kind::Wildcard)];
+        let kinds = [
+            cloudflare.map(Kind::Cloudflare),
+            rfc2136.map(Kind::Rfc2136),
+            wildcard.map(|Nothing {}| Kind::Wildcard),
+        ];
         let mut kinds = kinds.into_iter().flatten();
         let (Some(kind), None) = (kinds.next(), kinds.next()) else {
-            let message = format!("provider {name}: exactly one of cloudflare, rfc2136 and wildcard");
+            let message =
+                format!("provider {name}: exactly one of cloudflare, rfc2136 and wildcard");
             return Err(D::Error::custom(message));
         };
         if zones.is_empty() {
-            return Err(D::Error::custom(format!("provider {name}: it serves no zone")));
+            return Err(D::Error::custom(format!(
+                "provider {name}: it serves no zone"
+            )));
         }
-        Ok(Self { name, zones: zones.iter().map(|zone| plain(zone)).collect(), namespaces, allow_names, kind })
+        Ok(Self {
+            name,
+            zones: zones.iter().map(|zone| plain(zone)).collect(),
+            namespaces,
+            allow_names,
+            kind,
+        })
     }
 }
 
 impl Provider {
-    /// The zone of this provider that holds a name: the longest, as a provider may have both a zone and one below it.
+    /// The zone of this provider that holds a name: the longest, as a provider may have both a zone
+    /// and one below it.
     #[must_use]
     pub fn zone_of(&self, name: &str) -> Option<&str> {
         let name = plain(name);
@@ -134,7 +161,9 @@ impl Provider {
     /// Whether a namespace may use it.
     #[must_use]
     pub fn grants(&self, namespace: &str) -> bool {
-        self.namespaces.iter().any(|pattern| matches(pattern, namespace))
+        self.namespaces
+            .iter()
+            .any(|pattern| matches(pattern, namespace))
     }
 }
 
@@ -148,17 +177,24 @@ pub fn parse(list: &str) -> Result<Vec<Provider>, serde_yaml::Error> {
     }
     let providers: Vec<Provider> = serde_yaml::from_str(list)?;
     let mut names = BTreeSet::new();
-    match providers.iter().find(|provider| !names.insert(&provider.name)) {
-        Some(twice) => Err(serde_yaml::Error::custom(format!("provider {}: the name stands twice", twice.name))),
+    match providers
+        .iter()
+        .find(|provider| !names.insert(&provider.name))
+    {
+        Some(twice) => Err(serde_yaml::Error::custom(format!(
+            "provider {}: the name stands twice",
+            twice.name
+        ))),
         None => Ok(providers),
     }
 }
 
-/// The provider that serves a zone for a namespace: the one with the longest matching zone, the first of equals, or the
-/// one that is named. `zone` may be any name below.
+/// The provider that serves a zone for a namespace: the one with the longest matching zone, the
+/// first of equals, or the one that is named. `zone` may be any name below.
 ///
 /// # Errors
-/// [`Code::ZONE_NOT_GRANTED`], whether there is none or it is not granted: nobody is told of others' zones.
+/// [`Code::ZoneNotGranted`], whether there is none or it is not granted: nobody is told of
+/// others' zones.
 pub fn choose<'a>(
     providers: &'a [Provider],
     zone: &str,
@@ -166,13 +202,22 @@ pub fn choose<'a>(
     named: Option<&str>,
 ) -> Result<&'a Provider, Code> {
     let mut best: Option<(&Provider, usize)> = None;
-    for provider in providers.iter().filter(|provider| named.is_none_or(|named| named == provider.name)) {
-        let length = provider.zone_of(zone).filter(|_| provider.grants(namespace)).map(str::len);
-        if let Some(length) = length.filter(|length| best.is_none_or(|(_, longest)| *length > longest)) {
+    for provider in providers
+        .iter()
+        .filter(|provider| named.is_none_or(|named| named == provider.name))
+    {
+        let length = provider
+            .zone_of(zone)
+            .filter(|_| provider.grants(namespace))
+            .map(str::len);
+        if let Some(length) =
+            length.filter(|length| best.is_none_or(|(_, longest)| *length > longest))
+        {
             best = Some((provider, length));
         }
     }
-    best.map(|(provider, _)| provider).ok_or(Code::ZONE_NOT_GRANTED)
+    best.map(|(provider, _)| provider)
+        .ok_or(Code::ZoneNotGranted)
 }
 
 fn plain(name: &str) -> String {
@@ -181,13 +226,18 @@ fn plain(name: &str) -> String {
 
 /// Whether a name is this zone or below it.
 fn holds(zone: &str, name: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    name.strip_suffix(zone)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// A pattern whose `*` stand for any characters, none included.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((begin, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(begin) else { return false };
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    let Some((begin, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(begin) else {
+        return false;
+    };
     text.char_indices()
         .map(|(at, _)| at)
         .chain([text.len()])
@@ -213,43 +263,83 @@ mod tests {
     #[test]
     fn the_longest_zone_wins_and_of_equals_the_first() {
         assert_eq!(chosen("yourdomain.com", "team-a", None), Ok("main".into()));
-        assert_eq!(chosen("dev.yourdomain.com", "team-a", None), Ok("below".into()));
-        assert_eq!(chosen("a.dev.yourdomain.com", "team-a", None), Ok("below".into()));
-        assert_eq!(chosen("dev2.yourdomain.com", "team-a", None), Ok("main".into()));
+        assert_eq!(
+            chosen("dev.yourdomain.com", "team-a", None),
+            Ok("below".into())
+        );
+        assert_eq!(
+            chosen("a.dev.yourdomain.com", "team-a", None),
+            Ok("below".into())
+        );
+        assert_eq!(
+            chosen("dev2.yourdomain.com", "team-a", None),
+            Ok("main".into())
+        );
         assert_eq!(chosen("preview.test", "anybody", None), Ok("lab".into()));
     }
 
     #[test]
     fn a_zone_of_nobody_and_one_that_ends_alike_are_e6051() {
         for zone in ["elsewhere.com", "notyourdomain.com", "com", ""] {
-            assert_eq!(chosen(zone, "team-a", None), Err(Code::ZONE_NOT_GRANTED), "{zone}");
+            assert_eq!(
+                chosen(zone, "team-a", None),
+                Err(Code::ZoneNotGranted),
+                "{zone}"
+            );
         }
     }
 
     #[test]
     fn a_provider_serves_only_the_namespaces_that_it_is_granted_to() {
-        assert_eq!(chosen("yourdomain.com", "sequencer-system", None), Ok("main".into()));
+        assert_eq!(
+            chosen("yourdomain.com", "sequencer-system", None),
+            Ok("main".into())
+        );
         for namespace in ["team", "other", "a-team-x", "sequencer-system2", ""] {
-            assert_eq!(chosen("yourdomain.com", namespace, None), Err(Code::ZONE_NOT_GRANTED), "{namespace}");
+            assert_eq!(
+                chosen("yourdomain.com", namespace, None),
+                Err(Code::ZoneNotGranted),
+                "{namespace}"
+            );
         }
         // Where the longest is not granted, a shorter one that is may serve.
         let mut providers = parse(LIST).unwrap();
         providers[2].namespaces.clear();
-        assert_eq!(choose(&providers, "dev.yourdomain.com", "team-a", None).unwrap().name, "main");
+        assert_eq!(
+            choose(&providers, "dev.yourdomain.com", "team-a", None)
+                .unwrap()
+                .name,
+            "main"
+        );
     }
 
     #[test]
     fn a_named_provider_is_taken_if_it_serves_the_zone() {
-        assert_eq!(chosen("preview.test", "anybody", Some("same")), Ok("same".into()));
-        assert_eq!(chosen("preview.test", "anybody", Some("main")), Err(Code::ZONE_NOT_GRANTED));
-        assert_eq!(chosen("yourdomain.com", "other", Some("main")), Err(Code::ZONE_NOT_GRANTED));
-        assert_eq!(chosen("preview.test", "anybody", Some("unknown")), Err(Code::ZONE_NOT_GRANTED));
+        assert_eq!(
+            chosen("preview.test", "anybody", Some("same")),
+            Ok("same".into())
+        );
+        assert_eq!(
+            chosen("preview.test", "anybody", Some("main")),
+            Err(Code::ZoneNotGranted)
+        );
+        assert_eq!(
+            chosen("yourdomain.com", "other", Some("main")),
+            Err(Code::ZoneNotGranted)
+        );
+        assert_eq!(
+            chosen("preview.test", "anybody", Some("unknown")),
+            Err(Code::ZoneNotGranted)
+        );
     }
 
     #[test]
     fn a_record_lives_in_the_zone_of_the_provider() {
         let providers = parse(LIST).unwrap();
-        assert_eq!(providers[2].zone_of("x.a.dev.yourdomain.com"), Some("dev.yourdomain.com"));
+        assert_eq!(
+            providers[2].zone_of("x.a.dev.yourdomain.com"),
+            Some("dev.yourdomain.com")
+        );
         assert_eq!(providers[2].zone_of("yourdomain.com"), None);
     }
 

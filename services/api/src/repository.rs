@@ -16,14 +16,16 @@ const HUB_API: &str = "registry-1.docker.io";
 
 /// It is no repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not a repository: [host[:port]/]path in lower case, without scheme, login, tag and digest")]
+#[error(
+    "not a repository: [host[:port]/]path in lower case, without scheme, login, tag and digest"
+)]
 pub struct Malformed;
 
 impl Malformed {
     /// The code that users meet.
     #[must_use]
     pub const fn code(self) -> Code {
-        Code::REPOSITORY
+        Code::RepositoryMalformed
     }
 }
 
@@ -35,7 +37,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The registry's host and port as people write it; Docker Hub is `docker.io` whatever name it was given.
+    /// The registry's host and port as people write it; Docker Hub is `docker.io` whatever name it
+    /// was given.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
@@ -44,7 +47,11 @@ impl Repository {
     /// The host and port that answers.
     #[must_use]
     pub fn api_host(&self) -> &str {
-        if self.host == HUB { HUB_API } else { &self.host }
+        if self.host == HUB {
+            HUB_API
+        } else {
+            &self.host
+        }
     }
 
     /// The repository's name in its registry.
@@ -74,7 +81,11 @@ impl FromStr for Repository {
         }
         // What Docker itself publishes has a folder that nobody writes.
         let official = host == HUB && !path.contains('/');
-        let path = if official { format!("library/{path}") } else { path.to_owned() };
+        let path = if official {
+            format!("library/{path}")
+        } else {
+            path.to_owned()
+        };
         Ok(Self { host, path })
     }
 }
@@ -83,22 +94,33 @@ impl FromStr for Repository {
 #[must_use]
 pub fn canonical(host: &str) -> String {
     let host = host.to_ascii_lowercase();
-    if HUB_ALIASES.contains(&host.as_str()) { HUB.to_owned() } else { host }
+    if HUB_ALIASES.contains(&host.as_str()) {
+        HUB.to_owned()
+    } else {
+        host
+    }
 }
 
-/// Whether the first part of a reference is a host and no part of the path, by Distribution's rule: it has a dot, a port or
-/// a capital letter, or is `localhost`.
+/// Whether the first part of a reference is a host and no part of the path, by Distribution's rule:
+/// it has a dot, a port or a capital letter, or is `localhost`.
 fn is_host(part: &str) -> bool {
-    part.contains(['.', ':']) || part == "localhost" || part.contains(|c: char| c.is_ascii_uppercase())
+    part.contains(['.', ':'])
+        || part == "localhost"
+        || part.contains(|c: char| c.is_ascii_uppercase())
 }
 
 fn is_valid(host: &str) -> bool {
-    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    let (name, port) = host
+        .split_once(':')
+        .map_or((host, None), |(name, port)| (name, Some(port)));
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let port_is_valid = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let port_is_valid =
+        |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0);
     edge(name.chars().next())
         && edge(name.chars().next_back())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
         && !name.contains("..")
         && port.is_none_or(port_is_valid)
 }
@@ -106,7 +128,11 @@ fn is_valid(host: &str) -> bool {
 /// Lower-case letters and digits with `.`, `_` and `-` between them.
 fn is_component(part: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || matches!(c, '.' | '_' | '-'))
+    part.starts_with(inner)
+        && part.ends_with(inner)
+        && part
+            .chars()
+            .all(|c| inner(c) || matches!(c, '.' | '_' | '-'))
 }
 
 #[cfg(test)]
@@ -118,17 +144,51 @@ mod tests {
     #[test]
     fn a_repository_without_a_host_is_on_docker_hub_and_a_single_name_is_dockers_own() {
         for (url, host, api, path) in [
-            ("myuser/ephemeralbuilds", "docker.io", "registry-1.docker.io", "myuser/ephemeralbuilds"),
-            ("redis", "docker.io", "registry-1.docker.io", "library/redis"),
-            ("docker.io/redis", "docker.io", "registry-1.docker.io", "library/redis"),
-            ("index.docker.io/myuser/x", "docker.io", "registry-1.docker.io", "myuser/x"),
-            ("registry-1.docker.io/myuser/x", "docker.io", "registry-1.docker.io", "myuser/x"),
+            (
+                "myuser/ephemeralbuilds",
+                "docker.io",
+                "registry-1.docker.io",
+                "myuser/ephemeralbuilds",
+            ),
+            (
+                "redis",
+                "docker.io",
+                "registry-1.docker.io",
+                "library/redis",
+            ),
+            (
+                "docker.io/redis",
+                "docker.io",
+                "registry-1.docker.io",
+                "library/redis",
+            ),
+            (
+                "index.docker.io/myuser/x",
+                "docker.io",
+                "registry-1.docker.io",
+                "myuser/x",
+            ),
+            (
+                "registry-1.docker.io/myuser/x",
+                "docker.io",
+                "registry-1.docker.io",
+                "myuser/x",
+            ),
             ("registry.test/x", "registry.test", "registry.test", "x"),
-            ("Registry.Test:5000/a/b_c/d-e", "registry.test:5000", "registry.test:5000", "a/b_c/d-e"),
+            (
+                "Registry.Test:5000/a/b_c/d-e",
+                "registry.test:5000",
+                "registry.test:5000",
+                "a/b_c/d-e",
+            ),
             ("localhost/x", "localhost", "localhost", "x"),
         ] {
             let repository: Repository = url.parse().unwrap();
-            assert_eq!((repository.host(), repository.api_host(), repository.path()), (host, api, path), "{url}");
+            assert_eq!(
+                (repository.host(), repository.api_host(), repository.path()),
+                (host, api, path),
+                "{url}"
+            );
         }
     }
 
@@ -156,7 +216,7 @@ mod tests {
         ] {
             assert_eq!(url.parse::<Repository>(), Err(Malformed), "{url:?}");
         }
-        assert_eq!(Malformed.code(), Code::REPOSITORY);
+        assert_eq!(Malformed.code(), Code::RepositoryMalformed);
     }
 
     proptest! {

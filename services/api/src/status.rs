@@ -1,5 +1,6 @@
-//! What the services record. A section has exactly one writing service; the conditions are the watcher's, derived from the
-//! sections. The schema gives every section its default, so that nothing is written only to say that nothing happened.
+//! What the services record. A section has exactly one writing service; the conditions are the
+//! watcher's, derived from the sections. The schema gives every section its default, so that
+//! nothing is written only to say that nothing happened.
 
 pub mod build;
 pub mod component;
@@ -7,12 +8,71 @@ pub mod dns_record;
 pub mod workspace;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::KubeSchema;
+use kube::{KubeSchema, Resource};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::code::Code;
+
+/// The most characters of a failure's message.
+const MESSAGE: usize = 1024;
+
+/// One section of the status of a kind: what its one writing service records, `.status.<NAME>`.
+pub trait StatusSection: Clone + Debug + Default + PartialEq + Serialize + Send + Sync {
+    /// The kind whose status has the section.
+    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+
+    /// Its field in the status.
+    const NAME: &'static str;
+
+    /// The section as the object has it.
+    fn of(object: &Self::Object) -> Self;
+
+    /// What it shares with every other section.
+    fn common(&self) -> &Section;
+
+    /// What it shares with every other section, to be changed.
+    fn common_mut(&mut self) -> &mut Section;
+}
+
+/// Says that a struct with a field `section` is the section `$field` of the kind `$kind`.
+macro_rules! status_section {
+    ($section:ty, $kind:ty, $field:ident) => {
+        impl $crate::status::StatusSection for $section {
+            type Object = $kind;
+
+            const NAME: &'static str = stringify!($field);
+
+            fn of(object: &$kind) -> Self {
+                object
+                    .status
+                    .as_ref()
+                    .map(|status| status.$field.clone())
+                    .unwrap_or_default()
+            }
+
+            fn common(&self) -> &$crate::status::Section {
+                &self.section
+            }
+
+            fn common_mut(&mut self) -> &mut $crate::status::Section {
+                &mut self.section
+            }
+        }
+    };
+}
+pub(crate) use status_section;
 /// What every section begins with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +92,14 @@ pub struct Section {
     /// What failed last, and when it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+}
+
+impl Section {
+    /// Whether it has this state, and has it for this generation of its object.
+    #[must_use]
+    pub fn is(&self, state: State, generation: i64) -> bool {
+        self.state == Some(state) && self.observed_generation == Some(generation)
+    }
 }
 
 /// Where a section stands.
@@ -77,8 +145,7 @@ pub struct Retry {
     /// When it is tried again.
     pub next_attempt_at: Time,
     /// The error's code, `E#nnnn`.
-    #[schemars(length(max = 8))]
-    pub code: String,
+    pub code: Code,
     /// What happened and what to do.
     #[schemars(length(max = 1024))]
     pub message: String,
@@ -89,13 +156,12 @@ pub struct Retry {
 }
 
 /// What failed, for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// The error's code, `E#nnnn`.
-    #[schemars(length(max = 8))]
-    pub code: String,
-    /// A word for it, as Kubernetes or a provider says it.
+    pub code: Code,
+    /// The code's reason.
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -121,4 +187,21 @@ pub struct Failure {
     #[schemars(length(max = 20), inner(length(max = 200)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
+}
+
+impl Failure {
+    /// Returns a failure of which there is only this to tell.
+    #[must_use]
+    pub fn new(code: Code, message: &str) -> Self {
+        Self {
+            code,
+            reason: Some(code.reason().into()),
+            container: None,
+            step: None,
+            line: None,
+            exit_code: None,
+            message: Some(message.chars().take(MESSAGE).collect()),
+            log_tail: Vec::new(),
+        }
+    }
 }

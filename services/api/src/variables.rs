@@ -1,6 +1,7 @@
-//! Variables in images, environment values, commands and arguments: `${components::mysql.networks.tcp}` and its like,
-//! anywhere inside a text. `$${` stands for a `${` of the text's own, and a `${` with another word behind it is left as it
-//! is. A text is rendered once: what a value holds is never looked at again.
+//! Variables in images, environment values, commands and arguments:
+//! `${components::mysql.networks.tcp}` and its like, anywhere inside a text. `$${` stands for a
+//! `${` of the text's own, and a `${` with another word behind it is left as it is. A text is
+//! rendered once: what a value holds is never looked at again.
 
 use std::fmt;
 
@@ -70,14 +71,19 @@ pub struct Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} at character {}: expected {}", self.code, self.at, self.expected)
+        write!(
+            formatter,
+            "{} at character {}: expected {}",
+            self.code, self.at, self.expected
+        )
     }
 }
 
 impl std::error::Error for Malformed {}
 
 const BUILD: &str = "${build::NAME} or ${build::NAME.commit}";
-const COMPONENT: &str = "${components::NAME.networks.NETWORK} or ${components::NAME.networks.NETWORK.port}";
+const COMPONENT: &str =
+    "${components::NAME.networks.NETWORK} or ${components::NAME.networks.NETWORK.port}";
 const WORKSPACE: &str = "${workspace::host}, url, name or namespace";
 const INGRESS: &str = "${ingress::RULE}";
 const NAMED: &str = "${variables::NAME}";
@@ -98,10 +104,17 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Malformed> {
             plain.push_str("${");
             rest = after;
         } else if let Some((word, expected)) = known_word(from) {
-            let wrong =
-                |code| Malformed { code, at: text.get(..at).map_or(0, |text| text.chars().count()) + 1, expected };
-            let (inside, after) = from.split_once('}').ok_or_else(|| wrong(Code::UNTERMINATED_VARIABLE))?;
-            let names = inside.get("${".len() + word.len() + "::".len()..).unwrap_or_default();
+            let wrong = |code| Malformed {
+                code,
+                at: text.get(..at).map_or(0, |text| text.chars().count()) + 1,
+                expected,
+            };
+            let (inside, after) = from
+                .split_once('}')
+                .ok_or_else(|| wrong(Code::VariableUnterminated))?;
+            let names = inside
+                .get("${".len() + word.len() + "::".len()..)
+                .unwrap_or_default();
             let variable = variable(word, names).map_err(wrong)?;
             if !plain.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -130,42 +143,57 @@ fn known_word(from: &str) -> Option<(&'static str, &'static str)> {
         ("ingress", INGRESS),
         ("variables", NAMED),
     ];
-    words.into_iter().find(|(word, _)| inside.strip_prefix(word).is_some_and(|rest| rest.starts_with("::")))
+    words.into_iter().find(|(word, _)| {
+        inside
+            .strip_prefix(word)
+            .is_some_and(|rest| rest.starts_with("::"))
+    })
 }
 
 fn variable(word: &str, names: &str) -> Result<Variable, Code> {
-    let parts: Vec<_> = names.split('.').collect();
+    // No form has more than four parts: a fifth holds all the rest, and is no name if there is more
+    // than one.
+    let parts: Vec<_> = names.splitn(5, '.').collect();
     let is_name = |part: &&str| {
-        !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_')
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_')
     };
     if !parts.iter().all(is_name) {
-        return Err(Code::VARIABLE_FORMAT);
+        return Err(Code::VariableMalformed);
     }
     Ok(match (word, parts.as_slice()) {
         ("build", [name]) => Variable::Image((*name).into()),
         ("build", [name, "commit"]) => Variable::Commit((*name).into()),
-        ("components", [component, "networks", network]) => {
-            Variable::Host { component: (*component).into(), network: (*network).into() }
-        }
-        ("components", [component, "networks", network, "port"]) => {
-            Variable::Port { component: (*component).into(), network: (*network).into() }
-        }
-        ("components", [_, _, _] | [_, _, _, "port"]) => return Err(Code::VARIABLE_SECTION),
+        ("components", [component, "networks", network]) => Variable::Host {
+            component: (*component).into(),
+            network: (*network).into(),
+        },
+        ("components", [component, "networks", network, "port"]) => Variable::Port {
+            component: (*component).into(),
+            network: (*network).into(),
+        },
+        ("components", [_, _, _] | [_, _, _, "port"]) => return Err(Code::VariableSectionUnknown),
         ("workspace", ["host"]) => Variable::Workspace(Field::Host),
         ("workspace", ["url"]) => Variable::Workspace(Field::Url),
         ("workspace", ["name"]) => Variable::Workspace(Field::Name),
         ("workspace", ["namespace"]) => Variable::Workspace(Field::Namespace),
         ("ingress", [rule]) => Variable::Ingress((*rule).into()),
         ("variables", [name]) => Variable::Named((*name).into()),
-        _ => return Err(Code::VARIABLE_FORMAT),
+        _ => return Err(Code::VariableMalformed),
     })
 }
 
-/// Puts values into a text that was taken apart; a variable without a value yet is returned instead.
+/// Puts values into a text that was taken apart; a variable without a value yet is returned
+/// instead.
 ///
 /// # Errors
 /// The first variable that has no value.
-pub fn render(pieces: &[Piece], value: impl Fn(&Variable) -> Option<String>) -> Result<String, Variable> {
+pub fn render(
+    pieces: &[Piece],
+    value: impl Fn(&Variable) -> Option<String>,
+) -> Result<String, Variable> {
     let one = |piece: &Piece| match piece {
         Piece::Text(text) => Ok(text.clone()),
         Piece::Variable(variable) => value(variable).ok_or_else(|| variable.clone()),
@@ -184,7 +212,10 @@ mod tests {
     }
 
     fn host(component: &str, network: &str) -> Piece {
-        Piece::Variable(Variable::Host { component: component.into(), network: network.into() })
+        Piece::Variable(Variable::Host {
+            component: component.into(),
+            network: network.into(),
+        })
     }
 
     #[test]
@@ -193,24 +224,46 @@ mod tests {
             parse("x-${components::redis.networks.tcp}-y"),
             Ok(vec![text("x-"), host("redis", "tcp"), text("-y")])
         );
-        assert_eq!(parse("${components::click-mania.networks.http2}"), Ok(vec![host("click-mania", "http2")]));
+        assert_eq!(
+            parse("${components::click-mania.networks.http2}"),
+            Ok(vec![host("click-mania", "http2")])
+        );
         for (written, variable) in [
             ("${build::myapp}", Variable::Image("myapp".into())),
             ("${build::myapp.commit}", Variable::Commit("myapp".into())),
-            ("${components::a.networks.b.port}", Variable::Port { component: "a".into(), network: "b".into() }),
+            (
+                "${components::a.networks.b.port}",
+                Variable::Port {
+                    component: "a".into(),
+                    network: "b".into(),
+                },
+            ),
             ("${workspace::url}", Variable::Workspace(Field::Url)),
             ("${ingress::admin}", Variable::Ingress("admin".into())),
             ("${variables::DB_NAME}", Variable::Named("DB_NAME".into())),
         ] {
-            assert_eq!(parse(written), Ok(vec![Piece::Variable(variable)]), "{written}");
+            assert_eq!(
+                parse(written),
+                Ok(vec![Piece::Variable(variable)]),
+                "{written}"
+            );
         }
     }
 
     #[test]
     fn what_is_not_ours_is_left_alone() {
-        for other in
-            ["${HOME}", "$(VAR)", "${component::x.networks.y}", "${buildx::a}", "$", "a$b", "${", "$$", "$${", "100 $"]
-        {
+        for other in [
+            "${HOME}",
+            "$(VAR)",
+            "${component::x.networks.y}",
+            "${buildx::a}",
+            "$",
+            "a$b",
+            "${",
+            "$$",
+            "$${",
+            "100 $",
+        ] {
             let expected = other.replace("$${", "${");
             assert_eq!(parse(other), Ok(vec![text(&expected)]), "{other}");
         }
@@ -221,14 +274,36 @@ mod tests {
     #[test]
     fn a_known_word_with_a_malformed_rest_is_an_error_that_says_where() {
         for (written, code, at) in [
-            ("${components::redis.tcp}", Code::VARIABLE_FORMAT, 1),
-            ("${components::redis.ports.tcp}", Code::VARIABLE_SECTION, 1),
-            ("ü ${components::redis.networks.tcp", Code::UNTERMINATED_VARIABLE, 3),
-            ("${build::}", Code::VARIABLE_FORMAT, 1),
-            ("${build::a.b}", Code::VARIABLE_FORMAT, 1),
-            ("${workspace::uid}", Code::VARIABLE_FORMAT, 1),
-            ("${variables::A B}", Code::VARIABLE_FORMAT, 1),
-            ("${build::a} ${build::${build::b}}", Code::VARIABLE_FORMAT, 13),
+            ("${components::redis.tcp}", Code::VariableMalformed, 1),
+            (
+                "${components::redis.ports.tcp}",
+                Code::VariableSectionUnknown,
+                1,
+            ),
+            (
+                "ü ${components::redis.networks.tcp",
+                Code::VariableUnterminated,
+                3,
+            ),
+            ("${build::}", Code::VariableMalformed, 1),
+            ("${build::a.b}", Code::VariableMalformed, 1),
+            (
+                "${components::a.networks.b.port.c}",
+                Code::VariableMalformed,
+                1,
+            ),
+            (
+                "${components::a.networks.b.port.c.d}",
+                Code::VariableMalformed,
+                1,
+            ),
+            ("${workspace::uid}", Code::VariableMalformed, 1),
+            ("${variables::A B}", Code::VariableMalformed, 1),
+            (
+                "${build::a} ${build::${build::b}}",
+                Code::VariableMalformed,
+                13,
+            ),
         ] {
             let wrong = parse(written).unwrap_err();
             assert_eq!((wrong.code, wrong.at), (code, at), "{written}");

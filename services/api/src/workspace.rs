@@ -79,7 +79,10 @@ pub struct WorkspaceSpec {
 #[x_kube(validation = Rule::new("has(self.value) != has(self.generate)").message("E#6069 variables: exactly one of value and generate"))]
 pub struct Variable {
     /// The name in `${variables::NAME}`.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$")
+    )]
     pub name: String,
     /// The value; may hold `${workspace::...}`.
     #[schemars(length(max = 4096))]
@@ -122,7 +125,10 @@ pub struct Dns {
     )]
     pub zone: String,
     /// A left-most label of one's own, first come first served; `<workspace>-<hash>` if absent.
-    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 40),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A provider of the chart; the one with the longest matching zone if absent.
@@ -192,10 +198,16 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct NamedRoute {
     /// The name in `${ingress::NAME}`.
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 20),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Its host is `<subdomain>-<host>`.
-    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 15),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub subdomain: String,
     /// Where requests go.
     #[serde(flatten)]
@@ -283,7 +295,10 @@ pub struct GatewayRef {
 #[serde(rename_all = "camelCase")]
 pub struct IngressRule {
     /// The name in `${ingress::NAME}`.
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 20),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// The component.
     #[schemars(length(min = 1, max = 20))]
@@ -292,7 +307,10 @@ pub struct IngressRule {
     #[schemars(length(min = 1, max = 15))]
     pub network: String,
     /// Its host is `<subdomain>-<host>`; the host itself if absent.
-    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 15),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subdomain: Option<String>,
     /// The path.

@@ -10,7 +10,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -35,7 +35,8 @@ pub use sequencer_api::build::Compression;
 use crate::redact::Redact;
 use progress::Progress;
 
-/// How much may be under way on a connection and a stream: with h2's own 64 KiB a context of many files stands still.
+/// How much may be under way on a connection and a stream: with h2's own 64 KiB a context of many
+/// files stands still.
 const WINDOW: u32 = 32 * 1024 * 1024;
 
 /// The most bytes of one of BuildKit's messages (its own limit).
@@ -50,9 +51,7 @@ const LAST_NEWS: Duration = Duration::from_secs(2);
 /// A build.
 #[derive(Debug, Default)]
 pub struct Job {
-    /// The folder that the Dockerfile may copy from.
-    pub context: PathBuf,
-    /// The Dockerfile, relative to it.
+    /// The Dockerfile, relative to the context.
     pub dockerfile: String,
     /// The stage.
     pub target: Option<String>,
@@ -86,6 +85,8 @@ pub struct Job {
     pub denied: Vec<String>,
     /// Builds of one name share what is left of their contexts in BuildKit.
     pub shared: String,
+    /// Builds of one name share the folders of `RUN --mount=type=cache`.
+    pub cache_mounts: String,
 }
 
 /// A built image.
@@ -122,9 +123,9 @@ impl std::str::FromStr for BuildKit {
     fn from_str(address: &str) -> Result<Self, WrongAddress> {
         let place = match address.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Place::Socket(path.into()),
-            Some(("tcp", place)) if !place.is_empty() => {
-                Place::Host(Box::new(Endpoint::from_shared(format!("http://{place}")).map_err(|_error| WrongAddress)?))
-            }
+            Some(("tcp", place)) if !place.is_empty() => Place::Host(Box::new(
+                Endpoint::from_shared(format!("http://{place}")).map_err(|_error| WrongAddress)?,
+            )),
             _ => return Err(WrongAddress),
         };
         Ok(Self { place })
@@ -132,18 +133,28 @@ impl std::str::FromStr for BuildKit {
 }
 
 impl BuildKit {
-    /// Builds and pushes. The log goes to `log` as it comes. Dropping the future cancels the build.
+    /// Builds from the files in the folder `context`, and pushes. The log goes to `log` as it comes. Dropping the future cancels the build.
     ///
     /// # Errors
     /// Why it failed.
-    pub async fn build(&self, job: &Job, log: mpsc::UnboundedSender<Vec<Line>>) -> Result<Built, Failure> {
+    pub async fn build(
+        &self,
+        job: &Job,
+        context: &Path,
+        log: mpsc::UnboundedSender<Vec<Line>>,
+    ) -> Result<Built, Failure> {
         let mut control = self.connect().await?;
-        let (reference, session) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
-        let open = session::open(&mut control, &session, job).await;
+        let (reference, session) = (
+            Uuid::new_v4().simple().to_string(),
+            Uuid::new_v4().simple().to_string(),
+        );
+        let open = session::open(&mut control, &session, job, context).await;
         let _tasks = open.map_err(|status| gone(status.message()))?;
         let mut progress = Progress::new(redact(job));
         let mut watched = control.clone();
-        let status = watched.status(StatusRequest { r#ref: reference.clone() });
+        let status = watched.status(StatusRequest {
+            r#ref: reference.clone(),
+        });
         let solve = control.solve(request::request(job, &reference, &session));
         tokio::pin!(solve, status);
         let mut news: Option<Streaming<StatusResponse>> = None;
@@ -175,14 +186,24 @@ impl BuildKit {
             .exporter_response;
         let (cached, steps) = progress.counts();
         match response.get("containerimage.digest") {
-            Some(digest) => Ok(Built { digest: digest.clone(), cached, steps }),
-            None => Err(Failure::plain(Code::BUILDER, "BuildKit told no digest")),
+            Some(digest) => Ok(Built {
+                digest: digest.clone(),
+                cached,
+                steps,
+            }),
+            None => Err(Failure::plain(
+                Code::BuilderUnavailable,
+                "BuildKit told no digest",
+            )),
         }
     }
 
     async fn connect(&self) -> Result<ControlClient<Channel>, Failure> {
         let tuned = |endpoint: Endpoint| {
-            endpoint.connect_timeout(CONNECT).initial_connection_window_size(WINDOW).initial_stream_window_size(WINDOW)
+            endpoint
+                .connect_timeout(CONNECT)
+                .initial_connection_window_size(WINDOW)
+                .initial_stream_window_size(WINDOW)
         };
         let channel = match &self.place {
             Place::Host(endpoint) => tuned(Endpoint::clone(endpoint)).connect().await,
@@ -192,11 +213,15 @@ impl BuildKit {
                     let path = path.clone();
                     async move { io::Result::Ok(TokioIo::new(UnixStream::connect(path).await?)) }
                 });
-                tuned(Endpoint::from_static("http://buildkit")).connect_with_connector(connector).await
+                tuned(Endpoint::from_static("http://buildkit"))
+                    .connect_with_connector(connector)
+                    .await
             }
         };
         let channel = channel.map_err(|error| gone(&error.to_string()))?;
-        Ok(ControlClient::new(channel).max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE))
+        Ok(ControlClient::new(channel)
+            .max_decoding_message_size(MESSAGE)
+            .max_encoding_message_size(MESSAGE))
     }
 }
 
@@ -215,12 +240,18 @@ fn tell(log: &mpsc::UnboundedSender<Vec<Line>>, lines: Vec<Line>) {
 }
 
 fn gone(words: &str) -> Failure {
-    Failure::plain(Code::BUILDER, format!("BuildKit does not answer: {words}"))
+    Failure::lost(&format!("it does not answer: {words}"))
 }
 
 fn redact(job: &Job) -> Redact {
     let secrets = job.secrets.values().map(ExposeSecret::expose_secret);
-    let logins = job.logins.values().map(|login| login.password.expose_secret().as_bytes());
-    let hidden = job.hidden.iter().map(|value| value.expose_secret().as_bytes());
+    let logins = job
+        .logins
+        .values()
+        .map(|login| login.password.expose_secret().as_bytes());
+    let hidden = job
+        .hidden
+        .iter()
+        .map(|value| value.expose_secret().as_bytes());
     Redact::new(secrets.chain(logins).chain(hidden))
 }

@@ -1,7 +1,8 @@
-//! What a Build may show to others: the Secrets that it names, read when they are needed and kept in memory only.
+//! What a Build may show to others: the Secrets that it names, read when they are needed and kept
+//! in memory only.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
@@ -10,8 +11,9 @@ use sequencer_api::BuildSpec;
 use sequencer_api::build::{BuildArgs, BuildSecrets, ImportContent, KeyToPath, ValuesFrom};
 use sequencer_api::login::{self, Login};
 use sequencer_api::repository::Repository;
-use sequencer_api::secret::{Credentials, SecretRef};
-use sequencer_runtime::cluster::secret::{Secret, SecretError, Secrets};
+use sequencer_api::secret::Credentials;
+use sequencer_runtime::cluster::secret::{Secret, SecretError};
+use sequencer_runtime::section::{Failure as _, SecretReader};
 
 use crate::error::Error;
 use crate::git::{self, Address, Remote};
@@ -19,67 +21,62 @@ use crate::git::{self, Address, Remote};
 /// Values by name, that may be secret.
 type Values = BTreeMap<String, SecretSlice<u8>>;
 
-/// Reads for one object, and remembers what it read.
-pub(crate) struct Reader<'a> {
-    client: &'a Client,
-    namespace: &'a str,
-    versions: Mutex<BTreeMap<String, String>>,
+/// Reads what one object refers to.
+pub(crate) struct Reader {
+    client: Client,
+    namespace: String,
+    secrets: Arc<SecretReader>,
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(client: &'a Client, namespace: &'a str) -> Self {
-        Self { client, namespace, versions: Mutex::default() }
-    }
-
-    /// The versions of the Secrets that were read; one that is not there has an empty one.
-    pub(crate) fn versions(&self) -> BTreeMap<String, String> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether one of these Secrets has another version now.
-    pub(crate) async fn changed(&self, versions: &BTreeMap<String, String>) -> bool {
-        for source in versions.keys() {
-            if let Some((namespace, name)) = source.split_once('/') {
-                let reference = SecretRef { name: name.into(), namespace: Some(namespace.into()) };
-                // What cannot be read has no version.
-                drop(self.secret(&reference).await);
-            }
+impl Reader {
+    pub(crate) fn new(client: Client, namespace: &str, secrets: Arc<SecretReader>) -> Self {
+        Self {
+            client,
+            namespace: namespace.into(),
+            secrets,
         }
-        self.versions() != *versions
-    }
-
-    async fn secret(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
-        let read = Secrets::new(self.client.clone()).read(self.namespace, reference).await;
-        let source = format!("{}/{}", reference.namespace.as_deref().unwrap_or(self.namespace), reference.name);
-        let version = read.as_ref().map_or_else(|_error| String::new(), |secret| secret.version().to_owned());
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(source, version);
-        read
     }
 
     async fn named(&self, credentials: &Credentials) -> Result<Secret, Error> {
         let Some(reference) = &credentials.secret_ref else {
             return Err(SecretError::Missing("secretRef".into()).into());
         };
-        Ok(self.secret(reference).await?)
+        Ok(self.secrets.read(reference).await?)
     }
 
     /// An import's repository with its login.
     pub(crate) async fn remote(&self, import: &ImportContent) -> Result<Remote, Error> {
-        let url = import.content_from.git.as_ref().map(|git| git.url.as_str()).unwrap_or_default();
-        let about = |error: git::Error| Error::Git { url: url.into(), error };
+        let url = import
+            .content_from
+            .git
+            .as_ref()
+            .map(|git| git.url.as_str())
+            .unwrap_or_default();
+        let about = |error: git::Error| Error::Git {
+            url: url.into(),
+            error,
+        };
         let address = Address::parse(url).ok_or_else(|| about(git::Error::Url))?;
-        let Some(credentials) = &import.credentials else { return Ok(Remote { address, login: git::Login::none() }) };
+        let Some(credentials) = &import.credentials else {
+            return Ok(Remote {
+                address,
+                login: git::Login::none(),
+            });
+        };
         let secret = self.named(credentials).await?;
-        let (login, address) = git::Login::read(credentials.auth_scheme, &secret, &address).map_err(about)?;
+        let (login, address) =
+            git::Login::read(credentials.auth_scheme, &secret, &address).map_err(about)?;
         Ok(Remote { address, login })
     }
 
-    /// The logins of the Build's registries, by the host that BuildKit asks for. One that cannot be read is left out: a base
-    /// image may be public all the same, and publishing tells what is wrong with it.
+    /// The logins of the Build's registries, by the host that BuildKit asks for. One that cannot be
+    /// read is left out: a base image may be public all the same, and publishing tells what is
+    /// wrong with it.
     pub(crate) async fn logins(&self, spec: &BuildSpec) -> BTreeMap<String, Login> {
         let mut logins = BTreeMap::new();
         for registry in &spec.container_registries {
-            let (Some(credentials), Ok(repository)) = (&registry.credentials, registry.url.parse::<Repository>())
+            let (Some(credentials), Ok(repository)) =
+                (&registry.credentials, registry.url.parse::<Repository>())
             else {
                 continue;
             };
@@ -93,15 +90,28 @@ impl<'a> Reader<'a> {
         logins
     }
 
-    async fn login(&self, repository: &Repository, credentials: &Credentials) -> Result<Login, Error> {
+    async fn login(
+        &self,
+        repository: &Repository,
+        credentials: &Credentials,
+    ) -> Result<Login, Error> {
         let secret = self.named(credentials).await?;
         secret.for_host(repository.host())?;
-        Ok(login::registry(repository.host(), credentials.auth_scheme, secret.values())?)
+        Ok(login::registry(
+            repository.host(),
+            credentials.auth_scheme,
+            secret.values(),
+        )?)
     }
 
     /// The build's arguments.
-    pub(crate) async fn args(&self, args: Option<&BuildArgs>) -> Result<BTreeMap<String, String>, Error> {
-        let Some(args) = args else { return Ok(BTreeMap::new()) };
+    pub(crate) async fn args(
+        &self,
+        args: Option<&BuildArgs>,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let Some(args) = args else {
+            return Ok(BTreeMap::new());
+        };
         let mut all = BTreeMap::new();
         if let Some(from) = &args.values_from {
             for (name, value) in self.values(from, &args.items).await? {
@@ -113,7 +123,13 @@ impl<'a> Reader<'a> {
                 all.insert(name, value);
             }
         }
-        all.extend(args.values.iter().map(|arg| (arg.name.clone(), arg.value.clone())));
+        // The schema refuses reserved ones; a Build from before it did is refused here.
+        for arg in &args.values {
+            if is_reserved(&arg.name) {
+                return Err(Error::Argument(arg.name.clone()));
+            }
+            all.insert(arg.name.clone(), arg.value.clone());
+        }
         Ok(all)
     }
 
@@ -128,7 +144,7 @@ impl<'a> Reader<'a> {
     async fn values(&self, from: &ValuesFrom, items: &[KeyToPath]) -> Result<Values, Error> {
         let (all, source) = match (&from.secret_ref, &from.config_map_ref) {
             (Some(reference), _) => {
-                let secret = self.secret(reference).await?;
+                let secret = self.secrets.read(reference).await?;
                 (secret.values().clone(), secret.source().to_owned())
             }
             (None, Some(reference)) => self.config_map(&reference.name).await?,
@@ -140,12 +156,20 @@ impl<'a> Reader<'a> {
         let missing = |key: &str| match &from.secret_ref {
             Some(_) => {
                 let found = all.keys().cloned().collect::<Vec<_>>().join(", ");
-                SecretError::NoKey { secret: source.clone(), key: key.into(), found }.into()
+                SecretError::NoKey {
+                    secret: source.clone(),
+                    key: key.into(),
+                    found,
+                }
+                .into()
             }
             None => Error::NoConfigMap(format!("key {key} in {source}")),
         };
         let chosen = items.iter().map(|item| {
-            let value = all.get(&item.key).cloned().ok_or_else(|| missing(&item.key))?;
+            let value = all
+                .get(&item.key)
+                .cloned()
+                .ok_or_else(|| missing(&item.key))?;
             Ok((item.path.clone().unwrap_or_else(|| item.key.clone()), value))
         });
         chosen.collect()
@@ -153,18 +177,37 @@ impl<'a> Reader<'a> {
 
     async fn config_map(&self, name: &str) -> Result<(Values, String), Error> {
         let source = format!("ConfigMap {}/{name}", self.namespace);
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
-        let found = api.get_opt(name).await?.ok_or_else(|| Error::NoConfigMap(source.clone()))?;
-        let text = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-        let binary = found.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
-        Ok((text.chain(binary).map(|(key, value)| (key, SecretSlice::from(value))).collect(), source))
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = api
+            .get_opt(name)
+            .await?
+            .ok_or_else(|| Error::NoConfigMap(source.clone()))?;
+        let text = found
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.into_bytes()));
+        let binary = found
+            .binary_data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.0));
+        Ok((
+            text.chain(binary)
+                .map(|(key, value)| (key, SecretSlice::from(value)))
+                .collect(),
+            source,
+        ))
     }
 }
 
 /// Whether an argument would steer the build itself.
 fn is_reserved(name: &str) -> bool {
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let formed = begins && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    let formed = begins
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     !formed || name.starts_with("BUILDKIT_") || name.to_ascii_lowercase().ends_with("_proxy")
 }
 
@@ -176,10 +219,22 @@ mod tests {
 
     #[test]
     fn arguments_that_steer_the_build_are_reserved() {
-        for name in ["BUILDKIT_SYNTAX", "http_proxy", "NO_PROXY", "A B", "1a", "", "a\nb"] {
+        for name in [
+            "BUILDKIT_SYNTAX",
+            "BUILDKIT_CACHE_MOUNT_NS",
+            "http_proxy",
+            "NO_PROXY",
+            "A B",
+            "1a",
+            "",
+            "a\nb",
+        ] {
             assert!(is_reserved(name), "{name}");
         }
         assert!(!is_reserved("NODE_ENV") && !is_reserved("_x.y-z"));
-        assert_eq!(Error::Argument("x".into()).code(), Code::BUILD_ARGUMENT);
+        assert_eq!(
+            Error::Argument("x".into()).code(),
+            Code::BuildArgumentForbidden
+        );
     }
 }

@@ -2,17 +2,19 @@
 
 use sequencer_api::code::Code;
 use sequencer_api::login::LoginError;
+use sequencer_api::status::State;
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::retry::Retry;
+use sequencer_runtime::section::Failure;
 use thiserror::Error as ThisError;
 
-use crate::buildkit::Failure;
+use crate::buildkit;
 use crate::git;
 use crate::staging::StagingError;
 
-/// What went wrong with an object. Messages hold neither their source's text nor the value of a secret.
+/// What went wrong with an object. Messages hold neither their source's text nor the value of a
+/// secret.
 #[derive(Debug, ThisError)]
-
 pub(crate) enum Error {
     /// A commit cannot be found or fetched.
     #[error("{url}: {error}")]
@@ -42,7 +44,7 @@ pub(crate) enum Error {
     Leaves(String),
     /// The build failed.
     #[error("{}", .0.message)]
-    Build(Box<Failure>),
+    Build(Box<buildkit::Failure>),
     /// It took too long.
     #[error("the build took longer than {0}")]
     Timeout(String),
@@ -55,43 +57,50 @@ pub(crate) enum Error {
     /// The builder's disk does not work.
     #[error("the builder cannot write or read its files")]
     Files(#[source] std::io::Error),
-    /// Claims that ended in no record, again and again.
-    #[error("{0} builders in a row ended without a result: their logs tell why")]
-    Poison(i32),
     /// The API server does not answer.
     #[error("the API server did not answer, or refused")]
     Cluster(#[from] kube::Error),
 }
 
 impl Error {
-    /// The code that people see.
-    #[must_use]
-    pub(crate) fn code(&self) -> Code {
+    /// Whether it is ours alone: nobody has to do anything about it, and no other build is the
+    /// worse for trying again.
+    fn is_ours(&self) -> bool {
+        matches!(self, Self::Build(failure) if failure.code == Code::BuildKitLost)
+    }
+}
+
+impl Failure for Error {
+    fn code(&self) -> Code {
         match self {
             Self::Git { error, .. } => error.code(),
             Self::Secret(error) => error.code(),
             Self::Login(error) => error.code(),
-            Self::NoConfigMap(_) => Code::NO_CONFIG_MAP,
-            Self::Argument(_) => Code::BUILD_ARGUMENT,
-            Self::NoFile(_) => Code::NO_DOCKERFILE,
-            Self::Leaves(_) => Code::LEAVES_TREE,
+            Self::NoConfigMap(_) => Code::ConfigMapNotFound,
+            Self::Argument(_) => Code::BuildArgumentForbidden,
+            Self::NoFile(_) => Code::DockerfileNotFound,
+            Self::Leaves(_) => Code::DockerfileOutsideSource,
             Self::Build(failure) => failure.code,
-            Self::Timeout(_) => Code::BUILD_TIMEOUT,
-            Self::Staging(_) | Self::Digest => Code::STAGING,
-            Self::Files(_) => Code::BUILDER,
-            Self::Poison(_) => Code::POISON,
-            Self::Cluster(_) => Code::CLUSTER,
+            Self::Timeout(_) => Code::BuildTimedOut,
+            Self::Staging(_) | Self::Digest => Code::StagingUnavailable,
+            Self::Files(_) => Code::BuilderUnavailable,
+            Self::Cluster(_) => Code::ApiServerUnavailable,
         }
     }
 
-    /// How it is tried again.
-    #[must_use]
-    pub(crate) fn retry(&self) -> Retry {
+    fn retry(&self) -> Retry {
         match self {
+            _ if self.is_ours() => Retry::AtOnce,
             Self::Git { error, .. } => error.retry(),
             // The same commit fails the same way: whoever pushes makes another Build.
-            Self::Build(failure) if matches!(failure.code, Code::BUILD_STEP | Code::NO_DOCKERFILE) => Retry::Stalled,
-            Self::Argument(_) | Self::NoFile(_) | Self::Leaves(_) | Self::Timeout(_) => Retry::Stalled,
+            Self::Build(failure)
+                if matches!(failure.code, Code::StepFailed | Code::DockerfileNotFound) =>
+            {
+                Retry::Stalled
+            }
+            Self::Argument(_) | Self::NoFile(_) | Self::Leaves(_) | Self::Timeout(_) => {
+                Retry::Stalled
+            }
             Self::Secret(_)
             | Self::Login(_)
             | Self::NoConfigMap(_)
@@ -99,35 +108,42 @@ impl Error {
             | Self::Staging(_)
             | Self::Digest
             | Self::Files(_)
-            | Self::Poison(_)
             | Self::Cluster(_) => Retry::Backoff,
         }
     }
 
-    /// Whether a Secret may be the cause: a change of it is tried at once.
-    #[must_use]
-    pub(crate) fn because_of_secret(&self) -> bool {
+    fn may_be_a_secrets(&self) -> bool {
         match self {
             Self::Secret(_) | Self::Login(_) => true,
             Self::Git { error, .. } => matches!(
                 error.code(),
-                Code::GIT_REFUSED
-                    | Code::HOST_KEY
-                    | Code::SECRET_KEYS
-                    | Code::SECRET_EMPTY
-                    | Code::NO_SECRET
-                    | Code::SECRET_KEY_MISSING
-                    | Code::NOT_SHARED
-                    | Code::OTHER_HOST
-                    | Code::NO_TENANT
+                Code::GitOperationFailed
+                    | Code::HostKeyUnknown
+                    | Code::SecretKeysInvalid
+                    | Code::SecretEmpty
+                    | Code::SecretNotFound
+                    | Code::SecretKeyNotFound
+                    | Code::SecretNotShared
+                    | Code::SecretForOtherHost
+                    | Code::NamespaceNotTenant
             ),
             _ => false,
         }
     }
+
+    /// What is ours is no failure of the object: it is still under way, and nobody is told to mend
+    /// anything.
+    fn state(&self) -> State {
+        if self.is_ours() {
+            State::InProgress
+        } else {
+            State::Error
+        }
+    }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<buildkit::Failure> for Error {
+    fn from(failure: buildkit::Failure) -> Self {
         Self::Build(Box::new(failure))
     }
 }

@@ -1,10 +1,12 @@
-//! git servers, through the system's git: which commit a branch stands at, and the files of a commit.
+//! git servers, through the system's git: which commit a branch stands at, and the files of a
+//! commit.
 
 mod address;
 mod classify;
 mod command;
 mod login;
 mod mirror;
+mod objects;
 mod private;
 mod refs;
 
@@ -20,11 +22,13 @@ use thiserror::Error as ThisError;
 
 pub use address::{Address, Transport};
 pub use login::Login;
+pub use objects::File;
 pub use refs::is_commit;
 
 use classify::Why;
 use command::Git as Call;
 use mirror::{Locks, Mirror, Wanted};
+use objects::Commit;
 use private::Private;
 
 /// How long a server may take to list its refs.
@@ -58,7 +62,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 2 * 1024 * 1024 * 1024, files: 200_000, fetch: Duration::from_secs(15 * 60) }
+        Self {
+            bytes: 2 * 1024 * 1024 * 1024,
+            files: 200_000,
+            fetch: Duration::from_secs(15 * 60),
+        }
     }
 }
 
@@ -103,7 +111,9 @@ pub enum Error {
         wanted: &'static str,
     },
     /// The login of a GitHub App is not supported.
-    #[error("Secret {secret} is of a GitHub App, which this version cannot log in as: use token or privateKey")]
+    #[error(
+        "Secret {secret} is of a GitHub App, which this version cannot log in as: use token or privateKey"
+    )]
     GitHubApp {
         /// Where it is.
         secret: String,
@@ -147,16 +157,20 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Url => Code::MALFORMED_URL,
-            Self::NoRef(_) => Code::NO_COMMIT,
-            Self::Refused(_) | Self::Slow(_) | Self::Lookup(LookupError::NotFound(..)) => Code::GIT_REFUSED,
-            Self::Lookup(_) => Code::ADDRESS,
-            Self::HostKey(_) => Code::HOST_KEY,
-            Self::Limit(_) => Code::SOURCE_LIMIT,
+            Self::Url => Code::UrlMalformed,
+            Self::NoRef(_) => Code::CommitNotFound,
+            Self::Refused(_) | Self::Slow(_) | Self::Lookup(LookupError::NotFound(..)) => {
+                Code::GitOperationFailed
+            }
+            Self::Lookup(_) => Code::AddressForbidden,
+            Self::HostKey(_) => Code::HostKeyUnknown,
+            Self::Limit(_) => Code::SourceTooLarge,
             Self::Secret(error) => error.code(),
-            Self::Keys { .. } | Self::GitHubApp { .. } | Self::Passphrase => Code::SECRET_KEYS,
-            Self::Unsupported(_) => Code::UNSUPPORTED,
-            Self::Start(_) | Self::Files(_) | Self::Text => Code::BUILDER,
+            Self::Keys { .. } | Self::GitHubApp { .. } | Self::Passphrase => {
+                Code::SecretKeysInvalid
+            }
+            Self::Unsupported(_) => Code::FieldUnsupported,
+            Self::Start(_) | Self::Files(_) | Self::Text => Code::BuilderUnavailable,
         }
     }
 
@@ -165,7 +179,8 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Url | Self::Limit(_) | Self::Unsupported(_) => Retry::Stalled,
-            // A branch may be pushed, a host key may be corrected, a Secret may be changed: none of them says so.
+            // A branch may be pushed, a host key may be corrected, a Secret may be changed: none of
+            // them says so.
             _ => Retry::Backoff,
         }
     }
@@ -180,9 +195,13 @@ pub struct Remote {
     pub login: Login,
 }
 
-/// A commit to be fetched.
+/// A commit of a repository.
 #[derive(Clone, Copy, Debug)]
 pub struct Pick<'a> {
+    /// Whose mirror it is fetched into: mirrors are not shared between namespaces.
+    pub namespace: &'a str,
+    /// The repository.
+    pub remote: &'a Remote,
     /// The commit.
     pub commit: &'a str,
     /// Where it can be found, if the server does not give commits by themselves.
@@ -191,13 +210,15 @@ pub struct Pick<'a> {
     pub depth: u32,
 }
 
-/// A folder with the files of a commit.
+/// What is read of a commit before any of its files is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub struct Snapshot {
     /// The first line of the commit's message.
     pub subject: String,
-    /// The tree of the folder that was asked for; nothing if there is no such folder.
+    /// The tree of the folder that was asked for, or None if there is no such folder.
     pub tree: Option<String>,
+    /// The file that was asked for, if one was and there is its folder.
+    pub file: Option<File>,
 }
 
 /// git. Clones share its mirrors.
@@ -212,7 +233,11 @@ impl Git {
     /// With these settings.
     #[must_use]
     pub fn new(settings: Settings, outside: Outside) -> Self {
-        Self { settings, outside, locks: Locks::default() }
+        Self {
+            settings,
+            outside,
+            locks: Locks::default(),
+        }
     }
 
     /// The commit at which a ref stands now.
@@ -226,37 +251,85 @@ impl Git {
         let private = self.private(remote).await?;
         let wanted = refs::candidates(reference);
         let call = Call::new(&private, "https:ssh", LIST).at(&self.settings.logins);
-        let call = call.args(["ls-remote", "--quiet", "--", &remote.address.to_string()]).args(&wanted);
+        let call = call
+            .args(["ls-remote", "--quiet", "--", &remote.address.to_string()])
+            .args(&wanted);
         let named = reference.unwrap_or("HEAD");
-        let answer = call.run().await.map_err(|error| error.about(named, &remote.address.host))?;
-        refs::pick(&wanted, &answer).ok_or_else(|| Error::NoRef(named.into()).about(named, &remote.address.host))
+        let answer = call
+            .run()
+            .await
+            .map_err(|error| error.about(named, &remote.address.host))?;
+        refs::pick(&wanted, &answer)
+            .ok_or_else(|| Error::NoRef(named.into()).about(named, &remote.address.host))
     }
 
-    /// Fetches a commit and puts its files into a folder; `tree` names the folder in it that is of interest.
+    /// Reads a commit: its subject, the tree of `folder`, and `file`, which is relative to it.
+    /// Fetches the commit first if no build did before.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn fetch(
+    pub async fn read(
         &self,
-        namespace: &str,
-        remote: &Remote,
         pick: Pick<'_>,
-        tree: &str,
-        into: &Path,
-    ) -> Result<Fetched, Error> {
+        folder: &str,
+        file: Option<&str>,
+    ) -> Result<Snapshot, Error> {
+        let mirror = self.mirror(pick).await?;
+        let Commit { subject, tree } = mirror.commit(pick.commit, folder).await?;
+
+        let file = match (&tree, file) {
+            (Some(tree), Some(path)) => Some(mirror.file(tree, path).await?),
+            _ => None,
+        };
+        Ok(Snapshot {
+            subject,
+            tree,
+            file,
+        })
+    }
+
+    /// Puts the files of a commit into a folder. Fetches the commit first if it is not in the
+    /// mirror (any more).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn checkout(&self, pick: Pick<'_>, into: &Path) -> Result<(), Error> {
+        let mirror = self.mirror(pick).await?;
+
+        mirror.checkout(pick.commit, into).await
+    }
+
+    /// The mirror, with the commit in it. The server is only asked for what is not there.
+    async fn mirror(&self, pick: Pick<'_>) -> Result<Mirror<'_>, Error> {
+        let Pick { remote, commit, .. } = pick;
         let url = remote.address.to_string();
-        let Pick { commit, reference, depth } = pick;
-        let wanted = Wanted { source: remote.login.source.as_deref(), url: &url, commit, reference, depth };
-        let private = self.private(remote).await?;
-        let mirror = Mirror::open(&self.settings, &self.locks, namespace, wanted).await?;
-        mirror.fetch(&private, wanted).await.map_err(|error| error.about(commit, &remote.address.host))?;
-        mirror.checkout(commit, into).await?;
-        Ok(Fetched { subject: mirror.subject(commit).await?, tree: mirror.tree(commit, tree).await? })
+        let wanted = Wanted {
+            source: remote.login.source.as_deref(),
+            url: &url,
+            commit,
+            reference: pick.reference,
+            depth: pick.depth,
+        };
+
+        let mirror = Mirror::open(&self.settings, &self.locks, pick.namespace, wanted).await?;
+        if !mirror.has(commit).await? {
+            let private = self.private(remote).await?;
+            mirror
+                .fetch(&private, wanted)
+                .await
+                .map_err(|error| error.about(commit, &remote.address.host))?;
+        }
+        Ok(mirror)
     }
 
     async fn private(&self, remote: &Remote) -> Result<Private, Error> {
-        let found = self.outside.lookup(&remote.address.host, remote.address.port()).await?;
-        let at = found.first().ok_or_else(|| Error::Refused(format!("{} has no address", remote.address.host)))?;
+        let found = self
+            .outside
+            .lookup(&remote.address.host, remote.address.port())
+            .await?;
+        let at = found
+            .first()
+            .ok_or_else(|| Error::Refused(format!("{} has no address", remote.address.host)))?;
         Private::new(&self.settings, &remote.login, &remote.address, at.ip()).await
     }
 }

@@ -1,4 +1,5 @@
-//! The content key: what an image is made from, as one name. The same inputs give the same key, and are built once. Pure.
+//! The content key: what an image is made from, as one name. The same inputs give the same key, and
+//! are built once. Pure.
 
 use std::collections::BTreeMap;
 
@@ -37,9 +38,9 @@ pub struct Inputs<'a> {
     pub form: Vec<&'a str>,
 }
 
-/// What the keys are made of under which namespaces' secrets are hashed: the staging registry's password, which only builders
-/// know and which stays. With a key that people could know they could try out short secrets. With another password everything
-/// is built once more.
+/// What the keys are made of under which namespaces' secrets are hashed: the staging registry's
+/// password, which only builders know and which stays. With a key that people could know they could
+/// try out short secrets. With another password everything is built once more.
 #[derive(Clone, Debug)]
 pub struct Pepper(hmac::Key);
 
@@ -47,7 +48,9 @@ impl Pepper {
     /// From the staging registry's login; one without a login has no secret to offer.
     #[must_use]
     pub fn new(login: Option<&Login>) -> Self {
-        let password = login.map(|login| login.password.expose_secret()).unwrap_or_default();
+        let password = login
+            .map(|login| login.password.expose_secret())
+            .unwrap_or_default();
         Self(hmac::Key::new(HMAC_SHA256, password.as_bytes()))
     }
 
@@ -75,8 +78,16 @@ pub fn key(inputs: &Inputs<'_>, namespace: &str, pepper: &Pepper) -> String {
     for (path, tree) in &inputs.trees {
         field(&[b"tree", path.as_bytes(), tree.as_bytes()]);
     }
-    for (name, list) in [("history", &inputs.history), ("platforms", &inputs.platforms), ("form", &inputs.form)] {
-        let parts: Vec<_> = [name].iter().chain(list).map(|part| part.as_bytes()).collect();
+    for (name, list) in [
+        ("history", &inputs.history),
+        ("platforms", &inputs.platforms),
+        ("form", &inputs.form),
+    ] {
+        let parts: Vec<_> = [name]
+            .iter()
+            .chain(list)
+            .map(|part| part.as_bytes())
+            .collect();
         field(&parts);
     }
     field(&[b"dockerfile", inputs.dockerfile.as_bytes(), inputs.content]);
@@ -88,28 +99,47 @@ pub fn key(inputs: &Inputs<'_>, namespace: &str, pepper: &Pepper) -> String {
         let seal = hmac::sign(&pepper, value.expose_secret());
         field(&[b"secret", id.as_bytes(), seal.as_ref()]);
     }
-    HEXLOWER.encode(&hash.finalize()).chars().take(LENGTH).collect()
+    HEXLOWER
+        .encode(&hash.finalize())
+        .chars()
+        .take(LENGTH)
+        .collect()
 }
 
-/// The folder of an import that belongs to the context, and where it is there; nothing if none does.
+/// The folder of an import that belongs to the context, and where it is there; nothing if none
+/// does.
 #[must_use]
 pub fn within(context: &str, import: &str) -> Option<(String, String)> {
-    let below = |path: &str, above: &str| match above {
-        "." => Some(path.to_owned()),
-        _ if path == above => Some(".".into()),
-        _ => path.strip_prefix(above).and_then(|rest| rest.strip_prefix('/')).map(Into::into),
-    };
     if let Some(at) = below(import, context) {
         return Some((".".into(), at));
     }
     below(context, import).map(|folder| (folder, ".".into()))
 }
 
+/// Where a path is relative to a folder above it, or None if it is not below that folder.
+pub(crate) fn below(path: &str, above: &str) -> Option<String> {
+    match above {
+        "." => Some(path.to_owned()),
+        _ if path == above => Some(".".into()),
+        _ => path
+            .strip_prefix(above)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .map(Into::into),
+    }
+}
+
 /// A relative path as git writes it: without `.` and empty parts; `.` for the root.
 #[must_use]
 pub fn plain(path: &str) -> String {
-    let parts: Vec<_> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if parts.is_empty() { ".".into() } else { parts.join("/") }
+    let parts: Vec<_> = path
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    if parts.is_empty() {
+        ".".into()
+    } else {
+        parts.join("/")
+    }
 }
 
 #[cfg(test)]
@@ -117,16 +147,26 @@ mod tests {
     use super::*;
 
     fn secrets(value: &str) -> BTreeMap<String, SecretSlice<u8>> {
-        [("id".to_owned(), SecretSlice::from(value.as_bytes().to_vec()))].into()
+        [(
+            "id".to_owned(),
+            SecretSlice::from(value.as_bytes().to_vec()),
+        )]
+        .into()
     }
 
     fn pepper(password: &str) -> Pepper {
-        Pepper::new(Some(&Login { username: "u".into(), password: password.to_owned().into() }))
+        Pepper::new(Some(&Login {
+            username: "u".into(),
+            password: password.to_owned().into(),
+        }))
     }
 
     #[test]
     fn every_input_counts_and_the_same_give_the_same() {
-        let (args, other) = ([("a".to_owned(), "1".to_owned())].into(), [("a".to_owned(), "2".to_owned())].into());
+        let (args, other) = (
+            [("a".to_owned(), "1".to_owned())].into(),
+            [("a".to_owned(), "2".to_owned())].into(),
+        );
         let (one, two) = (secrets("one"), secrets("two"));
         let base = || Inputs {
             trees: vec![(".", "t")],
@@ -138,21 +178,60 @@ mod tests {
         };
         let all = [
             base(),
-            Inputs { trees: vec![(".", "u")], ..base() },
-            Inputs { trees: vec![("a", "t")], ..base() },
-            Inputs { history: vec!["c"], ..base() },
-            Inputs { dockerfile: "Other", ..base() },
-            Inputs { content: b"FROM y", ..base() },
-            Inputs { target: Some("x"), ..base() },
-            Inputs { args: Some(&other), ..base() },
-            Inputs { args: None, ..base() },
-            Inputs { secrets: Some(&two), ..base() },
-            Inputs { platforms: vec!["linux/arm64"], ..base() },
-            Inputs { form: vec!["linux/arm64"], ..base() },
+            Inputs {
+                trees: vec![(".", "u")],
+                ..base()
+            },
+            Inputs {
+                trees: vec![("a", "t")],
+                ..base()
+            },
+            Inputs {
+                history: vec!["c"],
+                ..base()
+            },
+            Inputs {
+                dockerfile: "Other",
+                ..base()
+            },
+            Inputs {
+                content: b"FROM y",
+                ..base()
+            },
+            Inputs {
+                target: Some("x"),
+                ..base()
+            },
+            Inputs {
+                args: Some(&other),
+                ..base()
+            },
+            Inputs {
+                args: None,
+                ..base()
+            },
+            Inputs {
+                secrets: Some(&two),
+                ..base()
+            },
+            Inputs {
+                platforms: vec!["linux/arm64"],
+                ..base()
+            },
+            Inputs {
+                form: vec!["linux/arm64"],
+                ..base()
+            },
         ];
-        let keys: std::collections::BTreeSet<_> = all.iter().map(|inputs| key(inputs, "team", &pepper("p"))).collect();
+        let keys: std::collections::BTreeSet<_> = all
+            .iter()
+            .map(|inputs| key(inputs, "team", &pepper("p")))
+            .collect();
         assert_eq!(keys.len(), all.len());
-        assert_eq!(key(&base(), "team", &pepper("p")), key(&base(), "team", &pepper("p")));
+        assert_eq!(
+            key(&base(), "team", &pepper("p")),
+            key(&base(), "team", &pepper("p"))
+        );
         assert!(keys.iter().all(|key| key.len() == LENGTH));
     }
 
@@ -160,7 +239,14 @@ mod tests {
     fn a_secret_counts_otherwise_in_each_namespace_and_under_each_password() {
         let one = secrets("one");
         let of = |password, namespace| {
-            key(&Inputs { secrets: Some(&one), ..Inputs::default() }, namespace, &pepper(password))
+            key(
+                &Inputs {
+                    secrets: Some(&one),
+                    ..Inputs::default()
+                },
+                namespace,
+                &pepper(password),
+            )
         };
         assert_ne!(of("p", "a"), of("p", "b"));
         assert_ne!(of("p", "a"), of("q", "a"));
@@ -169,7 +255,9 @@ mod tests {
 
     #[test]
     fn the_parts_of_imports_in_the_context_are_found() {
-        let found = |context, import| within(context, import).map(|(folder, at)| format!("{folder} at {at}"));
+        let found = |context, import| {
+            within(context, import).map(|(folder, at)| format!("{folder} at {at}"))
+        };
         assert_eq!(found(".", ".").as_deref(), Some(". at ."));
         assert_eq!(found(".", "lib").as_deref(), Some(". at lib"));
         assert_eq!(found("web", ".").as_deref(), Some("web at ."));
@@ -177,6 +265,9 @@ mod tests {
         assert_eq!(found("app", "app/lib").as_deref(), Some(". at lib"));
         assert_eq!(found("app", "application"), None);
         assert_eq!(found("app", "lib"), None);
-        assert_eq!([plain("./a//b/."), plain("."), plain("./")], ["a/b", ".", "."]);
+        assert_eq!(
+            [plain("./a//b/."), plain("."), plain("./")],
+            ["a/b", ".", "."]
+        );
     }
 }

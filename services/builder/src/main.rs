@@ -2,14 +2,23 @@
 
 use anyhow::Result;
 use clap::Parser as _;
-use sequencer_builder::Service;
 use sequencer_builder::args::{Args, NAME};
+use sequencer_builder::{Service, supervise};
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::Bus;
 use sequencer_runtime::{Runtime, cluster};
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    if supervise::is_asked_for() {
+        return supervise::run();
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve())
+}
+
+async fn serve() -> Result<()> {
     let mut args = Args::parse();
     // A build that was begun is finished.
     args.shared.periods.drain = args.shared.periods.drain.max(args.max_timeout);
@@ -17,10 +26,16 @@ async fn main() -> Result<()> {
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
     let client = cluster::connect(NAME).await?;
     let service = Service::new(client, bus.clone(), &args)?;
-    rt.spawn("handle", {
-        let (bus, slots) = (bus.clone(), usize::from(args.concurrency));
-        let consumer = Consumer::builder(&args.pool);
-        async move { bus.run(&consumer, slots, move |delivery| service.clone().handle(delivery)).await }
-    });
+    // Each with slots of its own: a long build holds up no look-up.
+    let consumers = [
+        (Consumer::builder(&args.pool), args.concurrency),
+        (Consumer::resolver(&args.pool), args.lookups),
+    ];
+    for (consumer, slots) in consumers {
+        let service = service.clone();
+        rt.handle(&bus, consumer, usize::from(slots), move |delivery| {
+            service.clone().handle(delivery)
+        });
+    }
     Ok(rt.run(&bus).await?)
 }

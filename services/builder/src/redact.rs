@@ -32,7 +32,12 @@ impl Redact {
             let lines = whole.lines().map(str::trim).chain([whole.trim()]);
             for line in lines.filter(|line| line.len() >= SHORTEST) {
                 values.push(line.to_owned());
-                values.push(BASE64.encode(line.as_bytes()).trim_end_matches('=').to_owned());
+                values.push(
+                    BASE64
+                        .encode(line.as_bytes())
+                        .trim_end_matches('=')
+                        .to_owned(),
+                );
             }
         }
         // A longer value may hold a shorter one.
@@ -46,7 +51,11 @@ impl Redact {
     pub fn clean(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, value| {
             let value = value.expose_secret();
-            if text.contains(value) { text.replace(value, MASK) } else { text }
+            if text.contains(value) {
+                text.replace(value, MASK)
+            } else {
+                text
+            }
         })
     }
 }
@@ -60,13 +69,19 @@ mod tests {
         let redact = Redact::new([b"hunter22\n".as_slice(), b"line-one\nline-two\n", b"abc"]);
         assert_eq!(redact.clean("token=hunter22;"), "token=***;");
         assert_eq!(redact.clean("x line-two y"), "x *** y");
-        assert_eq!(redact.clean(&format!("Basic {}", BASE64.encode(b"hunter22"))), "Basic ***=");
+        assert_eq!(
+            redact.clean(&format!("Basic {}", BASE64.encode(b"hunter22"))),
+            "Basic ***="
+        );
         assert_eq!(redact.clean("abc stays"), "abc stays");
         assert_eq!(format!("{redact:?}").matches("hunter").count(), 0);
     }
 
     #[test]
     fn a_value_within_another_leaves_nothing_of_it() {
-        assert_eq!(Redact::new([b"pass".as_slice(), b"password1"]).clean("password1"), "***");
+        assert_eq!(
+            Redact::new([b"pass".as_slice(), b"password1"]).clean("password1"),
+            "***"
+        );
     }
 }

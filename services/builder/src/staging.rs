@@ -80,7 +80,10 @@ impl Staging {
     /// # Errors
     /// It is no such URL.
     pub fn new(http: Client, url: &str, login: Option<Login>) -> Result<Self, StagingError> {
-        let base: Url = url.trim_end_matches('/').parse().map_err(|_error| StagingError::Url)?;
+        let base: Url = url
+            .trim_end_matches('/')
+            .parse()
+            .map_err(|_error| StagingError::Url)?;
         let plain = base.username().is_empty()
             && base.password().is_none()
             && base.query().is_none()
@@ -107,13 +110,19 @@ impl Staging {
     #[must_use]
     pub fn host(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
-        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        self.base
+            .port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
     /// `host[:port]/path` of a repository of ours.
     #[must_use]
     pub fn repository(&self, path: &str) -> String {
-        format!("{}{}/{path}", self.host(), self.base.path().trim_end_matches('/'))
+        format!(
+            "{}{}/{path}",
+            self.host(),
+            self.base.path().trim_end_matches('/')
+        )
     }
 
     /// Where the image of a key is pushed to.
@@ -128,39 +137,81 @@ impl Staging {
     /// See [`StagingError`].
     pub async fn find(&self, namespace: &str, key: &str) -> Result<Option<Staged>, StagingError> {
         let repository = names::staging(namespace, key);
-        let Some((staged, manifest)) = self.manifest(&repository, TAG).await? else { return Ok(None) };
+        let Some((staged, manifest)) = self.manifest(&repository, TAG).await? else {
+            return Ok(None);
+        };
         let mut size: i64 = manifest.layers.iter().map(|layer| layer.size).sum();
         for child in &manifest.manifests {
-            let child = self.manifest(&repository, &child.digest).await?.ok_or(StagingError::Malformed)?;
+            let child = self
+                .manifest(&repository, &child.digest)
+                .await?
+                .ok_or(StagingError::Malformed)?;
             size = size.saturating_add(child.1.layers.iter().map(|layer| layer.size).sum());
         }
         Ok(Some(Staged { size, ..staged }))
     }
 
-    async fn manifest(&self, repository: &str, reference: &str) -> Result<Option<(Staged, Manifest)>, StagingError> {
-        let path = self.base.path().trim_end_matches('/').trim_start_matches('/');
-        let repository = if path.is_empty() { repository.to_owned() } else { format!("{path}/{repository}") };
+    async fn manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Option<(Staged, Manifest)>, StagingError> {
+        let path = self
+            .base
+            .path()
+            .trim_end_matches('/')
+            .trim_start_matches('/');
+        let repository = if path.is_empty() {
+            repository.to_owned()
+        } else {
+            format!("{path}/{repository}")
+        };
         let mut url = self.base.clone();
         url.set_path(&format!("/v2/{repository}/manifests/{reference}"));
         let mut request = self.http.get(url).header(ACCEPT, MANIFESTS);
         if let Some(login) = &self.login {
             request = request.basic_auth(&login.username, Some(login.password.expose_secret()));
         }
-        let answer = request.send().await.map_err(|error| StagingError::Silent(error.without_url()))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| StagingError::Silent(error.without_url()))?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             other => return Err(StagingError::Refused(other)),
         }
-        if answer.content_length().is_some_and(|length| length > LONGEST) {
+        if answer
+            .content_length()
+            .is_some_and(|length| length > LONGEST)
+        {
             return Err(StagingError::Malformed);
         }
-        let told = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(Into::into);
-        let body = answer.bytes().await.map_err(|error| StagingError::Silent(error.without_url()))?;
-        let manifest: Manifest = serde_json::from_slice(&body).map_err(|_error| StagingError::Malformed)?;
-        let media_type = manifest.media_type.clone().or(told).ok_or(StagingError::Malformed)?;
+        let told = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(Into::into);
+        let body = answer
+            .bytes()
+            .await
+            .map_err(|error| StagingError::Silent(error.without_url()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&body).map_err(|_error| StagingError::Malformed)?;
+        let media_type = manifest
+            .media_type
+            .clone()
+            .or(told)
+            .ok_or(StagingError::Malformed)?;
         let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&body)));
-        Ok(Some((Staged { digest, media_type, size: 0 }, manifest)))
+        Ok(Some((
+            Staged {
+                digest,
+                media_type,
+                size: 0,
+            },
+            manifest,
+        )))
     }
 }
 
@@ -178,7 +229,13 @@ mod tests {
         let plain = staging("http://staging.sequencer-system.svc:5000").unwrap();
         assert!(plain.plain_http());
         let image = plain.image("team", "k");
-        assert_eq!(image, format!("staging.sequencer-system.svc:5000/{}:latest", names::staging("team", "k")));
+        assert_eq!(
+            image,
+            format!(
+                "staging.sequencer-system.svc:5000/{}:latest",
+                names::staging("team", "k")
+            )
+        );
         let below = staging("https://registry.example/seq/").unwrap();
         assert!(!below.plain_http());
         assert_eq!(below.repository("cache"), "registry.example/seq/cache");

@@ -2,7 +2,6 @@
 
 mod section;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,17 +11,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use sequencer_api::Component;
-use sequencer_api::dependencies::{Sibling, waiting_for};
+use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::status::State;
-use sequencer_api::status::component::{DeploySection, WaitingFor};
+use sequencer_api::status::component::DeploySection;
 use sequencer_runtime::bus::Outcome;
-use sequencer_runtime::cluster::StatusPatch;
+use sequencer_runtime::section::StatusPatch;
 use serde::Deserialize as _;
 
 use crate::apply::{Apply, revision};
 use crate::error::Error;
 use crate::handle::{Done, Service};
-use crate::plan::{Object, Plan, View, Workload, is_job, plan};
+use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
 use crate::pull::Versions;
 use crate::queue::Key;
 use crate::readiness::{self, Health};
@@ -40,7 +39,8 @@ impl Service {
     pub(crate) async fn deploy(&self, key: &Key, uid: Option<&str>) -> Result<Done, Error> {
         let api: Api<Component> = Api::namespaced(self.client().clone(), &key.namespace);
         let found = api.get_opt(&key.name).await?;
-        let Some(component) = found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
+        let Some(component) =
+            found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
         else {
             self.memory().forget(key);
             return Ok(Done::new(Outcome::Gone));
@@ -49,14 +49,24 @@ impl Service {
             self.memory().forget(key);
             return Ok(Done::new(Outcome::Stale));
         }
-        let Some(view) = read::view(self.client(), component).await? else { return Ok(Done::new(Outcome::Stale)) };
-        let deleting = view.workspace.as_ref().is_some_and(|workspace| workspace.metadata.deletion_timestamp.is_some());
+        let Some(view) = read::view(self.client(), component).await? else {
+            return Ok(Done::new(Outcome::Stale));
+        };
+        let deleting = view
+            .workspace
+            .as_ref()
+            .is_some_and(|workspace| workspace.metadata.deletion_timestamp.is_some());
         if deleting {
             return Ok(Done::new(Outcome::Stale));
         }
         let reached = match self.reach(&view).await {
             Ok(reached) => reached,
-            Err(Error::Deleting { .. }) => return Ok(Done { outcome: Outcome::Done, again: Some(DELETING) }),
+            Err(Error::Deleting { .. }) => {
+                return Ok(Done {
+                    outcome: Outcome::Done,
+                    again: Some(DELETING),
+                });
+            }
             Err(error) => (section::failed(&view, error, self.waits())?, None),
         };
         self.record(key, &api, &view, reached).await
@@ -66,7 +76,8 @@ impl Service {
     async fn reach(&self, view: &View) -> Result<Reached, Error> {
         let plan = plan(view, self.settings())?;
         let apply = Apply::new(self.client().clone(), view.namespace());
-        let mut waiting = dependencies(view);
+        // On what was read now.
+        let mut waiting = unmet(&view.template().depends_on, &siblings(&view.siblings));
         let workload = match &plan.workload {
             Ok(workload) => workload,
             Err(missing) => {
@@ -91,7 +102,9 @@ impl Service {
         }
         let logins = match self.provide(view, &apply, workload).await {
             // What runs has pulled its image. If it has to again and cannot, its pods tell.
-            Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => error.secrets(),
+            Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => {
+                error.secrets()
+            }
             provided => provided?,
         };
         let there = run(&apply, workload, found).await?;
@@ -109,16 +122,29 @@ impl Service {
         for object in plan.surroundings.iter().filter(of_component) {
             apply.ensure(object).await?;
         }
-        for object in plan.surroundings.iter().filter(|object| !of_component(object)) {
+        for object in plan
+            .surroundings
+            .iter()
+            .filter(|object| !of_component(object))
+        {
             // Components of one Workspace start together, and each would make it.
             let _one = self.shared().lock(view.owner().uid).await;
             apply.ensure(object).await?;
         }
-        Ok(())
+        // Whatever the pods wait for: what is not published any more is closed at once.
+        match &plan.unwanted {
+            Some(object) => apply.remove(object).await,
+            None => Ok(()),
+        }
     }
 
     /// What has to be there before the pods start.
-    async fn provide(&self, view: &View, apply: &Apply, workload: &Workload) -> Result<Versions, Error> {
+    async fn provide(
+        &self,
+        view: &View,
+        apply: &Apply,
+        workload: &Workload,
+    ) -> Result<Versions, Error> {
         self.provide_variables(view, &workload.used).await?;
         let logins = self.provide_pull(view, &workload.used).await?;
         for claim in &workload.claims {
@@ -127,29 +153,62 @@ impl Service {
         Ok(logins)
     }
 
-    async fn health(&self, view: &View, workload: &Workload, there: &DynamicObject) -> Result<Health, Error> {
+    async fn health(
+        &self,
+        view: &View,
+        workload: &Workload,
+        there: &DynamicObject,
+    ) -> Result<Health, Error> {
         let before = section::before(view);
-        let was_well = matches!(before.section.state, Some(State::Healthy | State::Completed))
-            && before.revision.as_ref() == Some(&workload.revision);
+        let was_well = matches!(
+            before.section.state,
+            Some(State::Healthy | State::Completed)
+        ) && before.revision.as_ref() == Some(&workload.revision);
         let (there, now) = (serde_json::to_value(there)?, Timestamp::now());
         let look = |pods: &[Pod]| -> Result<Health, Error> {
-            Ok(if workload.object.is_deployment() {
-                readiness::deployment(&Deployment::deserialize(&there)?, pods, &workload.revision, now)
+            Ok(if is_deployment(&workload.object) {
+                readiness::deployment(
+                    &Deployment::deserialize(&there)?,
+                    pods,
+                    &workload.revision,
+                    now,
+                )
             } else {
                 readiness::job(&Job::deserialize(&there)?, pods, &workload.revision, now)
             })
         };
         let health = look(&[])?;
         let well = matches!(health.state, State::Healthy | State::Completed);
-        if well && was_well { Ok(health) } else { look(&read::pods(self.client(), view).await?) }
+        if well && was_well {
+            Ok(health)
+        } else {
+            look(&read::pods(self.client(), view).await?)
+        }
     }
 
     /// The section of something that was made, with the log of what is wrong.
-    async fn told(&self, view: &View, plan: &Plan, workload: &Workload, health: Health) -> DeploySection {
+    async fn told(
+        &self,
+        view: &View,
+        plan: &Plan,
+        workload: &Workload,
+        health: Health,
+    ) -> DeploySection {
         let known = section::same_failure(view, workload, health.trouble.as_ref());
         let mut lines = Vec::new();
-        if let (None, Some(log)) = (&known, health.trouble.as_ref().and_then(|trouble| trouble.log.as_ref())) {
-            let template = workload.object.body.pointer("/spec/template").cloned().unwrap_or_default();
+        if let (None, Some(log)) = (
+            &known,
+            health
+                .trouble
+                .as_ref()
+                .and_then(|trouble| trouble.log.as_ref()),
+        ) {
+            let template = workload
+                .object
+                .body
+                .pointer("/spec/template")
+                .cloned()
+                .unwrap_or_default();
             let secrets = self.secret_values(view, &template).await;
             lines = logs::tail(self.client(), view.namespace(), log, &secrets).await;
         }
@@ -168,49 +227,55 @@ impl Service {
         match write(&before, &after, view.is_awaited(), differs, written) {
             Write::Nothing => {
                 self.memory().same(key);
-                Ok(Done { outcome: Outcome::Done, again })
+                Ok(Done {
+                    outcome: Outcome::Done,
+                    again,
+                })
             }
             Write::Later(later) => {
                 let again = again.map_or(later, |again| again.min(later));
-                Ok(Done { outcome: Outcome::Done, again: Some(again) })
+                Ok(Done {
+                    outcome: Outcome::Done,
+                    again: Some(again),
+                })
             }
             Write::Now => {
-                let patch = StatusPatch::new(view.uid()).section("deploy", before.section.rev, &after)?;
+                let patch =
+                    StatusPatch::new(view.uid()).section("deploy", before.section.rev, &after)?;
                 let _: Component = patch.apply(api, view.name()).await?;
                 self.memory().written(key);
                 let failed = after.section.state == Some(State::Error);
-                Ok(Done { outcome: if failed { Outcome::Recorded } else { Outcome::Done }, again })
+                Ok(Done {
+                    outcome: if failed {
+                        Outcome::Recorded
+                    } else {
+                        Outcome::Done
+                    },
+                    again,
+                })
             }
         }
     }
 }
 
-/// What the Component waits for, on what was read now.
-fn dependencies(view: &View) -> Vec<WaitingFor> {
-    let siblings: BTreeMap<_, _> = view
-        .siblings
-        .iter()
-        .map(|sibling| {
-            let conditions = sibling.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-            let generation = sibling.metadata.generation.unwrap_or_default();
-            (sibling.spec.template.name.as_str(), Sibling { generation, conditions })
-        })
-        .collect();
-    waiting_for(&view.template().depends_on, &siblings)
-}
-
 /// Starts it, or rolls a new revision out. A Job cannot be changed: it is run anew.
-async fn run(apply: &Apply, workload: &Workload, found: Option<DynamicObject>) -> Result<DynamicObject, Error> {
+async fn run(
+    apply: &Apply,
+    workload: &Workload,
+    found: Option<DynamicObject>,
+) -> Result<DynamicObject, Error> {
     let object = &workload.object;
-    let Some(found) = found else { return apply.create(object).await };
-    if object.is_deployment() {
-        return apply.update(object, found).await;
-    }
-    if revision(&serde_json::to_value(&found)?) == Some(&workload.revision) {
-        return Ok(found);
-    }
-    apply.delete(object, &found).await?;
-    apply.create(object).await
+    let found = match found {
+        Some(found) if !is_deployment(object) => {
+            if revision(&serde_json::to_value(&found)?) == Some(&workload.revision) {
+                return Ok(found);
+            }
+            apply.delete(object, &found).await?;
+            None
+        }
+        found => found,
+    };
+    apply.write(object, found).await
 }
 
 /// Deletes what was made for this Component and is not planned any more.
@@ -223,7 +288,10 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
         } else {
             ApiResource::erase::<Job>(&())
         };
-        let other = Object { resource, ..workload.object.clone() };
+        let other = Object {
+            resource,
+            ..workload.object.clone()
+        };
         if let Ok(Some(found)) = apply.get(&other).await {
             apply.delete(&other, &found).await?;
         }
@@ -233,8 +301,14 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
         return Ok(());
     }
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
-    let services = Object { resource, ..workload.object.clone() };
-    for service in apply.list(&services, &read::of_component(view.name()), view.uid()).await? {
+    let services = Object {
+        resource,
+        ..workload.object.clone()
+    };
+    for service in apply
+        .list(&services, &read::of_component(view.name()), view.uid())
+        .await?
+    {
         if !service.metadata.name.as_deref().is_some_and(planned) {
             apply.delete(&services, &service).await?;
         }

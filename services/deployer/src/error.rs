@@ -4,27 +4,12 @@ use std::collections::BTreeMap;
 
 use kube::core::Status;
 use sequencer_api::code::Code;
+use sequencer_api::host::Refusal;
 use sequencer_api::login::LoginError;
-use sequencer_runtime::cluster::RecordError;
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::retry::Retry;
+use sequencer_runtime::section::RecordError;
 use thiserror::Error;
-
-/// The object asks for something that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{message}")]
-pub struct Refused {
-    /// The error.
-    pub code: Code,
-    /// Where, what, and what to do.
-    pub message: String,
-}
-
-impl Refused {
-    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
 
 /// A step could not be finished.
 #[derive(Debug, Error)]
@@ -32,7 +17,10 @@ impl Refused {
 pub enum Error {
     /// The object asks for something that cannot be.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] Refusal),
+    /// The Workspace may not be reached at one of its hosts.
+    #[error("{0}")]
+    Host(Refusal),
     /// The name belongs to an object that is not ours.
     #[error("{kind} {name} is there and belongs to somebody else: delete or rename it")]
     Foreign {
@@ -91,13 +79,23 @@ pub enum Error {
 impl Error {
     /// What the API server said to a write of this object.
     pub(crate) fn of_write(error: kube::Error, kind: &str, name: &str) -> Self {
-        let kube::Error::Api(status) = &error else { return Self::Cluster(error) };
+        let kube::Error::Api(status) = &error else {
+            return Self::Cluster(error);
+        };
         let words = status.message.clone();
+        // What is larger than a request or than etcd takes has no code of its own; it will not be
+        // smaller the next time.
+        let large = status.code == 413
+            || words.contains("request is too large")
+            || words.contains("message larger than max");
         match status.code {
             403 if caused_by(status, "NamespaceTerminating") => Self::Namespace,
-            403 | 422 => {
-                Self::Admission { kind: kind.into(), name: name.into(), quota: words.contains("exceeded quota"), words }
-            }
+            _ if matches!(status.code, 403 | 422) || large => Self::Admission {
+                kind: kind.into(),
+                name: name.into(),
+                quota: words.contains("exceeded quota"),
+                words,
+            },
             _ => Self::Cluster(error),
         }
     }
@@ -107,13 +105,18 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused(refused) => Some(refused.code),
-            Self::Foreign { .. } => Some(Code::NOT_OURS),
-            Self::Admission { quota: true, .. } => Some(Code::QUOTA),
-            Self::Admission { .. } => Some(Code::ADMISSION),
+            Self::Host(refusal) => Some(refusal.code),
+            Self::Foreign { .. } => Some(Code::ObjectNotOwned),
+            Self::Admission { quota: true, .. } => Some(Code::QuotaExceeded),
+            Self::Admission { .. } => Some(Code::AdmissionDenied),
             Self::Secret(SecretError::Cluster(..)) => None,
             Self::Secret(error) => Some(error.code()),
             Self::Login { error, .. } => Some(error.code()),
-            Self::Deleting { .. } | Self::Namespace | Self::Cluster(_) | Self::Record(_) | Self::Json(_) => None,
+            Self::Deleting { .. }
+            | Self::Namespace
+            | Self::Cluster(_)
+            | Self::Record(_)
+            | Self::Json(_) => None,
         }
     }
 
@@ -121,8 +124,12 @@ impl Error {
     #[must_use]
     pub fn secrets(&self) -> BTreeMap<String, String> {
         match self {
-            Self::Login { secret, version, .. } => BTreeMap::from([(secret.clone(), version.clone())]),
-            Self::Secret(SecretError::Missing(secret)) => BTreeMap::from([(secret.clone(), String::new())]),
+            Self::Login {
+                secret, version, ..
+            } => BTreeMap::from([(secret.clone(), version.clone())]),
+            Self::Secret(SecretError::Missing(secret)) => {
+                BTreeMap::from([(secret.clone(), String::new())])
+            }
             _ => BTreeMap::new(),
         }
     }
@@ -134,6 +141,7 @@ impl Error {
             Self::Refused(_) => Retry::Stalled,
             Self::Deleting { .. } => Retry::Wait(std::time::Duration::from_secs(1)),
             Self::Foreign { .. }
+            | Self::Host(_)
             | Self::Secret(_)
             | Self::Login { .. }
             | Self::Admission { .. }
@@ -146,5 +154,41 @@ impl Error {
 }
 
 fn caused_by(status: &Status, reason: &str) -> bool {
-    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .any(|cause| cause.reason == reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: u16, message: &str) -> Option<Code> {
+        let status = Status {
+            code,
+            message: message.into(),
+            ..Status::default()
+        };
+        Error::of_write(kube::Error::Api(status.boxed()), "Deployment", "a").code()
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_cluster_is_told_and_what_heals_by_itself_is_not() {
+        for (code, message) in [
+            (413, "Request entity too large: limit is 3145728"),
+            (500, "etcdserver: request is too large"),
+            (
+                500,
+                "rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)",
+            ),
+            (422, "Deployment.apps is invalid"),
+        ] {
+            assert_eq!(of(code, message), Some(Code::AdmissionDenied), "{message}");
+        }
+        assert_eq!(of(403, "exceeded quota: none"), Some(Code::QuotaExceeded));
+        assert_eq!(of(500, "etcdserver: leader changed"), None);
+        assert_eq!(of(409, "the object has been modified"), None);
+    }
 }

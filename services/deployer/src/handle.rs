@@ -7,8 +7,9 @@ use std::time::Duration;
 use kube::Client;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
-use sequencer_runtime::cluster::RecordError;
+use sequencer_runtime::hosts::{Hosts, ProvidersError};
 use sequencer_runtime::retry::Waits;
+use sequencer_runtime::section::RecordError;
 use sequencer_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -33,6 +34,7 @@ pub struct Service(Arc<Inner>);
 
 struct Inner {
     client: Client,
+    hosts: Hosts,
     settings: Settings,
     waits: Waits,
     queue: Queue,
@@ -43,7 +45,9 @@ struct Inner {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("settings", &self.0.settings).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,15 +60,21 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, again: None }
+        Self {
+            outcome,
+            again: None,
+        }
     }
 }
 
 impl Service {
     /// A deployer with this client.
-    #[must_use]
-    pub fn new(client: Client, args: &Args) -> Self {
-        Self(Arc::new(Inner {
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub fn new(client: Client, args: &Args) -> Result<Self, ProvidersError> {
+        Ok(Self(Arc::new(Inner {
+            hosts: Hosts::new(client.clone(), &args.hosts)?,
             client,
             settings: args.settings.clone(),
             waits: Waits::from(&args.shared.periods),
@@ -72,11 +82,15 @@ impl Service {
             steps: Locks::default(),
             shared: Locks::default(),
             memory: Memory::default(),
-        }))
+        })))
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.0.client
+    }
+
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.0.hosts
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -103,8 +117,13 @@ impl Service {
     /// Handles a message.
     pub async fn handle(self, delivery: Delivery) -> Outcome {
         let wake = delivery.wake;
-        let key = Key { verb: delivery.command.verb(), namespace: wake.namespace, name: wake.name };
-        self.step(&key, Some(&delivery.command.uid().to_string())).await
+        let key = Key {
+            verb: delivery.command.verb(),
+            namespace: wake.namespace,
+            name: wake.name,
+        };
+        self.step(&key, Some(&delivery.command.uid().to_string()))
+            .await
     }
 
     /// Looks at what was seen to change, until the process ends.
@@ -127,7 +146,11 @@ impl Service {
     }
 
     async fn step(&self, key: &Key, uid: Option<&str>) -> Outcome {
-        let _alone = self.0.steps.lock(&format!("{}/{}", key.namespace, key.name)).await;
+        let _alone = self
+            .0
+            .steps
+            .lock(&format!("{}/{}", key.namespace, key.name))
+            .await;
         for _ in 0..TRIES {
             let done = match key.verb {
                 Verb::Deploy => Box::pin(self.deploy(key, uid)).await,

@@ -1,13 +1,14 @@
 //! The step of a Workspace with an ingress: its Ingress is there, and its status tells the address.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service as CoreService};
 use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerStatus};
-use kube::api::{ApiResource, ListParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt as _};
 use sequencer_api::code::Code;
+use sequencer_api::host::{Lock, Refusal};
 use sequencer_api::names::Owner;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{Address, IngressSection};
@@ -15,20 +16,21 @@ use sequencer_api::workspace::{Ingress as Spec, ObjectRef};
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Outcome;
-use sequencer_runtime::cluster::StatusPatch;
-use sequencer_runtime::retry::{Failing, failed};
+use sequencer_runtime::section::StatusPatch;
 use serde::Deserialize as _;
-use uuid::Uuid;
+use serde_json::Value;
 
 use crate::apply::Apply;
-use crate::error::{Error, Refused};
+use crate::error::Error;
+use crate::failure::Failed;
 use crate::handle::{Done, Service};
 use crate::plan::ingress::{IngressPlan, plan};
 use crate::plan::{Object, workspace_owner};
 use crate::queue::Key;
 use crate::record::QUIET;
 
-/// How often a load balancer is looked at that has no address: nothing tells when somebody else's Service gets one.
+/// How often a load balancer is looked at that has no address: nothing tells when somebody else's
+/// Service gets one.
 const LOOK: Duration = Duration::from_secs(5);
 
 impl Service {
@@ -36,43 +38,95 @@ impl Service {
     pub(crate) async fn ingress(&self, key: &Key, uid: Option<&str>) -> Result<Done, Error> {
         let api: Api<Workspace> = Api::namespaced(self.client().clone(), &key.namespace);
         let found = api.get_opt(&key.name).await?;
-        let Some(workspace) = found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
+        let Some(workspace) =
+            found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
         else {
             if uid.is_none() {
                 // A Component of its own is its own Workspace.
-                self.queue().add(Key { verb: Verb::Deploy, ..key.clone() }, Duration::ZERO);
+                self.queue().add(
+                    Key {
+                        verb: Verb::Deploy,
+                        ..key.clone()
+                    },
+                    Duration::ZERO,
+                );
             }
             self.memory().forget(key);
             return Ok(Done::new(Outcome::Gone));
         };
-        if workspace.metadata.deletion_timestamp.is_some() {
-            return Ok(Done::new(Outcome::Stale));
-        }
-        if uid.is_none() {
+        let deleting = workspace.metadata.deletion_timestamp.is_some();
+        if uid.is_none() && !deleting {
             self.wake_components(key).await?;
         }
-        let before = workspace.status.as_ref().map(|status| status.ingress.clone()).unwrap_or_default();
-        let spec = workspace.spec.networking.as_ref().and_then(|networking| networking.ingress.as_ref());
+        let before = workspace
+            .status
+            .as_ref()
+            .map(|status| status.ingress.clone())
+            .unwrap_or_default();
+        let networking = workspace
+            .spec
+            .networking
+            .as_ref()
+            .filter(|_networking| !deleting);
+        let spec = networking.and_then(|networking| networking.ingress.as_ref());
         let apply = Apply::new(self.client().clone(), &key.namespace);
         let Some(spec) = spec else {
-            if before.name.is_none() {
+            // What was made last need not be recorded yet when a Workspace is deleted.
+            let done = if deleting {
+                before.section.state == Some(State::Gone)
+            } else {
+                before.name.is_none()
+            };
+            if done {
                 return Ok(Done::new(Outcome::Stale));
             }
-            remove(&workspace, &apply).await?;
-            return self.record_ingress(key, &workspace, before, gone(&workspace)).await;
+            apply.remove(&named(&workspace)).await?;
+            return self
+                .record_ingress(key, &workspace, before, gone(&workspace))
+                .await;
         };
-        let after = match self.serve(&workspace, spec, &apply).await {
+        let after = match self.serve(&workspace, spec, &apply, &before).await {
             Ok(after) => after,
-            Err(Error::Deleting { .. }) => return Ok(Done { outcome: Outcome::Done, again: Some(LOOK) }),
+            Err(Error::Deleting { .. }) => {
+                return Ok(Done {
+                    outcome: Outcome::Done,
+                    again: Some(LOOK),
+                });
+            }
             Err(error) => self.failed_ingress(&workspace, &before, error)?,
         };
         self.record_ingress(key, &workspace, before, after).await
     }
 
-    async fn serve(&self, workspace: &Workspace, spec: &Spec, apply: &Apply) -> Result<IngressSection, Error> {
-        let Some(plan) = plan(workspace, spec, self.settings())? else {
-            return Ok(begin(workspace, State::Waiting));
-        };
+    async fn serve(
+        &self,
+        workspace: &Workspace,
+        spec: &Spec,
+        apply: &Apply,
+        before: &IngressSection,
+    ) -> Result<IngressSection, Error> {
+        let lock = self.hosts().exposure(workspace).await?;
+        if lock != Lock::Held {
+            let kept = self.withdraw(workspace, apply).await?;
+            let section = match lock {
+                Lock::Refused(refusal) => {
+                    self.failed_ingress(workspace, before, Error::Host(refusal))?
+                }
+                Lock::Free | Lock::Held => begin(workspace, State::Waiting),
+            };
+            return Ok(if kept {
+                section
+            } else {
+                IngressSection {
+                    section: section.section,
+                    ..Default::default()
+                }
+            });
+        }
+        let host = workspace
+            .host(&self.hosts().zones.cluster_id)
+            .unwrap_or_default();
+        let plan = plan(workspace, spec, &host, self.settings())?;
         let made = apply.ensure(&plan.object).await?;
         let made = Ingress::deserialize(serde_json::to_value(&made)?)?;
         let addresses = match &spec.load_balancer_ref {
@@ -82,25 +136,55 @@ impl Service {
         Ok(section(workspace, plan, addresses))
     }
 
+    /// Deletes an Ingress that serves a host which the Workspace does not hold: another one's
+    /// visitors would come to it. What an earlier spec named, and is still held, is kept. Tells
+    /// whether an Ingress is there afterwards.
+    async fn withdraw(&self, workspace: &Workspace, apply: &Apply) -> Result<bool, Error> {
+        let object = named(workspace);
+        let Some(found) = apply.standing(&object).await? else {
+            return Ok(false);
+        };
+        if self.hosts().held(workspace, served_hosts(&found)).await? == Lock::Held {
+            return Ok(true);
+        }
+        apply.delete(&object, &found).await?;
+        Ok(false)
+    }
+
     /// The addresses of a Service that a Workspace names.
-    async fn load_balancer(&self, workspace: &Workspace, reference: &ObjectRef) -> Result<Vec<Address>, Error> {
+    async fn load_balancer(
+        &self,
+        workspace: &Workspace,
+        reference: &ObjectRef,
+    ) -> Result<Vec<Address>, Error> {
         let own = workspace.namespace().unwrap_or_default();
         let namespace = reference.namespace.as_deref().unwrap_or(&own);
         let api: Api<CoreService> = Api::namespaced(self.client().clone(), namespace);
         let Some(found) = api.get_opt(&reference.name).await? else {
-            let message = format!("networking.ingress.loadBalancerRef: no Service {namespace}/{}", reference.name);
-            return Err(Refused::new(Code::LOAD_BALANCER, message).into());
+            let message = format!(
+                "networking.ingress.loadBalancerRef: no Service {namespace}/{}",
+                reference.name
+            );
+            return Err(Refusal::new(Code::LoadBalancerNotFound, message).into());
         };
-        Ok(of_service(found.status.and_then(|status| status.load_balancer)))
+        Ok(of_service(
+            found.status.and_then(|status| status.load_balancer),
+        ))
     }
 
     /// What a Workspace has once may have gone: its Components make it again.
     async fn wake_components(&self, key: &Key) -> Result<(), Error> {
         let api: Api<Component> = Api::namespaced(self.client().clone(), &key.namespace);
         let labels = format!("{}={}", labels::WORKSPACE, key.name);
-        let found = api.list_metadata(&ListParams::default().labels(&labels).limit(1)).await?;
+        let found = api
+            .list_metadata(&ListParams::default().labels(&labels).limit(1))
+            .await?;
         for component in found {
-            let key = Key { verb: Verb::Deploy, namespace: key.namespace.clone(), name: component.name_any() };
+            let key = Key {
+                verb: Verb::Deploy,
+                namespace: key.namespace.clone(),
+                name: component.name_any(),
+            };
             self.queue().add(key, Duration::ZERO);
         }
         Ok(())
@@ -112,18 +196,18 @@ impl Service {
         before: &IngressSection,
         error: Error,
     ) -> Result<IngressSection, Error> {
-        let Some(code) = error.code() else { return Err(error) };
-        let (mut after, now) = (begin(workspace, State::Error), Timestamp::now());
-        let message = error.to_string();
-        let known = before.section.retry.as_ref().filter(|retry| {
-            retry.code == code.to_string() && before.section.observed_generation == workspace.metadata.generation
-        });
-        let failing = Failing { code, message, retry: error.retry(), secrets: error.secrets() };
-        let uid = Uuid::try_parse(&workspace.uid().unwrap_or_default()).unwrap_or_default();
-        after.section.retry = Some(match known {
-            Some(retry) if retry.next_attempt_at.0 > now => retry.clone(),
-            known => failed(known, failing, self.waits(), uid, now),
-        });
+        let Some(code) = error.code() else {
+            return Err(error);
+        };
+        let mut after = begin(workspace, State::Error);
+        let failure = Failed {
+            code,
+            message: error.to_string(),
+            retry: error.retry(),
+            secrets: error.secrets(),
+        };
+        let retry = failure.retry(&before.section, &workspace.metadata, self.waits());
+        after.section.retry = Some(retry);
         Ok(after)
     }
 
@@ -135,33 +219,64 @@ impl Service {
         after: IngressSection,
     ) -> Result<Done, Error> {
         let uid = workspace.uid().unwrap_or_default();
-        let waits = matches!(after.section.state, Some(State::InProgress | State::Waiting));
-        let look = looks_elsewhere(workspace).filter(|_look| after.section.state == Some(State::InProgress));
+        let waits = matches!(
+            after.section.state,
+            Some(State::InProgress | State::Waiting)
+        );
+        let look = looks_elsewhere(workspace)
+            .filter(|_look| after.section.state == Some(State::InProgress));
         if before == after {
             self.memory().same(key);
-            return Ok(Done { outcome: Outcome::Done, again: look });
+            return Ok(Done {
+                outcome: Outcome::Done,
+                again: look,
+            });
         }
         let (differs, _) = self.memory().times(key);
-        if let Some(left) = QUIET.checked_sub(differs).filter(|left| waits && !left.is_zero()) {
-            return Ok(Done { outcome: Outcome::Done, again: Some(left) });
+        // That it is there is recorded at once: by that it is known what has to be taken down.
+        let made = before.name.is_none() && after.name.is_some();
+        if let Some(left) = QUIET
+            .checked_sub(differs)
+            .filter(|left| waits && !made && !left.is_zero())
+        {
+            return Ok(Done {
+                outcome: Outcome::Done,
+                again: Some(left),
+            });
         }
         let patch = StatusPatch::new(&uid).section("ingress", before.section.rev, &after)?;
         let api: Api<Workspace> = Api::namespaced(self.client().clone(), &key.namespace);
         let _: Workspace = patch.apply(&api, &workspace.name_any()).await?;
         self.memory().written(key);
         let failed = after.section.state == Some(State::Error);
-        Ok(Done { outcome: if failed { Outcome::Recorded } else { Outcome::Done }, again: look })
+        Ok(Done {
+            outcome: if failed {
+                Outcome::Recorded
+            } else {
+                Outcome::Done
+            },
+            again: look,
+        })
     }
 }
 
 /// Whether the address is that of an object which nothing tells about.
 fn looks_elsewhere(workspace: &Workspace) -> Option<Duration> {
     let networking = workspace.spec.networking.as_ref()?;
-    networking.ingress.as_ref()?.load_balancer_ref.as_ref().map(|_reference| LOOK)
+    networking
+        .ingress
+        .as_ref()?
+        .load_balancer_ref
+        .as_ref()
+        .map(|_reference| LOOK)
 }
 
 fn begin(workspace: &Workspace, state: State) -> IngressSection {
-    let mut section = workspace.status.as_ref().map(|status| status.ingress.clone()).unwrap_or_default();
+    let mut section = workspace
+        .status
+        .as_ref()
+        .map(|status| status.ingress.clone())
+        .unwrap_or_default();
     section.section.state = Some(state);
     section.section.observed_generation = workspace.metadata.generation;
     section.section.retry = None;
@@ -169,12 +284,23 @@ fn begin(workspace: &Workspace, state: State) -> IngressSection {
 }
 
 fn gone(workspace: &Workspace) -> IngressSection {
-    IngressSection { section: begin(workspace, State::Gone).section, ..IngressSection::default() }
+    IngressSection {
+        section: begin(workspace, State::Gone).section,
+        ..IngressSection::default()
+    }
 }
 
-fn section(workspace: &Workspace, plan: IngressPlan, mut addresses: Vec<Address>) -> IngressSection {
+fn section(
+    workspace: &Workspace,
+    plan: IngressPlan,
+    mut addresses: Vec<Address>,
+) -> IngressSection {
     addresses.truncate(16);
-    let state = if addresses.is_empty() { State::InProgress } else { State::Completed };
+    let state = if addresses.is_empty() {
+        State::InProgress
+    } else {
+        State::Completed
+    };
     IngressSection {
         section: begin(workspace, state).section,
         kind: Some(plan.object.resource.kind.clone()),
@@ -187,25 +313,49 @@ fn section(workspace: &Workspace, plan: IngressPlan, mut addresses: Vec<Address>
 }
 
 fn of_ingress(status: Option<IngressLoadBalancerStatus>) -> Vec<Address> {
-    let points = status.and_then(|status| status.ingress).unwrap_or_default().into_iter();
-    points.map(|point| Address { ip: point.ip, hostname: point.hostname }).collect()
+    let points = status
+        .and_then(|status| status.ingress)
+        .unwrap_or_default()
+        .into_iter();
+    points
+        .map(|point| Address {
+            ip: point.ip,
+            hostname: point.hostname,
+        })
+        .collect()
 }
 
 fn of_service(status: Option<LoadBalancerStatus>) -> Vec<Address> {
-    let points = status.and_then(|status| status.ingress).unwrap_or_default().into_iter();
-    points.map(|point| Address { ip: point.ip, hostname: point.hostname }).collect()
+    let points = status
+        .and_then(|status| status.ingress)
+        .unwrap_or_default()
+        .into_iter();
+    points
+        .map(|point| Address {
+            ip: point.ip,
+            hostname: point.hostname,
+        })
+        .collect()
 }
 
-/// Deletes an Ingress that is not asked for any more.
-async fn remove(workspace: &Workspace, apply: &Apply) -> Result<(), Error> {
+/// The Workspace's Ingress by its name and owner alone.
+fn named(workspace: &Workspace) -> Object {
     let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
     let body = serde_json::json!({
         "metadata": {"name": Owner { name: &name, uid: &uid }.ingress(), "ownerReferences": [workspace_owner(workspace)]},
     });
-    let object = Object { resource: ApiResource::erase::<Ingress>(&()), body, fields: &[] };
-    match apply.get(&object).await {
-        Ok(Some(found)) => apply.delete(&object, &found).await,
-        Ok(None) | Err(Error::Foreign { .. } | Error::Deleting { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
+    Object::new::<Ingress>(body)
+}
+
+fn served_hosts(ingress: &DynamicObject) -> BTreeSet<String> {
+    let rules = ingress
+        .data
+        .pointer("/spec/rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    rules
+        .filter_map(|rule| rule["host"].as_str())
+        .map(Into::into)
+        .collect()
 }

@@ -1,10 +1,11 @@
-//! The deployer: what a Component asks for runs in the cluster, what a Workspace serves has its Ingress, and both say
-//! how they are.
+//! The deployer: what a Component asks for runs in the cluster, what a Workspace serves has its
+//! Ingress, and both say how they are.
 
 mod apply;
 pub mod args;
 mod deploy;
 pub mod error;
+mod failure;
 pub mod handle;
 mod ingress;
 mod logs;

@@ -16,7 +16,12 @@ const LENGTH: usize = 200;
 const BYTES: i64 = 64 * 1024;
 
 /// The last lines, without the values of secrets; none if they are not to be had.
-pub(crate) async fn tail(client: &Client, namespace: &str, of: &LogOf, secrets: &[String]) -> Vec<String> {
+pub(crate) async fn tail(
+    client: &Client,
+    namespace: &str,
+    of: &LogOf,
+    secrets: &[String],
+) -> Vec<String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = LogParams {
         container: Some(of.container.clone()),
@@ -32,10 +37,19 @@ pub(crate) async fn tail(client: &Client, namespace: &str, of: &LogOf, secrets: 
 /// Lines as status has them.
 fn lines(text: &str, secrets: &[String]) -> Vec<String> {
     let masked = secrets.iter().filter(|secret| secret.len() >= 4);
-    let masked = masked.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"));
-    let clean = |line: &str| line.chars().filter(|letter| !letter.is_control()).take(LENGTH).collect::<String>();
+    let masked = masked.fold(text.to_owned(), |text, secret| {
+        text.replace(secret.as_str(), "***")
+    });
+    let clean = |line: &str| {
+        line.chars()
+            .filter(|letter| !letter.is_control())
+            .take(LENGTH)
+            .collect::<String>()
+    };
     let lines: Vec<_> = masked.lines().map(clean).collect();
-    let skip = lines.len().saturating_sub(usize::try_from(LINES).unwrap_or_default());
+    let skip = lines
+        .len()
+        .saturating_sub(usize::try_from(LINES).unwrap_or_default());
     lines.into_iter().skip(skip).collect()
 }
 
@@ -45,9 +59,14 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_cut_cleaned_and_masked() {
-        let text: String = (0..30).map(|line| format!("\u{1b}line {line} hunter22 {}\r\n", "x".repeat(300))).collect();
+        let text: String = (0..30)
+            .map(|line| format!("\u{1b}line {line} hunter22 {}\r\n", "x".repeat(300)))
+            .collect();
         let lines = lines(&text, &["hunter22".into(), "x".into()]);
-        assert_eq!((lines.len(), lines[0].starts_with("line 10 *** xxx")), (20, true));
+        assert_eq!(
+            (lines.len(), lines[0].starts_with("line 10 *** xxx")),
+            (20, true)
+        );
         assert!(lines.iter().all(|line| line.chars().count() == 200));
     }
 }

@@ -16,10 +16,10 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let mut rt = Runtime::start(NAME, &args.shared).await?;
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
-    let service = Service::new(cluster::connect(NAME).await?, &args);
-    rt.spawn("handle", {
-        let (bus, service) = (bus.clone(), service.clone());
-        async move { bus.run(&Consumer::deployer(), SLOTS, move |delivery| service.clone().handle(delivery)).await }
+    let service = Service::new(cluster::connect(NAME).await?, &args)?;
+    rt.handle(&bus, Consumer::deployer(), SLOTS, {
+        let service = service.clone();
+        move |delivery| service.clone().handle(delivery)
     });
     let handles = rt.handles();
     rt.spawn("watch", service.clone().watch(handles.shutdown.clone()));

@@ -11,22 +11,24 @@ mod refuse;
 mod service;
 mod strategy;
 mod values;
+mod volumes;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use sequencer_api::code::Code;
-use sequencer_api::component::{ComponentTemplate, ConditionType};
+use sequencer_api::component::ComponentTemplate;
+use sequencer_api::condition::ConditionType;
 use sequencer_api::names::{self, Owner};
 use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
 use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::{Build, Component, Workspace};
 
 use crate::args::Settings;
-use crate::error::Refused;
+use sequencer_api::host::Refusal;
 
 pub(crate) use labels::{controller, pull_metadata, variables_metadata, workspace_owner};
-pub use object::Object;
-pub(crate) use object::canonical_hash;
+pub use object::is_deployment;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
+pub use sequencer_runtime::apply::Object;
 pub use values::{Used, UsedBuild};
 
 /// What a Component's plan is made from.
@@ -55,7 +57,11 @@ impl View {
 
     /// Where everything is made.
     pub(crate) fn namespace(&self) -> &str {
-        self.component.metadata.namespace.as_deref().unwrap_or_default()
+        self.component
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
     }
 
     /// The Workspace by whose name and uid everything is called; a Component of its own is its own.
@@ -65,7 +71,10 @@ impl View {
                 name: workspace.metadata.name.as_deref().unwrap_or_default(),
                 uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
             },
-            None => Owner { name: self.name(), uid: self.uid() },
+            None => Owner {
+                name: self.name(),
+                uid: self.uid(),
+            },
         }
     }
 
@@ -75,35 +84,56 @@ impl View {
 
     /// What was recorded of the Workspace.
     pub(crate) fn workspace_status(&self) -> Option<&WorkspaceStatus> {
-        self.workspace.as_ref().and_then(|workspace| workspace.status.as_ref())
+        self.workspace
+            .as_ref()
+            .and_then(|workspace| workspace.status.as_ref())
     }
 
-    /// Every component of the Workspace, as its spec lists it; without one, the Components beside each other.
+    /// Every component of the Workspace, as its spec lists it; without one, the Components beside
+    /// each other.
     pub(crate) fn templates(&self) -> Vec<&ComponentTemplate> {
         match &self.workspace {
             Some(workspace) => workspace.spec.components.iter().collect(),
-            None => [&self.component].into_iter().chain(&self.siblings).map(|each| &each.spec.template).collect(),
+            None => [&self.component]
+                .into_iter()
+                .chain(&self.siblings)
+                .map(|each| &each.spec.template)
+                .collect(),
         }
     }
 
     /// Whether a sibling waits for less than that it runs: its Services, or its variables' values.
     pub(crate) fn is_awaited(&self) -> bool {
-        let on = self.templates().into_iter().flat_map(|template| &template.depends_on);
+        let on = self
+            .templates()
+            .into_iter()
+            .flat_map(|template| &template.depends_on);
         let mut on = on.filter(|dependency| dependency.component_name == self.template().name);
-        on.any(|dependency| matches!(dependency.condition_type, ConditionType::Network | ConditionType::Variables))
+        on.any(|dependency| {
+            matches!(
+                dependency.condition_type,
+                ConditionType::Network | ConditionType::Variables
+            )
+        })
     }
 
     /// A Component by its name in variables.
     pub(crate) fn find(&self, name: &str) -> Option<&Component> {
-        [&self.component].into_iter().chain(&self.siblings).find(|each| each.spec.template.name == name)
+        [&self.component]
+            .into_iter()
+            .chain(&self.siblings)
+            .find(|each| each.spec.template.name == name)
     }
 }
 
 /// What is made.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What may be made at any time: Services and the NetworkPolicy.
+    /// What may be made at any time: Services and NetworkPolicies.
     pub surroundings: Vec<Object>,
+    /// What has to go if it is there, though nobody waits for it: a NetworkPolicy that lets in what
+    /// is not published any more.
+    pub unwanted: Option<Object>,
     /// What a Service is told about.
     pub services: Vec<DeployedService>,
     /// What runs; or what still has to have a value.
@@ -127,23 +157,32 @@ pub struct Workload {
 
 /// Whether a template ends: then it becomes a Job.
 pub(crate) fn is_job(template: &ComponentTemplate) -> bool {
-    matches!(template.template.restart_policy.as_deref(), Some("OnFailure" | "Never"))
+    matches!(
+        template.template.restart_policy.as_deref(),
+        Some("OnFailure" | "Never")
+    )
 }
 
 /// Plans a Component.
 ///
 /// # Errors
 /// It asks for something that cannot be.
-pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Refused> {
+pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Refusal> {
     unique(view)?;
-    refuse::check(view.template(), settings.pod_security)?;
+    refuse::check(view, settings)?;
     let mut surroundings = service::services(view, settings)?;
-    surroundings.extend(policy::policy(view, settings));
+    surroundings.extend(policy::policies(view, settings));
     let workload = match pod::render(view, settings)? {
         Err(missing) => Err(missing),
         Ok((template, used)) => Ok(workload(view, settings, template, used)),
     };
-    Ok(Plan { surroundings, services: service::deployed(view), workload })
+    let unwanted = policy::unwanted(view, settings);
+    Ok(Plan {
+        surroundings,
+        unwanted,
+        services: service::deployed(view),
+        workload,
+    })
 }
 
 fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: Used) -> Workload {
@@ -158,18 +197,29 @@ fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: U
     let claims = claims::claims(view, settings);
     let revision = labels::revision(&template);
     let object = strategy::workload(view, settings, template, &used);
-    Workload { object, claims, revision, images, used }
+    Workload {
+        object,
+        claims,
+        revision,
+        images,
+        used,
+    }
 }
 
 /// Without a Workspace, Components find each other by the names in their specs.
-fn unique(view: &View) -> Result<(), Refused> {
+fn unique(view: &View) -> Result<(), Refusal> {
     let name = &view.template().name;
-    let twin = view.siblings.iter().find(|sibling| view.workspace.is_none() && sibling.spec.template.name == *name);
+    let twin = view
+        .siblings
+        .iter()
+        .find(|sibling| view.workspace.is_none() && sibling.spec.template.name == *name);
     match twin.and_then(|twin| twin.metadata.name.as_deref()) {
         None => Ok(()),
-        Some(twin) => Err(Refused::new(
-            Code::TWO_OF_ONE_NAME,
-            format!("spec.name: the Component {twin} of this namespace is named {name} too; rename one"),
+        Some(twin) => Err(Refusal::new(
+            Code::ComponentNameConflict,
+            format!(
+                "spec.name: the Component {twin} of this namespace is named {name} too; rename one"
+            ),
         )),
     }
 }
@@ -177,10 +227,16 @@ fn unique(view: &View) -> Result<(), Refused> {
 /// A component's Service for a network.
 pub(crate) fn service_name(view: &View, component: &str, network: &str) -> String {
     // Without a Workspace each Component is its own.
-    let own = view.find(component).filter(|_found| view.workspace.is_none()).map(|found| &found.metadata);
+    let own = view
+        .find(component)
+        .filter(|_found| view.workspace.is_none())
+        .map(|found| &found.metadata);
     let owner = own.map_or_else(
         || view.owner(),
-        |own| Owner { name: own.name.as_deref().unwrap_or_default(), uid: own.uid.as_deref().unwrap_or_default() },
+        |own| Owner {
+            name: own.name.as_deref().unwrap_or_default(),
+            uid: own.uid.as_deref().unwrap_or_default(),
+        },
     );
     owner.service(component, network)
 }

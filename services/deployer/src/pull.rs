@@ -1,4 +1,5 @@
-//! The pull Secret: the logins of the registries that a Component's images are pulled from, as the kubelet reads them.
+//! The pull Secret: the logins of the registries that a Component's images are pulled from, as the
+//! kubelet reads them.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +8,14 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use secrecy::ExposeSecret as _;
+use sequencer_api::host::Refusal;
 use sequencer_api::labels::MADE_FROM;
 use sequencer_api::login::{Login, registry};
 use sequencer_api::repository::{HUB, Malformed, Repository};
 use sequencer_runtime::cluster::secret::Secrets;
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Refused};
+use crate::error::Error;
 use crate::handle::Service;
 use crate::plan::{Used, View, WantedLogin, controller, pull_metadata, pull_secret, wanted_logins};
 
@@ -50,42 +52,68 @@ impl Service {
                     metadata.insert("annotations".into(), json!({MADE_FROM: source}));
                 }
                 let body = json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson", "data": data});
-                api.create(&PostParams::default(), &serde_json::from_value(body)?).await
+                api.create(&PostParams::default(), &serde_json::from_value(body)?)
+                    .await
             }
-            Some(found) if !is_ours(view, &found) => return Err(Error::Foreign { kind: "Secret".into(), name }),
+            Some(found) if !is_ours(view, &found) => {
+                return Err(Error::Foreign {
+                    kind: "Secret".into(),
+                    name,
+                });
+            }
             Some(found) if made_from(&found) == Some(&source) => return Ok(logins.from),
             Some(found) => {
                 let metadata = json!({
                     "resourceVersion": found.metadata.resource_version, "annotations": {MADE_FROM: source},
                 });
                 let patch = json!({"metadata": metadata, "data": data});
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                    .await
             }
         };
         written.map_err(|error| Error::of_write(error, "Secret", &name))?;
         Ok(logins.from)
     }
 
-    async fn read_login(&self, view: &View, wanted: WantedLogin<'_>, logins: &mut Logins) -> Result<(), Error> {
-        let malformed = |error: Malformed| Refused::new(error.code(), format!("containerRegistries: {}", wanted.url));
+    async fn read_login(
+        &self,
+        view: &View,
+        wanted: WantedLogin<'_>,
+        logins: &mut Logins,
+    ) -> Result<(), Error> {
+        let malformed = |error: Malformed| {
+            Refusal::new(error.code(), format!("containerRegistries: {}", wanted.url))
+        };
         let repository: Repository = wanted.url.parse().map_err(malformed)?;
-        let secret = Secrets::new(self.client().clone()).read(view.namespace(), wanted.secret).await?;
+        let secret = Secrets::new(self.client().clone())
+            .read(view.namespace(), wanted.secret)
+            .await?;
         secret.for_host(repository.host())?;
-        logins.from.insert(secret.source().into(), secret.version().into());
-        let login = registry(repository.host(), wanted.scheme, secret.values()).map_err(|error| Error::Login {
-            error,
-            secret: secret.source().into(),
-            version: secret.version().into(),
-        })?;
+        logins
+            .from
+            .insert(secret.source().into(), secret.version().into());
+        let login =
+            registry(repository.host(), wanted.scheme, secret.values()).map_err(|error| {
+                Error::Login {
+                    error,
+                    secret: secret.source().into(),
+                    version: secret.version().into(),
+                }
+            })?;
         // The kubelet knows Docker Hub by its old address.
-        let host = if repository.host() == HUB { "https://index.docker.io/v1/" } else { repository.host() };
+        let host = if repository.host() == HUB {
+            "https://index.docker.io/v1/"
+        } else {
+            repository.host()
+        };
         logins.auths.insert(host.into(), entry(&login));
         Ok(())
     }
 }
 
 fn is_ours(view: &View, found: &Secret) -> bool {
-    controller(found.metadata.owner_references.as_ref()).is_some_and(|owner| owner.uid == view.uid())
+    controller(found.metadata.owner_references.as_ref())
+        .is_some_and(|owner| owner.uid == view.uid())
 }
 
 fn made_from(found: &Secret) -> Option<&String> {

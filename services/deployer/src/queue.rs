@@ -54,7 +54,10 @@ impl Queue {
     /// Takes what is due, or says when something will be.
     fn first(&self) -> Result<Key, Option<Instant>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = waiting.iter().min_by_key(|(_, at)| **at).map(|(key, at)| (key.clone(), *at));
+        let first = waiting
+            .iter()
+            .min_by_key(|(_, at)| **at)
+            .map(|(key, at)| (key.clone(), *at));
         match first {
             Some((key, at)) if at <= Instant::now() => {
                 waiting.remove(&key);
@@ -68,20 +71,26 @@ impl Queue {
 /// How many locks there are for all objects.
 const LOCKS: usize = 64;
 
-/// One at a time for each object, and for what Components of a Workspace share. Few locks stand for many objects: two
-/// objects of one lock only wait for each other.
+/// One at a time for each object, and for what Components of a Workspace share. Few locks stand for
+/// many objects: two objects of one lock only wait for each other.
 #[derive(Debug)]
 pub(crate) struct Locks(Vec<tokio::sync::Mutex<()>>);
 
 impl Default for Locks {
     fn default() -> Self {
-        Self((0..LOCKS).map(|_index| tokio::sync::Mutex::new(())).collect())
+        Self(
+            (0..LOCKS)
+                .map(|_index| tokio::sync::Mutex::new(()))
+                .collect(),
+        )
     }
 }
 
 impl Locks {
     pub(crate) async fn lock(&self, object: &str) -> Option<MutexGuard<'_, ()>> {
-        let sum = object.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        let sum = object.bytes().fold(0_usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(usize::from(byte))
+        });
         Some(self.0.get(sum % LOCKS)?.lock().await)
     }
 }
@@ -91,7 +100,11 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        Key { verb: Verb::Deploy, namespace: "n".into(), name: name.into() }
+        Key {
+            verb: Verb::Deploy,
+            namespace: "n".into(),
+            name: name.into(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -102,8 +115,14 @@ mod tests {
         queue.add(key("twice"), Duration::from_secs(3));
         queue.add(key("twice"), Duration::from_secs(1));
         queue.add(key("twice"), Duration::from_secs(9));
-        assert_eq!((queue.next().await, begun.elapsed().as_secs()), (key("twice"), 1));
-        assert_eq!((queue.next().await, begun.elapsed().as_secs()), (key("late"), 5));
+        assert_eq!(
+            (queue.next().await, begun.elapsed().as_secs()),
+            (key("twice"), 1)
+        );
+        assert_eq!(
+            (queue.next().await, begun.elapsed().as_secs()),
+            (key("late"), 5)
+        );
         queue.add(key("again"), Duration::ZERO);
         assert_eq!(queue.next().await, key("again"));
     }

@@ -1,32 +1,64 @@
 //! What a step looks at, read afresh: no cache stands between a decision and the API server.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use sequencer_api::component::ComponentTemplate;
+use sequencer_api::owner::{controller, is_controlled_by};
 use sequencer_api::{Build, Component, Workspace, labels};
+use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::plan::{View, controller};
+use crate::plan::View;
 
-/// The Component with all that its plan needs; none if its Workspace is gone, and it is about to go too.
+/// How many objects are read at once. Each may be as large as etcd takes, and a tenant may have
+/// many.
+pub(crate) const PAGE: u32 = 16;
+
+/// The Component with all that its plan needs; none if its Workspace is gone, and it is about to go
+/// too.
 pub(crate) async fn view(client: &Client, component: Component) -> Result<Option<View>, Error> {
     let namespace = component.metadata.namespace.clone().unwrap_or_default();
-    let Ok(workspace) = workspace(client, &namespace, &component).await? else { return Ok(None) };
+    let Ok(workspace) = workspace(client, &namespace, &component).await? else {
+        return Ok(None);
+    };
     let template = &component.spec.template;
     let siblings = match &workspace {
-        Some(workspace) if needs_siblings(template) => of_workspace(client, &namespace, workspace).await?,
+        Some(workspace) if needs_siblings(template) => {
+            of_workspace(client, &namespace, workspace).await?
+        }
         Some(_) => Vec::new(),
         None => on_their_own(client, &namespace).await?,
     };
     let own = component.metadata.uid.clone();
-    let siblings = siblings.into_iter().filter(|sibling| sibling.metadata.uid != own).collect();
+    let siblings: Vec<_> = siblings
+        .into_iter()
+        .filter(|sibling| sibling.metadata.uid != own)
+        .collect();
     let builds = if mentions(template, "${build::") {
-        builds(client, &namespace, workspace.as_ref(), &component).await?
+        let makers = siblings
+            .iter()
+            .filter(|_sibling| workspace.is_some())
+            .chain([&component]);
+        builds(
+            client,
+            &namespace,
+            workspace.as_ref(),
+            &component,
+            &makers.collect::<Vec<_>>(),
+        )
+        .await?
     } else {
         Vec::new()
     };
-    Ok(Some(View { component, workspace, siblings, builds }))
+    Ok(Some(View {
+        component,
+        workspace,
+        siblings,
+        builds,
+    }))
 }
 
 /// The Workspace that controls a Component. The outer error: there is one, and it is gone.
@@ -35,8 +67,9 @@ async fn workspace(
     namespace: &str,
     component: &Component,
 ) -> Result<Result<Option<Workspace>, ()>, Error> {
-    let owner = controller(component.metadata.owner_references.as_ref()).filter(|owner| owner.kind == "Workspace");
-    let Some(owner) = owner else { return Ok(Ok(None)) };
+    let Some(owner) = controller::<Workspace>(component) else {
+        return Ok(Ok(None));
+    };
     let api: Api<Workspace> = Api::namespaced(client.clone(), namespace);
     let found = sequencer_runtime::cluster::current(&api, &owner.name, &owner.uid).await?;
     Ok(found.map(Some).ok_or(()))
@@ -50,41 +83,93 @@ fn mentions(template: &ComponentTemplate, what: &str) -> bool {
     serde_json::to_string(&template.template).is_ok_and(|text| text.contains(what))
 }
 
-async fn of_workspace(client: &Client, namespace: &str, workspace: &Workspace) -> Result<Vec<Component>, Error> {
+async fn of_workspace(
+    client: &Client,
+    namespace: &str,
+    workspace: &Workspace,
+) -> Result<Vec<Component>, Error> {
     let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
     let api: Api<Component> = Api::namespaced(client.clone(), namespace);
-    let all = api.list(&ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID))).await?;
-    let ours = |component: &Component| {
-        controller(component.metadata.owner_references.as_ref()).is_some_and(|owner| owner.uid == uid)
-    };
-    Ok(all.items.into_iter().filter(ours).collect())
+    let ours =
+        |component: Component| is_controlled_by(&component, workspace).then(|| lean(component));
+    list(&api, &format!("{}={uid}", labels::WORKSPACE_UID), ours).await
 }
 
 async fn on_their_own(client: &Client, namespace: &str) -> Result<Vec<Component>, Error> {
     let api: Api<Component> = Api::namespaced(client.clone(), namespace);
-    let all = api.list(&ListParams::default().labels(&format!("!{}", labels::WORKSPACE))).await?;
-    let free = |component: &Component| controller(component.metadata.owner_references.as_ref()).is_none();
-    Ok(all.items.into_iter().filter(free).collect())
+    // Labels are anybody's to write: they do not say who is on its own.
+    let free = |component: Component| {
+        controller::<Workspace>(&component)
+            .is_none()
+            .then(|| lean(component))
+    };
+    list(&api, "", free).await
 }
 
+/// A sibling without its pods, which are most of it: they are nobody's business but its own.
+fn lean(mut component: Component) -> Component {
+    component.metadata.managed_fields = None;
+    let template = &mut component.spec.template;
+    template.template = PodSpec::default();
+    template.volume_claim_templates = Vec::new();
+    component
+}
+
+/// The objects with these labels, page by page. Of each page only what `keep` makes of it stays.
+async fn list<K>(api: &Api<K>, labels: &str, keep: impl Fn(K) -> Option<K>) -> Result<Vec<K>, Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let mut params = ListParams::default().labels(labels).limit(PAGE);
+    let mut kept = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        kept.extend(page.items.into_iter().filter_map(&keep));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(kept),
+        }
+    }
+}
+
+/// What these Components build.
 async fn builds(
     client: &Client,
     namespace: &str,
     workspace: Option<&Workspace>,
     component: &Component,
+    makers: &[&Component],
 ) -> Result<Vec<Build>, Error> {
     let api: Api<Build> = Api::namespaced(client.clone(), namespace);
-    let uid = workspace.map_or(&component.metadata, |workspace| &workspace.metadata).uid.as_deref().unwrap_or_default();
-    Ok(api.list(&ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID))).await?.items)
+    let uid = workspace
+        .map_or(&component.metadata, |workspace| &workspace.metadata)
+        .uid
+        .as_deref()
+        .unwrap_or_default();
+    let theirs = |build: Build| {
+        makers
+            .iter()
+            .any(|maker| is_controlled_by(&build, *maker))
+            .then_some(build)
+    };
+    list(&api, &format!("{}={uid}", labels::WORKSPACE_UID), theirs).await
 }
 
 /// The pods of a Component.
 pub(crate) async fn pods(client: &Client, view: &View) -> Result<Vec<Pod>, Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), view.namespace());
-    Ok(api.list(&ListParams::default().labels(&of_component(view.name()))).await?.items)
+    Ok(api
+        .list(&ListParams::default().labels(&of_component(view.name())))
+        .await?
+        .items)
 }
 
 /// The selector of what was made for a Component.
 pub(crate) fn of_component(name: &str) -> String {
-    format!("{}={},{}={name}", labels::MANAGED_BY, labels::SEQUENCER, labels::INSTANCE)
+    format!(
+        "{}={},{}={name}",
+        labels::MANAGED_BY,
+        labels::SEQUENCER,
+        labels::INSTANCE
+    )
 }

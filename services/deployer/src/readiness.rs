@@ -1,4 +1,5 @@
-//! Whether what runs is ready, and what is wrong if it is not. Pure: what was read and the time are given.
+//! Whether what runs is ready, and what is wrong if it is not. Pure: what was read and the time are
+//! given.
 
 mod pods;
 
@@ -32,7 +33,6 @@ pub(crate) struct Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) code: Code,
-    pub(crate) reason: String,
     pub(crate) container: Option<String>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) message: String,
@@ -48,33 +48,64 @@ pub(crate) struct LogOf {
 }
 
 /// How a Deployment is. `pods` are the Component's, of any revision.
-pub(crate) fn deployment(deployment: &Deployment, pods: &[Pod], revision: &str, now: Timestamp) -> Health {
+pub(crate) fn deployment(
+    deployment: &Deployment,
+    pods: &[Pod],
+    revision: &str,
+    now: Timestamp,
+) -> Health {
     let spec = deployment.spec.clone().unwrap_or_default();
     let status = deployment.status.clone().unwrap_or_default();
     let wanted = spec.replicas.unwrap_or(1);
     let seen = status.observed_generation >= deployment.metadata.generation;
-    let counts = [status.replicas, status.updated_replicas, status.ready_replicas, status.available_replicas];
+    let counts = [
+        status.replicas,
+        status.updated_replicas,
+        status.ready_replicas,
+        status.available_replicas,
+    ];
     let [all, updated, ready, available] = counts.map(Option::unwrap_or_default);
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let settling = pods.iter().filter_map(|pod| pods::settling(pod, now)).max();
     let rolled_out = seen && [updated, all, ready, available] == [wanted; 4];
     let ready = ready.min(wanted);
     let found = pods.iter().find_map(|pod| pods::trouble(pod, now));
-    let found = found.or_else(|| status.conditions.iter().flatten().find_map(of_condition).filter(|_| seen));
-    let trouble = if rolled_out && settling.is_none() { None } else { found };
+    let found = found.or_else(|| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find_map(of_condition)
+            .filter(|_| seen)
+    });
+    let trouble = if rolled_out && settling.is_none() {
+        None
+    } else {
+        found
+    };
     let state = match &trouble {
         Some(_) => State::Error,
         None if rolled_out => State::Healthy,
         None => State::InProgress,
     };
-    Health { state, wanted, ready, trouble, again: settling }
+    Health {
+        state,
+        wanted,
+        ready,
+        trouble,
+        again: settling,
+    }
 }
 
 /// How a Job is.
 pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> Health {
     let status = job.status.clone().unwrap_or_default();
     let condition = |kind: &str| {
-        status.conditions.iter().flatten().find(|condition| condition.type_ == kind && condition.status == "True")
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == kind && condition.status == "True")
     };
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let (state, trouble) = if condition("Complete").is_some() {
@@ -83,38 +114,61 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
         let found = pods.iter().rev().find_map(|pod| pods::failed(pod));
         (
             State::Error,
-            Some(found.unwrap_or_else(|| plain(Code::CRASH, failed.reason.as_deref(), failed.message.as_deref()))),
+            Some(found.unwrap_or_else(|| plain(Code::CrashLoop, failed.message.as_deref()))),
         )
     } else {
         let trouble = pods.iter().find_map(|pod| pods::trouble(pod, now));
-        (if trouble.is_some() { State::Error } else { State::InProgress }, trouble)
+        (
+            if trouble.is_some() {
+                State::Error
+            } else {
+                State::InProgress
+            },
+            trouble,
+        )
     };
     let ready = status.succeeded.unwrap_or_default();
-    Health { state, wanted: 1, ready, trouble, again: None }
+    Health {
+        state,
+        wanted: 1,
+        ready,
+        trouble,
+        again: None,
+    }
 }
 
 fn is_of(pod: &Pod, revision: &str) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     pod.metadata.deletion_timestamp.is_none()
-        && annotations.and_then(|annotations| annotations.get(REVISION)).map(String::as_str) == Some(revision)
+        && annotations
+            .and_then(|annotations| annotations.get(REVISION))
+            .map(String::as_str)
+            == Some(revision)
 }
 
 /// What a Deployment's condition tells if pods tell nothing.
 fn of_condition(condition: &DeploymentCondition) -> Option<Trouble> {
-    let (reason, message) = (condition.reason.as_deref(), condition.message.as_deref());
+    let message = condition.message.as_deref();
     match (condition.type_.as_str(), condition.status.as_str()) {
-        ("ReplicaFailure", "True") if message.is_some_and(|message| message.contains("exceeded quota")) => {
-            Some(plain(Code::QUOTA, reason, message))
+        ("ReplicaFailure", "True")
+            if message.is_some_and(|message| message.contains("exceeded quota")) =>
+        {
+            Some(plain(Code::QuotaExceeded, message))
         }
-        ("ReplicaFailure", "True") => Some(plain(Code::ADMISSION, reason, message)),
-        ("Progressing", "False") => Some(plain(Code::DEADLINE, reason, message)),
+        ("ReplicaFailure", "True") => Some(plain(Code::AdmissionDenied, message)),
+        ("Progressing", "False") => Some(plain(Code::ProgressDeadlineExceeded, message)),
         _ => None,
     }
 }
 
-fn plain(code: Code, reason: Option<&str>, message: Option<&str>) -> Trouble {
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    Trouble { code, reason: text(reason), container: None, exit_code: None, message: text(message), log: None }
+fn plain(code: Code, message: Option<&str>) -> Trouble {
+    Trouble {
+        code,
+        container: None,
+        exit_code: None,
+        message: message.unwrap_or(code.meaning()).to_owned(),
+        log: None,
+    }
 }
 
 #[cfg(test)]

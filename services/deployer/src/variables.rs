@@ -30,21 +30,35 @@ impl Service {
             let body = json!({
                 "metadata": variables_metadata(view, self.settings(), &name), "data": missing(used, &BTreeMap::new()),
             });
-            let made = api.create(&PostParams::default(), &serde_json::from_value(body)?).await;
-            return made.map(drop).map_err(|error| Error::of_write(error, "Secret", &name));
+            let made = api
+                .create(&PostParams::default(), &serde_json::from_value(body)?)
+                .await;
+            return made
+                .map(drop)
+                .map_err(|error| Error::of_write(error, "Secret", &name));
         };
-        let owner = controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
+        let owner =
+            controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
         if owner != Some(view.owner().uid) {
-            return Err(Error::Foreign { kind: "Secret".into(), name });
+            return Err(Error::Foreign {
+                kind: "Secret".into(),
+                name,
+            });
         }
         let new = missing(used, found.data.as_ref().unwrap_or(&BTreeMap::new()));
         if new.is_empty() {
             return Ok(());
         }
-        // The version that was read: else two replicas would each make a value, and a pod would have the first.
-        let patch = json!({"metadata": {"resourceVersion": found.metadata.resource_version}, "data": new});
-        let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-        patched.map(drop).map_err(|error| Error::of_write(error, "Secret", &name))
+        // The version that was read: else two replicas would each make a value, and a pod would
+        // have the first.
+        let patch =
+            json!({"metadata": {"resourceVersion": found.metadata.resource_version}, "data": new});
+        let patched = api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        patched
+            .map(drop)
+            .map_err(|error| Error::of_write(error, "Secret", &name))
     }
 
     /// The values of the Secrets that a template's variables come from, which no log may show.
@@ -53,7 +67,10 @@ impl Service {
         let mut values = Vec::new();
         for name in secrets_of(template).into_iter().take(SECRETS) {
             let found = api.get_opt(&name).await.ok().flatten();
-            let data = found.and_then(|found| found.data).unwrap_or_default().into_values();
+            let data = found
+                .and_then(|found| found.data)
+                .unwrap_or_default()
+                .into_values();
             let texts = data.filter_map(|ByteString(value)| String::from_utf8(value).ok());
             values.extend(texts.map(|text| text.trim_end().to_owned()));
         }
@@ -66,27 +83,46 @@ impl Service {
 /// The names of Secrets that containers take variables from.
 fn secrets_of(pod_template: &Value) -> BTreeSet<String> {
     let containers = |field: &str| {
-        let containers = pod_template.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
+        let containers = pod_template
+            .pointer(&format!("/spec/{field}"))
+            .and_then(Value::as_array);
         containers.into_iter().flatten()
     };
     let lists = containers("initContainers").chain(containers("containers"));
     let sources = lists.flat_map(|container| {
-        let list = |field: &str| container.get(field).and_then(Value::as_array).into_iter().flatten();
-        let single = list("env").filter_map(|variable| variable.pointer("/valueFrom/secretKeyRef/name"));
-        single.chain(list("envFrom").filter_map(|source| source.pointer("/secretRef/name"))).collect::<Vec<_>>()
+        let list = |field: &str| {
+            container
+                .get(field)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
+        let single =
+            list("env").filter_map(|variable| variable.pointer("/valueFrom/secretKeyRef/name"));
+        single
+            .chain(list("envFrom").filter_map(|source| source.pointer("/secretRef/name")))
+            .collect::<Vec<_>>()
     });
     sources.filter_map(Value::as_str).map(Into::into).collect()
 }
 
 /// Values for the names that have none.
 fn missing(used: &Used, have: &BTreeMap<String, ByteString>) -> BTreeMap<String, ByteString> {
-    let new = used.generated.iter().filter(|(name, _)| !have.contains_key(name));
-    new.map(|(name, length)| (name.clone(), ByteString(random(*length).into_bytes()))).collect()
+    let new = used
+        .generated
+        .iter()
+        .filter(|(name, _)| !have.contains_key(name));
+    new.map(|(name, length)| (name.clone(), ByteString(random(*length).into_bytes())))
+        .collect()
 }
 
 fn random(length: i32) -> String {
     let length = usize::try_from(length).unwrap_or_default();
-    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(length)
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]
@@ -95,7 +131,10 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_made_and_every_time_another() {
-        let used = Used { generated: vec![("A".into(), 24), ("B".into(), 8)], ..Used::default() };
+        let used = Used {
+            generated: vec![("A".into(), 24), ("B".into(), 8)],
+            ..Used::default()
+        };
         let have = BTreeMap::from([("A".to_owned(), ByteString(b"kept".to_vec()))]);
         let (one, two) = (missing(&used, &have), missing(&used, &have));
         assert_eq!((one.len(), one["B"].0.len()), (1, 8));

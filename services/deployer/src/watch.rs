@@ -1,5 +1,5 @@
-//! What was made, watched: what changes in it leads to the same step as a message. Nothing of an object is kept but one
-//! number.
+//! What was made, watched: what changes in it leads to the same step as a message. Nothing of an
+//! object is kept but one number.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -25,6 +25,7 @@ use tracing::warn;
 
 use crate::handle::Service;
 use crate::queue::Key;
+use crate::read::PAGE;
 
 /// Changes of one object within this time are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -65,7 +66,9 @@ impl Service {
             Some(namespace) => Api::namespaced(self.client().clone(), namespace),
             None => Api::all(self.client().clone()),
         };
-        let config = Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::SEQUENCER));
+        let config = Config::default()
+            .labels(&format!("{}={}", labels::MANAGED_BY, labels::SEQUENCER))
+            .page_size(PAGE);
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut known = HashMap::new();
         loop {
@@ -102,12 +105,28 @@ impl Service {
 
     /// Has the object looked at that something was made for.
     fn wake<K: Resource<DynamicType = ()>>(&self, object: &K) {
-        let label = |name: &str| object.meta().labels.as_ref().and_then(|labels| labels.get(name)).cloned();
-        let Some(namespace) = object.meta().namespace.clone() else { return };
+        let label = |name: &str| {
+            object
+                .meta()
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(name))
+                .cloned()
+        };
+        let Some(namespace) = object.meta().namespace.clone() else {
+            return;
+        };
         let component = label(labels::INSTANCE).map(|name| (Verb::Deploy, name));
         let workspace = label(labels::WORKSPACE).map(|name| (Verb::Ingress, name));
         if let Some((verb, name)) = component.or(workspace) {
-            self.queue().add(Key { verb, namespace, name }, DEBOUNCE);
+            self.queue().add(
+                Key {
+                    verb,
+                    namespace,
+                    name,
+                },
+                DEBOUNCE,
+            );
         }
     }
 }
@@ -120,30 +139,64 @@ fn existence(_object: &Value) -> Value {
 /// How a Deployment, a Job or an Ingress is, and which.
 fn workload(object: &Value) -> Value {
     let get = |path: &str| object.pointer(path).cloned().unwrap_or_default();
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let told =
-        |condition: &Value| [condition["type"].clone(), condition["status"].clone(), condition["reason"].clone()];
-    let conditions = conditions.into_iter().flatten().map(|condition| Value::from(told(condition).to_vec()));
+    let conditions = object
+        .pointer("/status/conditions")
+        .and_then(Value::as_array);
+    let told = |condition: &Value| {
+        [
+            condition["type"].clone(),
+            condition["status"].clone(),
+            condition["reason"].clone(),
+        ]
+    };
+    let conditions = conditions
+        .into_iter()
+        .flatten()
+        .map(|condition| Value::from(told(condition).to_vec()));
     let mut status = get("/status");
     if let Some(status) = status.as_object_mut() {
         status.remove("conditions");
     }
-    Value::from(vec![get("/metadata/generation"), status, conditions.collect()])
+    Value::from(vec![
+        get("/metadata/generation"),
+        status,
+        conditions.collect(),
+    ])
 }
 
 /// What is wrong with a pod, or what stopped being so. Its readiness shows on its Deployment.
 fn pod(object: &Value) -> Value {
-    let get = |path: &str| object.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
-    let containers = get("/status/initContainerStatuses").into_iter().chain(get("/status/containerStatuses"));
+    let get = |path: &str| {
+        object
+            .pointer(path)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let containers = get("/status/initContainerStatuses")
+        .into_iter()
+        .chain(get("/status/containerStatuses"));
     let container = |status: Value| {
         let reason = |path: &str| status.pointer(path).cloned().unwrap_or_default();
-        Value::from(vec![reason("/state/waiting/reason"), reason("/state/terminated/reason"), reason("/restartCount")])
+        Value::from(vec![
+            reason("/state/waiting/reason"),
+            reason("/state/terminated/reason"),
+            reason("/restartCount"),
+        ])
     };
     let dull = Value::from(vec![Value::Null, Value::Null, Value::from(0)]);
     let known = ["PodInitializing", "ContainerCreating"];
-    let containers = containers
-        .map(container)
-        .filter(|told| *told != dull && !told[0].as_str().is_some_and(|reason| known.contains(&reason)));
-    let scheduled = get("/status/conditions").into_iter().filter(|condition| condition["reason"] == "Unschedulable");
-    Value::from(vec![containers.collect::<Value>(), Value::from(scheduled.count())])
+    let containers = containers.map(container).filter(|told| {
+        *told != dull
+            && !told[0]
+                .as_str()
+                .is_some_and(|reason| known.contains(&reason))
+    });
+    let scheduled = get("/status/conditions")
+        .into_iter()
+        .filter(|condition| condition["reason"] == "Unschedulable");
+    Value::from(vec![
+        containers.collect::<Value>(),
+        Value::from(scheduled.count()),
+    ])
 }

@@ -85,7 +85,9 @@ pub struct Cloudflare {
 
 impl std::fmt::Debug for Cloudflare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cloudflare").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Cloudflare")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,15 +95,25 @@ impl Cloudflare {
     /// The API at `base`.
     #[must_use]
     pub fn new(http: reqwest::Client, base: &str, token: SecretString) -> Self {
-        Self { http, base: base.trim_end_matches('/').into(), token }
+        Self {
+            http,
+            base: base.trim_end_matches('/').into(),
+            token,
+        }
     }
 
     /// Reads; a result that is `null` is none.
     ///
     /// # Errors
     /// See [`Problem`].
-    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Problem> {
-        let answer = self.call(self.request(Method::GET, path).query(query), false).await?;
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Problem> {
+        let answer = self
+            .call(self.request(Method::GET, path).query(query), false)
+            .await?;
         answer.ok_or_else(|| Problem::Away("an answer holds nothing".into()))
     }
 
@@ -109,8 +121,15 @@ impl Cloudflare {
     ///
     /// # Errors
     /// See [`Problem`].
-    pub async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &Value) -> Result<T, Problem> {
-        let answer = self.call(self.request(method, path).json(body), true).await?;
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, Problem> {
+        let answer = self
+            .call(self.request(method, path).json(body), true)
+            .await?;
         answer.ok_or_else(|| Problem::Away("an answer holds nothing".into()))
     }
 
@@ -119,7 +138,10 @@ impl Cloudflare {
     /// # Errors
     /// See [`Problem`].
     pub async fn delete(&self, path: &str) -> Result<(), Problem> {
-        match self.call::<IgnoredAny>(self.request(Method::DELETE, path), true).await {
+        match self
+            .call::<IgnoredAny>(self.request(Method::DELETE, path), true)
+            .await
+        {
             Ok(_) | Err(Problem::Refused { status: 404, .. }) => Ok(()),
             Err(problem) => Err(problem),
         }
@@ -127,10 +149,17 @@ impl Cloudflare {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.base);
-        self.http.request(method, url).bearer_auth(self.token.expose_secret()).timeout(DEADLINE)
+        self.http
+            .request(method, url)
+            .bearer_auth(self.token.expose_secret())
+            .timeout(DEADLINE)
     }
 
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder, changes: bool) -> Result<Option<T>, Problem> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        changes: bool,
+    ) -> Result<Option<T>, Problem> {
         let lost = |error: &reqwest::Error| {
             if changes && !error.is_connect() && !error.is_builder() {
                 Problem::Unknown
@@ -140,16 +169,23 @@ impl Cloudflare {
         };
         let response = request.send().await.map_err(|error| lost(&error))?;
         let (status, after) = (response.status(), retry_after(&response));
-        let body = read(response).await.map_err(|error| error.map_or(Problem::Unknown, |error| lost(&error)))?;
+        let body = read(response)
+            .await
+            .map_err(|error| error.map_or(Problem::Unknown, |error| lost(&error)))?;
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Problem::Limited(after.unwrap_or(BLOCKED)));
         }
         if status.is_server_error() {
-            return Err(after.map_or_else(|| Problem::Away(format!("status {}", status.as_u16())), Problem::Limited));
+            return Err(after.map_or_else(
+                || Problem::Away(format!("status {}", status.as_u16())),
+                Problem::Limited,
+            ));
         }
         let envelope: Envelope<T> = match serde_json::from_slice(&body) {
             Ok(envelope) => envelope,
-            Err(_error) if status.is_success() => return Err(Problem::Away("an answer of another form".into())),
+            Err(_error) if status.is_success() => {
+                return Err(Problem::Away("an answer of another form".into()));
+            }
             Err(_error) => return Err(refused(status, &[])),
         };
         if envelope.success && status.is_success() {
@@ -175,10 +211,15 @@ fn refused(status: StatusCode, said: &[Said]) -> Problem {
     let first = said.first();
     // An answer to a credential may repeat it.
     let credential = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let words = first.filter(|said| !credential && !said.message.is_empty()).map(|said| {
-        let clean = said.message.chars().map(|c| if c.is_control() { ' ' } else { c });
-        format!(": {}", clean.take(WORDS).collect::<String>())
-    });
+    let words = first
+        .filter(|said| !credential && !said.message.is_empty())
+        .map(|said| {
+            let clean = said
+                .message
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c });
+            format!(": {}", clean.take(WORDS).collect::<String>())
+        });
     Problem::Refused {
         status: status.as_u16(),
         code: first.map_or(0, |said| said.code),
@@ -187,7 +228,14 @@ fn refused(status: StatusCode, said: &[Said]) -> Problem {
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds).clamp(Duration::from_secs(1), LONGEST))
 }
 

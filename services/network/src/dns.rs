@@ -6,7 +6,6 @@ pub mod cloudflare;
 pub mod handle;
 pub mod rfc2136;
 pub mod server;
-mod task;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -69,7 +68,12 @@ pub trait Provider: Sync {
     fn observe(&self, wanted: &Wanted) -> impl Future<Output = Result<Seen, Error>> + Send;
 
     /// Makes the record, in the place of `replaced`, if what was seen is still so.
-    fn put(&self, wanted: &Wanted, seen: &Seen, replaced: &[Record]) -> impl Future<Output = Result<(), Error>> + Send;
+    fn put(
+        &self,
+        wanted: &Wanted,
+        seen: &Seen,
+        replaced: &[Record],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Deletes records, and the mark with the last of them, if what was seen is still so.
     fn delete(
@@ -113,9 +117,15 @@ pub fn plan(wanted: &Wanted, seen: &Seen, gone: &BTreeSet<String>) -> Step {
         Some(mark) => Whose::Of(mark.owner),
         None => Whose::Foreign,
     };
-    let rivals: Vec<_> = seen.records.iter().filter(|record| rival(wanted.kind, record.kind)).collect();
-    let notes =
-        rivals.iter().map(|record| record.note.as_deref()).chain(seen.notes.iter().map(|note| Some(note.as_str())));
+    let rivals: Vec<_> = seen
+        .records
+        .iter()
+        .filter(|record| rival(wanted.kind, record.kind))
+        .collect();
+    let notes = rivals
+        .iter()
+        .map(|record| record.note.as_deref())
+        .chain(seen.notes.iter().map(|note| Some(note.as_str())));
     let (mut ask, mut abandoned) = (BTreeSet::new(), false);
     for note in notes {
         match whose(note) {
@@ -142,7 +152,12 @@ pub fn plan(wanted: &Wanted, seen: &Seen, gone: &BTreeSet<String>) -> Step {
 pub fn owned(wanted: &Wanted, seen: &Seen) -> Vec<Record> {
     let ours = |record: &&Record| {
         record.kind == wanted.kind
-            && record.note.as_deref().and_then(|note| note.parse().ok()).as_ref() == Some(&wanted.mark)
+            && record
+                .note
+                .as_deref()
+                .and_then(|note| note.parse().ok())
+                .as_ref()
+                == Some(&wanted.mark)
     };
     seen.records.iter().filter(ours).cloned().collect()
 }
@@ -150,7 +165,9 @@ pub fn owned(wanted: &Wanted, seen: &Seen) -> Vec<Record> {
 /// Whether a mark of ours stands beside the records.
 #[must_use]
 pub fn noted(wanted: &Wanted, seen: &Seen) -> bool {
-    seen.notes.iter().any(|note| note.parse().as_ref() == Ok(&wanted.mark))
+    seen.notes
+        .iter()
+        .any(|note| note.parse().as_ref() == Ok(&wanted.mark))
 }
 
 /// Whether two types cannot be apart at one name: an alias is alone.
@@ -171,23 +188,14 @@ fn same(wanted: &Wanted, record: &Record) -> bool {
 #[must_use]
 pub fn same_target(kind: RecordType, one: &str, other: &str) -> bool {
     match kind {
-        RecordType::Cname => one.trim_end_matches('.').eq_ignore_ascii_case(other.trim_end_matches('.')),
+        RecordType::Cname => one
+            .trim_end_matches('.')
+            .eq_ignore_ascii_case(other.trim_end_matches('.')),
         RecordType::A | RecordType::Aaaa => {
             let parse = |text: &str| text.parse::<std::net::IpAddr>().ok();
             one == other || (parse(one).is_some() && parse(one) == parse(other))
         }
         RecordType::Txt => one == other,
-    }
-}
-
-/// The type as DNS and providers write it.
-#[must_use]
-pub fn word(kind: RecordType) -> &'static str {
-    match kind {
-        RecordType::A => "A",
-        RecordType::Aaaa => "AAAA",
-        RecordType::Cname => "CNAME",
-        RecordType::Txt => "TXT",
     }
 }
 

@@ -1,4 +1,5 @@
-//! DNS records, tunnels, and the probe of what they lead to: everything of a preview that is outside of the cluster.
+//! DNS records, tunnels, and the probe of what they lead to: everything of a preview that is
+//! outside of the cluster.
 
 pub mod args;
 pub mod cloudflare;

@@ -17,17 +17,14 @@ const SLOTS: usize = 32;
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut rt = Runtime::start(NAME, &args.shared).await?;
-    let service = Arc::new(Service::new(cluster::connect(NAME).await?, &args).context("the settings cannot be used")?);
+    let service = Arc::new(
+        Service::new(cluster::connect(NAME).await?, &args)
+            .context("the settings cannot be used")?,
+    );
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
-    rt.spawn("handle", {
-        let bus = bus.clone();
-        async move {
-            let handle = move |delivery| {
-                let service = Arc::clone(&service);
-                async move { service.handle(delivery).await }
-            };
-            bus.run(&Consumer::network(), SLOTS, handle).await;
-        }
+    rt.handle(&bus, Consumer::network(), SLOTS, move |delivery| {
+        let service = Arc::clone(&service);
+        async move { service.handle(delivery).await }
     });
     rt.run(&bus).await?;
     Ok(())

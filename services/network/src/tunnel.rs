@@ -1,12 +1,14 @@
-//! A tunnel per Workspace: what leads through it, at Cloudflare and in the cluster. Everything but acting is pure.
+//! A tunnel per Workspace: what leads through it, at Cloudflare and in the cluster. Everything but
+//! acting is pure.
 
 pub mod cloudflare;
 pub mod connector;
-pub mod handle;
-pub mod teardown;
+pub(crate) mod handle;
+mod section;
+mod teardown;
 
 use sequencer_api::names::{Owner, rule_host};
-use sequencer_api::workspace::{CloudflareTunnel, Networking, Route, RouteProtocol};
+use sequencer_api::workspace::{CloudflareTunnel, Route, RouteProtocol};
 use sequencer_api::{Workspace, WorkspaceSpec};
 use serde_json::{Map, Value, json};
 
@@ -31,33 +33,39 @@ pub struct Routed<'a> {
 
 /// A Workspace's tunnel, if it wants one.
 #[must_use]
-pub fn wanted(spec: &WorkspaceSpec) -> Option<(&Networking, &CloudflareTunnel)> {
-    let networking = spec.networking.as_ref()?;
-    Some((networking, networking.tunnel.as_ref()?.cloudflare.as_ref()?))
+pub fn wanted(spec: &WorkspaceSpec) -> Option<&CloudflareTunnel> {
+    spec.networking
+        .as_ref()?
+        .tunnel
+        .as_ref()?
+        .cloudflare
+        .as_ref()
 }
 
 /// The Workspace as names need it.
 #[must_use]
 pub fn owner(workspace: &Workspace) -> Owner<'_> {
     let metadata = &workspace.metadata;
-    Owner { name: metadata.name.as_deref().unwrap_or_default(), uid: metadata.uid.as_deref().unwrap_or_default() }
-}
-
-/// The host of a Workspace.
-#[must_use]
-pub fn host(workspace: &Workspace, networking: &Networking, cluster: &str) -> String {
-    let namespace = workspace.metadata.namespace.as_deref().unwrap_or_default();
-    let label = networking.dns.name.clone().unwrap_or_else(|| owner(workspace).host_label(cluster, namespace));
-    format!("{label}.{}", networking.dns.zone)
+    Owner {
+        name: metadata.name.as_deref().unwrap_or_default(),
+        uid: metadata.uid.as_deref().unwrap_or_default(),
+    }
 }
 
 /// Every route of a tunnel, the host's own first.
 #[must_use]
 pub fn routes<'a>(tunnel: &'a CloudflareTunnel, host: &str) -> Vec<Routed<'a>> {
-    let own = Routed { name: "route", host: host.into(), route: &tunnel.route };
+    let own = Routed {
+        name: "route",
+        host: host.into(),
+        route: &tunnel.route,
+    };
     let more = tunnel.additional_routes.iter();
-    let more =
-        more.map(|more| Routed { name: &more.name, host: rule_host(Some(&more.subdomain), host), route: &more.route });
+    let more = more.map(|more| Routed {
+        name: &more.name,
+        host: rule_host(Some(&more.subdomain), host),
+        route: &more.route,
+    });
     std::iter::once(own).chain(more).collect()
 }
 
@@ -72,7 +80,11 @@ pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Val
         let network = network(&workspace.spec, route)?;
         let service = owner(workspace).service(&route.component, &network.name);
         let mut rule = Map::new();
-        let target = format!("{}://{service}.{namespace}.svc:{}", scheme(route.protocol), network.port);
+        let target = format!(
+            "{}://{service}.{namespace}.svc:{}",
+            scheme(route.protocol),
+            network.port
+        );
         rule.insert("hostname".into(), json!(host));
         rule.insert("service".into(), json!(target));
         if route.path != "/" {
@@ -93,9 +105,20 @@ pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Val
 ///
 /// # Errors
 /// There is none.
-pub fn network<'a>(spec: &'a WorkspaceSpec, route: &Route) -> Result<&'a sequencer_api::component::Network, Error> {
-    let component = spec.components.iter().find(|component| component.name == route.component);
-    let found = component.and_then(|component| component.networks.iter().find(|network| network.name == route.network));
+pub fn network<'a>(
+    spec: &'a WorkspaceSpec,
+    route: &Route,
+) -> Result<&'a sequencer_api::component::Network, Error> {
+    let component = spec
+        .components
+        .iter()
+        .find(|component| component.name == route.component);
+    let found = component.and_then(|component| {
+        component
+            .networks
+            .iter()
+            .find(|network| network.name == route.network)
+    });
     found.ok_or_else(|| Error::NoSuchRoute(format!("{}.{}", route.component, route.network)))
 }
 
@@ -110,23 +133,38 @@ fn scheme(protocol: RouteProtocol) -> &'static str {
 
 fn escaped(path: &str) -> String {
     let special = |c: &char| r"\.+*?()|[]{}^$".contains(*c);
-    path.chars().flat_map(|c| special(&c).then_some('\\').into_iter().chain([c])).collect()
+    path.chars()
+        .flat_map(|c| special(&c).then_some('\\').into_iter().chain([c]))
+        .collect()
 }
 
-/// Whether a configuration of the provider's says what it shall. Empty fields that the provider adds do not count.
+/// Whether a configuration of the provider's says what it shall. Empty fields that the provider
+/// adds do not count.
 #[must_use]
 pub fn configured(found: &Value, wanted: &Value) -> bool {
     let rules = |config: &Value| -> Vec<Map<String, Value>> {
-        let rules = config.get("ingress").and_then(Value::as_array).into_iter().flatten();
+        let rules = config
+            .get("ingress")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let rules = rules.filter_map(Value::as_object).cloned();
         let empty = |value: &Value| value.is_null() || value == &json!({}) || value == &json!("");
-        rules.map(|rule| rule.into_iter().filter(|(_, value)| !empty(value)).collect()).collect()
+        rules
+            .map(|rule| {
+                rule.into_iter()
+                    .filter(|(_, value)| !empty(value))
+                    .collect()
+            })
+            .collect()
     };
     rules(found) == rules(wanted)
 }
 
 #[cfg(test)]
 mod tests {
+    use sequencer_runtime::section::Failure as _;
+
     use super::*;
 
     fn workspace() -> Workspace {
@@ -157,8 +195,8 @@ mod tests {
     #[test]
     fn a_configuration_is_made_of_names_and_ends_in_nothing() {
         let workspace = workspace();
-        let (networking, tunnel) = wanted(&workspace.spec).unwrap();
-        let host = host(&workspace, networking, "c1");
+        let tunnel = wanted(&workspace.spec).unwrap();
+        let host = workspace.host("c1").unwrap();
         let service = owner(&workspace).service("click-mania", "HTTP");
         assert_eq!(
             configuration(&workspace, &routes(tunnel, &host)).unwrap(),
@@ -175,20 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_ones_own_is_the_host() {
-        let mut workspace = workspace();
-        workspace.spec.networking.as_mut().unwrap().dns.name = Some("pr-7".into());
-        let (networking, _) = wanted(&workspace.spec).unwrap();
-        assert_eq!(host(&workspace, networking, "c1"), "pr-7.yourdomain.com");
-    }
-
-    #[test]
     fn a_route_to_nothing_is_e6054() {
         let workspace = workspace();
-        let (networking, tunnel) = wanted(&workspace.spec).unwrap();
+        let tunnel = wanted(&workspace.spec).unwrap();
         let mut tunnel = tunnel.clone();
         tunnel.additional_routes[0].route.network = "other".into();
-        let host = host(&workspace, networking, "c1");
+        let host = workspace.host("c1").unwrap();
         let error = configuration(&workspace, &routes(&tunnel, &host)).unwrap_err();
         assert_eq!(error.code().number(), 6054);
     }
@@ -198,7 +228,10 @@ mod tests {
         let wanted = json!({"ingress": [{"service": NOTHING}]});
         let found = json!({"ingress": [{"service": NOTHING, "originRequest": {}}], "warp-routing": {"enabled": false}});
         assert!(configured(&found, &wanted));
-        assert!(!configured(&json!({"ingress": [{"service": NOTHING, "path": "/x"}]}), &wanted));
+        assert!(!configured(
+            &json!({"ingress": [{"service": NOTHING, "path": "/x"}]}),
+            &wanted
+        ));
         assert!(!configured(&Value::Null, &wanted));
         assert!(!configured(&json!({"ingress": []}), &wanted));
     }

@@ -15,10 +15,16 @@ pub const NAME: &str = "registry-pusher";
 #[command(name = NAME, about = "Publishes images")]
 pub struct Args {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would replace the command's own text"
+    )]
     pub shared: sequencer_runtime::args::Args,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would replace the command's own text"
+    )]
     pub outside: outside::Args,
     /// The registry that builders push to; plain http only if it says so
     #[arg(long, env = "SEQUENCER_STAGING_URL", value_parser = origin)]
@@ -39,10 +45,14 @@ pub struct Args {
 
 /// A scheme and a host. Settings are printed: no password may be in one.
 fn origin(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|_error| "not a URL such as http://staging:5000".to_owned())?;
+    let url: Url = text
+        .parse()
+        .map_err(|_error| "not a URL such as http://staging:5000".to_owned())?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     match url.scheme() {
-        _ if !url.username().is_empty() || url.password().is_some() => Err("a login belongs into a file".into()),
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err("a login belongs into a file".into())
+        }
         "http" | "https" if bare && url.has_host() => Ok(url),
         _ => Err("only http:// or https:// and a host with its port".into()),
     }
@@ -56,14 +66,23 @@ mod tests {
 
     #[test]
     fn arguments_are_consistent_and_each_has_its_variable() -> anyhow::Result<()> {
-        e2e::arguments::check(Args::command())
+        test_support::arguments::check(Args::command())
     }
 
     #[test]
     fn a_staging_url_is_a_scheme_and_a_host() {
-        let parse = |url: &str| Args::try_parse_from(["x", "--pod=a", "--staging-url", url]).is_ok();
-        assert!(parse("http://staging.sequencer-system.svc:5000") && parse("https://registry.example"));
-        for wrong in ["staging:5000", "https://u:p@x.y", "https://x.y/path", "ftp://x.y", "https://x.y?q"] {
+        let parse =
+            |url: &str| Args::try_parse_from(["x", "--pod=a", "--staging-url", url]).is_ok();
+        assert!(
+            parse("http://staging.sequencer-system.svc:5000") && parse("https://registry.example")
+        );
+        for wrong in [
+            "staging:5000",
+            "https://u:p@x.y",
+            "https://x.y/path",
+            "ftp://x.y",
+            "https://x.y?q",
+        ] {
             assert!(!parse(wrong), "{wrong}");
         }
     }

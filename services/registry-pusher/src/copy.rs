@@ -1,5 +1,5 @@
-//! Copying an image from one repository to another: what is there already is not sent, what is missing is streamed, and
-//! tags are pointed last, so that a reader never finds half an image.
+//! Copying an image from one repository to another: what is there already is not sent, what is
+//! missing is streamed, and tags are pointed last, so that a reader never finds half an image.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::verified::{Broken, verified};
 /// The most manifests of an index: platforms, and attestations of each.
 const MANIFESTS: usize = 64;
 
-/// How often something is tried that fails in passing. What fails longer is tried again by the Build's next wake-up.
+/// How often something is tried that fails in passing. What fails longer is tried again by the
+/// Build's next wake-up.
 const TRIES: u32 = 3;
 
 /// The wait before it is tried again, which doubles.
@@ -49,19 +50,32 @@ pub struct Target {
     pub layers: usize,
 }
 
+/// What a copy came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// Every tag points to it; so many bytes of blobs were sent.
+    Tagged(u64),
+    /// It may not move the tags any more: it is there by its digest alone.
+    Overtaken,
+}
+
 impl Image {
     /// The image of this digest.
     ///
     /// # Errors
     /// It is not there whole, or cannot be copied.
     pub async fn read(staging: &Registry, digest: &Digest) -> Result<Self, Error> {
-        let root = passing(|| staging.manifest(digest)).await.map_err(Error::Staging)?;
+        let root = passing(|| staging.manifest(digest))
+            .await
+            .map_err(Error::Staging)?;
         let parts = root.parts()?;
         if parts.manifests.len() > MANIFESTS {
             return Err(Unfit::Malformed.into());
         }
         let distinct: BTreeSet<_> = parts.manifests.iter().collect();
-        let children = distinct.into_iter().map(|digest| passing(move || staging.manifest(digest)));
+        let children = distinct
+            .into_iter()
+            .map(|digest| passing(move || staging.manifest(digest)));
         let children = try_join_all(children).await.map_err(Error::Staging)?;
         let mut blobs: BTreeSet<_> = parts.blobs.into_iter().collect();
         for child in &children {
@@ -71,38 +85,65 @@ impl Image {
             }
             blobs.extend(parts.blobs);
         }
-        Ok(Self { root, children, blobs })
+        Ok(Self {
+            root,
+            children,
+            blobs,
+        })
     }
 }
 
 impl Target {
-    /// Copies the image and returns how many bytes of blobs were sent.
+    /// Copies the image, and points the tags to it. `turn` is asked last, when nothing but tags is
+    /// missing: what it gives is held while they are pointed, and without it they stay where they
+    /// are.
     ///
     /// # Errors
     /// It is not there whole, or a tag does not point to it.
-    pub async fn publish(&self, staging: &Arc<Registry>, image: &Arc<Image>) -> Result<u64, Error> {
-        let to = &self.registry;
-        let looks = self.tags.iter().map(|tag| passing(move || to.digest_of(tag)));
-        let tags = try_join_all(looks).await.map_err(|fault| self.fault(fault))?;
-        let left = self.tags.iter().zip(tags).filter(|(_, found)| found.as_ref() != Some(&image.root.digest));
-        let left: Vec<_> = left.map(|(tag, _)| tag).collect();
-        if left.is_empty() {
-            return Ok(0);
-        }
+    pub async fn publish<T>(
+        &self,
+        staging: &Arc<Registry>,
+        image: &Arc<Image>,
+        turn: impl AsyncFnOnce() -> Result<Option<T>, Error>,
+    ) -> Result<Copied, Error> {
         let mut sent = 0;
         // A registry that has a manifest has all that it refers to.
         if !self.has(&image.root).await? {
             sent = self.blobs(staging, image).await?;
             try_join_all(image.children.iter().map(|child| self.store(child))).await?;
         }
-        for tag in left {
-            self.point(tag, &image.root).await.map_err(|fault| self.fault(fault))?;
-        }
-        Ok(sent)
+        let Some(_turn) = turn().await? else {
+            return Ok(Copied::Overtaken);
+        };
+        let left = self.elsewhere(image).await?;
+        let pointed = try_join_all(left.into_iter().map(|tag| self.point(tag, &image.root)));
+        pointed.await.map_err(|fault| self.fault(fault))?;
+        Ok(Copied::Tagged(sent))
+    }
+
+    /// The tags that do not point to the image.
+    async fn elsewhere(&self, image: &Image) -> Result<Vec<&str>, Error> {
+        let to = &self.registry;
+        let looks = self
+            .tags
+            .iter()
+            .map(|tag| passing(move || to.digest_of(tag)));
+        let tags = try_join_all(looks)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        let left = self
+            .tags
+            .iter()
+            .zip(tags)
+            .filter(|(_, found)| found.as_ref() != Some(&image.root.digest));
+        Ok(left.map(|(tag, _)| tag.as_str()).collect())
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        Error::Registry { host: self.host.clone(), fault }
+        Error::Registry {
+            host: self.host.clone(),
+            fault,
+        }
     }
 
     async fn has(&self, manifest: &Manifest) -> Result<bool, Error> {
@@ -114,7 +155,11 @@ impl Target {
         if self.has(manifest).await? {
             return Ok(());
         }
-        let stored = passing(|| self.registry.put_manifest(manifest.digest.as_str(), manifest)).await;
+        let stored = passing(|| {
+            self.registry
+                .put_manifest(manifest.digest.as_str(), manifest)
+        })
+        .await;
         stored.map_err(|fault| self.fault(fault))
     }
 
@@ -122,15 +167,25 @@ impl Target {
     async fn point(&self, tag: &str, manifest: &Manifest) -> Result<(), Fault> {
         passing(|| self.registry.put_manifest(tag, manifest)).await?;
         let found = passing(|| self.registry.digest_of(tag)).await?;
-        if found.as_ref() == Some(&manifest.digest) { Ok(()) } else { Err(Fault::Digest) }
+        if found.as_ref() == Some(&manifest.digest) {
+            Ok(())
+        } else {
+            Err(Fault::Digest)
+        }
     }
 
-    /// Sends the blobs that are missing, some at once, each in a task of its own: there may be two processors.
+    /// Sends the blobs that are missing, some at once, each in a task of its own: there may be two
+    /// processors.
     async fn blobs(&self, staging: &Arc<Registry>, image: &Image) -> Result<u64, Error> {
         let slots = Arc::new(Semaphore::new(self.layers.max(1)));
         let mut tasks = JoinSet::new();
         for blob in image.blobs.iter().rev() {
-            let (target, staging, slots, blob) = (self.clone(), Arc::clone(staging), Arc::clone(&slots), blob.clone());
+            let (target, staging, slots, blob) = (
+                self.clone(),
+                Arc::clone(staging),
+                Arc::clone(&slots),
+                blob.clone(),
+            );
             tasks.spawn(async move {
                 let _slot = slots.acquire().await;
                 target.blob(&staging, &blob).await
@@ -152,7 +207,8 @@ impl Target {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.stream(staging, blob).await {
-                Err(Error::Registry { fault, .. } | Error::Staging(fault)) if fault.is_passing() => {}
+                Err(Error::Registry { fault, .. } | Error::Staging(fault))
+                    if fault.is_passing() => {}
                 done => return done.map(|()| blob.size),
             }
             sleep(pause).await;
@@ -165,8 +221,15 @@ impl Target {
         let source = staging.blob(&blob.digest).await.map_err(Error::Staging)?;
         let broken = Broken::default();
         let content = verified(source.bytes_stream(), blob.clone(), broken.clone());
-        let sent = self.registry.put_blob(&blob.digest, blob.size, content).await;
-        sent.map_err(|fault| broken.take().map_or_else(|| self.fault(fault), Error::Staging))
+        let sent = self
+            .registry
+            .put_blob(&blob.digest, blob.size, content)
+            .await;
+        sent.map_err(|fault| {
+            broken
+                .take()
+                .map_or_else(|| self.fault(fault), Error::Staging)
+        })
     }
 }
 

@@ -45,7 +45,11 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, NoDigest> {
         let hex = text.strip_prefix("sha256:").ok_or(NoDigest)?;
         let lower = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-        if hex.len() == 64 && hex.bytes().all(lower) { Ok(Self(text.to_owned())) } else { Err(NoDigest) }
+        if hex.len() == 64 && hex.bytes().all(lower) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NoDigest)
+        }
     }
 }
 
@@ -82,7 +86,10 @@ impl Hasher {
     /// The digest of all parts until now.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest(format!("sha256:{}", HEXLOWER.encode(self.0.clone().finish().as_ref())))
+        Digest(format!(
+            "sha256:{}",
+            HEXLOWER.encode(self.0.clone().finish().as_ref())
+        ))
     }
 }
 
@@ -95,7 +102,15 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").as_str(), empty);
         assert_eq!(empty.parse(), Ok(Digest::of(b"")));
-        for wrong in ["", "sha256:", "sha512:00", &empty.to_uppercase(), &empty[..70], &format!("{empty}0"), "../x"] {
+        for wrong in [
+            "",
+            "sha256:",
+            "sha512:00",
+            &empty.to_uppercase(),
+            &empty[..70],
+            &format!("{empty}0"),
+            "../x",
+        ] {
             assert_eq!(wrong.parse::<Digest>(), Err(NoDigest), "{wrong}");
         }
     }

@@ -1,8 +1,6 @@
 //! What can go wrong, and what follows from it.
 
-use std::error::Error as StdError;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use reqwest::StatusCode;
 use sequencer_api::code::Code;
@@ -11,6 +9,7 @@ use sequencer_api::repository::Malformed;
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::outside::{BundleError, Denied};
 use sequencer_runtime::retry::Retry;
+use sequencer_runtime::section::Failure;
 use thiserror::Error;
 
 use crate::manifest::Unfit;
@@ -112,73 +111,64 @@ pub enum Error {
     /// The staged image.
     #[error("the staged image cannot be copied")]
     Unfit(#[from] Unfit),
-    /// Eight claims ended without a record.
-    #[error("publishing ended eight times without a result")]
-    Poison(Duration),
+    /// The API server does not tell whether the Build is still wanted.
+    #[error("cannot find out whether the Build is still wanted")]
+    Cluster(#[source] kube::Error),
 }
 
-impl Error {
-    /// The code that people see.
-    #[must_use]
-    pub fn code(&self) -> Code {
+impl Failure for Error {
+    fn code(&self) -> Code {
         match self {
             Self::Repository(malformed) => malformed.code(),
             Self::Secret(error) => error.code(),
             Self::Login { wrong, .. } => wrong.code(),
-            Self::NoSecret => Code::NO_SECRET,
-            Self::Unsupported(_) => Code::REGISTRY_UNSUPPORTED,
+            Self::NoSecret => Code::SecretNotFound,
+            Self::Unsupported(_) => Code::RegistryFeatureUnsupported,
             Self::Registry { fault, .. } => match fault {
-                Fault::Refused(_) | Fault::Expired => Code::REGISTRY_REFUSED,
-                Fault::Missing => Code::NO_REPOSITORY,
-                Fault::Denied(_) => Code::ADDRESS,
-                Fault::Unreachable(_) | Fault::Silent | Fault::Busy(_) => Code::REGISTRY_UNREACHABLE,
-                Fault::Protocol(_) | Fault::Answer(_) | Fault::Digest => Code::REGISTRY_ANSWER,
+                Fault::Refused(_) | Fault::Expired => Code::CredentialsRefused,
+                Fault::Missing => Code::RepositoryNotFound,
+                Fault::Denied(_) => Code::AddressForbidden,
+                Fault::Unreachable(_) | Fault::Silent | Fault::Busy(_) => Code::RegistryUnavailable,
+                Fault::Protocol(_) | Fault::Answer(_) | Fault::Digest => Code::PushRejected,
             },
             Self::Staging(fault) => match fault {
-                Fault::Missing | Fault::Digest => Code::STAGED_IMAGE,
-                _ => Code::STAGING,
+                Fault::Missing | Fault::Digest => Code::StagedImageUnusable,
+                _ => Code::StagingUnavailable,
             },
-            Self::Unfit(_) => Code::STAGED_IMAGE,
-            Self::Poison(_) => Code::POISON,
+            Self::Unfit(_) => Code::StagedImageUnusable,
+            Self::Cluster(_) => Code::ApiServerUnavailable,
         }
     }
 
-    /// How it is tried again.
-    #[must_use]
-    pub fn retry(&self) -> Retry {
+    fn retry(&self) -> Retry {
         match self {
-            Self::Repository(_) | Self::NoSecret | Self::Unsupported(_) | Self::Unfit(_) => Retry::Stalled,
-            Self::Login { wrong: LoginError::Unsupported(_), .. } => Retry::Stalled,
-            Self::Registry { fault: Fault::Denied(_), .. } => Retry::Stalled,
-            Self::Poison(wait) => Retry::Wait(*wait),
-            Self::Secret(_) | Self::Login { .. } | Self::Registry { .. } | Self::Staging(_) => Retry::Backoff,
+            Self::Repository(_) | Self::NoSecret | Self::Unsupported(_) | Self::Unfit(_) => {
+                Retry::Stalled
+            }
+            Self::Login {
+                wrong: LoginError::Unsupported(_),
+                ..
+            } => Retry::Stalled,
+            Self::Registry {
+                fault: Fault::Denied(_),
+                ..
+            } => Retry::Stalled,
+            Self::Secret(_)
+            | Self::Login { .. }
+            | Self::Registry { .. }
+            | Self::Staging(_)
+            | Self::Cluster(_) => Retry::Backoff,
         }
     }
 
-    /// Whether another Secret may heal it.
-    #[must_use]
-    pub fn may_be_a_secrets(&self) -> bool {
+    fn may_be_a_secrets(&self) -> bool {
         match self {
             Self::Secret(_) | Self::Login { .. } => true,
-            Self::Registry { fault, .. } => matches!(fault, Fault::Refused(_) | Fault::Expired | Fault::Missing),
+            Self::Registry { fault, .. } => {
+                matches!(fault, Fault::Refused(_) | Fault::Expired | Fault::Missing)
+            }
             _ => false,
         }
-    }
-
-    /// What happened, down to its cause.
-    #[must_use]
-    pub fn words(&self) -> String {
-        let mut words = self.to_string();
-        let mut next = self.source();
-        while let Some(error) = next {
-            let more = error.to_string();
-            // An error that passes on its source's words says them twice.
-            if !words.ends_with(&more) {
-                words = format!("{words}: {more}");
-            }
-            next = error.source();
-        }
-        words
     }
 }
 
@@ -206,16 +196,51 @@ mod tests {
 
     #[test]
     fn what_a_registry_did_decides_the_code() {
-        let registry = |fault| Error::Registry { host: "registry.test".into(), fault };
+        let registry = |fault| Error::Registry {
+            host: "registry.test".into(),
+            fault,
+        };
         for (error, code, retry) in [
-            (registry(Fault::Refused(StatusCode::FORBIDDEN)), Code::REGISTRY_REFUSED, Retry::Backoff),
-            (registry(Fault::Missing), Code::NO_REPOSITORY, Retry::Backoff),
-            (registry(Fault::Busy(StatusCode::TOO_MANY_REQUESTS)), Code::REGISTRY_UNREACHABLE, Retry::Backoff),
-            (registry(Fault::Answer(StatusCode::BAD_REQUEST)), Code::REGISTRY_ANSWER, Retry::Backoff),
-            (Error::Staging(Fault::Silent), Code::STAGING, Retry::Backoff),
-            (Error::Staging(Fault::Digest), Code::STAGED_IMAGE, Retry::Backoff),
-            (Error::Unfit(Unfit::Foreign), Code::STAGED_IMAGE, Retry::Stalled),
-            (Error::Unsupported("createRepository"), Code::REGISTRY_UNSUPPORTED, Retry::Stalled),
+            (
+                registry(Fault::Refused(StatusCode::FORBIDDEN)),
+                Code::CredentialsRefused,
+                Retry::Backoff,
+            ),
+            (
+                registry(Fault::Missing),
+                Code::RepositoryNotFound,
+                Retry::Backoff,
+            ),
+            (
+                registry(Fault::Busy(StatusCode::TOO_MANY_REQUESTS)),
+                Code::RegistryUnavailable,
+                Retry::Backoff,
+            ),
+            (
+                registry(Fault::Answer(StatusCode::BAD_REQUEST)),
+                Code::PushRejected,
+                Retry::Backoff,
+            ),
+            (
+                Error::Staging(Fault::Silent),
+                Code::StagingUnavailable,
+                Retry::Backoff,
+            ),
+            (
+                Error::Staging(Fault::Digest),
+                Code::StagedImageUnusable,
+                Retry::Backoff,
+            ),
+            (
+                Error::Unfit(Unfit::Foreign),
+                Code::StagedImageUnusable,
+                Retry::Stalled,
+            ),
+            (
+                Error::Unsupported("createRepository"),
+                Code::RegistryFeatureUnsupported,
+                Retry::Stalled,
+            ),
         ] {
             assert_eq!((error.code(), error.retry()), (code, retry), "{error:?}");
         }

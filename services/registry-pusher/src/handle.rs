@@ -1,7 +1,6 @@
 //! The verb `push`: a Build's staged image to each of its registries.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,48 +11,96 @@ use reqwest::Url;
 use sequencer_api::Build;
 use sequencer_api::login::Login;
 use sequencer_api::repository::Repository;
+use sequencer_api::status::State;
 use sequencer_api::status::build::PublishSection;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
-use sequencer_runtime::claim::{Holder, Terms, Verdict, judge, renewed};
-use sequencer_runtime::cluster::secret::Secrets;
-use sequencer_runtime::cluster::{RecordError, StatusPatch, current};
+use sequencer_runtime::cluster::current;
 use sequencer_runtime::outside::Outside;
-use sequencer_runtime::retry::{Failing, Waits};
-use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use sequencer_runtime::section::{
+    End, Failing, Finality, Handler, SecretReader, Sections, Stop, Work,
+};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+use tracing::{info, warn};
 
 use crate::args::Args;
-use crate::copy::{Image, Target};
-use crate::credentials::{self, Versions};
+use crate::copy::{self, Copied, Target};
+use crate::credentials;
 use crate::error::{Error, Fault, StartError};
-use crate::plan::{Job, Step, Work, plan};
-use crate::record::{Tried, broken, claimed, ended, uid};
+use crate::plan::{Image, Job, Plan, plan};
+use crate::record::{Done, Tried, end, note};
 use crate::registry::{self, Registry};
-
-/// The section that is ours.
-const SECTION: &str = "publish";
+use crate::turns::Turns;
 
 /// The service.
 pub struct Service {
     client: Client,
-    secrets: Secrets,
+    sections: Sections,
     outside: Outside,
     http: reqwest::Client,
     staging_http: reqwest::Client,
     staging_url: Url,
     staging_login: Option<Login>,
-    me: Holder,
-    terms: Terms,
-    waits: Waits,
-    poison: Duration,
     layers: usize,
     push_timeout: Duration,
+    turns: Turns,
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("me", &self.me).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("sections", &self.sections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handler for Service {
+    type Section = PublishSection;
+
+    async fn handle(&self, work: &mut Work<PublishSection>) -> Result<End, Stop> {
+        let build = work.object();
+        let image = match plan(&build) {
+            Plan::Nothing => return Ok(End::Nothing(Outcome::Stale)),
+            Plan::Published => return Ok(End::Nothing(Outcome::Done)),
+            Plan::Superseded => return withdraw(work),
+            Plan::Publish(image) => image,
+        };
+        work.claimable()?;
+        if !work.is_due(Finality::Polled, false).await {
+            return Ok(End::Nothing(Outcome::Done));
+        }
+
+        // To publish twice at once does no harm, so what is over before a claim would be renewed
+        // is not claimed. But who takes up what another began may die of it as well, and is
+        // counted from the start.
+        if work.was_begun_before() {
+            work.claim(State::InProgress).await?;
+        }
+        let secrets = work.secrets();
+        let tried = work.guard(self.publish(&build, &image, &secrets)).await?;
+
+        note(
+            &mut work.section,
+            &build,
+            &image.digest,
+            &tried,
+            Timestamp::now(),
+        );
+        end(tried)
+    }
+}
+
+/// What was begun of a Build whose place another took is not tried again. Whoever is at work at it
+/// notices by himself.
+fn withdraw(work: &Work<PublishSection>) -> Result<End, Stop> {
+    work.claimable()?;
+    let section = &work.section.section;
+
+    if section.retry.is_some() || section.claim.is_some() {
+        Ok(End::Reached(State::Waiting))
+    } else {
+        Ok(End::Nothing(Outcome::Stale))
     }
 }
 
@@ -66,133 +113,53 @@ impl Service {
         let outside = Outside::new(&args.outside)?;
         let staging_login = args.staging_login.as_deref().map(credentials::from_file);
         Ok(Self {
-            secrets: Secrets::new(client.clone()),
+            sections: Sections::new(client.clone(), &args.shared),
             client,
             http: registry::client(&outside)?,
             staging_http: registry::staging_client(&outside)?,
             outside,
             staging_url: args.staging_url.clone(),
             staging_login: staging_login.transpose()?,
-            me: Holder::new(&args.shared),
-            terms: Terms::from(&args.shared.periods),
-            waits: Waits::from(&args.shared.periods),
-            poison: args.shared.periods.poison_retry,
             layers: args.layers,
             push_timeout: args.push_timeout,
+            turns: Turns::default(),
         })
     }
 
     /// Handles a command.
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
-        let Delivery { command, wake, again } = delivery;
-        if command.verb() != Verb::Push {
-            return Outcome::Stale;
-        }
-        let api: Api<Build> = Api::namespaced(self.client.clone(), &wake.namespace);
-        let build = match current(&api, &wake.name, &wake.uid).await {
-            Ok(Some(build)) => build,
-            Ok(None) => return Outcome::Gone,
-            Err(error) => {
-                warn!(%error, "the Build cannot be read");
-                return Outcome::NotRecorded;
-            }
-        };
-        let work = match plan(&build, &wake.why, Timestamp::now()) {
-            Step::Stale => return Outcome::Stale,
-            Step::Done => return Outcome::Done,
-            Step::Look(versions, work) => {
-                if !credentials::changed(&self.secrets, &wake.namespace, &versions).await {
-                    return Outcome::Done;
-                }
-                work
-            }
-            Step::Push(work) => work,
-        };
-        Box::pin(self.push(&api, &build, &work, again)).await
-    }
-
-    /// Publishes and records. To publish twice at once does no harm, so what is over before a claim would be renewed is not
-    /// claimed; but who takes up what another began may die of it as well, and is counted from the start.
-    async fn push(&self, api: &Api<Build>, build: &Build, work: &Work, again: bool) -> Outcome {
-        let before = build.status.as_ref().map(|status| status.publish.clone()).unwrap_or_default();
-        let claim = match judge(before.section.claim.as_ref(), &self.me, self.terms, Timestamp::now()) {
-            Verdict::Take(claim) => claim,
-            Verdict::Elsewhere(_) => return Outcome::ClaimedElsewhere,
-            Verdict::Poison => {
-                let section = broken(
-                    before,
-                    failing(&Error::Poison(self.poison), Versions::new()),
-                    &self.waits,
-                    uid(build),
-                    Timestamp::now(),
-                );
-                return self.record(api, build, section).await;
-            }
-        };
-        let counted = again || before.section.claim.is_some();
-        let mut section = claimed(build, claim);
-        if counted {
-            match self.write(api, build, &section).await {
-                Ok(rev) => section.section.rev = rev,
-                Err(error) => return lost(&error),
-            }
-        }
-        let mut publishing = pin!(self.publish(build, work));
-        let tried = loop {
-            tokio::select! {
-                tried = &mut publishing => break tried,
-                () = sleep(self.terms.renew) => {}
-            }
-            let claim = renewed(section.section.claim.as_ref(), &self.me, self.terms, Timestamp::now());
-            section.section.claim = claim;
-            match self.write(api, build, &section).await {
-                Ok(rev) => section.section.rev = rev,
-                Err(RecordError::Cluster(error)) => warn!(%error, "the claim could not be renewed"),
-                Err(error) => return lost(&error),
-            }
-        };
-        let section = ended(build, section, &work.digest, &tried, &self.waits, Timestamp::now());
-        self.record(api, build, section).await
-    }
-
-    /// Writes the section over the one that it was made from, and returns its revision.
-    async fn write(&self, api: &Api<Build>, build: &Build, section: &PublishSection) -> Result<i64, RecordError> {
-        let uid = build.metadata.uid.as_deref().unwrap_or_default();
-        let patch = StatusPatch::new(uid).section(SECTION, section.section.rev, section)?;
-        patch.apply(api, &build.name_any()).await.map(|_| section.section.rev + 1)
-    }
-
-    async fn record(&self, api: &Api<Build>, build: &Build, section: PublishSection) -> Outcome {
-        match self.write(api, build, &section).await {
-            Ok(_) => Outcome::Recorded,
-            Err(error) => lost(&error),
+        match delivery.command.verb() {
+            Verb::Push => self.sections.handle(self, &delivery).await,
+            _ => Outcome::Stale,
         }
     }
 
-    /// Publishes to all registries that are left, at once: none waits for another, and none fails another.
-    async fn publish(&self, build: &Build, work: &Work) -> Vec<Tried> {
-        let staged = async {
-            let login = self.staging_login.clone();
-            let staging = Registry::trusted(&self.staging_http, &self.staging_url, &work.staging, login);
-            let staging = staging.map_err(Error::Staging)?;
-            let image = Image::read(&staging, &work.digest).await?;
-            Ok((Arc::new(staging), Arc::new(image)))
-        };
-        let staged: Result<_, Error> = staged.await;
-        let staged = staged.map_err(|error| failing(&error, Versions::new()));
-        join_all(work.jobs.iter().map(async |job| {
-            let done = match &staged {
-                Ok((staging, image)) => self.publish_to(build, job, staging, image).await,
+    /// Publishes to all registries that are left, at once: none waits for another, and none fails
+    /// another.
+    async fn publish(&self, build: &Build, image: &Image, secrets: &SecretReader) -> Vec<Tried> {
+        let staged = self.staged(image).await.map_err(Failing::from);
+
+        join_all(image.jobs.iter().map(async |job| {
+            let copied = match &staged {
+                Ok((staging, staged)) => self
+                    .publish_to(build, job, staging, staged, secrets)
+                    .await
+                    .map_err(Failing::from),
                 Err(failing) => Err(failing.clone()),
             };
-            let url = job.registry.url.clone();
-            match &done {
-                Ok(bytes) => info!(registry = url, bytes, "published"),
-                Err(failing) => warn!(registry = url, code = %failing.code, error = failing.message, "not published"),
-            }
-            Tried { url, done: done.map(|bytes| (bytes, job.tags.clone())) }
+            tried(job, copied)
         }))
         .await
+    }
+
+    async fn staged(&self, image: &Image) -> Result<(Arc<Registry>, Arc<copy::Image>), Error> {
+        let login = self.staging_login.clone();
+        let staging =
+            Registry::trusted(&self.staging_http, &self.staging_url, &image.staging, login)
+                .map_err(Error::Staging)?;
+        let image = copy::Image::read(&staging, &image.digest).await?;
+
+        Ok((Arc::new(staging), Arc::new(image)))
     }
 
     async fn publish_to(
@@ -200,46 +167,71 @@ impl Service {
         build: &Build,
         job: &Job,
         staging: &Arc<Registry>,
-        image: &Arc<Image>,
-    ) -> Result<u64, Failing> {
-        let mut versions = Versions::new();
-        let done = async {
-            job.supported()?;
-            let repository: Repository = job.registry.url.parse()?;
-            let namespace = build.namespace().unwrap_or_default();
-            let given = job.registry.credentials.as_ref();
-            let login = credentials::login(&self.secrets, &namespace, &repository, given, &mut versions).await?;
-            let fault = |fault| Error::Registry { host: repository.host().into(), fault };
-            let registry = Registry::outside(&self.http, &self.outside, &repository, login).map_err(fault)?;
-            let (host, tags) = (repository.host().to_owned(), job.tags.clone());
-            let target = Target { host, registry: Arc::new(registry), tags, layers: self.layers };
-            let done = timeout(self.push_timeout, target.publish(staging, image)).await;
-            done.unwrap_or_else(|_elapsed| Err(fault(Fault::Silent)))
+        image: &Arc<copy::Image>,
+        secrets: &SecretReader,
+    ) -> Result<Copied, Error> {
+        job.supported()?;
+        let repository: Repository = job.registry.url.parse()?;
+        let credentials = job.registry.credentials.as_ref();
+        let login = credentials::login(secrets, &repository, credentials).await?;
+
+        let fault = |fault| Error::Registry {
+            host: repository.host().into(),
+            fault,
         };
-        let done: Result<u64, Error> = done.await;
-        done.map_err(|error| failing(&error, versions))
+        let registry =
+            Registry::outside(&self.http, &self.outside, &repository, login).map_err(fault)?;
+        let target = Target {
+            host: repository.host().to_owned(),
+            registry: Arc::new(registry),
+            tags: job.tags.clone(),
+            layers: self.layers,
+        };
+        let turn = async || self.turn(build, &repository).await;
+
+        timeout(self.push_timeout, target.publish(staging, image, turn))
+            .await
+            .unwrap_or_else(|_elapsed| Err(fault(Fault::Silent)))
+    }
+
+    /// The right to move the tags of a repository: one Build of a namespace at a time has it, if it
+    /// is wanted at that moment. So what an older one does slowly is over when a newer one begins,
+    /// and what it would begin later it does not do.
+    async fn turn(
+        &self,
+        build: &Build,
+        repository: &Repository,
+    ) -> Result<Option<OwnedMutexGuard<()>>, Error> {
+        let namespace = build.namespace().unwrap_or_default();
+        let api: Api<Build> = Api::namespaced(self.client.clone(), &namespace);
+        let turn = self.turns.take(&format!("{namespace}/{repository}")).await;
+        let uid = build.metadata.uid.as_deref().unwrap_or_default();
+        let now = current(&api, &build.name_any(), uid)
+            .await
+            .map_err(Error::Cluster)?;
+        let wanted =
+            |now: &Build| now.metadata.deletion_timestamp.is_none() && !now.is_superseded();
+        Ok(now.filter(wanted).map(|_now| turn))
     }
 }
 
-/// A failure as its section tells it.
-fn failing(error: &Error, secrets: Versions) -> Failing {
-    let secrets = if error.may_be_a_secrets() { secrets } else { Versions::new() };
-    Failing { code: error.code(), message: error.words(), retry: error.retry(), secrets }
-}
-
-/// The section could not be written.
-fn lost(error: &RecordError) -> Outcome {
-    match error {
-        // Somebody else has it, and what was done is theirs to record.
-        RecordError::Conflict => Outcome::ClaimedElsewhere,
-        RecordError::Gone => Outcome::Gone,
-        RecordError::Invalid(_) | RecordError::Json(_) => {
-            error!(%error, "the status is refused");
-            Outcome::NotRecorded
-        }
-        _ => {
-            warn!(%error, "the status could not be written");
-            Outcome::NotRecorded
-        }
+/// Tells the log what became of a registry.
+fn tried(job: &Job, copied: Result<Copied, Failing>) -> Tried {
+    let url = job.registry.url.clone();
+    match &copied {
+        Ok(Copied::Tagged(bytes)) => info!(registry = url, bytes, "Published image"),
+        Ok(Copied::Overtaken) => info!(registry = url, "Left tags to a newer Build"),
+        Err(failing) => warn!(
+            registry = url,
+            code = %failing.code,
+            error = failing.message,
+            "Failed to publish image"
+        ),
     }
+
+    let done = copied.map(|copied| match copied {
+        Copied::Tagged(bytes) => Done::Published(bytes, job.tags.clone()),
+        Copied::Overtaken => Done::Overtaken,
+    });
+    Tried { url, done }
 }

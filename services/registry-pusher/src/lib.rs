@@ -1,5 +1,5 @@
-//! Publishes images: copies what the builder staged to every registry of a Build, by digest, and points the tags to it.
-//! The library is the service without its process, for tests that drive it.
+//! Publishes images: copies what the builder staged to every registry of a Build, by digest, and
+//! points the tags to it. The library is the service without its process, for tests that drive it.
 
 pub mod args;
 pub mod copy;
@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod plan;
 mod record;
 pub mod registry;
+mod turns;
 mod verified;
 
 pub use handle::Service;

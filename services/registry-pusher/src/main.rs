@@ -16,15 +16,14 @@ async fn main() -> Result<()> {
     let mut rt = Runtime::start(NAME, &args.shared).await?;
     let service = Arc::new(Service::new(cluster::connect(NAME).await?, &args)?);
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
-    rt.spawn("handle", {
-        let bus = bus.clone();
-        async move {
-            let handle = move |delivery| {
-                let service = Arc::clone(&service);
-                async move { service.handle(delivery).await }
-            };
-            bus.run(&Consumer::registry_pusher(), args.pushes, handle).await;
-        }
-    });
+    rt.handle(
+        &bus,
+        Consumer::registry_pusher(),
+        args.pushes,
+        move |delivery| {
+            let service = Arc::clone(&service);
+            async move { service.handle(delivery).await }
+        },
+    );
     Ok(rt.run(&bus).await?)
 }

@@ -1,4 +1,5 @@
-//! Manifests: what an image consists of. They are copied byte by byte; only what they refer to is read.
+//! Manifests: what an image consists of. They are copied byte by byte; only what they refer to is
+//! read.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -88,22 +89,35 @@ impl Manifest {
         if !TYPES.contains(&self.media_type.as_str()) {
             return Err(Unfit::Type);
         }
-        let document: Document = serde_json::from_slice(&self.bytes).map_err(|_error| Unfit::Malformed)?;
+        let document: Document =
+            serde_json::from_slice(&self.bytes).map_err(|_error| Unfit::Malformed)?;
         let is_index = self.media_type.contains("index") || self.media_type.contains("list");
         if is_index != document.config.is_none() || is_index && !document.layers.is_empty() {
             return Err(Unfit::Malformed);
         }
-        let manifests = if is_index { document.manifests } else { Vec::new() };
+        let manifests = if is_index {
+            document.manifests
+        } else {
+            Vec::new()
+        };
         let blobs: Vec<_> = document.config.into_iter().chain(document.layers).collect();
         let foreign = |part: &Descriptor| {
-            !part.urls.is_empty() || part.media_type.contains("foreign") || part.media_type.contains("nondistributable")
+            !part.urls.is_empty()
+                || part.media_type.contains("foreign")
+                || part.media_type.contains("nondistributable")
         };
         if blobs.iter().chain(&manifests).any(foreign) {
             return Err(Unfit::Foreign);
         }
         Ok(Parts {
             manifests: manifests.into_iter().map(|part| part.digest).collect(),
-            blobs: blobs.into_iter().map(|part| Blob { digest: part.digest, size: part.size }).collect(),
+            blobs: blobs
+                .into_iter()
+                .map(|part| Blob {
+                    digest: part.digest,
+                    size: part.size,
+                })
+                .collect(),
         })
     }
 }
@@ -116,13 +130,19 @@ mod tests {
 
     fn manifest(media_type: &str, document: &Value) -> Manifest {
         let bytes = document.to_string().into_bytes();
-        Manifest { digest: Digest::of(&bytes), media_type: media_type.into(), bytes }
+        Manifest {
+            digest: Digest::of(&bytes),
+            media_type: media_type.into(),
+            bytes,
+        }
     }
 
     fn descriptor(content: &str, extra: &Value) -> Value {
-        let mut value =
-            json!({"mediaType": "x", "digest": Digest::of(content.as_bytes()).as_str(), "size": content.len()});
-        value.as_object_mut().unwrap().extend(extra.as_object().cloned().unwrap_or_default());
+        let mut value = json!({"mediaType": "x", "digest": Digest::of(content.as_bytes()).as_str(), "size": content.len()});
+        value
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().cloned().unwrap_or_default());
         value
     }
 
@@ -131,14 +151,29 @@ mod tests {
         let document = json!({"config": descriptor("c", &json!({})), "layers": [descriptor("layer", &json!({}))]});
         for media_type in [TYPES[1], TYPES[3]] {
             let parts = manifest(media_type, &document).parts().unwrap();
-            let wanted =
-                ["c", "layer"].map(|text| Blob { digest: Digest::of(text.as_bytes()), size: text.len() as u64 });
-            assert_eq!(parts, Parts { manifests: Vec::new(), blobs: wanted.to_vec() });
+            let wanted = ["c", "layer"].map(|text| Blob {
+                digest: Digest::of(text.as_bytes()),
+                size: text.len() as u64,
+            });
+            assert_eq!(
+                parts,
+                Parts {
+                    manifests: Vec::new(),
+                    blobs: wanted.to_vec()
+                }
+            );
         }
-        let document = json!({"manifests": [descriptor("a", &json!({})), descriptor("b", &json!({}))]});
+        let document =
+            json!({"manifests": [descriptor("a", &json!({})), descriptor("b", &json!({}))]});
         for media_type in [TYPES[0], TYPES[2]] {
             let parts = manifest(media_type, &document).parts().unwrap();
-            assert_eq!(parts, Parts { manifests: vec![Digest::of(b"a"), Digest::of(b"b")], blobs: Vec::new() });
+            assert_eq!(
+                parts,
+                Parts {
+                    manifests: vec![Digest::of(b"a"), Digest::of(b"b")],
+                    blobs: Vec::new()
+                }
+            );
         }
     }
 
@@ -150,23 +185,43 @@ mod tests {
             ("text/html", json!({}), Unfit::Type),
             (TYPES[1], json!([]), Unfit::Malformed),
             (TYPES[1], json!({"layers": []}), Unfit::Malformed),
-            (TYPES[0], json!({"config": config, "layers": []}), Unfit::Malformed),
+            (
+                TYPES[0],
+                json!({"config": config, "layers": []}),
+                Unfit::Malformed,
+            ),
             (TYPES[0], json!({"layers": [config]}), Unfit::Malformed),
-            (TYPES[1], layer(json!({"digest": "sha256:../../x"})), Unfit::Malformed),
+            (
+                TYPES[1],
+                layer(json!({"digest": "sha256:../../x"})),
+                Unfit::Malformed,
+            ),
             (TYPES[1], layer(json!({"size": -1})), Unfit::Malformed),
-            (TYPES[1], layer(json!({"urls": ["https://evil.example/layer"]})), Unfit::Foreign),
+            (
+                TYPES[1],
+                layer(json!({"urls": ["https://evil.example/layer"]})),
+                Unfit::Foreign,
+            ),
             (
                 TYPES[3],
-                layer(json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"})),
+                layer(
+                    json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}),
+                ),
                 Unfit::Foreign,
             ),
             (
                 TYPES[1],
-                layer(json!({"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar"})),
+                layer(
+                    json!({"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar"}),
+                ),
                 Unfit::Foreign,
             ),
         ] {
-            assert_eq!(manifest(media_type, &document).parts(), Err(wanted), "{document}");
+            assert_eq!(
+                manifest(media_type, &document).parts(),
+                Err(wanted),
+                "{document}"
+            );
         }
     }
 }

@@ -1,90 +1,108 @@
-//! The section `publish` as it is written. Pure.
-
-use std::collections::BTreeMap;
+//! What the section `publish` says of the registries that were tried. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sequencer_api::Build;
 use sequencer_api::repository::Repository;
+use sequencer_api::status::State;
 use sequencer_api::status::build::{PublishSection, PublishedTo};
-use sequencer_api::status::{Claim, Failure, Section, State};
-use sequencer_runtime::retry::{Failing, Retry, Waits, failed};
-use uuid::Uuid;
+use sequencer_runtime::retry::Retry;
+use sequencer_runtime::section::{End, Failing, Stop};
 
 use crate::digest::Digest;
-
-/// The most Secrets that a failure may name.
-const SECRETS: usize = 16;
 
 /// What became of one registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Tried {
     pub(crate) url: String,
-    /// How many bytes of blobs were sent, under which tags.
-    pub(crate) done: Result<(u64, Vec<String>), Failing>,
+    pub(crate) done: Result<Done, Failing>,
 }
 
-/// The section while it is worked on: a failure before stays, and counts on.
-pub(crate) fn claimed(build: &Build, claim: Claim) -> PublishSection {
-    let before = build.status.as_ref().map(|status| status.publish.clone()).unwrap_or_default();
-    let section = Section {
-        state: Some(State::InProgress),
-        observed_generation: build.metadata.generation,
-        claim: Some(claim),
-        ..before.section
-    };
-    PublishSection { section, ..before }
+/// How it ended, if it did not fail.
+#[derive(Clone, Debug)]
+pub(crate) enum Done {
+    /// So many bytes of blobs were sent, and these tags point to it.
+    Published(u64, Vec<String>),
+    /// Another Build took its place before its tags were moved.
+    Overtaken,
 }
 
-/// The section after a failure that is no registry's.
-pub(crate) fn broken(
-    before: PublishSection,
-    failing: Failing,
-    waits: &Waits,
-    uid: Uuid,
-    now: Timestamp,
-) -> PublishSection {
-    let retry = failed(before.section.retry.as_ref(), failing, waits, uid, now);
-    let section = Section { state: Some(State::Error), claim: None, retry: Some(retry), ..before.section };
-    PublishSection { section, ..before }
-}
-
-/// The section once every registry was tried.
-pub(crate) fn ended(
+/// Notes in the section what became of each registry. One that was not tried keeps its line.
+pub(crate) fn note(
+    section: &mut PublishSection,
     build: &Build,
-    before: PublishSection,
     digest: &Digest,
-    results: &[Tried],
-    waits: &Waits,
+    tried: &[Tried],
     now: Timestamp,
-) -> PublishSection {
-    let urls: Vec<_> = build.spec.container_registries.iter().map(|registry| registry.url.as_str()).collect();
-    let entry = |url: &&str| {
-        let old = || before.registries.iter().find(|one| one.url == **url).cloned();
-        results.iter().find(|one| one.url == **url).map(|result| published(result, digest, now)).or_else(old)
+) {
+    let urls = || {
+        build
+            .spec
+            .container_registries
+            .iter()
+            .map(|registry| &registry.url)
     };
-    let registries: Vec<_> = urls.iter().filter_map(entry).collect();
-    let first =
-        registries.first().filter(|one| Some(&one.url.as_str()) == urls.first() && one.state == State::Completed);
-    let image = first.and_then(|one| Some(format!("{}@{digest}", one.repository.as_ref()?)));
-    let before = PublishSection { image, registries, ..before };
-    match worst(results) {
-        Some(failing) => broken(before, failing, waits, uid(build), now),
-        None => {
-            let section = Section { state: Some(State::Completed), claim: None, retry: None, ..before.section };
-            PublishSection { section, ..before }
-        }
+    let line = |url: &String| {
+        let before = || section.registries.iter().find(|line| line.url == *url);
+        tried
+            .iter()
+            .find(|one| one.url == *url)
+            .and_then(|one| published(one, digest, now))
+            .or_else(|| before().cloned())
+    };
+    section.registries = urls().filter_map(line).collect();
+
+    // Pods pull from the first registry of the spec.
+    section.image = section
+        .registries
+        .first()
+        .filter(|first| Some(&first.url) == urls().next() && first.state == State::Completed)
+        .and_then(|first| Some(format!("{}@{digest}", first.repository.as_ref()?)));
+}
+
+/// How the work ends, given what became of each registry. The first failure says what is wrong;
+/// when it is tried again is decided by the one that may heal by itself.
+pub(crate) fn end(tried: Vec<Tried>) -> Result<End, Stop> {
+    if tried
+        .iter()
+        .any(|one| matches!(one.done, Ok(Done::Overtaken)))
+    {
+        return Ok(End::Reached(State::Waiting));
+    }
+
+    let failures: Vec<_> = tried
+        .into_iter()
+        .filter_map(|one| Some((one.url, one.done.err()?)))
+        .collect();
+    let heals_by_itself = failures
+        .iter()
+        .any(|(_, failing)| failing.retry == Retry::Backoff);
+    let may_be_a_secrets = failures.iter().any(|(_, failing)| failing.may_be_a_secrets);
+
+    match failures.into_iter().next() {
+        None => Ok(End::Reached(State::Completed)),
+        Some((url, first)) => Err(Stop::Failed(Failing {
+            message: format!("{url}: {}", first.message),
+            retry: if heals_by_itself {
+                Retry::Backoff
+            } else {
+                first.retry
+            },
+            may_be_a_secrets,
+            ..first
+        })),
     }
 }
 
-pub(crate) fn uid(build: &Build) -> Uuid {
-    build.metadata.uid.as_deref().and_then(|uid| uid.parse().ok()).unwrap_or_default()
-}
-
-fn published(result: &Tried, digest: &Digest, now: Timestamp) -> PublishedTo {
-    let repository = result.url.parse::<Repository>().ok().map(|repository| repository.to_string());
-    let entry = PublishedTo {
-        url: result.url.clone(),
+/// The line of a registry, or None if its tags were left alone.
+fn published(tried: &Tried, digest: &Digest, now: Timestamp) -> Option<PublishedTo> {
+    let repository = tried
+        .url
+        .parse::<Repository>()
+        .ok()
+        .map(|repository| repository.to_string());
+    let line = PublishedTo {
+        url: tried.url.clone(),
         repository,
         state: State::Error,
         tags: Vec::new(),
@@ -93,52 +111,34 @@ fn published(result: &Tried, digest: &Digest, now: Timestamp) -> PublishedTo {
         completed_at: None,
         failure: None,
     };
-    match &result.done {
-        Ok((bytes, tags)) => PublishedTo {
+
+    match &tried.done {
+        Ok(Done::Overtaken) => None,
+        Ok(Done::Published(bytes, tags)) => Some(PublishedTo {
             state: State::Completed,
             tags: tags.clone(),
             digest: Some(digest.to_string()),
             bytes: i64::try_from(*bytes).ok(),
             completed_at: Some(Time(now)),
-            ..entry
-        },
-        Err(failing) => {
-            let message = failing.message.chars().take(1024).collect();
-            let failure = Failure { code: failing.code.to_string(), message: Some(message), ..Failure::default() };
-            PublishedTo { failure: Some(failure), ..entry }
-        }
+            ..line
+        }),
+        Err(failing) => Some(PublishedTo {
+            failure: Some(failing.status()),
+            ..line
+        }),
     }
-}
-
-/// The first failure speaks for all; what may heal by itself decides when it is tried again.
-fn worst(results: &[Tried]) -> Option<Failing> {
-    let mut failures = results.iter().filter_map(|result| Some((&result.url, result.done.as_ref().err()?)));
-    let (url, first) = failures.next()?;
-    let mut worst = Failing { message: format!("{url}: {}", first.message), ..first.clone() };
-    for (_, more) in failures {
-        worst.secrets.extend(more.secrets.clone());
-        if more.retry == Retry::Backoff {
-            worst.retry = Retry::Backoff;
-        }
-    }
-    let secrets: BTreeMap<_, _> = worst.secrets.into_iter().take(SECRETS).collect();
-    Some(Failing { secrets, ..worst })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use sequencer_api::code::Code;
     use serde_json::json;
 
     use super::*;
 
-    const WAITS: Waits =
-        Waits { first: Duration::from_secs(5), longest: Duration::from_secs(900), secret: Duration::from_secs(30) };
-
     fn build() -> Build {
-        let registries = ["myuser/app", "b.test/app", "c.test/app"].map(|url| json!({"url": url, "tags": ["dev"]}));
+        let registries = ["myuser/app", "b.test/app", "c.test/app"]
+            .map(|url| json!({"url": url, "tags": ["dev"]}));
         serde_json::from_value(json!({
             "apiVersion": "se.quencer.io/v1alpha1", "kind": "Build", "metadata": {"name": "w", "generation": 1},
             "spec": {
@@ -149,40 +149,131 @@ mod tests {
         .unwrap()
     }
 
-    fn failing(code: Code, retry: Retry, secret: &str) -> Failing {
-        let secrets = BTreeMap::from([(secret.to_owned(), "7".to_owned())]);
-        Failing { code, message: "no".into(), retry, secrets }
+    fn failing(code: Code, retry: Retry) -> Failing {
+        Failing {
+            code,
+            message: "no".into(),
+            retry,
+            may_be_a_secrets: code == Code::CredentialsRefused,
+            state: State::Error,
+        }
     }
 
     fn tried(url: &str, failing: Option<Failing>) -> Tried {
-        Tried { url: url.into(), done: failing.map_or(Ok((7, vec!["dev".into()])), Err) }
+        Tried {
+            url: url.into(),
+            done: failing.map_or(Ok(Done::Published(7, vec!["dev".into()])), Err),
+        }
     }
 
-    fn end(before: PublishSection, results: &[Tried]) -> PublishSection {
-        ended(&build(), before, &Digest::of(b""), results, &WAITS, Timestamp::UNIX_EPOCH)
+    fn overtaken(url: &str) -> Tried {
+        Tried {
+            url: url.into(),
+            done: Ok(Done::Overtaken),
+        }
+    }
+
+    fn noted(mut section: PublishSection, tried: &[Tried]) -> PublishSection {
+        let digest = Digest::of(b"");
+        note(
+            &mut section,
+            &build(),
+            &digest,
+            tried,
+            Timestamp::UNIX_EPOCH,
+        );
+        section
+    }
+
+    fn failure(tried: Vec<Tried>) -> Failing {
+        match end(tried) {
+            Err(Stop::Failed(failing)) => failing,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn what_may_heal_by_itself_decides_when_and_the_first_failure_says_what() {
-        let refused = failing(Code::REGISTRY_UNSUPPORTED, Retry::Stalled, "n/a");
-        let away = failing(Code::REGISTRY_REFUSED, Retry::Backoff, "n/b");
-        let first = end(
+    fn the_first_failure_says_what_and_what_may_heal_by_itself_decides_when() {
+        let unsupported = failing(Code::RegistryFeatureUnsupported, Retry::Stalled);
+        let refused = failing(Code::CredentialsRefused, Retry::Backoff);
+
+        let both = failure(vec![
+            tried("myuser/app", None),
+            tried("b.test/app", Some(unsupported.clone())),
+            tried("c.test/app", Some(refused)),
+        ]);
+        assert_eq!(both.code, Code::RegistryFeatureUnsupported);
+        assert_eq!(both.retry, Retry::Backoff);
+        assert!(both.may_be_a_secrets);
+
+        let alone = failure(vec![
+            tried("b.test/app", Some(unsupported)),
+            tried("c.test/app", None),
+        ]);
+        assert_eq!(alone.retry, Retry::Stalled);
+        assert!(!alone.may_be_a_secrets);
+    }
+
+    #[test]
+    fn all_published_is_the_end() {
+        let all = ["myuser/app", "b.test/app"].map(|url| tried(url, None));
+        assert_eq!(end(all.into()).unwrap(), End::Reached(State::Completed));
+    }
+
+    #[test]
+    fn one_that_was_overtaken_waits_whatever_else_failed() {
+        let refused = failing(Code::CredentialsRefused, Retry::Backoff);
+        let ended = end(vec![
+            tried("myuser/app", Some(refused)),
+            overtaken("b.test/app"),
+        ]);
+        assert_eq!(ended.unwrap(), End::Reached(State::Waiting));
+    }
+
+    #[test]
+    fn what_was_done_before_stays() {
+        let refused = failing(Code::CredentialsRefused, Retry::Backoff);
+        let first = noted(
             PublishSection::default(),
-            &[tried("myuser/app", None), tried("b.test/app", Some(refused.clone())), tried("c.test/app", Some(away))],
+            &[
+                tried("myuser/app", None),
+                tried("b.test/app", Some(refused.clone())),
+                tried("c.test/app", Some(refused)),
+            ],
         );
-        let retry = first.section.retry.clone().unwrap();
-        assert_eq!((first.section.state, retry.code.as_str(), retry.attempts), (Some(State::Error), "E#1022", 1));
-        assert!(retry.next_attempt_at.0.as_second() <= 5);
-        assert_eq!(retry.secret_versions.keys().collect::<Vec<_>>(), ["n/a", "n/b"]);
-        assert_eq!(first.image, Some(format!("docker.io/myuser/app@{}", Digest::of(b""))));
+        assert_eq!(
+            first.image,
+            Some(format!("docker.io/myuser/app@{}", Digest::of(b"")))
+        );
+        let states = |section: &PublishSection| -> Vec<_> {
+            section.registries.iter().map(|line| line.state).collect()
+        };
+        assert_eq!(
+            states(&first),
+            [State::Completed, State::Error, State::Error]
+        );
 
-        // What was done before stays, and nothing but what only a person heals is left: it is looked at seldom.
-        let second = end(first.clone(), &[tried("b.test/app", Some(refused)), tried("c.test/app", None)]);
-        assert_eq!(second.registries[0], first.registries[0]);
-        assert_eq!(second.section.retry.map(|retry| retry.next_attempt_at.0.as_second()), Some(900));
+        let second = noted(first.clone(), &[tried("c.test/app", None)]);
+        assert_eq!(second.registries[..2], first.registries[..2]);
+        assert_eq!(
+            states(&second),
+            [State::Completed, State::Error, State::Completed]
+        );
+    }
 
-        let third = end(first, &[tried("b.test/app", None), tried("c.test/app", None)]);
-        assert_eq!((third.section.state, third.section.retry), (Some(State::Completed), None));
-        assert!(third.registries.iter().all(|one| one.state == State::Completed && one.failure.is_none()));
+    #[test]
+    fn a_registry_whose_tags_were_left_alone_has_no_line() {
+        let section = noted(
+            PublishSection::default(),
+            &[tried("myuser/app", None), overtaken("b.test/app")],
+        );
+        let urls: Vec<_> = section.registries.iter().map(|line| &line.url).collect();
+        assert_eq!(urls, ["myuser/app"]);
+    }
+
+    #[test]
+    fn without_the_first_registry_pods_have_no_image() {
+        let section = noted(PublishSection::default(), &[tried("b.test/app", None)]);
+        assert_eq!(section.image, None);
     }
 }

@@ -1,8 +1,8 @@
 //! One repository of a registry, by the OCI distribution specification.
 //!
-//! A client on reqwest and not `oci-client` 0.18: that makes its HTTP client itself, so that neither the resolver which
-//! refuses private addresses nor our limits on redirects, proxies and silence can be given to it; it goes wherever a
-//! registry's `Location` and token realm lead.
+//! A client on reqwest and not `oci-client` 0.18: that makes its HTTP client itself, so that
+//! neither the resolver which refuses private addresses nor our limits on redirects, proxies and
+//! silence can be given to it; it goes wherever a registry's `Location` and token realm lead.
 
 mod access;
 mod challenge;
@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+};
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use sequencer_api::login::Login;
 use sequencer_api::repository::Repository;
@@ -32,7 +34,8 @@ use challenge::Challenge;
 /// How long an answer may take, uploads and downloads of blobs apart.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So long without a byte, and an upload is given up. Longer than staging's own silence, so that its is seen first.
+/// So long without a byte, and an upload is given up. Longer than staging's own silence, so that
+/// its is seen first.
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// Longer than anything takes.
@@ -66,24 +69,50 @@ impl Registry {
         repository: &Repository,
         login: Option<Login>,
     ) -> Result<Self, Fault> {
-        let base = format!("https://{}/v2/{}/", repository.api_host(), repository.path());
-        let base: Url = base.parse().map_err(|_error| Fault::Protocol("its host is none"))?;
+        let base = format!(
+            "https://{}/v2/{}/",
+            repository.api_host(),
+            repository.path()
+        );
+        let base: Url = base
+            .parse()
+            .map_err(|_error| Fault::Protocol("its host is none"))?;
         outside.check_url(&base)?;
         let access = Access::new(login, format!("repository:{}:pull,push", repository.path()));
-        Ok(Self { http: http.clone(), outside: Some(outside.clone()), base, access })
+        Ok(Self {
+            http: http.clone(),
+            outside: Some(outside.clone()),
+            base,
+            access,
+        })
     }
 
     /// A repository of a registry that the operator named, to pull from.
     ///
     /// # Errors
     /// `path` is none.
-    pub fn trusted(http: &Client, origin: &Url, path: &str, login: Option<Login>) -> Result<Self, Fault> {
+    pub fn trusted(
+        http: &Client,
+        origin: &Url,
+        path: &str,
+        login: Option<Login>,
+    ) -> Result<Self, Fault> {
         // As what it is a path of, it is judged as strictly as a user's.
-        let path =
-            format!("docker.io/{path}").parse::<Repository>().map_err(|_error| Fault::Missing)?.path().to_owned();
-        let base = origin.join(&format!("/v2/{path}/")).map_err(|_error| Fault::Missing)?;
+        let path = format!("docker.io/{path}")
+            .parse::<Repository>()
+            .map_err(|_error| Fault::Missing)?
+            .path()
+            .to_owned();
+        let base = origin
+            .join(&format!("/v2/{path}/"))
+            .map_err(|_error| Fault::Missing)?;
         let access = Access::new(login, format!("repository:{path}:pull"));
-        Ok(Self { http: http.clone(), outside: None, base, access })
+        Ok(Self {
+            http: http.clone(),
+            outside: None,
+            base,
+            access,
+        })
     }
 
     /// Whether it has a blob.
@@ -91,7 +120,9 @@ impl Registry {
     /// # Errors
     /// See [`Fault`].
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool, Fault> {
-        let answer = self.ask(Method::HEAD, &format!("blobs/{digest}"), TIMEOUT).await?;
+        let answer = self
+            .ask(Method::HEAD, &format!("blobs/{digest}"), TIMEOUT)
+            .await?;
         Ok(found(answer)?.is_some())
     }
 
@@ -100,7 +131,9 @@ impl Registry {
     /// # Errors
     /// See [`Fault`].
     pub async fn blob(&self, digest: &Digest) -> Result<Response, Fault> {
-        let answer = self.ask(Method::GET, &format!("blobs/{digest}"), FOREVER).await?;
+        let answer = self
+            .ask(Method::GET, &format!("blobs/{digest}"), FOREVER)
+            .await?;
         found(answer)?.ok_or(Fault::Missing)
     }
 
@@ -109,15 +142,28 @@ impl Registry {
     /// # Errors
     /// See [`Fault`].
     pub async fn manifest(&self, digest: &Digest) -> Result<Manifest, Fault> {
-        let answer = self.ask(Method::GET, &format!("manifests/{digest}"), TIMEOUT).await?;
+        let answer = self
+            .ask(Method::GET, &format!("manifests/{digest}"), TIMEOUT)
+            .await?;
         let answer = found(answer)?.ok_or(Fault::Missing)?;
-        let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim().to_owned();
+        let media_type = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let media_type = media_type
+            .and_then(|value| value.split(';').next())
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
         let bytes = body(answer, LONGEST).await?;
         if Digest::of(&bytes) != *digest {
             return Err(Fault::Digest);
         }
-        Ok(Manifest { digest: digest.clone(), media_type, bytes })
+        Ok(Manifest {
+            digest: digest.clone(),
+            media_type,
+            bytes,
+        })
     }
 
     /// The digest that a tag points to, or a manifest's own, if there is one.
@@ -126,36 +172,66 @@ impl Registry {
     /// See [`Fault`].
     pub async fn digest_of(&self, reference: &str) -> Result<Option<Digest>, Fault> {
         let path = format!("manifests/{reference}");
-        let Some(answer) = found(self.ask(Method::HEAD, &path, TIMEOUT).await?)? else { return Ok(None) };
-        if let Some(digest) = answer.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok()) {
+        let Some(answer) = found(self.ask(Method::HEAD, &path, TIMEOUT).await?)? else {
+            return Ok(None);
+        };
+        if let Some(digest) = answer
+            .headers()
+            .get(CONTENT_DIGEST)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+        {
             return Ok(Some(digest));
         }
-        let Some(answer) = found(self.ask(Method::GET, &path, TIMEOUT).await?)? else { return Ok(None) };
+        let Some(answer) = found(self.ask(Method::GET, &path, TIMEOUT).await?)? else {
+            return Ok(None);
+        };
         Ok(Some(Digest::of(&body(answer, LONGEST).await?)))
     }
 
     /// Sends a blob of `size` bytes in one request.
     ///
     /// # Errors
-    /// See [`Fault`]. An error of `content` is one of [`Fault::Unreachable`]: its cause is known where it was made.
+    /// See [`Fault`]. An error of `content` is one of [`Fault::Unreachable`]: its cause is known
+    /// where it was made.
     pub async fn put_blob<S>(&self, digest: &Digest, size: u64, content: S) -> Result<(), Fault>
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
         let uploads = self.url("blobs/uploads/")?;
-        let begun = self.send(|| self.http.post(uploads.clone()).header(CONTENT_LENGTH, 0).timeout(TIMEOUT)).await?;
+        let begun = self
+            .send(|| {
+                self.http
+                    .post(uploads.clone())
+                    .header(CONTENT_LENGTH, 0)
+                    .timeout(TIMEOUT)
+            })
+            .await?;
         let begun = taken(begun)?;
         let mut place = self.location(&uploads, &begun)?;
-        place.query_pairs_mut().append_pair("digest", digest.as_str());
+        place
+            .query_pairs_mut()
+            .append_pair("digest", digest.as_str());
         let moved = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&moved);
         let content = content.inspect_ok(move |part| {
-            counter.fetch_add(u64::try_from(part.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            counter.fetch_add(
+                u64::try_from(part.len()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
         });
-        let header = if self.is_own(&place) { self.access.header().await } else { None };
-        let request =
-            self.http.put(place).header(CONTENT_TYPE, "application/octet-stream").header(CONTENT_LENGTH, size);
-        let request = with(request, header.as_ref()).body(Body::wrap_stream(content)).send();
+        let header = if self.is_own(&place) {
+            self.access.header().await
+        } else {
+            None
+        };
+        let request = self
+            .http
+            .put(place)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, size);
+        let request = with(request, header.as_ref())
+            .body(Body::wrap_stream(content))
+            .send();
         let answer = tokio::select! {
             answer = request => answer?,
             () = silent(&moved) => return Err(Fault::Silent),
@@ -167,21 +243,28 @@ impl Registry {
         taken(judged(answer)?).map(drop)
     }
 
-    /// Sends a manifest, and points this tag to it; its digest in the place of a tag stores it and no more.
+    /// Sends a manifest, and points this tag to it; its digest in the place of a tag stores it and
+    /// no more.
     ///
     /// # Errors
     /// See [`Fault`].
     pub async fn put_manifest(&self, reference: &str, manifest: &Manifest) -> Result<(), Fault> {
         let url = self.url(&format!("manifests/{reference}"))?;
         let answer = self.send(|| {
-            let request = self.http.put(url.clone()).header(CONTENT_TYPE, &manifest.media_type).timeout(TIMEOUT);
+            let request = self
+                .http
+                .put(url.clone())
+                .header(CONTENT_TYPE, &manifest.media_type)
+                .timeout(TIMEOUT);
             request.body(manifest.bytes.clone())
         });
         taken(answer.await?).map(drop)
     }
 
     fn url(&self, path: &str) -> Result<Url, Fault> {
-        self.base.join(path).map_err(|_error| Fault::Protocol("its host is none"))
+        self.base
+            .join(path)
+            .map_err(|_error| Fault::Protocol("its host is none"))
     }
 
     fn is_own(&self, url: &Url) -> bool {
@@ -193,10 +276,19 @@ impl Registry {
         let mut url = self.url(path)?;
         for _ in 0..=REDIRECTS {
             let request = || {
-                let request = self.http.request(method.clone(), url.clone()).timeout(timeout);
-                TYPES.iter().fold(request, |request, media_type| request.header(ACCEPT, *media_type))
+                let request = self
+                    .http
+                    .request(method.clone(), url.clone())
+                    .timeout(timeout);
+                TYPES.iter().fold(request, |request, media_type| {
+                    request.header(ACCEPT, *media_type)
+                })
             };
-            let answer = if self.is_own(&url) { self.send(request).await? } else { judged(request().send().await?)? };
+            let answer = if self.is_own(&url) {
+                self.send(request).await?
+            } else {
+                judged(request().send().await?)?
+            };
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
@@ -212,16 +304,25 @@ impl Registry {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return judged(answer);
         }
-        let challenge = Challenge::of(answer.headers()).ok_or(Fault::Refused(StatusCode::UNAUTHORIZED))?;
+        let challenge =
+            Challenge::of(answer.headers()).ok_or(Fault::Refused(StatusCode::UNAUTHORIZED))?;
         let outside = self.outside.as_ref();
-        let header = self.access.renew(&self.http, outside, &self.base, &challenge, used.as_ref()).await?;
+        let header = self
+            .access
+            .renew(&self.http, outside, &self.base, &challenge, used.as_ref())
+            .await?;
         judged(with(request(), Some(&header)).send().await?)
     }
 
     /// Where an answer leads.
     fn location(&self, from: &Url, answer: &Response) -> Result<Url, Fault> {
-        let place = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let place = place.and_then(|place| from.join(place).ok()).ok_or(Fault::Protocol("it leads nowhere"))?;
+        let place = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let place = place
+            .and_then(|place| from.join(place).ok())
+            .ok_or(Fault::Protocol("it leads nowhere"))?;
         if place.scheme() != "https" && !self.is_own(&place) {
             return Err(Fault::Protocol("it leads to a place without https"));
         }
@@ -232,8 +333,9 @@ impl Registry {
     }
 }
 
-/// A client for what users name. HTTP/1.1, so that each layer has a connection of its own; and silent for as long as an
-/// upload takes, since silence is counted from the request's begin: `silent` watches uploads.
+/// A client for what users name. HTTP/1.1, so that each layer has a connection of its own; and
+/// silent for as long as an upload takes, since silence is counted from the request's begin:
+/// `silent` watches uploads.
 ///
 /// # Errors
 /// The certificate authorities cannot be used.
@@ -264,7 +366,9 @@ fn origin(url: &Url) -> (&str, Option<&str>, Option<u16>) {
 fn judged(answer: Response) -> Result<Response, Fault> {
     match answer.status() {
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(Fault::Refused(status)),
-        status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => Err(Fault::Busy(status)),
+        status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            Err(Fault::Busy(status))
+        }
         _ => Ok(answer),
     }
 }

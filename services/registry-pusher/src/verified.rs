@@ -1,4 +1,5 @@
-//! Content on its way from one registry to the other, checked against its digest before its last part is passed on.
+//! Content on its way from one registry to the other, checked against its digest before its last
+//! part is passed on.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +13,8 @@ use crate::digest::Hasher;
 use crate::error::Fault;
 use crate::manifest::Blob;
 
-/// Where the reader of a [`verified`] stream learns why it broke: the client that sends it says only that it did.
+/// Where the reader of a [`verified`] stream learns why it broke: the client that sends it says
+/// only that it did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Broken(Arc<Mutex<Option<Fault>>>);
 
@@ -46,7 +48,13 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
     E: Into<Fault> + Send + 'static,
 {
-    let state = State { content: Box::pin(content), hasher: Hasher::default(), left: blob.size, blob, broken };
+    let state = State {
+        content: Box::pin(content),
+        hasher: Hasher::default(),
+        left: blob.size,
+        blob,
+        broken,
+    };
     unfold(Some(state), |state| async move {
         let mut state = state?;
         match state.next().await {
@@ -93,9 +101,18 @@ mod tests {
     fn pass(parts: &[Vec<u8>], blob: Blob) -> (Vec<u8>, Option<Fault>) {
         let broken = Broken::default();
         let content = stream::iter(parts.to_vec()).map(|part| Ok::<_, Fault>(Bytes::from(part)));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let passed: Vec<_> = runtime.block_on(verified(content, blob, broken.clone()).collect());
-        (passed.into_iter().filter_map(Result::ok).flatten().collect(), broken.take())
+        (
+            passed
+                .into_iter()
+                .filter_map(Result::ok)
+                .flatten()
+                .collect(),
+            broken.take(),
+        )
     }
 
     proptest! {

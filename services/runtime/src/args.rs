@@ -36,7 +36,10 @@ pub struct Args {
     #[arg(long, env = "SEQUENCER_POD")]
     pub pod: String,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would replace the command's own text"
+    )]
     pub periods: Periods,
 }
 
@@ -74,7 +77,9 @@ pub struct Periods {
 /// # Errors
 /// It is none, or not above zero.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|_error| "not a duration such as 40s or 1h 30m".to_owned())?;
+    let duration: SignedDuration = text
+        .parse()
+        .map_err(|_error| "not a duration such as 40s or 1h 30m".to_owned())?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("not above zero".into()),
@@ -83,7 +88,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// Settings are printed and listed by `kubectl describe`: no password may be in one.
 fn nats_url(text: &str) -> Result<String, String> {
-    if text.contains('@') { Err("credentials do not belong into the URL".into()) } else { Ok(text.into()) }
+    if text.contains('@') {
+        Err("credentials do not belong into the URL".into())
+    } else {
+        Ok(text.into())
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +109,7 @@ mod tests {
 
     #[test]
     fn arguments_are_consistent_and_each_has_its_variable() -> anyhow::Result<()> {
-        e2e::arguments::check(Cli::command())
+        test_support::arguments::check(Cli::command())
     }
 
     #[test]
@@ -114,7 +123,9 @@ mod tests {
 
     #[test]
     fn a_url_with_credentials_is_refused() {
-        let parse = |url: &str| Cli::try_parse_from(["x", "--pod=a", "--nats-url", url]).map(|cli| cli.shared.nats_url);
+        let parse = |url: &str| {
+            Cli::try_parse_from(["x", "--pod=a", "--nats-url", url]).map(|cli| cli.shared.nats_url)
+        };
         assert!(parse("nats://user:password@nats:4222").is_err());
         assert!(parse("nats://nats:4222").is_ok());
     }

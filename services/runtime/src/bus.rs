@@ -1,4 +1,5 @@
-//! The bus: NATS JetStream. Its messages are hints, so everything here may be lost and is made again.
+//! The bus: NATS JetStream. Its messages are hints, so everything here may be lost and is made
+//! again.
 
 mod carrier;
 mod delivery;
@@ -65,30 +66,43 @@ pub struct Bus {
 
 impl std::fmt::Debug for Bus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bus").field("connected", &*self.connected.borrow()).finish_non_exhaustive()
+        f.debug_struct("Bus")
+            .field("connected", &*self.connected.borrow())
+            .finish_non_exhaustive()
     }
 }
 
 impl Bus {
-    /// Connects as the service `name`, and waits for NATS as long as it takes: unready, naming what is missing.
+    /// Connects as the service `name`, and waits for NATS as long as it takes: unready, naming what
+    /// is missing.
     ///
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(name: &str, args: &Args, handles: &Handles) -> Result<Self, ConnectError> {
         crate::telemetry::tls();
         let (count, mut connected) = watch::channel(0);
-        let client = options(name, args, handles, count).connect(args.nats_url.as_str()).await?;
+        let client = options(name, args, handles, count)
+            .connect(args.nats_url.as_str())
+            .await?;
         tokio::select! {
             _ = connected.wait_for(|times| *times > 0) => {}
             () = handles.shutdown.stopping() => return Err(ConnectError::Stopped),
         }
         let (major, minor, patch) = SERVER;
         if !client.is_server_compatible(major, minor, patch) {
-            let version = client.try_server_info().map(|ServerInfo { version, .. }| version);
+            let version = client
+                .try_server_info()
+                .map(|ServerInfo { version, .. }| version);
             return Err(ConnectError::Old(version.unwrap_or_default()));
         }
-        let context = jetstream::context::ContextBuilder::new().timeout(ANSWER).build(client);
-        Ok(Self { context, handles: handles.clone(), connected })
+        let context = jetstream::context::ContextBuilder::new()
+            .timeout(ANSWER)
+            .build(client);
+        Ok(Self {
+            context,
+            handles: handles.clone(),
+            connected,
+        })
     }
 
     /// Sends what is left and says goodbye.
@@ -105,13 +119,20 @@ impl Bus {
     }
 }
 
-fn options(name: &str, args: &Args, handles: &Handles, count: watch::Sender<u64>) -> ConnectOptions {
+fn options(
+    name: &str,
+    args: &Args,
+    handles: &Handles,
+    count: watch::Sender<u64>,
+) -> ConnectOptions {
     let mut options = ConnectOptions::new()
         .name(name)
         .custom_inbox_prefix(format!("_INBOX_{name}"))
         .retry_on_initial_connect()
         .reconnect_delay_callback(|attempts| {
-            RECONNECT.saturating_mul(u32::try_from(attempts).unwrap_or(u32::MAX)).min(RECONNECT_MAX)
+            RECONNECT
+                .saturating_mul(u32::try_from(attempts).unwrap_or(u32::MAX))
+                .min(RECONNECT_MAX)
         })
         .event_callback(events(handles, count));
     if let Some(ca) = &args.nats_ca {

@@ -1,7 +1,6 @@
 //! The Kubernetes API: a client with deadlines, reading the truth, and how status is written.
 
 pub mod secret;
-mod section;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -13,8 +12,6 @@ use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tower::timeout::TimeoutLayer;
-
-pub use section::{RecordError, StatusPatch};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -34,7 +31,8 @@ pub enum ClusterError {
     Client(#[from] kube::Error),
 }
 
-/// A client of the service `name` for the cluster that this pod runs in, or that `KUBECONFIG` names.
+/// A client of the service `name` for the cluster that this pod runs in, or that `KUBECONFIG`
+/// names.
 ///
 /// # Errors
 /// See [`ClusterError`].
@@ -43,19 +41,24 @@ pub async fn connect(name: &'static str) -> Result<Client, ClusterError> {
     Ok(client(Config::infer().await?, name)?)
 }
 
-/// A client with our deadlines. It tries nothing twice: what failed is tried again by its object's next wake-up. `name` is
-/// its field manager and stands in the audit log.
+/// A client with our deadlines. It tries nothing twice: what failed is tried again by its object's
+/// next wake-up. `name` is its field manager and stands in the audit log.
 ///
 /// # Errors
 /// Certificates or address cannot be used.
 pub fn client(mut config: Config, name: &'static str) -> kube::Result<Client> {
-    config.headers.push((USER_AGENT, HeaderValue::from_static(name)));
+    config
+        .headers
+        .push((USER_AGENT, HeaderValue::from_static(name)));
     config.connect_timeout = Some(CONNECT);
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(ANSWER)).build())
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&TimeoutLayer::new(ANSWER))
+        .build())
 }
 
-/// The object as the API server has it now (a quorum read); nothing if it is gone, or if another has its name.
+/// The object as the API server has it now (a quorum read); nothing if it is gone, or if another
+/// has its name.
 ///
 /// # Errors
 /// The API server does not answer, or refuses.
@@ -63,5 +66,8 @@ pub async fn current<K>(api: &Api<K>, name: &str, uid: &str) -> kube::Result<Opt
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    Ok(api.get_opt(name).await?.filter(|found| found.meta().uid.as_deref() == Some(uid)))
+    Ok(api
+        .get_opt(name)
+        .await?
+        .filter(|found| found.meta().uid.as_deref() == Some(uid)))
 }

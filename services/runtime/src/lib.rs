@@ -1,5 +1,5 @@
-//! How every service of Sequencer runs: settings, telemetry, health, shutdown, the bus and the cluster. It knows no kind of
-//! object.
+//! How every service of Sequencer runs: settings, telemetry, health, shutdown, the bus and the
+//! cluster. It knows no kind of object.
 //!
 //! ```no_run
 //! use sequencer_proto::topics::Consumer;
@@ -17,14 +17,17 @@
 //! ```
 
 pub mod admin;
+pub mod apply;
 pub mod args;
 pub mod bus;
-pub mod claim;
 pub mod cluster;
+pub mod error;
+pub mod hosts;
 pub mod outside;
 mod process;
 pub mod readiness;
 pub mod retry;
+pub mod section;
 pub mod shutdown;
 pub mod telemetry;
 

@@ -1,5 +1,5 @@
-//! Connections to hosts that users name: resolved first, then only to public addresses and those that the operator
-//! allows, so that no URL reaches into the cluster or its cloud.
+//! Connections to hosts that users name: resolved first, then only to public addresses and those
+//! that the operator allows, so that no URL reaches into the cluster or its cloud.
 
 use std::error::Error;
 use std::io;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, ClientBuilder, Url, redirect};
+use sequencer_api::private;
 use thiserror::Error;
 
 /// How long a connection may take to be made.
@@ -19,18 +20,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a server may be silent within an answer.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Ranges that are nobody's public host (IANA's special-purpose address registries), and those that hold an IPv4 address
-/// of any range.
-const PRIVATE: [&str; 21] = [
+/// Ranges that are nobody's public host either (IANA's special-purpose address registries), and
+/// those that hold an IPv4 address of any range.
+const SPECIAL: [&str; 16] = [
     "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
     "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
     "192.0.0.0/24",
     "192.0.2.0/24",
-    "192.168.0.0/16",
     "198.18.0.0/15",
     "198.51.100.0/24",
     "203.0.113.0/24",
@@ -45,7 +41,8 @@ const PRIVATE: [&str; 21] = [
     "fc00::/6",
 ];
 
-/// Settings of the services that connect to hosts which users name; to be flattened into a service's own.
+/// Settings of the services that connect to hosts which users name; to be flattened into a
+/// service's own.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(id = "outside")]
 pub struct Args {
@@ -78,7 +75,10 @@ impl Denied {
             if let Some(LookupError::Denied(denied)) = error.downcast_ref() {
                 return Some(denied);
             }
-            next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            next = match error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
                 Some(inner) => Some(inner),
                 None => error.source(),
             };
@@ -127,11 +127,21 @@ impl Outside {
     pub fn new(args: &Args) -> Result<Self, BundleError> {
         crate::telemetry::tls();
         let roots = args.ca_bundle.as_deref().map_or(Ok(Vec::new()), roots)?;
-        let private = PRIVATE.iter().filter_map(|range| range.parse().ok()).collect();
-        Ok(Self { allowed: args.egress_allowed.clone().into(), private, roots: roots.into() })
+        let private = private::IPV4
+            .iter()
+            .chain(&private::IPV6)
+            .chain(&SPECIAL)
+            .filter_map(|range| range.parse().ok())
+            .collect();
+        Ok(Self {
+            allowed: args.egress_allowed.clone().into(),
+            private,
+            roots: roots.into(),
+        })
     }
 
-    /// A client for hosts that users name. It follows no redirect: whoever does has to look at where it leads.
+    /// A client for hosts that users name. It follows no redirect: whoever does has to look at
+    /// where it leads.
     pub fn http(&self) -> ClientBuilder {
         self.trusted().dns_resolver(Arc::new(self.clone()))
     }
@@ -146,14 +156,17 @@ impl Outside {
             .read_timeout(SILENCE)
     }
 
-    /// That a URL does not name a private address itself; a host's addresses are looked at when it is connected to.
+    /// That a URL does not name a private address itself; a host's addresses are looked at when it
+    /// is connected to.
     ///
     /// # Errors
     /// It does.
     pub fn check_url(&self, url: &Url) -> Result<(), Denied> {
         let host = url.host_str().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']');
-        literal.parse().map_or(Ok(()), |address| self.check(host, address))
+        literal
+            .parse()
+            .map_or(Ok(()), |address| self.check(host, address))
     }
 
     /// That a host may be connected to at this address.
@@ -166,21 +179,33 @@ impl Outside {
             IpAddr::V4(_) => address,
         };
         let is_in = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&address));
-        if is_in(&self.private) && !is_in(&self.allowed) { Err(Denied { host: host.into(), address }) } else { Ok(()) }
+        if is_in(&self.private) && !is_in(&self.allowed) {
+            Err(Denied {
+                host: host.into(),
+                address,
+            })
+        } else {
+            Ok(())
+        }
     }
 
-    /// The addresses at which a host may be connected to: connect to one of these, and not to the name, which may have
-    /// others a moment later.
+    /// The addresses at which a host may be connected to: connect to one of these, and not to the
+    /// name, which may have others a moment later.
     ///
     /// # Errors
     /// See [`LookupError`].
     pub async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
         let found = tokio::net::lookup_host((host, port)).await;
-        let found: Vec<_> = found.map_err(|error| LookupError::NotFound(host.into(), error))?.collect();
+        let found: Vec<_> = found
+            .map_err(|error| LookupError::NotFound(host.into(), error))?
+            .collect();
         let checked = found.iter().map(|address| self.check(host, address.ip()));
         let denied = checked.clone().find_map(Result::err);
-        let good: Vec<_> =
-            found.iter().zip(checked).filter_map(|(address, check)| check.is_ok().then_some(*address)).collect();
+        let good: Vec<_> = found
+            .iter()
+            .zip(checked)
+            .filter_map(|(address, check)| check.is_ok().then_some(*address))
+            .collect();
         match denied {
             Some(denied) if good.is_empty() => Err(denied.into()),
             _ => Ok(good),
@@ -209,7 +234,11 @@ mod tests {
 
     fn outside(allowed: &[&str]) -> Outside {
         let egress_allowed = allowed.iter().map(|range| range.parse().unwrap()).collect();
-        Outside::new(&Args { ca_bundle: None, egress_allowed }).unwrap()
+        Outside::new(&Args {
+            ca_bundle: None,
+            egress_allowed,
+        })
+        .unwrap()
     }
 
     fn allows(outside: &Outside, address: &str) -> bool {
@@ -219,7 +248,8 @@ mod tests {
     #[test]
     fn every_private_range_is_refused_in_every_spelling() {
         let outside = outside(&[]);
-        assert_eq!(outside.private.len(), PRIVATE.len());
+        let all = private::IPV4.len() + private::IPV6.len() + SPECIAL.len();
+        assert_eq!(outside.private.len(), all);
         for address in [
             "127.0.0.1",
             "10.96.0.1",
@@ -257,10 +287,19 @@ mod tests {
     #[test]
     fn an_address_in_a_url_is_looked_at_too() {
         let outside = outside(&[]);
-        for url in ["https://169.254.169.254/", "https://[::1]/", "https://0x7f.1/", "https://2130706433/"] {
+        for url in [
+            "https://169.254.169.254/",
+            "https://[::1]/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+        ] {
             assert!(outside.check_url(&url.parse().unwrap()).is_err(), "{url}");
         }
-        assert!(outside.check_url(&"https://github.com/".parse().unwrap()).is_ok());
+        assert!(
+            outside
+                .check_url(&"https://github.com/".parse().unwrap())
+                .is_ok()
+        );
     }
 
     #[tokio::test]
@@ -268,11 +307,21 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let client = outside(&[]).http().build().unwrap();
-        let error = client.get(format!("http://localhost:{port}/")).send().await.unwrap_err();
-        assert_eq!(Denied::behind(&error).map(|denied| denied.host.as_str()), Some("localhost"));
+        let error = client
+            .get(format!("http://localhost:{port}/"))
+            .send()
+            .await
+            .unwrap_err();
+        assert_eq!(
+            Denied::behind(&error).map(|denied| denied.host.as_str()),
+            Some("localhost")
+        );
         let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(accepted.is_err(), "it was connected to");
-        let allowed = outside(&["127.0.0.0/8", "::1/128"]).lookup("localhost", port).await.unwrap();
+        let allowed = outside(&["127.0.0.0/8", "::1/128"])
+            .lookup("localhost", port)
+            .await
+            .unwrap();
         assert!(allowed.iter().all(|address| address.ip().is_loopback()) && !allowed.is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt as _;
+use sequencer_proto::topics::Consumer;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::args::Args;
-use crate::bus::Bus;
+use crate::bus::{Bus, Delivery, Outcome};
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Metrics, Telemetry, TelemetryError};
@@ -87,17 +88,39 @@ impl Runtime {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start_with(name: &'static str, args: &Args, pages: Router) -> Result<Self, StartError> {
+    pub async fn start_with(
+        name: &'static str,
+        args: &Args,
+        pages: Router,
+    ) -> Result<Self, StartError> {
         crate::telemetry::tls();
-        let telemetry = Telemetry::start(name, args.log_level.clone(), args.otlp_endpoint.as_deref())?;
+        let telemetry =
+            Telemetry::start(name, args.log_level.clone(), args.otlp_endpoint.as_deref())?;
         let handles = Handles::default();
-        let listener = TcpListener::bind(args.admin).await.map_err(StartError::Admin)?;
+        let listener = TcpListener::bind(args.admin)
+            .await
+            .map_err(StartError::Admin)?;
         let mut admin = JoinSet::new();
-        admin.spawn(admin::serve(listener, handles.readiness.clone(), handles.metrics.clone(), pages));
+        admin.spawn(admin::serve(
+            listener,
+            handles.readiness.clone(),
+            handles.metrics.clone(),
+            pages,
+        ));
         let catch = |kind| signal(kind).map_err(StartError::Signals);
-        let signals = [catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?];
+        let signals = [
+            catch(SignalKind::terminate())?,
+            catch(SignalKind::interrupt())?,
+        ];
         info!(service = name, "started");
-        Ok(Self { handles, telemetry, drain: args.periods.drain, signals, admin, tasks: JoinSet::new() })
+        Ok(Self {
+            handles,
+            telemetry,
+            drain: args.periods.drain,
+            signals,
+            admin,
+            tasks: JoinSet::new(),
+        })
     }
 
     /// What parts of the process share.
@@ -106,20 +129,38 @@ impl Runtime {
         self.handles.clone()
     }
 
-    /// Starts a task that runs as long as the process: it returns only once [`Shutdown::stopping`] does. If it returns
-    /// earlier, fails or panics, the process ends.
+    /// Starts a task that runs as long as the process: it returns only once [`Shutdown::stopping`]
+    /// does. If it returns earlier, fails or panics, the process ends.
     pub fn spawn<F, T>(&mut self, task: &'static str, future: F)
     where
         F: Future<Output = T> + Send + 'static,
         T: TaskResult,
     {
         let named = AssertUnwindSafe(future).catch_unwind();
-        self.tasks
-            .spawn(async move { (task, named.await.map_or_else(|_panic| Err("it panicked".into()), T::into_result)) });
+        self.tasks.spawn(async move {
+            (
+                task,
+                named
+                    .await
+                    .map_or_else(|_panic| Err("it panicked".into()), T::into_result),
+            )
+        });
     }
 
-    /// Waits for SIGTERM, SIGINT or the end of a task, and then shuts down: unready, nothing new, `drain` for what is
-    /// under way, the rest given back, bus and traces flushed.
+    /// Handles the commands of a consumer, at most `slots` at once, as long as the process lives.
+    pub fn handle<H, F>(&mut self, bus: &Bus, consumer: Consumer, slots: usize, handler: H)
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let bus = bus.clone();
+        self.spawn("handle", async move {
+            bus.run(&consumer, slots, handler).await;
+        });
+    }
+
+    /// Waits for SIGTERM, SIGINT or the end of a task, and then shuts down: unready, nothing new,
+    /// `drain` for what is under way, the rest given back, bus and traces flushed.
     ///
     /// # Errors
     /// A task ended early.
@@ -134,10 +175,16 @@ impl Runtime {
         info!("shutting down");
         self.handles.readiness.part("shutting down").set(false);
         self.handles.shutdown.stop();
-        if tokio::time::timeout(self.drain, self.finish()).await.is_err() {
+        if tokio::time::timeout(self.drain, self.finish())
+            .await
+            .is_err()
+        {
             warn!("what is still under way is given back");
             self.handles.shutdown.cut_off();
-            if tokio::time::timeout(GIVE_BACK, self.finish()).await.is_err() {
+            if tokio::time::timeout(GIVE_BACK, self.finish())
+                .await
+                .is_err()
+            {
                 warn!("tasks are cut off");
             }
         }
@@ -150,7 +197,11 @@ impl Runtime {
         while let Some(ended) = self.tasks.join_next().await {
             if !matches!(ended, Ok((_, Ok(())))) {
                 let Ended { task, source } = ended_early(ended);
-                error!(task, error = source.map(tracing::field::display), "a task failed while shutting down");
+                error!(
+                    task,
+                    error = source.map(tracing::field::display),
+                    "a task failed while shutting down"
+                );
             }
         }
     }
@@ -179,7 +230,13 @@ impl<E: Into<Failure> + Send + 'static> TaskResult for Result<(), E> {
 
 fn ended_early(ended: Result<Task, JoinError>) -> Ended {
     match ended {
-        Ok((task, result)) => Ended { task, source: result.err() },
-        Err(error) => Ended { task: "one of the runtime's", source: Some(error.into()) },
+        Ok((task, result)) => Ended {
+            task,
+            source: result.err(),
+        },
+        Err(error) => Ended {
+            task: "one of the runtime's",
+            source: Some(error.into()),
+        },
     }
 }

@@ -17,7 +17,10 @@ pub struct Part {
 impl Readiness {
     /// Adds a part, which is not ready yet. `name` tells a person what is missing.
     pub fn part(&self, name: impl Into<String>) -> Part {
-        let part = Part { all: self.clone(), name: name.into() };
+        let part = Part {
+            all: self.clone(),
+            name: name.into(),
+        };
         part.set(false);
         part
     }
@@ -25,7 +28,11 @@ impl Readiness {
     /// The parts that are not ready, by name.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        self.lock().iter().filter(|(_, ready)| !**ready).map(|(name, _)| name.clone()).collect()
+        self.lock()
+            .iter()
+            .filter(|(_, ready)| !**ready)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {

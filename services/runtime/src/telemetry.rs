@@ -45,17 +45,41 @@ impl Telemetry {
     ///
     /// # Errors
     /// See [`TelemetryError`].
-    pub fn start(name: &'static str, filter: Targets, endpoint: Option<&str>) -> Result<Self, TelemetryError> {
-        let provider = endpoint.map(|endpoint| provider(name, endpoint)).transpose()?;
+    pub fn start(
+        name: &'static str,
+        filter: Targets,
+        endpoint: Option<&str>,
+    ) -> Result<Self, TelemetryError> {
+        let provider = endpoint
+            .map(|endpoint| provider(name, endpoint))
+            .transpose()?;
         let traces = provider.as_ref().map(|provider| {
-            // The exporter's own spans would be traced for ever, and every look at an object that is as it should be.
-            let others = ["h2", "hyper", "kube_runtime", "opentelemetry", "tonic", "tower"]
-                .map(|target| (target, LevelFilter::OFF));
-            let ours = Targets::new().with_default(LevelFilter::INFO).with_targets(others);
-            tracing_opentelemetry::layer().with_tracer(provider.tracer(name)).with_filter(ours)
+            // The exporter's own spans would be traced for ever, and every look at an object that
+            // is as it should be.
+            let others = [
+                "h2",
+                "hyper",
+                "kube_runtime",
+                "opentelemetry",
+                "tonic",
+                "tower",
+            ]
+            .map(|target| (target, LevelFilter::OFF));
+            let ours = Targets::new()
+                .with_default(LevelFilter::INFO)
+                .with_targets(others);
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer(name))
+                .with_filter(ours)
         });
-        let logs = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
-        tracing_subscriber::registry().with(traces).with(logs.with_filter(filter)).try_init()?;
+        let logs = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false);
+        tracing_subscriber::registry()
+            .with(traces)
+            .with(logs.with_filter(filter))
+            .try_init()?;
         if let Some(provider) = &provider {
             opentelemetry::global::set_tracer_provider(provider.clone());
         }
@@ -64,8 +88,11 @@ impl Telemetry {
 
     /// Sends what is left.
     pub(crate) async fn flush(self) {
-        let Some(provider) = self.provider else { return };
-        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await;
+        let Some(provider) = self.provider else {
+            return;
+        };
+        let flushed =
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await;
         if !matches!(flushed, Ok(Ok(()))) {
             warn!("the last traces are lost");
         }
@@ -73,7 +100,10 @@ impl Telemetry {
 }
 
 fn provider(name: &'static str, endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()?;
     Ok(SdkTracerProvider::builder()
         .with_id_generator(trace::Ids::default())
         .with_resource(Resource::builder().with_service_name(name).build())

@@ -1,6 +1,8 @@
-//! Writing to the API server.
+//! Writes objects to the API server.
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::labels;
 use sequencer_proto::topics::Kind;
@@ -35,12 +37,18 @@ pub async fn apply(client: &Client, action: &Action) -> Result<(), Error> {
     }
 }
 
-/// What was made before and carries the same mark is adopted; anything else of its name is never touched.
+/// What was made before and carries the same mark is adopted; anything else of its name is never
+/// touched.
 async fn create(client: &Client, kind: Kind, object: &Value) -> Result<(), Error> {
     let object: DynamicObject = serde_json::from_value(object.clone())?;
     let (name, word) = (object.name_any(), words(kind).0);
     let api = api(client, kind, &object.namespace().unwrap_or_default());
-    let failed = |source| Error::Write { verb: "make", kind: word, name: name.clone(), source };
+    let failed = |source| Error::Write {
+        verb: "make",
+        kind: word,
+        name: name.clone(),
+        source,
+    };
     match api.create(&PostParams::default(), &object).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         made => return made.map(drop).map_err(failed),
@@ -48,7 +56,8 @@ async fn create(client: &Client, kind: Kind, object: &Value) -> Result<(), Error
     let found = api.get_opt(&name).await.map_err(failed)?;
     let same = |found: &DynamicObject| {
         found.owner_references() == object.owner_references()
-            && found.labels().get(labels::WORKSPACE_UID) == object.labels().get(labels::WORKSPACE_UID)
+            && found.labels().get(labels::WORKSPACE_UID)
+                == object.labels().get(labels::WORKSPACE_UID)
     };
     match found {
         Some(found) if !same(&found) => Err(Error::NotOurs { kind: word, name }),
@@ -61,17 +70,32 @@ async fn patch(client: &Client, target: &Target, operations: &Value) -> Result<(
     all.extend(operations.as_array().cloned().unwrap_or_default());
     let patch = Patch::<()>::Json(serde_json::from_value(Value::Array(all))?);
     let api = api(client, target.kind, &target.namespace);
-    let patched = api.patch(&target.name, &PatchParams::default(), &patch).await;
-    let failed =
-        |source| Error::Write { verb: "change", kind: words(target.kind).0, name: target.name.clone(), source };
+    let patched = api
+        .patch(&target.name, &PatchParams::default(), &patch)
+        .await;
+    let failed = |source| Error::Write {
+        verb: "change",
+        kind: words(target.kind).0,
+        name: target.name.clone(),
+        source,
+    };
     patched.map(drop).map_err(failed)
 }
 
 /// Only the object that was read, and not another of its name.
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {
-    let only = Preconditions { uid: Some(target.uid.clone()), resource_version: None };
-    let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::background() };
-    match api(client, target.kind, &target.namespace).delete(&target.name, &parameters).await {
+    let only = Preconditions {
+        uid: Some(target.uid.clone()),
+        resource_version: None,
+    };
+    let parameters = DeleteParams {
+        preconditions: Some(only),
+        ..DeleteParams::background()
+    };
+    match api(client, target.kind, &target.namespace)
+        .delete(&target.name, &parameters)
+        .await
+    {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         deleted => deleted.map(drop).map_err(|source| Error::Write {
             verb: "delete",

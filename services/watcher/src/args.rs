@@ -1,11 +1,11 @@
 //! The watcher's settings.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use sequencer_proto::topics::Pool;
 use sequencer_runtime::args::duration;
+
+use crate::pools::OpenPool;
 
 /// The service's one name.
 pub const NAME: &str = "watcher";
@@ -15,29 +15,34 @@ pub const NAME: &str = "watcher";
 #[command(name = NAME)]
 pub struct Args {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would replace the command's own text")]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would replace the command's own text"
+    )]
     pub shared: sequencer_runtime::args::Args,
-    /// The release namespace, where DNSRecords live
-    #[arg(long, env = "SEQUENCER_NAMESPACE")]
-    pub namespace: String,
-    /// This cluster's name in hosts and at providers
-    #[arg(long, env = "SEQUENCER_CLUSTER_ID")]
-    pub cluster_id: String,
-    /// The chart's DNS providers, YAML
-    #[arg(long, env = "SEQUENCER_DNS_PROVIDERS")]
-    pub dns_providers: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would replace the command's own text"
+    )]
+    pub hosts: sequencer_runtime::hosts::Args,
     /// How many seconds resolvers keep a record
     #[arg(long, env = "SEQUENCER_DNS_TTL", default_value_t = 60, value_parser = clap::value_parser!(i32).range(1..=86_400))]
     pub dns_ttl: i32,
-    /// The scheme of URLs behind a tunnel
-    #[arg(long, env = "SEQUENCER_TUNNEL_URL_SCHEME", default_value = "https", value_parser = ["http", "https"])]
-    pub tunnel_url_scheme: String,
-    /// Whether URLs behind an ingress are https where a Workspace does not say
-    #[arg(long, env = "SEQUENCER_INGRESS_TLS", default_value_t = true, action = clap::ArgAction::Set)]
-    pub ingress_tls: bool,
-    /// The pools of builders, with commas
-    #[arg(long, env = "SEQUENCER_POOLS", value_delimiter = ',', default_value = "default")]
-    pub pools: Vec<Pool>,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would replace the command's own text"
+    )]
+    pub urls: sequencer_runtime::hosts::Urls,
+    /// The pools of builders, with commas; name=team-*|ops is open to these namespaces alone
+    #[arg(
+        long,
+        env = "SEQUENCER_POOLS",
+        value_delimiter = ',',
+        default_value = "default"
+    )]
+    pub pools: Vec<OpenPool>,
     /// How long a Workspace lives after the last activity, where it does not say; none: for ever
     #[arg(long, env = "SEQUENCER_WORKSPACE_TTL", value_parser = duration)]
     pub workspace_ttl: Option<Duration>,
@@ -56,7 +61,8 @@ pub struct Args {
     /// How long a new object may be without a condition of ours, if it is not ready sooner
     #[arg(long, env = "SEQUENCER_FIRST_WRITE", default_value = "5s", value_parser = duration)]
     pub first_write: Duration,
-    /// How often a change of messages and counts alone is written, and the first word on what another object tells of
+    /// How often a change of messages and counts alone is written, and the first word on what
+    /// another object tells of
     #[arg(long, env = "SEQUENCER_QUIET", default_value = "20s", value_parser = duration)]
     pub quiet: Duration,
 }
@@ -71,8 +77,15 @@ mod tests {
     fn arguments_are_consistent_and_each_has_its_variable() {
         let command = Args::command();
         command.clone().debug_assert();
-        for arg in command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-            assert!(arg.get_env().is_some_and(|name| name.to_string_lossy().starts_with("SEQUENCER_")), "{arg}");
+        for arg in command
+            .get_arguments()
+            .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        {
+            assert!(
+                arg.get_env()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("SEQUENCER_")),
+                "{arg}"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
-//! What can go wrong. Everything is tried again by itself: the next event or resync looks at the object anew.
+//! What can go wrong. Everything is tried again by itself: the next event or resync looks at the
+//! object anew.
 
-use sequencer_runtime::cluster::RecordError;
+use sequencer_runtime::section::RecordError;
 use thiserror::Error;
 
 /// A look at an object ended early.
@@ -45,7 +46,10 @@ impl Error {
     pub fn is_stale(&self) -> bool {
         match self {
             Self::Record(RecordError::Conflict | RecordError::Gone) => true,
-            Self::Write { source: kube::Error::Api(status), .. } => matches!(status.code, 404 | 409 | 422),
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } => matches!(status.code, 404 | 409 | 422),
             _ => false,
         }
     }

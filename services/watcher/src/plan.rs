@@ -1,4 +1,5 @@
-//! What a look at an object leads to. Deciding is pure; carrying it out is [`crate::apply`]'s and [`crate::wakes`]'.
+//! What is to be done for an object. Deciding is pure; carrying it out is [`crate::apply`]'s and
+//! [`crate::notifier`]'.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use sequencer_api::GROUP;
 use sequencer_api::code::Code;
 use sequencer_proto::topics::{Kind, Pool, Verb};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// What is to be done.
@@ -17,17 +18,54 @@ pub struct Plan {
     /// Writes of objects, in this order.
     pub actions: Vec<Action>,
     /// Who may have to be woken.
-    pub wakes: Vec<Wake>,
-    /// What people are told, once the status is written.
-    pub events: Vec<Told>,
-    /// When it has to be looked at again, if nothing happens before.
+    pub notifications: Vec<Notification>,
+    /// What people are told, once the actions are done.
+    pub events: Vec<Event>,
+    /// When it has to be reconciled again, if nothing happens before.
     pub next: Option<Timestamp>,
 }
 
 impl Plan {
-    /// Looks again at this moment, or sooner.
+    /// Reconciles again at this moment, or sooner.
     pub fn again_at(&mut self, at: Timestamp) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// An object in short: what its plan and its status need besides what is its kind's own.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The object.
+    pub target: Target,
+    /// The uid that its commands and traces carry: its Workspace's, or its own.
+    pub owner: Uuid,
+    /// Its generation.
+    pub generation: i64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// What users change to try again now.
+    pub retry: String,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Subject {
+    /// Of an object that was read.
+    pub fn of<K: Resource>(
+        kind: Kind,
+        object: &K,
+        owner: Uuid,
+        retry: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            target: Target::of(kind, object),
+            owner,
+            generation: object.meta().generation.unwrap_or_default(),
+            created: object.creation_timestamp().map(|created| created.0),
+            retry,
+            now,
+        }
     }
 }
 
@@ -86,13 +124,49 @@ pub enum Action {
 impl Action {
     /// Makes an object.
     pub fn create(kind: Kind, object: &impl Serialize) -> Self {
-        Self::Create { kind, object: serde_json::to_value(object).unwrap_or_default() }
+        Self::Create {
+            kind,
+            object: serde_json::to_value(object).unwrap_or_default(),
+        }
+    }
+
+    /// Adds a finalizer.
+    pub fn add_finalizer(target: Target, object: &impl Resource, finalizer: &str) -> Self {
+        let (path, value) = if object.finalizers().is_empty() {
+            ("/metadata/finalizers", json!([finalizer]))
+        } else {
+            ("/metadata/finalizers/-", json!(finalizer))
+        };
+        Self::Patch {
+            target,
+            operations: json!([{"op": "add", "path": path, "value": value}]),
+        }
+    }
+
+    /// Removes a finalizer, if it still stands where it was read and these tests (RFC 6902) hold.
+    /// None if it does not stand there.
+    pub fn remove_finalizer(
+        target: Target,
+        object: &impl Resource,
+        finalizer: &str,
+        tests: Vec<Value>,
+    ) -> Option<Self> {
+        let mut finalizers = object.finalizers().iter();
+        let at = finalizers.position(|found| found == finalizer)?;
+        let path = format!("/metadata/finalizers/{at}");
+        let mut operations = tests;
+        operations.push(json!({"op": "test", "path": path, "value": finalizer}));
+        operations.push(json!({"op": "remove", "path": path}));
+        Some(Self::Patch {
+            target,
+            operations: operations.into(),
+        })
     }
 }
 
 /// A handler that may have to be woken.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wake {
+pub struct Notification {
     /// For what.
     pub verb: Verb,
     /// The pool, for verbs of the builder.
@@ -101,17 +175,17 @@ pub struct Wake {
     pub workspace: Uuid,
     /// The object.
     pub target: Target,
-    /// Everything that it depends on: another key wakes again.
+    /// Everything that it depends on: another key is published again.
     pub key: String,
     /// What users change to try again now.
     pub retry: String,
     /// How often.
-    pub rhythm: Rhythm,
+    pub policy: Policy,
 }
 
 /// How often a handler is woken for the same state of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rhythm {
+pub enum Policy {
     /// Something is unfinished: at once, and again with each resync.
     Now,
     /// It is as it should be, as far as status tells: once for each state of what it depends on.
@@ -124,24 +198,73 @@ pub enum Rhythm {
     Held,
 }
 
-/// An Event that people read.
+/// The reason of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventReason {
+    /// A Build of a new commit was made.
+    Building,
+    /// The newest version serves.
+    Ready,
+    /// A newer commit took a Build's place.
+    Superseded,
+    /// The end that the ttl sets is near.
+    Expiring,
+    /// The object and everything of it is gone.
+    Deleted,
+    /// Something outside was left behind.
+    Abandoned,
+    /// Something is wrong.
+    Code(Code),
+}
+
+impl EventReason {
+    /// The word in the Event.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Building => "Building",
+            Self::Ready => "Ready",
+            Self::Superseded => "Superseded",
+            Self::Expiring => "Expiring",
+            Self::Deleted => "Deleted",
+            Self::Abandoned => "Abandoned",
+            Self::Code(code) => code.reason(),
+        }
+    }
+}
+
+/// An Event that people read (events.k8s.io/v1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Event {
     /// About which object.
     pub target: Target,
     /// One word.
-    pub reason: &'static str,
+    pub reason: EventReason,
     /// Whether something is wrong.
     pub warning: bool,
     /// One sentence.
     pub message: String,
 }
 
-impl Told {
+impl Event {
     /// Nothing is wrong.
     #[must_use]
-    pub fn new(target: &Target, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { target: target.clone(), reason, warning: false, message: message.into() }
+    pub fn new(target: &Target, reason: EventReason, message: impl Into<String>) -> Self {
+        Self {
+            target: target.clone(),
+            reason,
+            warning: false,
+            message: message.into(),
+        }
+    }
+
+    /// Something is wrong. `text` is that of the condition, which begins with the code.
+    #[must_use]
+    pub fn wrong(target: &Target, code: Code, text: impl Into<String>) -> Self {
+        Self {
+            warning: true,
+            ..Self::new(target, EventReason::Code(code), text)
+        }
     }
 }
 
@@ -160,10 +283,4 @@ pub fn words(kind: Kind) -> (&'static str, &'static str) {
 #[must_use]
 pub fn api_version() -> String {
     format!("{GROUP}/{}", sequencer_api::VERSION)
-}
-
-/// Something that is wrong, as people read it.
-#[must_use]
-pub fn told(code: Code, message: &str) -> String {
-    format!("{code} {message}")
 }

@@ -1,27 +1,33 @@
-//! An object in, a plan carried out: writes, status, wake-ups, Events. What is decided is the kinds' own; this is the same
-//! for all.
+//! One object reconciled: observed, planned, the plan applied, its status recorded. What is
+//! observed and decided is each kind's own; this is the same for all.
 
+use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Action as Next;
 use kube::{Client, Resource, ResourceExt as _};
-use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
-use sequencer_proto::topics::{Kind, Pool};
-use sequencer_runtime::cluster::RecordError;
-use sequencer_runtime::telemetry::{join_workspace, root_span};
+use sequencer_api::condition::ConditionType;
+use sequencer_proto::topics::Kind;
+use sequencer_runtime::section::RecordError;
+use sequencer_runtime::telemetry::join_workspace;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span, warn};
 
+use crate::apply::{self, apply};
+use crate::cache::{Cache, Index};
+use crate::chart::Chart;
 use crate::error::Error;
-use crate::pace::{Derived, Pace, Writing};
-use crate::plan::{Plan, Target};
-use crate::tell::{Teller, transitions};
-use crate::wakes::Wakes;
-use crate::workspace::Chart;
-use crate::world::World;
-use crate::{apply, build, component, record, workspace};
+use crate::events::Recorder;
+use crate::notifier::Notifier;
+use crate::owned::uuid;
+use crate::plan::{Action, Event, Plan, Subject};
+use crate::status_writer::{Change, Decision, StatusWriter};
+use crate::triggers::Triggers;
+use crate::unreadable::Unreadables;
 
 /// The wait after something failed.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -29,213 +35,231 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// The wait after what was read proved old: its event is on its way.
 const STALE: Duration = Duration::from_millis(500);
 
-/// What every look needs.
+/// What every reconcile needs.
 pub struct Context {
-    /// Writes.
+    /// The API server.
     pub client: Client,
-    /// Knows.
-    pub world: World,
-    /// Wakes.
-    pub wakes: Wakes,
-    /// Tells.
-    pub teller: Teller,
+    /// What there is.
+    pub cache: Cache,
+    /// Who else is reconciled.
+    pub triggers: Triggers,
+    /// What there is and cannot be read.
+    pub unreadable: Unreadables,
+    /// The handlers.
+    pub notifier: Notifier,
+    /// Events for people.
+    pub events: Recorder,
     /// When statuses are written.
-    pub pace: Pace,
-    /// The chart's word on hosts.
-    pub chart: Chart,
-    /// The pools of builders.
-    pub pools: Vec<Pool>,
+    pub statuses: StatusWriter,
+    /// What the operator decided.
+    pub chart: Arc<Chart>,
 }
 
-/// Looks at a Workspace.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn workspace(object: Arc<Workspace>, context: Arc<Context>) -> Result<Next, Error> {
-    let now = Timestamp::now();
-    let family = context.world.family_of(object.metadata.uid.as_deref(), None);
-    let taken = |name: &str| context.world.record(name);
-    let plan = workspace::plan(&object, &family, &context.chart, &taken, now);
-    let after = workspace::status(&object, &family, &context.chart, &taken, now);
-    let before = object.status.clone().unwrap_or_default();
-    let events = workspace::news(&object, &family, &context.chart.limits, &before, &after);
-    let first = before.url.is_none() && events.iter().any(|told| told.reason == "Ready");
-    let status = Status { patience: Duration::ZERO, watched: &[], before: &before, after: &after, events };
-    let next = context.carry_out(Kind::Workspace, object.as_ref(), plan, status, now).await?;
-    if first && let Some(created) = object.creation_timestamp() {
-        root_span("workspace", crate::family::root(object.as_ref()), SystemTime::from(created.0), Vec::new());
+/// What is known of an object of one kind: its plan and its status follow from it alone.
+pub trait Reconciled: Send + Sync + Sized + 'static {
+    /// The object.
+    type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+    /// The watcher's part of its status, with the sections of others as they were read.
+    type Status: Serialize + Send + Sync;
+    /// Its kind.
+    const KIND: Kind;
+
+    /// Its objects in the cache.
+    fn index(cache: &Cache) -> &Index<Self::Object>;
+
+    /// Has others reconciled because one changed.
+    fn changed(object: &Self::Object, cache: &Cache, triggers: &Triggers);
+
+    /// Has others reconciled because one is gone.
+    fn gone(object: &Self::Object, cache: &Cache, triggers: &Triggers) {
+        Self::changed(object, cache, triggers);
     }
-    Ok(next)
+
+    /// Finds out, once, what is known of an object. None: nothing can be decided yet, and what is
+    /// missing has it reconciled again.
+    ///
+    /// # Errors
+    /// The API server had to be asked, and did not answer.
+    fn observe(
+        object: Arc<Self::Object>,
+        context: &Context,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Self>, Error>> + Send;
+
+    /// The object in short.
+    fn subject(&self) -> &Subject;
+
+    /// The status as it was read.
+    fn before(&self) -> &Self::Status;
+
+    /// What is to be done.
+    fn plan(&self) -> Plan;
+
+    /// The status as it has to be.
+    fn status(&self) -> Self::Status;
+
+    /// What people are told once the status is written.
+    fn events(&self, after: &Self::Status) -> Vec<Event>;
+
+    /// How long the first status may wait if nothing is to be told yet.
+    fn patience(&self, _statuses: &StatusWriter) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The conditions besides `Ready` that others wait for.
+    fn depended_on(&self) -> Vec<ConditionType> {
+        Vec::new()
+    }
+
+    /// The status was written, and leads to these events.
+    fn recorded(&self, _events: &[Event]) {}
 }
 
-/// Looks at a Component.
+/// Reconciles an object. Neither a failed write nor a wake-up that is lost keeps its status from
+/// being told.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn component(object: Arc<Component>, context: Arc<Context>) -> Result<Next, Error> {
+pub async fn reconcile<V: Reconciled>(
+    object: Arc<V::Object>,
+    context: Arc<Context>,
+) -> Result<Next, Error> {
+    context.cache.ready().await;
     let now = Timestamp::now();
-    let family = context.world.family(object.as_ref());
-    let plan = component::plan(&object, &family, &context.pools, now);
-    let after = component::status(&object, &family, &context.pools, now);
-    let before = object.status.clone().unwrap_or_default();
-    let events = component::news(&object, &family, &before, &after);
-    let watched = component::watched(&object, &family);
-    // Where there is no more to say than that it starts, its Workspace says it for all of them.
-    let patience = if component::has_news(&object) { context.pace.first } else { context.pace.quiet };
-    let status = Status { patience, watched: &watched, before: &before, after: &after, events };
-    context.carry_out(Kind::Component, object.as_ref(), plan, status, now).await
+    let Some(view) = V::observe(object, &context, now).await? else {
+        return Ok(Next::await_change());
+    };
+    let (mut plan, after) = (view.plan(), view.status());
+
+    let applied = context.apply(view.subject(), &plan.actions).await;
+    let recorded = context.record(&view, &after, &mut plan).await;
+    for notification in std::mem::take(&mut plan.notifications) {
+        if let Some(at) = context.notifier.send(&notification, now).await {
+            plan.again_at(at);
+        }
+    }
+
+    let mut events = Vec::new();
+    if applied.is_ok() {
+        events.append(&mut plan.events);
+    }
+    if matches!(recorded, Ok(true)) {
+        let news = view.events(&after);
+        view.recorded(&news);
+        events.extend(news);
+    }
+    for event in &events {
+        context.events.publish(event).await;
+    }
+
+    applied?;
+    recorded?;
+    Ok(next(plan.next, now))
 }
 
-/// Looks at a Build.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn build(object: Arc<Build>, context: Arc<Context>) -> Result<Next, Error> {
-    let now = Timestamp::now();
-    let others = context.world.unbuilt(object.namespace().as_deref());
-    let held = build::waits_for_its_turn(&object, &others, context.chart.limits.builds, now);
-    let plan = build::plan(&object, &context.pools, held, now);
-    let after = build::status(&object, &context.pools, held, now);
-    let before = object.status.clone().unwrap_or_default();
-    let alone = object.owner_references().is_empty();
-    let events = transitions(&Target::of(Kind::Build, object.as_ref()), &before.conditions, &after.conditions, alone);
-    // What goes on is told by its Component, if it has one.
-    let patience = if alone { context.pace.first } else { context.pace.quiet };
-    let status = Status { patience, watched: &[], before: &before, after: &after, events };
-    context.carry_out(Kind::Build, object.as_ref(), plan, status, now).await
-}
-
-/// Looks at a DNSRecord.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn record(object: Arc<DNSRecord>, context: Arc<Context>) -> Result<Next, Error> {
-    let now = Timestamp::now();
-    let orphan = context.is_orphan(&object).await?;
-    let family = context.world.family(object.as_ref());
-    let abandon = family.abandon(context.chart.abandon_after, now);
-    let plan = record::plan(&object, &family, orphan, abandon, now);
-    let after = record::status(&object, &context.chart.providers, now);
-    let before = object.status.clone().unwrap_or_default();
-    let events =
-        transitions(&Target::of(Kind::DnsRecord, object.as_ref()), &before.conditions, &after.conditions, false);
-    let patience = context.pace.first;
-    let status = Status { patience, watched: &[], before: &before, after: &after, events };
-    context.carry_out(Kind::DnsRecord, object.as_ref(), plan, status, now).await
-}
-
-/// When to look again after an error.
+/// When to reconcile again after an error.
 #[expect(clippy::needless_pass_by_value, reason = "it is called so")]
-pub fn after_error<K: Resource>(object: Arc<K>, error: &Error, _context: Arc<Context>) -> Next {
+pub fn after_error<V: Reconciled>(
+    object: Arc<V::Object>,
+    error: &Error,
+    _context: Arc<Context>,
+) -> Next {
     if error.is_stale() {
         return Next::requeue(STALE);
     }
     let cause = std::error::Error::source(error);
-    warn!(name = object.name_any(), namespace = object.namespace(), %error, cause = cause.map(tracing::field::display), "looks again soon");
+    warn!(
+        kind = V::KIND.word(), name = object.name_any(), namespace = object.namespace(), %error,
+        cause = cause.map(tracing::field::display), "reconciles again soon"
+    );
     Next::requeue(AGAIN)
 }
 
-/// A status before and after.
-struct Status<'a, S> {
-    patience: Duration,
-    watched: &'a [&'a str],
-    before: &'a S,
-    after: &'a S,
-    events: Vec<crate::plan::Told>,
-}
-
 impl Context {
-    /// Whether a record's Workspace is gone: the reflector may be late, so the API server is asked (a quorum read).
-    async fn is_orphan(&self, record: &DNSRecord) -> Result<bool, Error> {
-        let labels = record.labels();
-        let (Some(uid), Some(namespace), Some(name)) =
-            (labels.get(labels::WORKSPACE_UID), labels.get(labels::WORKSPACE_NAMESPACE), labels.get(labels::WORKSPACE))
-        else {
-            return Ok(false);
-        };
-        if self.world.workspaces.find(|found| found.metadata.uid.as_ref() == Some(uid)).is_some() {
-            return Ok(false);
-        }
-        let api = kube::Api::<Workspace>::namespaced(self.client.clone(), namespace);
-        let found = sequencer_runtime::cluster::current(&api, name, uid).await;
-        found.map(|found| found.is_none()).map_err(|error| Error::Read(format!("Workspace {namespace}/{name}"), error))
+    /// An object is gone.
+    pub fn forget<K: Resource>(&self, object: &K) {
+        let uid = uuid(object);
+        self.notifier.forget(uid);
+        self.statuses.forget(uid);
     }
 
-    async fn carry_out<K: Resource, S: Serialize + Sync>(
-        &self,
-        kind: Kind,
-        object: &K,
-        mut plan: Plan,
-        status: Status<'_, S>,
-        now: Timestamp,
-    ) -> Result<Next, Error> {
-        let target = Target::of(kind, object);
-        if !plan.actions.is_empty() {
-            let span = info_span!("apply", kind = kind.word(), namespace = target.namespace, name = target.name);
-            join_workspace(&span, crate::family::root(object));
-            let apply = async {
-                for action in &plan.actions {
-                    apply::apply(&self.client, action).await?;
-                }
-                Ok::<_, Error>(())
-            };
-            apply.instrument(span).await?;
+    /// Carries out the actions in their order, up to the first that fails.
+    async fn apply(&self, subject: &Subject, actions: &[Action]) -> Result<(), Error> {
+        if actions.is_empty() {
+            return Ok(());
         }
-        let wrote = self.write(&target, object, &status, &mut plan, now).await?;
-        for wake in &plan.wakes {
-            if let Some(next) = self.wakes.send(wake, now).await {
-                plan.next = Some(plan.next.map_or(next, |before| before.min(next)));
+        let target = &subject.target;
+        let span = info_span!(
+            "apply",
+            kind = target.kind.word(),
+            namespace = target.namespace,
+            name = target.name
+        );
+        join_workspace(&span, subject.owner);
+
+        let all = async {
+            for action in actions {
+                apply(&self.client, action).await?;
             }
-        }
-        let news = status.events.iter().filter(|_| wrote);
-        for told in plan.events.iter().chain(news) {
-            self.teller.tell(told).await;
-        }
-        Ok(next(plan.next, now))
+            Ok(())
+        };
+        all.instrument(span).await
     }
 
     /// Writes a status, if it is time, and says whether it did.
-    async fn write<K: Resource, S: Serialize>(
+    async fn record<V: Reconciled>(
         &self,
-        target: &Target,
-        object: &K,
-        status: &Status<'_, S>,
+        view: &V,
+        after: &V::Status,
         plan: &mut Plan,
-        now: Timestamp,
     ) -> Result<bool, Error> {
-        let derived = Derived {
+        let subject = view.subject();
+        let target = &subject.target;
+        let derived = Change {
             uid: &target.uid,
-            created: object.creation_timestamp().map_or(now, |created| created.0),
-            patience: status.patience,
-            watched: status.watched,
-            before: serde_json::to_value(status.before)?,
-            after: serde_json::to_value(status.after)?,
+            created: subject.created.unwrap_or(subject.now),
+            patience: view.patience(&self.statuses),
+            depended_on: &view.depended_on(),
+            before: serde_json::to_value(view.before())?,
+            after: serde_json::to_value(after)?,
         };
-        match self.pace.judge(&derived, now)? {
-            Writing::Nothing => Ok(false),
-            Writing::Later(when) => {
+        let patch = match self.statuses.decide(&derived, subject.now)? {
+            Decision::Nothing => return Ok(false),
+            Decision::Later(when) => {
                 plan.again_at(when);
-                Ok(false)
+                return Ok(false);
             }
-            Writing::Now(patch) => {
-                let Target { kind, namespace, name, .. } = target;
-                let span = info_span!("record", kind = kind.word(), namespace, name);
-                join_workspace(&span, crate::family::root(object));
-                let api = apply::api(&self.client, *kind, namespace);
-                match patch.apply(&api, name).instrument(span).await {
-                    // Its last finalizer was just taken away; that is told all the same.
-                    Err(RecordError::Gone) => return Ok(false),
-                    written => written?,
-                };
-                self.pace.wrote(target.uuid(), now);
-                Ok(true)
-            }
-        }
+            Decision::Now(patch) => patch,
+        };
+
+        let span = info_span!(
+            "record",
+            kind = target.kind.word(),
+            namespace = target.namespace,
+            name = target.name
+        );
+        join_workspace(&span, subject.owner);
+        let api = apply::api(&self.client, target.kind, &target.namespace);
+        match patch.apply(&api, &target.name).instrument(span).await {
+            // Its last finalizer was just taken away; that is told all the same.
+            Err(RecordError::Gone) => return Ok(false),
+            written => written?,
+        };
+        self.statuses.wrote(target.uuid(), subject.now);
+        Ok(true)
     }
 }
 
 fn next(at: Option<Timestamp>, now: Timestamp) -> Next {
     let wait = at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     // A moment later than the moment: never just before it.
-    wait.map_or_else(Next::await_change, |wait| Next::requeue(wait + Duration::from_millis(10)))
+    wait.map_or_else(Next::await_change, |wait| {
+        Next::requeue(wait + Duration::from_millis(10))
+    })
 }

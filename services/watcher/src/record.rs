@@ -1,127 +1,278 @@
 //! A DNSRecord: made at its provider, answered, and gone from there before it goes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt as _;
-use sequencer_api::DNSRecord;
-use sequencer_api::code::Code;
+use kube::{Api, ResourceExt as _};
+use sequencer_api::condition::{ConditionType, Reason, Summary};
+use sequencer_api::host::not_granted;
 use sequencer_api::labels;
 use sequencer_api::provider::{self, Provider};
 use sequencer_api::status::State;
 use sequencer_api::status::dns_record::{DNSRecordPhase, DNSRecordStatus};
+use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::{Kind, Verb};
-use serde_json::json;
+use sequencer_runtime::cluster;
 
-use crate::conditions::{Conditions, Fact, Reason, worst};
-use crate::family::{Abandon, Family, outside_word, retry_word, root};
-use crate::plan::{Action, Plan, Target, told};
-use crate::section::is;
-use crate::wakes::{Work, call};
+use crate::cache::{Cache, Index};
+use crate::chart::Chart;
+use crate::conditions::{Conditions, advice, wrong};
+use crate::error::Error;
+use crate::events::transitions;
+use crate::notifier::notify;
+use crate::owned::{Abandon, outside_word, retry_word, workspace_of_record};
+use crate::plan::{Action, Event, Plan, Subject, Target};
+use crate::reconcile::{Context, Reconciled};
+use crate::status_writer::StatusWriter;
+use crate::triggers::Triggers;
 use crate::workspace::{abandoned, gives_up};
 
-/// What is left to do for a record. `orphan` says that its Workspace is gone.
-#[must_use]
-pub fn plan(record: &DNSRecord, family: &Family, orphan: bool, abandon: Abandon, now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
-    let status = record.status.clone().unwrap_or_default();
-    let generation = record.metadata.generation.unwrap_or_default();
-    let target = Target::of(Kind::DnsRecord, record);
-    let above = family.workspace.as_deref();
-    let retry = format!("{}{}", retry_word(record), above.map(outside_word).unwrap_or_default());
-    let work = Work { target: &target, workspace: root(record), generation, retry: &retry, now };
-    let section = &status.record.section;
-    if record.metadata.deletion_timestamp.is_none() {
-        if orphan {
-            plan.actions.push(Action::Delete(target));
-            return plan;
+/// What is known of a DNSRecord.
+pub struct RecordView {
+    subject: Subject,
+    record: Arc<DNSRecord>,
+    before: DNSRecordStatus,
+    chart: Arc<Chart>,
+    /// Its Workspace, if that is there.
+    workspace: Option<Target>,
+    /// Whether its Workspace is gone.
+    orphan: bool,
+    abandon: Abandon,
+}
+
+impl Reconciled for RecordView {
+    type Object = DNSRecord;
+    type Status = DNSRecordStatus;
+    const KIND: Kind = Kind::DnsRecord;
+
+    fn index(cache: &Cache) -> &Index<DNSRecord> {
+        &cache.records
+    }
+
+    fn changed(record: &DNSRecord, cache: &Cache, triggers: &Triggers) {
+        triggers.record(cache, record);
+    }
+
+    async fn observe(
+        record: Arc<DNSRecord>,
+        context: &Context,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Error> {
+        let chart = context.chart.clone();
+        let orphan = is_orphan(context, &record).await?;
+        let owned = context.cache.owned_of_record(&record);
+        let workspace = owned.workspace.as_deref();
+
+        let owner = workspace_of_record(&record);
+        let above = workspace.map(outside_word).unwrap_or_default();
+        let retry = format!("{}{above}", retry_word(record.as_ref()));
+        Ok(Some(Self {
+            subject: Subject::of(Kind::DnsRecord, record.as_ref(), owner, retry, now),
+            before: record.status.clone().unwrap_or_default(),
+            workspace: workspace.map(|workspace| Target::of(Kind::Workspace, workspace)),
+            abandon: owned.abandon(chart.abandon_after, now),
+            chart,
+            orphan,
+            record,
+        }))
+    }
+
+    fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    fn before(&self) -> &DNSRecordStatus {
+        &self.before
+    }
+
+    fn plan(&self) -> Plan {
+        let mut plan = Plan::default();
+        let (subject, section) = (&self.subject, &self.before.record.section);
+        if self.record.metadata.deletion_timestamp.is_some() {
+            self.tear_down(&mut plan);
+        } else if self.orphan {
+            plan.actions.push(Action::Delete(subject.target.clone()));
+        } else {
+            // Without a target it only holds its host.
+            let settled = self.record.spec.target.is_none()
+                || section.is(State::Completed, subject.generation);
+            notify(&mut plan, subject, Verb::Dns, None, section, settled, "");
         }
-        call(&mut plan, &work, Verb::Dns, None, section, is(section, State::Completed, generation), "");
-        return plan;
+        plan
     }
-    let Some(at) = record.finalizers().iter().position(|finalizer| finalizer == labels::RECORD_FINALIZER) else {
-        return plan;
+
+    fn status(&self) -> DNSRecordStatus {
+        let (record, subject) = (self.record.as_ref(), &self.subject);
+        let summaries = Summaries::of(record, &self.chart.zones.providers);
+        let ready = summaries.ready(record);
+
+        let terminating = record.metadata.deletion_timestamp.is_some();
+        let phase = match ready.reason {
+            _ if terminating => DNSRecordPhase::Terminating,
+            _ if ready.holds => DNSRecordPhase::Completed,
+            Reason::Code(_) if !ready.retried => DNSRecordPhase::Error,
+            _ => DNSRecordPhase::InProgress,
+        };
+
+        let before = &self.before.conditions;
+        let mut conditions = Conditions::new(before, subject.generation, subject.now);
+        conditions.add(ConditionType::Provider, &summaries.served);
+        conditions.add(ConditionType::Record, &summaries.made);
+        conditions.add(ConditionType::Resolved, &summaries.resolved);
+        DNSRecordStatus {
+            observed_generation: subject.generation,
+            phase,
+            conditions: conditions.finish(&ready, false, &advice(&ready, "dnsr", record)),
+            ..self.before.clone()
+        }
+    }
+
+    fn events(&self, after: &DNSRecordStatus) -> Vec<Event> {
+        let before = &self.before.conditions;
+        transitions(&self.subject.target, before, &after.conditions, false)
+    }
+
+    fn patience(&self, statuses: &StatusWriter) -> Duration {
+        statuses.first
+    }
+}
+
+impl RecordView {
+    /// Its finalizer stands until it is gone at its provider, or given up.
+    fn tear_down(&self, plan: &mut Plan) {
+        let Self {
+            subject, before, ..
+        } = self;
+        let (target, section) = (subject.target.clone(), &before.record.section);
+        let finalizer = labels::RECORD_FINALIZER;
+        let remove = Action::remove_finalizer(target, self.record.as_ref(), finalizer, Vec::new());
+        let Some(remove_finalizer) = remove else {
+            return;
+        };
+
+        if section.state == Some(State::Gone) {
+            plan.actions.push(remove_finalizer);
+        } else if gives_up(plan, self.abandon, section, subject.now) {
+            let provider = before.record.provider.as_deref().unwrap_or("no provider");
+            let what = format!("DNS record {} at {provider}", subject.target.name);
+            let about = self.workspace.as_ref().unwrap_or(&subject.target);
+            plan.events.push(abandoned(about, &what));
+            plan.actions.push(remove_finalizer);
+        } else {
+            notify(plan, subject, Verb::Dns, None, section, false, "deleting");
+        }
+    }
+}
+
+/// Whether a record's Workspace is gone: the cache may be late, so the API server is asked (a
+/// quorum read).
+async fn is_orphan(context: &Context, record: &DNSRecord) -> Result<bool, Error> {
+    let labels = record.labels();
+    let (Some(uid), Some(namespace), Some(name)) = (
+        labels.get(labels::WORKSPACE_UID),
+        labels.get(labels::WORKSPACE_NAMESPACE),
+        labels.get(labels::WORKSPACE),
+    ) else {
+        return Ok(false);
     };
-    let gone = section.state == Some(State::Gone);
-    if gone {
-        plan.actions.push(lift(target, at, labels::RECORD_FINALIZER));
-    } else if gives_up(&mut plan, abandon, section, now) {
-        let provider = status.record.provider.as_deref().unwrap_or("no provider");
-        let what = format!("DNS record {} at {provider}", target.name);
-        let about = above.map_or_else(|| target.clone(), |workspace| Target::of(Kind::Workspace, workspace));
-        plan.events.push(abandoned(&about, &what));
-        plan.actions.push(lift(target, at, labels::RECORD_FINALIZER));
-    } else {
-        call(&mut plan, &work, Verb::Dns, None, section, false, "deleting");
+    if context.cache.workspace_of_record(record).is_some() {
+        return Ok(false);
     }
-    plan
+    let api = Api::<Workspace>::namespaced(context.client.clone(), namespace);
+    let found = cluster::current(&api, name, uid).await;
+    found
+        .map(|found| found.is_none())
+        .map_err(|error| Error::Read(format!("Workspace {namespace}/{name}"), error))
 }
 
-/// Takes a finalizer away, if it still stands where it was seen.
-pub(crate) fn lift(target: Target, at: usize, finalizer: &str) -> Action {
-    let path = format!("/metadata/finalizers/{at}");
-    let operations = json!([{"op": "test", "path": path, "value": finalizer}, {"op": "remove", "path": path}]);
-    Action::Patch { target, operations }
-}
-
-/// The watcher's part of a record's status.
+/// Returns what `Ready` says.
 #[must_use]
-pub fn status(record: &DNSRecord, providers: &[Provider], now: Timestamp) -> DNSRecordStatus {
-    let before = record.status.clone().unwrap_or_default();
-    let generation = record.metadata.generation.unwrap_or_default();
-    let section = &before.record.section;
-    let served = provider(record, providers);
-    let wrong = Fact::wrong(section, before.record.failure.as_ref(), generation);
-    let made = if before.record.remote_id.is_some() || is(section, State::Completed, generation) {
-        Fact::yes(Reason::Completed, "made, and ours")
-    } else {
-        wrong.clone().unwrap_or_else(|| Fact::no(Reason::InProgress, "being made"))
-    };
-    let resolved = if is(section, State::Completed, generation) {
-        Fact::yes(Reason::Completed, format!("{} authoritative servers answer", before.record.nameservers.len()))
-    } else {
-        wrong.unwrap_or_else(|| Fact::no(Reason::InProgress, "not yet answered by every authoritative server"))
-    };
-    let mut ready = worst([&served, &made, &resolved]).cloned().unwrap_or_else(|| resolved.clone());
-    if ready.holds {
-        let provider = before.record.provider.as_deref().unwrap_or_default();
-        let kind = before.record.record_type.as_deref().unwrap_or_default();
-        ready = Fact::yes(Reason::Completed, format!("{kind} by {provider}, {}", resolved.message));
-    }
-    let terminating = record.metadata.deletion_timestamp.is_some();
-    if terminating && !matches!(ready.reason, Reason::Error | Reason::Retrying) {
-        ready = Fact::no(Reason::Terminating, "being deleted at its provider");
-    }
-    let phase = match ready.reason {
-        _ if terminating => DNSRecordPhase::Terminating,
-        _ if ready.holds => DNSRecordPhase::Completed,
-        Reason::Error => DNSRecordPhase::Error,
-        _ => DNSRecordPhase::InProgress,
-    };
-    let mut conditions = Conditions::new(&before.conditions, generation, now);
-    conditions.add("Provider", &served);
-    conditions.add("Record", &made);
-    conditions.add("Resolved", &resolved);
-    let conditions: Vec<Condition> =
-        conditions.finish(&ready, false, "look at the provider; it is looked at again by itself");
-    DNSRecordStatus { observed_generation: generation, phase, conditions, ..before }
+pub(crate) fn ready(record: &DNSRecord, providers: &[Provider]) -> Summary {
+    Summaries::of(record, providers).ready(record)
 }
 
-fn provider(record: &DNSRecord, providers: &[Provider]) -> Fact {
-    let namespace = record.labels().get(labels::WORKSPACE_NAMESPACE).map_or("", String::as_str);
-    match provider::choose(providers, &record.spec.zone, namespace, record.spec.provider.as_deref()) {
-        Ok(provider) => Fact::yes(Reason::Completed, provider.name.clone()),
-        Err(code) => Fact::no(Reason::Error, told(code, &no_provider(code, &record.spec.zone))),
+struct Summaries {
+    served: Summary,
+    made: Summary,
+    resolved: Summary,
+}
+
+impl Summaries {
+    fn of(record: &DNSRecord, providers: &[Provider]) -> Self {
+        let before = record
+            .status
+            .as_ref()
+            .map(|status| status.record.clone())
+            .unwrap_or_default();
+        let generation = record.metadata.generation.unwrap_or_default();
+        let section = &before.section;
+        let done = section.is(State::Completed, generation);
+        let wrong = wrong(section, before.failure.as_ref(), generation);
+        let pending = |message: &str| match record.spec.target {
+            Some(_) => Summary::no(Reason::InProgress, message),
+            None => Summary::no(
+                Reason::Waiting,
+                "holds the host; published when what is behind it is ready",
+            ),
+        };
+
+        let made = if before.remote_id.is_some() || done {
+            Summary::yes(Reason::Completed, "made, and ours")
+        } else {
+            wrong.clone().unwrap_or_else(|| pending("being made"))
+        };
+        let resolved = if done {
+            let servers = before.nameservers.len();
+            let message = format!("{servers} authoritative servers answer");
+            Summary::yes(Reason::Completed, message)
+        } else {
+            wrong.unwrap_or_else(|| pending("not yet answered by every authoritative server"))
+        };
+        Self {
+            served: provider(record, providers),
+            made,
+            resolved,
+        }
+    }
+
+    fn ready(&self, record: &DNSRecord) -> Summary {
+        let terminating = record.metadata.deletion_timestamp.is_some();
+        let worst = Summary::worst([&self.served, &self.made, &self.resolved])
+            .unwrap_or(&self.resolved)
+            .clone();
+        if terminating && worst.reason.code().is_none() {
+            return Summary::no(Reason::Terminating, "being deleted at its provider");
+        }
+        if !worst.holds {
+            return worst;
+        }
+
+        let made = record.status.as_ref().map(|status| &status.record);
+        let kind = made.and_then(|made| made.record_type.as_deref());
+        let provider = made.and_then(|made| made.provider.as_deref());
+        let message = format!(
+            "{} by {}, {}",
+            kind.unwrap_or_default(),
+            provider.unwrap_or_default(),
+            self.resolved.message
+        );
+        Summary::yes(Reason::Completed, message)
     }
 }
 
-/// What people read where no provider serves a zone.
-pub(crate) fn no_provider(code: Code, zone: &str) -> String {
-    let shown: String = zone.chars().take(64).collect();
-    if code == Code::ZONE_NOT_GRANTED {
-        format!(
-            "no DNS provider of the chart serves zone {shown} for this namespace: the operator adds it to dns.providers"
-        )
-    } else {
-        format!("zone {shown} cannot be used")
+fn provider(record: &DNSRecord, providers: &[Provider]) -> Summary {
+    let namespace = record
+        .labels()
+        .get(labels::WORKSPACE_NAMESPACE)
+        .map_or("", String::as_str);
+    match provider::choose(
+        providers,
+        &record.spec.zone,
+        namespace,
+        record.spec.provider.as_deref(),
+    ) {
+        Ok(provider) => Summary::yes(Reason::Completed, provider.name.clone()),
+        Err(code) => not_granted(code, &record.spec.zone).into(),
     }
 }

@@ -1,4 +1,5 @@
-//! Objects that the API server has and this version cannot read: they say so themselves, and hold up nobody else.
+//! Objects that the API server has and this version cannot read: they say so themselves, and hold
+//! up nobody else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +10,16 @@ use kube::api::{Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Client, ResourceExt as _};
 use sequencer_api::code::Code;
+use sequencer_api::condition::{ConditionType, Summary, find};
 use sequencer_proto::topics::Kind;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::apply::api;
-use crate::conditions::{Conditions, Fact, Reason, find};
+use crate::conditions::Conditions;
 use crate::error::Error;
-use crate::plan::{Target, Told, told, words};
-use crate::tell::Teller;
+use crate::events::Recorder;
+use crate::plan::{Event, Target, words};
 
 /// The most characters of a reader's words.
 const WORDS: usize = 300;
@@ -42,7 +44,10 @@ impl Unreadable {
             name: metadata.name.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
         };
-        Self { target, why: object.error.chars().take(WORDS).collect() }
+        Self {
+            target,
+            why: object.error.chars().take(WORDS).collect(),
+        }
     }
 }
 
@@ -56,14 +61,18 @@ pub struct Unreadables {
 impl Unreadables {
     /// One was listed or changed.
     pub fn add(&self, found: Unreadable) {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(found.target.uid.clone(), found);
+        self.found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(found.target.uid.clone(), found);
         self.more.notify_one();
     }
 
     /// Waits for some.
     pub async fn some(&self) -> Vec<Unreadable> {
         loop {
-            let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+            let found =
+                std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
             if !found.is_empty() {
                 return found.into_values().collect();
             }
@@ -76,48 +85,78 @@ impl Unreadables {
 ///
 /// # Errors
 /// The API server did not answer, or refused.
-pub async fn answer(client: &Client, teller: &Teller, found: &Unreadable) -> Result<(), Error> {
-    let Target { kind, namespace, name, uid } = &found.target;
+pub async fn answer(client: &Client, events: &Recorder, found: &Unreadable) -> Result<(), Error> {
+    let Target {
+        kind,
+        namespace,
+        name,
+        uid,
+    } = &found.target;
     let api = api(client, *kind, namespace);
-    let object = api.get_opt(name).await.map_err(|error| Error::Read(name.clone(), error))?;
-    let Some(object) = object.filter(|object| object.uid().as_ref() == Some(uid)) else { return Ok(()) };
+    let object = api
+        .get_opt(name)
+        .await
+        .map_err(|error| Error::Read(name.clone(), error))?;
+    let Some(object) = object.filter(|object| object.uid().as_ref() == Some(uid)) else {
+        return Ok(());
+    };
     let generation = object.metadata.generation.unwrap_or_default();
     let status = object.data.get("status");
-    let Some(mut operations) = operations(status, found, generation, Timestamp::now()) else { return Ok(()) };
-    operations.insert(0, json!({"op": "test", "path": "/metadata/uid", "value": uid}));
+    let Some(mut operations) = operations(status, found, generation, Timestamp::now()) else {
+        return Ok(());
+    };
+    operations.insert(
+        0,
+        json!({"op": "test", "path": "/metadata/uid", "value": uid}),
+    );
     let version = object.resource_version();
-    operations.insert(1, json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
+    operations.insert(
+        1,
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
+    );
     let patch = Patch::<()>::Json(serde_json::from_value(Value::Array(operations))?);
-    let patched = api.patch_status(name, &PatchParams::default(), &patch).await;
-    let failed = |source| Error::Write { verb: "change", kind: words(*kind).0, name: name.clone(), source };
+    let patched = api
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await;
+    let failed = |source| Error::Write {
+        verb: "change",
+        kind: words(*kind).0,
+        name: name.clone(),
+        source,
+    };
     patched.map_err(failed)?;
-    let event = Told { warning: true, ..Told::new(&found.target, "Error", message(found)) };
-    teller.tell(&event).await;
+    let event = Event::wrong(&found.target, Code::ObjectUnreadable, ready(found).text());
+    events.publish(&event).await;
     Ok(())
 }
 
-fn message(found: &Unreadable) -> String {
-    told(Code::UNREADABLE, &format!("this version cannot read it: {}", found.why))
+fn ready(found: &Unreadable) -> Summary {
+    let message = format!("this version cannot read it: {}", found.why);
+    Summary::failed(Code::ObjectUnreadable, message)
 }
 
 /// What to write; nothing if it stands there.
-fn operations(status: Option<&Value>, found: &Unreadable, generation: i64, now: Timestamp) -> Option<Vec<Value>> {
+fn operations(
+    status: Option<&Value>,
+    found: &Unreadable,
+    generation: i64,
+    now: Timestamp,
+) -> Option<Vec<Value>> {
     let field = |name: &str| status.and_then(|status| status.get(name));
-    let before: Vec<Condition> =
-        field("conditions").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
-    let fact = Fact::no(Reason::Error, message(found));
-    let says = find(&before, "Ready").is_some_and(|ready| {
-        ready.message == fact.message
-            && ready.reason == fact.reason.word()
-            && ready.observed_generation == Some(generation)
-    });
-    if says {
+    let before: Vec<Condition> = field("conditions")
+        .and_then(|list| serde_json::from_value(list.clone()).ok())
+        .unwrap_or_default();
+    let ready = ready(found);
+    let remedy = Code::ObjectUnreadable.remedy();
+    let conditions = Conditions::new(&before, generation, now).finish(&ready, false, remedy);
+    if find(&before, ConditionType::Ready) == find(&conditions, ConditionType::Ready) {
         return None;
     }
-    let stalled = "correct what the message names, or update Sequencer; the rest of it stays as it is";
-    let conditions = Conditions::new(&before, generation, now).finish(&fact, false, stalled);
     let fields = [
-        ("rev", json!(field("rev").and_then(Value::as_i64).unwrap_or_default() + 1)),
+        (
+            "rev",
+            json!(field("rev").and_then(Value::as_i64).unwrap_or_default() + 1),
+        ),
         ("observedGeneration", json!(generation)),
         ("phase", json!("Error")),
         ("conditions", json!(conditions)),
@@ -125,7 +164,12 @@ fn operations(status: Option<&Value>, found: &Unreadable, generation: i64, now: 
     let add = |(name, value): (&str, Value)| json!({"op": "add", "path": format!("/status/{name}"), "value": value});
     let whole = status.filter(|status| status.is_object()).is_none();
     let whole = whole.then(|| json!({"op": "add", "path": "/status", "value": {}}));
-    Some(whole.into_iter().chain(fields.into_iter().map(add)).collect())
+    Some(
+        whole
+            .into_iter()
+            .chain(fields.into_iter().map(add))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -134,8 +178,16 @@ mod tests {
 
     #[test]
     fn an_object_that_says_so_already_is_not_written_again() {
-        let target = Target { kind: Kind::Build, namespace: "n".into(), name: "b".into(), uid: "u".into() };
-        let found = Unreadable { target, why: "no field".into() };
+        let target = Target {
+            kind: Kind::Build,
+            namespace: "n".into(),
+            name: "b".into(),
+            uid: "u".into(),
+        };
+        let found = Unreadable {
+            target,
+            why: "no field".into(),
+        };
         let now = Timestamp::UNIX_EPOCH;
         let first = operations(None, &found, 1, now).unwrap();
         let mut written = json!({"status": {}});
@@ -143,7 +195,10 @@ mod tests {
         json_patch::patch(&mut written, &patch).unwrap();
         assert_eq!(operations(written.get("status"), &found, 1, now), None);
         assert!(operations(written.get("status"), &found, 2, now).is_some());
-        let other = Unreadable { why: "another field".into(), ..found };
+        let other = Unreadable {
+            why: "another field".into(),
+            ..found
+        };
         assert!(operations(written.get("status"), &other, 1, now).is_some());
     }
 }

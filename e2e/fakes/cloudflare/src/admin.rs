@@ -37,7 +37,10 @@ pub(crate) async fn serve(listener: TcpListener, cloud: Arc<Cloud>, tasks: Tasks
         .route("/limit", put(set_limit))
         .route("/reset", post(reset))
         .with_state(cloud);
-    listen::http(listener, None, tasks, |_peer: SocketAddr| TowerToHyperService::new(router.clone())).await;
+    listen::http(listener, None, tasks, |_peer: SocketAddr| {
+        TowerToHyperService::new(router.clone())
+    })
+    .await;
 }
 
 async fn counters(State(cloud): Shared) -> Json<Counts> {
@@ -51,7 +54,12 @@ async fn reset(State(cloud): Shared) -> StatusCode {
 
 async fn live(State(cloud): Shared) -> Json<Value> {
     let (tunnels, records) = cloud.store.read(|data| {
-        let live: Vec<_> = data.tunnels.iter().filter(|tunnel| tunnel.live()).cloned().collect();
+        let live: Vec<_> = data
+            .tunnels
+            .iter()
+            .filter(|tunnel| tunnel.live())
+            .cloned()
+            .collect();
         (live, data.records.clone())
     });
     let connectors: Vec<_> = tunnels
@@ -114,7 +122,11 @@ struct NewLimit {
 }
 
 async fn set_limit(State(cloud): Shared, Json(new): Json<NewLimit>) -> StatusCode {
-    let limit = Limit { requests: new.requests, window: Duration::from_secs(new.window_seconds) };
-    *cloud.limiter.lock().unwrap_or_else(PoisonError::into_inner) = Limiter::new(limit, Instant::now());
+    let limit = Limit {
+        requests: new.requests,
+        window: Duration::from_secs(new.window_seconds),
+    };
+    *cloud.limiter.lock().unwrap_or_else(PoisonError::into_inner) =
+        Limiter::new(limit, Instant::now());
     StatusCode::NO_CONTENT
 }

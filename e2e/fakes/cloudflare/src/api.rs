@@ -43,7 +43,12 @@ impl Lag {
 #[error("the answer is lost, as a fault asked")]
 struct Lost;
 
-pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, cloud: Arc<Cloud>, tasks: Tasks) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    cloud: Arc<Cloud>,
+    tasks: Tasks,
+) {
     let router = router(cloud);
     listen::http(listener, Some(tls), tasks, |_peer: SocketAddr| {
         let router = router.clone();
@@ -69,18 +74,38 @@ fn router(cloud: Arc<Cloud>) -> Router {
     let records = "/zones/{zone_id}/dns_records";
     let routes = Router::new()
         .route("/user/tokens/verify", get(auth::verify))
-        .route("/accounts/{account_id}/tokens/verify", get(auth::verify_account))
-        .route("/accounts/{account_id}/cfd_tunnel", get(tunnels::list).post(tunnels::create))
-        .route(tunnel, get(tunnels::get).delete(tunnels::delete).patch(tunnels::rename))
+        .route(
+            "/accounts/{account_id}/tokens/verify",
+            get(auth::verify_account),
+        )
+        .route(
+            "/accounts/{account_id}/cfd_tunnel",
+            get(tunnels::list).post(tunnels::create),
+        )
+        .route(
+            tunnel,
+            get(tunnels::get)
+                .delete(tunnels::delete)
+                .patch(tunnels::rename),
+        )
         .route(&format!("{tunnel}/token"), get(tunnels::token))
-        .route(&format!("{tunnel}/connections"), get(tunnels::connections).merge(delete(tunnels::cut)))
-        .route(&format!("{tunnel}/configurations"), get(configurations::get).put(configurations::put))
+        .route(
+            &format!("{tunnel}/connections"),
+            get(tunnels::connections).merge(delete(tunnels::cut)),
+        )
+        .route(
+            &format!("{tunnel}/configurations"),
+            get(configurations::get).put(configurations::put),
+        )
         .route("/zones", get(zones::list))
         .route("/zones/{zone_id}", get(zones::get))
         .route(records, get(records::list).post(records::create))
         .route(
             &format!("{records}/{{record_id}}"),
-            get(records::get).patch(records::patch).put(records::put).delete(records::delete),
+            get(records::get)
+                .patch(records::patch)
+                .put(records::put)
+                .delete(records::delete),
         );
     Router::new()
         .nest(BASE, routes)
@@ -91,7 +116,12 @@ fn router(cloud: Arc<Cloud>) -> Router {
 }
 
 async fn unknown(request: Request) -> Problem {
-    let path = request.uri().path().strip_prefix(BASE).unwrap_or_default().to_owned();
+    let path = request
+        .uri()
+        .path()
+        .strip_prefix(BASE)
+        .unwrap_or_default()
+        .to_owned();
     Problem::new(
         StatusCode::NOT_FOUND,
         7003,
@@ -108,10 +138,24 @@ async fn not_allowed(method: Method) -> Problem {
 /// Counts the call, lets faults strike, asks for the token and keeps the rate limit.
 async fn guard(State(cloud): State<Arc<Cloud>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
-    let template = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str);
-    cloud.counters.call(method.as_str(), template.strip_prefix(BASE).unwrap_or(template));
-    let path = request.uri().path().strip_prefix(BASE).unwrap_or_default().to_owned();
-    let fault = cloud.faults.strike(method.as_str(), &path).unwrap_or_default();
+    let template = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unknown", MatchedPath::as_str);
+    cloud.counters.call(
+        method.as_str(),
+        template.strip_prefix(BASE).unwrap_or(template),
+    );
+    let path = request
+        .uri()
+        .path()
+        .strip_prefix(BASE)
+        .unwrap_or_default()
+        .to_owned();
+    let fault = cloud
+        .faults
+        .strike(method.as_str(), &path)
+        .unwrap_or_default();
     tracing::debug!(%method, path, "an API call");
 
     if let Some(delay) = fault.delay_ms {
@@ -119,7 +163,15 @@ async fn guard(State(cloud): State<Arc<Cloud>>, request: Request, next: Next) ->
     }
     let mut response = match fault.status {
         Some(status) => refused(&fault, status),
-        None => answer(&cloud, request, Lag(Duration::from_millis(fault.list_lag_ms.unwrap_or(0))), next).await,
+        None => {
+            answer(
+                &cloud,
+                request,
+                Lag(Duration::from_millis(fault.list_lag_ms.unwrap_or(0))),
+                next,
+            )
+            .await
+        }
     };
     cloud.counters.answer(response.status().as_u16());
     if fault.lost_response {
@@ -134,12 +186,17 @@ fn refused(fault: &Fault, status: u16) -> Response {
         Some(Value::String(text)) => (status, text.clone()).into_response(),
         Some(body) => (status, Json(body)).into_response(),
         None => {
-            let message = fault.message.clone().unwrap_or_else(|| "Internal server error".into());
+            let message = fault
+                .message
+                .clone()
+                .unwrap_or_else(|| "Internal server error".into());
             Problem::new(status, fault.code.unwrap_or(10_001), message).into_response()
         }
     };
     if let Some(seconds) = fault.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -150,7 +207,10 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
         return problem.into_response();
     }
     let (taken, limit) = {
-        let mut limiter = cloud.limiter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut limiter = cloud
+            .limiter
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         (limiter.take(Instant::now()), limiter.limit())
     };
     let window = limit.window.as_secs();
@@ -162,9 +222,13 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
                 "More than {} requests per {window} seconds reached. Please wait and consider throttling your request speed",
                 limit.requests
             );
-            let mut response = Problem::new(StatusCode::TOO_MANY_REQUESTS, 971, message).into_response();
+            let mut response =
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, 971, message).into_response();
             let seconds = wait.as_millis().div_ceil(1_000);
-            response.headers_mut().insert(header::RETRY_AFTER, u64::try_from(seconds).unwrap_or(window).into());
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                u64::try_from(seconds).unwrap_or(window).into(),
+            );
             return response;
         }
     };
@@ -172,7 +236,10 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
     let mut response = next.run(request).await;
     for (name, value) in [
         ("ratelimit", format!("\"default\";r={remaining};t={window}")),
-        ("ratelimit-policy", format!("\"default\";q={};w={window}", limit.requests)),
+        (
+            "ratelimit-policy",
+            format!("\"default\";q={};w={window}", limit.requests),
+        ),
     ] {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
@@ -183,7 +250,11 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
 
 /// Every account-scoped call names the account; another one is not ours to see.
 fn account(cloud: &Cloud, id: &str) -> Result<(), Problem> {
-    if cloud.has_account(id) { Ok(()) } else { Err(foreign("accounts", id)) }
+    if cloud.has_account(id) {
+        Ok(())
+    } else {
+        Err(foreign("accounts", id))
+    }
 }
 
 /// The answer for an account or a zone that is not this one.
@@ -191,7 +262,8 @@ fn foreign(kind: &str, id: &str) -> Problem {
     if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Problem::new(StatusCode::FORBIDDEN, 10_000, "Authentication error");
     }
-    let message = format!("Could not route to /{kind}/{id}, perhaps your object identifier is invalid?");
+    let message =
+        format!("Could not route to /{kind}/{id}, perhaps your object identifier is invalid?");
     Problem::new(StatusCode::NOT_FOUND, 7003, message).because(7000, "No route for that URI")
 }
 

@@ -17,10 +17,16 @@ impl Zone {
     pub(crate) fn new(name: &str) -> Self {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         // FNV-1a: an id has to be stable and to look like one, no more.
-        let id = name.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
-            (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-        });
-        Self { id: format!("{id:032x}"), name }
+        let id = name.bytes().fold(
+            0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
+            |hash, byte| {
+                (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+            },
+        );
+        Self {
+            id: format!("{id:032x}"),
+            name,
+        }
     }
 }
 
@@ -54,7 +60,11 @@ impl Cloud {
     }
 
     pub(crate) fn accepts(&self, token: &str) -> bool {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(token)
+        self.token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_deref()
+            == Some(token)
     }
 }
 

@@ -42,7 +42,10 @@ impl ConnectorSettings {
     /// The version the connector gives itself.
     pub const VERSION: &str = "2026.1.0";
     /// Where real connectors find the edge.
-    pub const EDGES: [&str; 2] = ["region1.v2.argotunnel.com:7844", "region2.v2.argotunnel.com:7844"];
+    pub const EDGES: [&str; 2] = [
+        "region1.v2.argotunnel.com:7844",
+        "region2.v2.argotunnel.com:7844",
+    ];
 
     /// The settings cloudflared has by itself, with its metrics on a free local port.
     #[must_use]
@@ -92,7 +95,11 @@ struct Shared {
 
 impl Shared {
     fn rules(&self) -> Arc<Rules> {
-        self.rules.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.rules
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .clone()
     }
 
     /// Takes a configuration over, unless it is older than what is known.
@@ -107,7 +114,11 @@ impl Shared {
     }
 
     fn ready(&self) -> usize {
-        if self.leaving.is_cancelled() { 0 } else { self.ready.load(Ordering::Relaxed) }
+        if self.leaving.is_cancelled() {
+            0
+        } else {
+            self.ready.load(Ordering::Relaxed)
+        }
     }
 }
 
@@ -154,7 +165,12 @@ impl Connector {
         for index in 0..settings.connections {
             shared.tasks.spawn(dial::keep(shared.clone(), index));
         }
-        Ok(Self { shared, admin, metrics, grace: settings.grace })
+        Ok(Self {
+            shared,
+            admin,
+            metrics,
+            grace: settings.grace,
+        })
     }
 
     /// Where `/ready` and `/metrics` are served.
@@ -166,7 +182,10 @@ impl Connector {
     /// Leaves the edge: no new request comes, those under way have the grace period.
     pub async fn stop(self) {
         self.shared.leaving.cancel();
-        if tokio::time::timeout(self.grace, self.shared.tasks.ended()).await.is_err() {
+        if tokio::time::timeout(self.grace, self.shared.tasks.ended())
+            .await
+            .is_err()
+        {
             tracing::warn!("the grace period is over, requests are cut");
         }
         self.shared.tasks.stop().await;

@@ -61,7 +61,12 @@ impl Counters {
     }
 
     pub(crate) fn call(&self, method: &str, template: &str) {
-        self.with(|counts| *counts.calls.entry(format!("{method} {template}")).or_default() += 1);
+        self.with(|counts| {
+            *counts
+                .calls
+                .entry(format!("{method} {template}"))
+                .or_default() += 1
+        });
     }
 
     pub(crate) fn answer(&self, status: u16) {

@@ -26,10 +26,12 @@ pub(crate) async fn udp(socket: UdpSocket, cloud: Arc<Cloud>) {
     let mut buffer = [0; 4_096];
     loop {
         let replied = match socket.recv_from(&mut buffer).await {
-            Ok((length, peer)) => match reply(&cloud, buffer.get(..length).unwrap_or_default(), true) {
-                Some(reply) => socket.send_to(&reply, peer).await.map(|_| ()),
-                None => Ok(()),
-            },
+            Ok((length, peer)) => {
+                match reply(&cloud, buffer.get(..length).unwrap_or_default(), true) {
+                    Some(reply) => socket.send_to(&reply, peer).await.map(|_| ()),
+                    None => Ok(()),
+                }
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = replied {
@@ -58,7 +60,9 @@ async fn conversation(mut stream: TcpStream, cloud: &Cloud) -> io::Result<()> {
         let Some(reply) = reply(cloud, &query, false) else {
             return Ok(());
         };
-        stream.write_u16(u16::try_from(reply.len()).map_err(io::Error::other)?).await?;
+        stream
+            .write_u16(u16::try_from(reply.len()).map_err(io::Error::other)?)
+            .await?;
         stream.write_all(&reply).await?;
     }
 }

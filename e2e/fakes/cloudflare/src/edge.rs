@@ -87,7 +87,10 @@ impl Edge {
         let ray = Uuid::new_v4().simple().to_string();
         let ray = format!("{}-TST", ray.get(..16).unwrap_or_default());
         let host = host(&request).unwrap_or_default();
-        let found = self.cloud.store.read(|data| route(&host, &self.cloud.zone.name, data));
+        let found = self
+            .cloud
+            .store
+            .read(|data| route(&host, &self.cloud.zone.name, data));
         tracing::debug!(host, ?found, "a request at the edge");
         let answered = match found {
             Route::Nowhere => Err(Fault::Origin),
@@ -116,7 +119,8 @@ impl Edge {
         host: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Fault> {
-        let socket = upgrade::is_websocket(request.headers()).then(|| hyper::upgrade::on(&mut request));
+        let socket =
+            upgrade::is_websocket(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let mut outgoing = request.map(streamed);
         adapt(&mut outgoing, client, ray);
         *outgoing.uri_mut() = absolute(outgoing.uri(), client, host).ok_or(Fault::Origin)?;
@@ -124,7 +128,9 @@ impl Edge {
         if socket.is_some() {
             *outgoing.method_mut() = Method::CONNECT;
             *outgoing.body_mut() = empty();
-            outgoing.extensions_mut().insert(Protocol::from_static("websocket"));
+            outgoing
+                .extensions_mut()
+                .insert(Protocol::from_static("websocket"));
         }
         for mut link in links {
             if link.ready().await.is_err() {
@@ -145,8 +151,15 @@ impl Edge {
     }
 
     /// The connector's answer, as the client may see it.
-    fn back(&self, mut response: Response<Incoming>, socket: Option<OnUpgrade>) -> Result<Response<Body>, Fault> {
-        let own = response.headers_mut().remove(META).is_some_and(|meta| meta == META_CLOUDFLARED);
+    fn back(
+        &self,
+        mut response: Response<Incoming>,
+        socket: Option<OnUpgrade>,
+    ) -> Result<Response<Body>, Fault> {
+        let own = response
+            .headers_mut()
+            .remove(META)
+            .is_some_and(|meta| meta == META_CLOUDFLARED);
         if own && response.status() == StatusCode::BAD_GATEWAY {
             return Err(Fault::BadGateway);
         }
@@ -169,8 +182,16 @@ impl Edge {
         host: &str,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Fault> {
-        let scheme = if client.secure { Scheme::HTTPS } else { Scheme::HTTP };
-        let uri = Uri::builder().scheme(scheme).authority(target).path_and_query("/").build();
+        let scheme = if client.secure {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(target)
+            .path_and_query("/")
+            .build();
         let service = uri.map_err(|_invalid| Fault::Origin)?;
         let mut outgoing = request.map(streamed);
         adapt(&mut outgoing, client, ray);
@@ -181,10 +202,12 @@ impl Edge {
             tls: self.tls.clone(),
             connect_timeout: Duration::from_secs(15),
         };
-        let mut response = origin::send(target, host, outgoing, &self.tasks).await.map_err(|error| {
-            tracing::debug!(%error, "an origin does not answer");
-            Fault::Down
-        })?;
+        let mut response = origin::send(target, host, outgoing, &self.tasks)
+            .await
+            .map_err(|error| {
+                tracing::debug!(%error, "an origin does not answer");
+                Fault::Down
+            })?;
         drop_hop_by_hop(response.headers_mut());
         Ok(response)
     }
@@ -192,13 +215,20 @@ impl Edge {
 
 impl Edge {
     pub(crate) fn new(cloud: Arc<Cloud>, tasks: Tasks) -> Result<Self, rustls::Error> {
-        Ok(Self { cloud, tasks, tls: tls::unverified_client()? })
+        Ok(Self {
+            cloud,
+            tasks,
+            tls: tls::unverified_client()?,
+        })
     }
 }
 
 /// The host a request is for, in lower case and without its port.
 fn host(request: &Request<Incoming>) -> Option<String> {
-    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let authority = match request.uri().authority() {
         Some(authority) => authority.clone(),
         None => named?.parse::<Authority>().ok()?,
@@ -207,9 +237,21 @@ fn host(request: &Request<Incoming>) -> Option<String> {
 }
 
 fn absolute(uri: &Uri, client: Client, host: &str) -> Option<Uri> {
-    let scheme = if client.secure { Scheme::HTTPS } else { Scheme::HTTP };
-    let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    Uri::builder().scheme(scheme).authority(host).path_and_query(path).build().ok()
+    let scheme = if client.secure {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    Uri::builder()
+        .scheme(scheme)
+        .authority(host)
+        .path_and_query(path)
+        .build()
+        .ok()
 }
 
 /// Adds what Cloudflare tells an origin of the client, and drops what only it may say.
@@ -220,7 +262,10 @@ fn adapt(request: &mut Request<Body>, client: Client, ray: &str) {
     drop_hop_by_hop(headers);
     headers.remove(header::HOST);
     headers.remove(META);
-    let forwarded = match headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()) {
+    let forwarded = match headers
+        .get("x-forwarded-for")
+        .and_then(|value| value.to_str().ok())
+    {
         Some(before) => format!("{before},{address}"),
         None => address.clone(),
     };
@@ -244,10 +289,15 @@ fn page(fault: Fault) -> Response<Body> {
     let mut response = Response::new(full(format!("error code: {code}")));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
     headers.insert(
         header::CACHE_CONTROL,
-        HeaderValue::from_static("private, max-age=0, no-store, no-cache, must-revalidate, post-check=0, pre-check=0"),
+        HeaderValue::from_static(
+            "private, max-age=0, no-store, no-cache, must-revalidate, post-check=0, pre-check=0",
+        ),
     );
     response
 }

@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One fault. All effects that are set happen: the delay first, then the status or the lost response.
+/// One fault. All effects that are set happen: the delay first, then the status or the lost
+/// response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Fault {
@@ -42,7 +43,10 @@ pub(crate) struct Fault {
 impl Fault {
     fn strikes(&self, method: &str, path: &str) -> bool {
         self.times != Some(0)
-            && self.method.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && self
+                .method
+                .as_ref()
+                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && matches(&self.path, path)
     }
 }
@@ -69,13 +73,18 @@ impl Faults {
     }
 
     pub(crate) fn all(&self) -> Vec<Fault> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The first fault that strikes this call, with one of its times used up.
     pub(crate) fn strike(&self, method: &str, path: &str) -> Option<Fault> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = faults.iter_mut().find(|fault| fault.strikes(method, path))?;
+        let fault = faults
+            .iter_mut()
+            .find(|fault| fault.strikes(method, path))?;
         fault.times = fault.times.map(|times| times.saturating_sub(1));
         fault.struck += 1;
         Some(fault.clone())
@@ -98,12 +107,23 @@ mod tests {
     #[test]
     fn a_fault_strikes_as_often_as_it_says() {
         let faults = Faults::default();
-        let twice = Fault { method: Some("post".into()), path: "/a".into(), times: Some(2), ..Fault::default() };
+        let twice = Fault {
+            method: Some("post".into()),
+            path: "/a".into(),
+            times: Some(2),
+            ..Fault::default()
+        };
         faults.set(vec![twice]);
         assert!(faults.strike("GET", "/a").is_none());
         assert!(faults.strike("POST", "/a").is_some());
         assert!(faults.strike("POST", "/a").is_some());
         assert!(faults.strike("POST", "/a").is_none());
-        assert_eq!(faults.all().first().map(|fault| (fault.times, fault.struck)), Some((Some(0), 2)));
+        assert_eq!(
+            faults
+                .all()
+                .first()
+                .map(|fault| (fault.times, fault.struck)),
+            Some((Some(0), 2))
+        );
     }
 }

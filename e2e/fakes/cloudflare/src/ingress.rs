@@ -8,11 +8,17 @@ use serde_json::Value;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)")]
+    #[error(
+        "The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)"
+    )]
     LastRuleFilters,
-    #[error("Rule #{0} is matching every hostname, so the rules which follow it will never be triggered")]
+    #[error(
+        "Rule #{0} is matching every hostname, so the rules which follow it will never be triggered"
+    )]
     EarlyCatchAll(usize),
-    #[error("Hostname patterns can have at most one wildcard character (\"*\") and it must be at the beginning")]
+    #[error(
+        "Hostname patterns can have at most one wildcard character (\"*\") and it must be at the beginning"
+    )]
     Wildcard,
     #[error("Rule #{0} has an invalid path")]
     Path(usize),
@@ -59,8 +65,12 @@ impl OriginRequest {
     fn over(self, base: &Self) -> Self {
         Self {
             no_tls_verify: self.no_tls_verify.or(base.no_tls_verify),
-            origin_server_name: self.origin_server_name.or_else(|| base.origin_server_name.clone()),
-            http_host_header: self.http_host_header.or_else(|| base.http_host_header.clone()),
+            origin_server_name: self
+                .origin_server_name
+                .or_else(|| base.origin_server_name.clone()),
+            http_host_header: self
+                .http_host_header
+                .or_else(|| base.http_host_header.clone()),
             connect_timeout: self.connect_timeout.or(base.connect_timeout),
         }
     }
@@ -70,11 +80,15 @@ impl OriginRequest {
     }
 
     pub(crate) fn server_name(&self) -> Option<&str> {
-        self.origin_server_name.as_deref().filter(|name| !name.is_empty())
+        self.origin_server_name
+            .as_deref()
+            .filter(|name| !name.is_empty())
     }
 
     pub(crate) fn host_header(&self) -> Option<&str> {
-        self.http_host_header.as_deref().filter(|name| !name.is_empty())
+        self.http_host_header
+            .as_deref()
+            .filter(|name| !name.is_empty())
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -126,7 +140,11 @@ impl Rule {
             Some(suffix) => host.ends_with(suffix),
             None => self.hostname.is_empty() || self.hostname == host,
         };
-        named && self.path.as_ref().is_none_or(|pattern| pattern.is_match(path))
+        named
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|pattern| pattern.is_match(path))
     }
 }
 
@@ -140,28 +158,36 @@ impl Rules {
         if config.is_null() {
             return Ok(Self::default());
         }
-        let written: Written =
-            serde_json::from_value(config.clone()).map_err(|error| Error::Shape(error.to_string()))?;
+        let written: Written = serde_json::from_value(config.clone())
+            .map_err(|error| Error::Shape(error.to_string()))?;
         let last = written.ingress.len().saturating_sub(1);
         let mut rules = Vec::new();
         for (index, rule) in written.ingress.into_iter().enumerate() {
-            let catch_all = (rule.hostname.is_empty() || rule.hostname == "*") && rule.path.is_empty();
+            let catch_all =
+                (rule.hostname.is_empty() || rule.hostname == "*") && rule.path.is_empty();
             match (index == last, catch_all) {
                 (true, false) => return Err(Error::LastRuleFilters),
                 (false, true) => return Err(Error::EarlyCatchAll(index + 1)),
                 _ => {}
             }
             let stars = rule.hostname.matches('*').count();
-            if stars > 1 || (stars == 1 && rule.hostname != "*" && !rule.hostname.starts_with("*.")) {
+            if stars > 1 || (stars == 1 && rule.hostname != "*" && !rule.hostname.starts_with("*."))
+            {
                 return Err(Error::Wildcard);
             }
             let path = match rule.path.as_str() {
                 "" => None,
                 pattern => Some(Regex::new(pattern).map_err(|_invalid| Error::Path(index + 1))?),
             };
-            let service = Service::parse(&rule.service).ok_or(Error::Service(index + 1, rule.service))?;
+            let service =
+                Service::parse(&rule.service).ok_or(Error::Service(index + 1, rule.service))?;
             let origin = rule.origin_request.over(&written.origin_request);
-            rules.push(Rule { hostname: rule.hostname.to_ascii_lowercase(), path, service, origin });
+            rules.push(Rule {
+                hostname: rule.hostname.to_ascii_lowercase(),
+                path,
+                service,
+                origin,
+            });
         }
         Ok(Self(rules))
     }
@@ -196,7 +222,10 @@ mod tests {
             {"service": "http_status:404"},
         ]}))
         .unwrap();
-        assert_eq!(service(&rules, "api.pr.yourdomain.com", "/v1/x"), "versioned");
+        assert_eq!(
+            service(&rules, "api.pr.yourdomain.com", "/v1/x"),
+            "versioned"
+        );
         assert_eq!(service(&rules, "api.pr.yourdomain.com", "/x/v1/"), "api");
         assert_eq!(service(&rules, "deep.web.pr.yourdomain.com", "/"), "any");
         assert_eq!(service(&rules, "pr.yourdomain.com", "/"), "404");
@@ -209,23 +238,46 @@ mod tests {
         let catch_all = json!({"service": "http_status:404"});
         let named = json!({"hostname": "a.yourdomain.com", "service": "http://a"});
         assert_eq!(read(json!([named])), Err(Error::LastRuleFilters));
-        assert_eq!(read(json!([{"path": "/x", "service": "http://a"}])), Err(Error::LastRuleFilters));
-        assert_eq!(read(json!([catch_all, named, catch_all])), Err(Error::EarlyCatchAll(1)));
+        assert_eq!(
+            read(json!([{"path": "/x", "service": "http://a"}])),
+            Err(Error::LastRuleFilters)
+        );
+        assert_eq!(
+            read(json!([catch_all, named, catch_all])),
+            Err(Error::EarlyCatchAll(1))
+        );
         assert_eq!(read(json!([named, catch_all])), Ok(()));
-        assert_eq!(read(json!([{"hostname": "*", "service": "http://a"}])), Ok(()));
+        assert_eq!(
+            read(json!([{"hostname": "*", "service": "http://a"}])),
+            Ok(())
+        );
     }
 
     #[test]
     fn bad_hostnames_paths_and_services_are_refused() {
-        let read = |rule: Value| Rules::read(&json!({"ingress": [rule, {"service": "http_status:404"}]})).map(|_| ());
-        assert_eq!(read(json!({"hostname": "a*.com", "service": "http://a"})), Err(Error::Wildcard));
-        assert_eq!(read(json!({"hostname": "a.*.com", "service": "http://a"})), Err(Error::Wildcard));
-        assert_eq!(read(json!({"path": "(", "service": "http://a"})), Err(Error::Path(1)));
+        let read = |rule: Value| {
+            Rules::read(&json!({"ingress": [rule, {"service": "http_status:404"}]})).map(|_| ())
+        };
+        assert_eq!(
+            read(json!({"hostname": "a*.com", "service": "http://a"})),
+            Err(Error::Wildcard)
+        );
+        assert_eq!(
+            read(json!({"hostname": "a.*.com", "service": "http://a"})),
+            Err(Error::Wildcard)
+        );
+        assert_eq!(
+            read(json!({"path": "(", "service": "http://a"})),
+            Err(Error::Path(1))
+        );
         for service in ["", "api:80", "http://a/path", "ftp://a", "http_status:9"] {
             let refused = read(json!({"hostname": "a.com", "service": service}));
             assert_eq!(refused, Err(Error::Service(1, service.into())));
         }
-        assert!(matches!(read(json!({"hostname": "a.com"})), Err(Error::Shape(_))));
+        assert!(matches!(
+            read(json!({"hostname": "a.com"})),
+            Err(Error::Shape(_))
+        ));
     }
 
     #[test]

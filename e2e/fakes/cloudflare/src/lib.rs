@@ -1,7 +1,9 @@
-//! A stand-in for Cloudflare, for tests: its API, its name server, its edge, and the connector `cloudflared`.
+//! A stand-in for Cloudflare, for tests: its API, its name server, its edge, and the connector
+//! `cloudflared`.
 //!
-//! [`serve`] starts Cloudflare, [`Connector::start`] a connector; both run in the calling process. The
-//! binaries `cloudflare` and `cloudflared` run the same. What is faithful and what is not is in the README.
+//! [`serve`] starts Cloudflare, [`Connector::start`] a connector; both run in the calling process.
+//! The binaries `cloudflare` and `cloudflared` run the same. What is faithful and what is not is in
+//! the README.
 mod admin;
 mod api;
 mod body;

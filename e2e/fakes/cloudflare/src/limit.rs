@@ -14,7 +14,10 @@ pub struct Limit {
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { requests: 1_200, window: Duration::from_secs(300) }
+        Self {
+            requests: 1_200,
+            window: Duration::from_secs(300),
+        }
     }
 }
 
@@ -32,7 +35,12 @@ pub(crate) struct Exceeded(pub(crate) Duration);
 
 impl Limiter {
     pub(crate) fn new(limit: Limit, now: Instant) -> Self {
-        Self { limit, opened: now, used: 0, blocked: None }
+        Self {
+            limit,
+            opened: now,
+            used: 0,
+            blocked: None,
+        }
     }
 
     /// Takes one request, and says how many more the window holds.
@@ -68,20 +76,35 @@ mod tests {
     #[test]
     fn the_request_over_the_limit_starts_the_block() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(Limit { requests: 2, window: WINDOW }, start);
+        let mut limiter = Limiter::new(
+            Limit {
+                requests: 2,
+                window: WINDOW,
+            },
+            start,
+        );
         assert_eq!(limiter.take(start), Ok(1));
         assert_eq!(limiter.take(start + WINDOW / 2), Ok(0));
         let exceeded = start + WINDOW / 2;
         assert_eq!(limiter.take(exceeded), Err(Exceeded(WINDOW)));
         // The window itself is over, the block is not.
-        assert_eq!(limiter.take(exceeded + WINDOW - Duration::from_secs(1)), Err(Exceeded(Duration::from_secs(1))));
+        assert_eq!(
+            limiter.take(exceeded + WINDOW - Duration::from_secs(1)),
+            Err(Exceeded(Duration::from_secs(1)))
+        );
         assert_eq!(limiter.take(exceeded + WINDOW), Ok(1));
     }
 
     #[test]
     fn a_new_window_starts_empty() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(Limit { requests: 1, window: WINDOW }, start);
+        let mut limiter = Limiter::new(
+            Limit {
+                requests: 1,
+                window: WINDOW,
+            },
+            start,
+        );
         assert_eq!(limiter.take(start), Ok(0));
         assert_eq!(limiter.take(start + WINDOW), Ok(0));
     }

@@ -1,8 +1,9 @@
-//! The connection between a connector and the edge: TLS, one message each way, then HTTP/2 with the edge as client.
+//! The connection between a connector and the edge: TLS, one message each way, then HTTP/2 with the
+//! edge as client.
 //!
-//! Requests for a host go to that host. Requests for [`CONTROL`] are the edge's own: a PUT of [`CONFIGURATION`]
-//! hands over the ingress rules, and a GET of [`REGISTERED`] says that the connection is in use; its answer ends
-//! when the connector leaves.
+//! Requests for a host go to that host. Requests for [`CONTROL`] are the edge's own: a PUT of
+//! [`CONFIGURATION`] hands over the ingress rules, and a GET of [`REGISTERED`] says that the
+//! connection is in use; its answer ends when the connector leaves.
 pub(crate) mod accept;
 
 use std::io;
@@ -49,7 +50,10 @@ pub(crate) struct Configuration {
     pub(crate) config: serde_json::Value,
 }
 
-pub(crate) async fn send<M: Serialize>(stream: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
+pub(crate) async fn send<M: Serialize>(
+    stream: &mut (impl AsyncWrite + Unpin),
+    message: &M,
+) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     stream.write_u32(length).await?;
@@ -57,13 +61,18 @@ pub(crate) async fn send<M: Serialize>(stream: &mut (impl AsyncWrite + Unpin), m
     stream.flush().await
 }
 
-pub(crate) async fn receive<M: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
+pub(crate) async fn receive<M: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<M> {
     let length = stream.read_u32().await?;
     if length > LONGEST {
         return Err(io::Error::other("the message is too long"));
     }
     let mut bytes = Vec::new();
-    stream.take(u64::from(length)).read_to_end(&mut bytes).await?;
+    stream
+        .take(u64::from(length))
+        .read_to_end(&mut bytes)
+        .await?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -76,9 +85,19 @@ mod tests {
         let reply = Reply::Refused { error: "no".into() };
         let mut wire = Vec::new();
         send(&mut wire, &reply).await.unwrap();
-        assert!(matches!(receive(&mut wire.as_slice()).await.unwrap(), Reply::Refused { error } if error == "no"));
+        assert!(
+            matches!(receive(&mut wire.as_slice()).await.unwrap(), Reply::Refused { error } if error == "no")
+        );
         let cut = wire.len() - 1;
-        assert!(receive::<Reply>(&mut wire.get(..cut).unwrap()).await.is_err());
-        assert!(receive::<Reply>(&mut [0xff_u8; 8].as_slice()).await.is_err());
+        assert!(
+            receive::<Reply>(&mut wire.get(..cut).unwrap())
+                .await
+                .is_err()
+        );
+        assert!(
+            receive::<Reply>(&mut [0xff_u8; 8].as_slice())
+                .await
+                .is_err()
+        );
     }
 }

@@ -37,7 +37,10 @@ pub(crate) struct Links {
 
 impl Links {
     fn with<R>(&self, tunnel: Uuid, act: impl FnOnce(&mut Vec<Link>) -> R) -> R {
-        let mut links = self.by_tunnel.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self
+            .by_tunnel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         act(links.entry(tunnel).or_default())
     }
 
@@ -55,7 +58,10 @@ impl Links {
 
     pub(crate) fn configured(&self, tunnel: Uuid, id: Uuid, version: u64) {
         self.with(tunnel, |links| {
-            links.iter_mut().filter(|link| link.id == id).for_each(|link| link.config_version = version);
+            links
+                .iter_mut()
+                .filter(|link| link.id == id)
+                .for_each(|link| link.config_version = version);
         });
     }
 
@@ -70,7 +76,11 @@ impl Links {
     /// The links to try for a request, another first each time.
     pub(crate) fn pick(&self, tunnel: Uuid) -> Vec<SendRequest<Body>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut senders: Vec<_> = self.all(tunnel).into_iter().map(|link| link.sender).collect();
+        let mut senders: Vec<_> = self
+            .all(tunnel)
+            .into_iter()
+            .map(|link| link.sender)
+            .collect();
         if !senders.is_empty() {
             let first = turn % senders.len();
             senders.rotate_left(first);

@@ -18,8 +18,11 @@ use crate::{body::BoxError, tasks::Tasks};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Hands every connection of a listener to `serve`, each in a task of its own.
-pub(crate) async fn accept<F>(listener: TcpListener, tasks: Tasks, serve: impl Fn(TcpStream, SocketAddr) -> F)
-where
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    tasks: Tasks,
+    serve: impl Fn(TcpStream, SocketAddr) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     loop {
@@ -87,5 +90,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), service).await
+    auto::Builder::new(TokioExecutor::new())
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await
 }

@@ -34,12 +34,17 @@ pub(crate) fn lookup<'a>(records: &'a [Record], zone: &str, name: &str) -> Found
 }
 
 fn at<'a>(records: &'a [Record], name: &str) -> Vec<&'a Record> {
-    records.iter().filter(|record| record.content.name == name).collect()
+    records
+        .iter()
+        .filter(|record| record.content.name == name)
+        .collect()
 }
 
 fn exists(records: &[Record], name: &str) -> bool {
     let below = format!(".{name}");
-    records.iter().any(|record| record.content.name == name || record.content.name.ends_with(&below))
+    records
+        .iter()
+        .any(|record| record.content.name == name || record.content.name.ends_with(&below))
 }
 
 #[cfg(test)]
@@ -56,7 +61,13 @@ pub(crate) mod tests {
         let body = json!({"type": kind, "name": name, "content": content, "proxied": proxied});
         let now = Timestamp::UNIX_EPOCH;
         let content = Content::read(body, ZONE).unwrap();
-        Record { id: name.to_owned(), content, created_on: now, modified_on: now, comment_modified_on: None }
+        Record {
+            id: name.to_owned(),
+            content,
+            created_on: now,
+            modified_on: now,
+            comment_modified_on: None,
+        }
     }
 
     fn ids(records: &[Record], name: &str) -> String {

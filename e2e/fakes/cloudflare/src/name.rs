@@ -1,7 +1,7 @@
 //! Names of the zone.
 
-/// The fully qualified form of a name: `@` is the zone, and a name that is not under the zone is taken as
-/// relative to it unless it ends with a dot. Nothing if it cannot be a name of the zone.
+/// The fully qualified form of a name: `@` is the zone, and a name that is not under the zone is
+/// taken as relative to it unless it ends with a dot. Nothing if it cannot be a name of the zone.
 pub(crate) fn qualify(name: &str, zone: &str) -> Option<String> {
     let asked = name.to_ascii_lowercase();
     let full = match asked.strip_suffix('.') {
@@ -16,14 +16,18 @@ pub(crate) fn qualify(name: &str, zone: &str) -> Option<String> {
 
 /// Whether a name is the zone or below it.
 pub(crate) fn under(name: &str, zone: &str) -> bool {
-    name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+    name == zone
+        || name
+            .strip_suffix(zone)
+            .is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Whether every label is one; the first may be a wildcard.
 pub(crate) fn valid(name: &str) -> bool {
     let label = |(index, label): (usize, &str)| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (index == 0 && label == "*") || ((1..=63).contains(&label.len()) && label.bytes().all(plain))
+        (index == 0 && label == "*")
+            || ((1..=63).contains(&label.len()) && label.bytes().all(plain))
     };
     name.len() <= 253 && name.contains('.') && name.split('.').enumerate().all(label)
 }

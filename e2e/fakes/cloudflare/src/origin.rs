@@ -67,14 +67,24 @@ pub(crate) async fn send(
         }
     });
     let request = outgoing(request, target.host_header.unwrap_or(host)).map_err(Error::Request)?;
-    let response = sender.send_request(request).await.map_err(|error| Error::Http(name, error))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| Error::Http(name, error))?;
     Ok(response.map(streamed))
 }
 
 async fn dial(target: &Target<'_>, name: &str) -> Result<Box<dyn Stream>, Error> {
     let secure = target.service.scheme_str() == Some("https");
-    let host = target.service.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = target.service.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let host = target
+        .service
+        .host()
+        .unwrap_or_default()
+        .trim_matches(['[', ']']);
+    let port = target
+        .service
+        .port_u16()
+        .unwrap_or(if secure { 443 } else { 80 });
     let io = |error| Error::Dial(name.to_owned(), error);
     let stream = tokio::time::timeout(target.connect_timeout, TcpStream::connect((host, port)))
         .await
@@ -97,15 +107,25 @@ async fn dial(target: &Target<'_>, name: &str) -> Result<Box<dyn Stream>, Error>
 fn outgoing(request: Request<Body>, host: &str) -> Result<Request<Body>, hyper::http::Error> {
     let (mut parts, body) = request.into_parts();
     parts.version = Version::HTTP_11;
-    parts.uri = parts.uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
+    parts.uri = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .parse()?;
     join_cookies(&mut parts.headers);
-    parts.headers.insert(header::HOST, HeaderValue::from_str(host)?);
+    parts
+        .headers
+        .insert(header::HOST, HeaderValue::from_str(host)?);
     Ok(Request::from_parts(parts, body))
 }
 
 /// HTTP/2 may split the cookies over several fields, HTTP/1.1 may not.
 fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let cookies: Vec<_> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if cookies.len() > 1
         && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(b"; ".as_slice()))
     {
@@ -125,7 +145,15 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"] {
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ] {
         headers.remove(name);
     }
 }
@@ -142,7 +170,10 @@ mod tests {
         headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
         headers.insert("x-other", HeaderValue::from_static("1"));
         drop_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-other"]
+        );
     }
 
     #[test]

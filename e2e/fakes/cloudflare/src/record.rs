@@ -1,4 +1,5 @@
-//! A DNS record as the API stores it: what a request may ask for, and which records may stand side by side.
+//! A DNS record as the API stores it: what a request may ask for, and which records may stand side
+//! by side.
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
@@ -34,7 +35,9 @@ impl Kind {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::A, Self::Aaaa, Self::Cname, Self::Txt].into_iter().find(|kind| kind.as_str() == text)
+        [Self::A, Self::Aaaa, Self::Cname, Self::Txt]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 
     pub(crate) fn is_address(self) -> bool {
@@ -93,7 +96,10 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn new(code: u32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -111,12 +117,20 @@ impl Content {
             .ok_or_else(|| Refusal::new(9000, "DNS name is invalid."))?;
         let proxied = draft.proxied.unwrap_or(false);
         if proxied && !kind.proxiable() {
-            return Err(Refusal::new(9041, "Invalid proxied mode. Record cannot be proxied."));
+            return Err(Refusal::new(
+                9041,
+                "Invalid proxied mode. Record cannot be proxied.",
+            ));
         }
         let ttl = ttl(draft.ttl)?;
         let comment = draft.comment.filter(|comment| !comment.is_empty());
-        if comment.as_ref().is_some_and(|comment| comment.chars().count() > COMMENT_LIMIT) {
-            let message = format!("DNS record comment exceeds the maximum length of {COMMENT_LIMIT} characters.");
+        if comment
+            .as_ref()
+            .is_some_and(|comment| comment.chars().count() > COMMENT_LIMIT)
+        {
+            let message = format!(
+                "DNS record comment exceeds the maximum length of {COMMENT_LIMIT} characters."
+            );
             return Err(Refusal::new(9313, message));
         }
         Ok(Self {
@@ -149,10 +163,16 @@ impl Content {
         }
         let hosts = |kind: Kind| kind.is_address() || kind == Kind::Cname;
         if self.kind == Kind::Cname && hosts(other.kind) {
-            return Err(Refusal::new(81053, "An A, AAAA, or CNAME record with that host already exists."));
+            return Err(Refusal::new(
+                81053,
+                "An A, AAAA, or CNAME record with that host already exists.",
+            ));
         }
         if self.kind.is_address() && other.kind == Kind::Cname {
-            return Err(Refusal::new(81054, "A CNAME record with that host already exists."));
+            return Err(Refusal::new(
+                81054,
+                "A CNAME record with that host already exists.",
+            ));
         }
         if self.kind == other.kind && self.content == other.content {
             return Err(Refusal::new(81058, "An identical record already exists."));
@@ -176,7 +196,10 @@ pub(crate) fn unique<'a>(
 fn ttl(asked: Option<u32>) -> Result<u32, Refusal> {
     match asked.unwrap_or(AUTOMATIC) {
         ttl @ (AUTOMATIC | 60..=86_400) => Ok(ttl),
-        _ => Err(Refusal::new(9021, "TTL must be between 60 and 86400 seconds, or 1 for Automatic.")),
+        _ => Err(Refusal::new(
+            9021,
+            "TTL must be between 60 and 86400 seconds, or 1 for Automatic.",
+        )),
     }
 }
 
@@ -185,11 +208,18 @@ fn target(kind: Kind, content: &str, owner: &str) -> Result<String, Refusal> {
         Kind::A => content
             .parse::<Ipv4Addr>()
             .map(|address| address.to_string())
-            .map_err(|_parse| Refusal::new(9005, "Content for A record must be a valid IPv4 address.")),
+            .map_err(|_parse| {
+                Refusal::new(9005, "Content for A record must be a valid IPv4 address.")
+            }),
         Kind::Aaaa => content
             .parse::<Ipv6Addr>()
             .map(|address| address.to_string())
-            .map_err(|_parse| Refusal::new(9006, "Content for AAAA record must be a valid IPv6 address.")),
+            .map_err(|_parse| {
+                Refusal::new(
+                    9006,
+                    "Content for AAAA record must be a valid IPv6 address.",
+                )
+            }),
         Kind::Cname => {
             let host = content.trim_end_matches('.').to_ascii_lowercase();
             if host.parse::<Ipv4Addr>().is_ok() || host.starts_with('*') || !name::valid(&host) {
@@ -200,7 +230,9 @@ fn target(kind: Kind, content: &str, owner: &str) -> Result<String, Refusal> {
                 Ok(host)
             }
         }
-        Kind::Txt if content.is_empty() => Err(Refusal::new(9009, "Content for TXT record is invalid.")),
+        Kind::Txt if content.is_empty() => {
+            Err(Refusal::new(9009, "Content for TXT record is invalid."))
+        }
         Kind::Txt => Ok(content.to_owned()),
     }
 }
@@ -220,7 +252,13 @@ mod tests {
     fn record(id: &str, body: Value) -> Record {
         let now = Timestamp::UNIX_EPOCH;
         let content = read(body).unwrap();
-        Record { id: id.to_owned(), content, created_on: now, modified_on: now, comment_modified_on: None }
+        Record {
+            id: id.to_owned(),
+            content,
+            created_on: now,
+            modified_on: now,
+            comment_modified_on: None,
+        }
     }
 
     #[test]
@@ -232,7 +270,9 @@ mod tests {
     #[test]
     fn content_must_fit_the_type() {
         let code = |kind: &str, content: &str| {
-            read(json!({"type": kind, "name": "x", "content": content})).map(|_| 0).unwrap_or_else(|code| code)
+            read(json!({"type": kind, "name": "x", "content": content}))
+                .map(|_| 0)
+                .unwrap_or_else(|code| code)
         };
         assert_eq!(code("A", "2001:db8::1"), 9005);
         assert_eq!(code("AAAA", "192.0.2.1"), 9006);
@@ -257,19 +297,30 @@ mod tests {
         assert_eq!(with("ttl", json!("60")), Err(9207));
         assert_eq!(with("proxied", json!(true)), Err(9041));
         assert_eq!(with("comment", json!("c".repeat(101))), Err(9313));
-        assert_eq!(with("comment", json!("c".repeat(100))).map(|made| made.comment.is_some()), Ok(true));
+        assert_eq!(
+            with("comment", json!("c".repeat(100))).map(|made| made.comment.is_some()),
+            Ok(true)
+        );
     }
 
     #[test]
     fn a_proxied_record_has_the_automatic_ttl() {
-        let made = read(json!({"type": "A", "name": "x", "content": "192.0.2.1", "proxied": true, "ttl": 300}));
+        let made = read(
+            json!({"type": "A", "name": "x", "content": "192.0.2.1", "proxied": true, "ttl": 300}),
+        );
         assert_eq!(made.map(|made| made.ttl), Ok(AUTOMATIC));
     }
 
     #[test]
     fn uniqueness_distinguishes_81053_81054_and_81058() {
-        let cname = record("1", json!({"type": "CNAME", "name": "c", "content": "t.example.com"}));
-        let a = record("2", json!({"type": "A", "name": "a", "content": "192.0.2.1"}));
+        let cname = record(
+            "1",
+            json!({"type": "CNAME", "name": "c", "content": "t.example.com"}),
+        );
+        let a = record(
+            "2",
+            json!({"type": "A", "name": "a", "content": "192.0.2.1"}),
+        );
         let txt = record("3", json!({"type": "TXT", "name": "c", "content": "owner"}));
         let records = [cname, a, txt];
         let code = |own: Option<&str>, kind: &str, name: &str, content: &str| {
@@ -290,7 +341,10 @@ mod tests {
     fn a_patch_keeps_what_it_does_not_name() {
         let body = json!({"type": "A", "name": "x", "content": "192.0.2.1", "comment": "mine"});
         let patch = json!({"content": "192.0.2.9"});
-        let patched = read(body).unwrap().patched(patch.as_object().unwrap().clone(), ZONE).unwrap();
+        let patched = read(body)
+            .unwrap()
+            .patched(patch.as_object().unwrap().clone(), ZONE)
+            .unwrap();
         assert_eq!(patched.content, "192.0.2.9");
         assert_eq!(patched.comment.as_deref(), Some("mine"));
     }

@@ -164,7 +164,12 @@ impl Drop for Running {
 /// # Errors
 /// An address cannot be had, or a setting is not usable.
 pub async fn serve(settings: Settings) -> Result<Running, Error> {
-    if settings.account.len() != 32 || !settings.account.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if settings.account.len() != 32
+        || !settings
+            .account
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit())
+    {
         return Err(Error::Account);
     }
     let web = tls::acceptor(&settings.cert_pem, &settings.key_pem, &["h2", "http/1.1"])?;
@@ -192,10 +197,24 @@ pub async fn serve(settings: Settings) -> Result<Running, Error> {
     tasks.spawn(dns::tcp(tcp, cloud.clone(), tasks.clone()));
     tasks.spawn(edge::serve(edge_http, None, edge.clone()));
     tasks.spawn(edge::serve(edge_https, Some(web), edge));
-    tasks.spawn(link::accept::serve(tunnel, connectors, cloud.clone(), tasks.clone()));
+    tasks.spawn(link::accept::serve(
+        tunnel,
+        connectors,
+        cloud.clone(),
+        tasks.clone(),
+    ));
     tasks.spawn(admin::serve(admin, cloud.clone(), tasks.clone()));
-    tracing::info!(?addresses, zone = cloud.zone.name, zone_id = cloud.zone.id, "the stand-in serves");
-    Ok(Running { addresses, zone_id: cloud.zone.id.clone(), tasks })
+    tracing::info!(
+        ?addresses,
+        zone = cloud.zone.name,
+        zone_id = cloud.zone.id,
+        "the stand-in serves"
+    );
+    Ok(Running {
+        addresses,
+        zone_id: cloud.zone.id.clone(),
+        tasks,
+    })
 }
 
 fn cloud(settings: Settings, addresses: Addresses) -> Result<Cloud, Error> {
@@ -213,7 +232,9 @@ fn cloud(settings: Settings, addresses: Addresses) -> Result<Cloud, Error> {
             negative_ttl: settings.negative_ttl,
         },
         account: settings.account.to_ascii_lowercase(),
-        second_account: settings.second_account.map(|account| account.to_ascii_lowercase()),
+        second_account: settings
+            .second_account
+            .map(|account| account.to_ascii_lowercase()),
         zone: Zone::new(&settings.zone),
         token: Mutex::new(Some(settings.token)),
         limiter: Mutex::new(Limiter::new(settings.limit, Instant::now())),

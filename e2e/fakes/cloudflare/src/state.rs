@@ -49,7 +49,11 @@ impl Store {
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => Data::default(),
         };
-        Ok(Self { data: Mutex::new(data), path, changed: watch::Sender::new(0) })
+        Ok(Self {
+            data: Mutex::new(data),
+            path,
+            changed: watch::Sender::new(0),
+        })
     }
 
     pub(crate) fn read<R>(&self, read: impl FnOnce(&Data) -> R) -> R {
@@ -57,7 +61,10 @@ impl Store {
     }
 
     /// Changes the data and the file, or neither.
-    pub(crate) fn write<R, E: From<io::Error>>(&self, write: impl FnOnce(&mut Data) -> Result<R, E>) -> Result<R, E> {
+    pub(crate) fn write<R, E: From<io::Error>>(
+        &self,
+        write: impl FnOnce(&mut Data) -> Result<R, E>,
+    ) -> Result<R, E> {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = data.clone();
         let result = write(&mut next)?;

@@ -13,7 +13,12 @@ impl Tasks {
     /// Runs a future until it ends or the tasks are stopped.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();
-        self.tracker.spawn(async move { cancel.run_until_cancelled_owned(task).await.unwrap_or_default() });
+        self.tracker.spawn(async move {
+            cancel
+                .run_until_cancelled_owned(task)
+                .await
+                .unwrap_or_default()
+        });
     }
 
     /// Waits until every task has ended by itself.

@@ -1,4 +1,5 @@
-//! TLS with ring: the one server certificate, the roots a connector trusts, and origins taken unseen.
+//! TLS with ring: the one server certificate, the roots a connector trusts, and origins taken
+//! unseen.
 use std::{path::Path, sync::Arc};
 
 use rustls::{
@@ -17,15 +18,28 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Serves one certificate under every name.
-pub(crate) fn acceptor(cert_pem: &str, key_pem: &str, protocols: &[&str]) -> Result<TlsAcceptor, Error> {
-    let broken = |error| Error::General(format!("the certificate or its key does not parse: {error}"));
-    let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect::<Result<_, _>>().map_err(broken)?;
+pub(crate) fn acceptor(
+    cert_pem: &str,
+    key_pem: &str,
+    protocols: &[&str],
+) -> Result<TlsAcceptor, Error> {
+    let broken = |error| {
+        Error::General(format!(
+            "the certificate or its key does not parse: {error}"
+        ))
+    };
+    let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(broken)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(broken)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -35,8 +49,14 @@ pub fn native_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let named = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(named.certs);
-    for directory in SYSTEM.map(Path::new).into_iter().filter(|directory| directory.is_dir()) {
-        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
+    for directory in SYSTEM
+        .map(Path::new)
+        .into_iter()
+        .filter(|directory| directory.is_dir())
+    {
+        roots.add_parsable_certificates(
+            rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs,
+        );
     }
     roots
 }
@@ -81,7 +101,12 @@ impl ServerCertVerifier for TakesAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -90,7 +115,12 @@ impl ServerCertVerifier for TakesAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,5 +1,5 @@
 //! A tunnel as the API stores it, and the token its connectors carry.
-use base64::{Engine, engine::general_purpose::STANDARD};
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -42,11 +42,11 @@ pub(crate) struct Token {
 
 impl Token {
     pub(crate) fn encode(&self) -> String {
-        STANDARD.encode(json!(self).to_string())
+        BASE64.encode(json!(self).to_string().as_bytes())
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
-        serde_json::from_slice(&STANDARD.decode(text.trim()).ok()?).ok()
+        serde_json::from_slice(&BASE64.decode(text.trim().as_bytes()).ok()?).ok()
     }
 }
 
@@ -57,7 +57,7 @@ impl Tunnel {
             id: Uuid::new_v4(),
             account: None,
             name,
-            secret: secret.unwrap_or_else(|| STANDARD.encode(random())),
+            secret: secret.unwrap_or_else(|| BASE64.encode(&random())),
             config_src,
             created_at: clock::now(),
             deleted_at: None,
@@ -69,7 +69,12 @@ impl Tunnel {
     }
 
     pub(crate) fn token(&self, first: &str) -> String {
-        Token { account: self.account(first).to_owned(), tunnel: self.id, secret: self.secret.clone() }.encode()
+        Token {
+            account: self.account(first).to_owned(),
+            tunnel: self.id,
+            secret: self.secret.clone(),
+        }
+        .encode()
     }
 
     /// Whose it is, where this is the first account.
@@ -94,7 +99,9 @@ impl Tunnel {
 
 /// Whether a secret given by the caller is one the API takes.
 pub(crate) fn is_secret(secret: &str) -> bool {
-    STANDARD.decode(secret).is_ok_and(|bytes| bytes.len() >= 32)
+    BASE64
+        .decode(secret.as_bytes())
+        .is_ok_and(|bytes| bytes.len() >= 32)
 }
 
 #[cfg(test)]
@@ -105,7 +112,10 @@ mod tests {
     fn a_token_reads_back_as_it_was_written() {
         let tunnel = Tunnel::new("pr-1".into(), "cloudflare".into(), None);
         let read = Token::decode(&format!("{}\n", tunnel.token("abc"))).unwrap();
-        assert_eq!((read.account.as_str(), read.tunnel, &read.secret), ("abc", tunnel.id, &tunnel.secret));
+        assert_eq!(
+            (read.account.as_str(), read.tunnel, &read.secret),
+            ("abc", tunnel.id, &tunnel.secret)
+        );
         assert!(is_secret(&read.secret));
         assert!(Token::decode("not a token").is_none());
     }

@@ -12,7 +12,9 @@ const WEBSOCKET: &str = "websocket";
 
 /// Whether an HTTP/1.1 message asks for, or agrees to, a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+    headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
 }
 
 /// Adds the fields of an HTTP/1.1 upgrade.

@@ -1,5 +1,6 @@
-//! Docker Hub's token service for a registry of our own: anonymous pull, login for push. It follows Distribution's token
-//! authentication specification, with `GET` and with the OAuth 2 `POST` that containerd and BuildKit try first.
+//! Docker Hub's token service for a registry of our own: anonymous pull, login for push. It follows
+//! Distribution's token authentication specification, with `GET` and with the OAuth 2 `POST` that
+//! containerd and BuildKit try first.
 
 mod grant;
 mod token;
@@ -14,9 +15,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Form, Json, Router, routing::get};
 use axum_server::tls_rustls::RustlsConfig;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser;
+use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -65,19 +65,31 @@ struct Ask {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
-    let accounts = std::fs::read(&args.accounts).with_context(|| format!("cannot read {}", args.accounts.display()))?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok()
+        .context("a TLS provider is installed already")?;
+    let accounts = std::fs::read(&args.accounts)
+        .with_context(|| format!("cannot read {}", args.accounts.display()))?;
     let service = Service {
         accounts: serde_json::from_slice(&accounts).context("the accounts are not as expected")?,
         signer: Signer::new(&std::fs::read(&args.signing_key)?, args.issuer)?,
     };
-    let routes = Router::new().route("/token", get(by_query).post(by_form)).with_state(Arc::new(service));
+    let routes = Router::new()
+        .route("/token", get(by_query).post(by_form))
+        .with_state(Arc::new(service));
     let tls = RustlsConfig::from_pem_file(args.certificate, args.certificate_key).await?;
-    axum_server::bind_rustls(args.listen, tls).serve(routes.into_make_service()).await?;
+    axum_server::bind_rustls(args.listen, tls)
+        .serve(routes.into_make_service())
+        .await?;
     Ok(())
 }
 
-async fn by_query(State(service): State<Arc<Service>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+async fn by_query(
+    State(service): State<Arc<Service>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let mut ask = Ask::default();
     let mut scopes = Vec::new();
     for (name, value) in form_pairs(query.unwrap_or_default().as_bytes()) {
@@ -100,8 +112,12 @@ async fn by_form(State(service): State<Arc<Service>>, Form(ask): Form<Ask>) -> R
 
 /// The name and password of a Basic authorization (RFC 7617).
 fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
-    let plain = String::from_utf8(BASE64.decode(value).ok()?).ok()?;
+    let value = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Basic ")?;
+    let plain = String::from_utf8(BASE64.decode(value.as_bytes()).ok()?).ok()?;
     let (name, password) = plain.split_once(':')?;
     Some((name.into(), password.into()))
 }
@@ -115,7 +131,10 @@ impl Service {
     fn answer(&self, ask: &Ask, scopes: &[String]) -> Response {
         let account = match (&ask.username, &ask.password) {
             (Some(name), Some(password)) if !self.accounts.accept(name, password) => {
-                return (StatusCode::UNAUTHORIZED, Json(json!({"details": "incorrect username or password"})))
+                return (
+                    StatusCode::UNAUTHORIZED,
+                    Json(json!({"details": "incorrect username or password"})),
+                )
                     .into_response();
             }
             (Some(name), Some(_)) => Some(name.as_str()),

@@ -1,11 +1,10 @@
-//! Signed tokens. A JWT with one fixed algorithm is ten lines over `ring`, which every program here has already; the JWT
-//! libraries bring a second set of cryptography.
+//! Signed tokens. A JWT with one fixed algorithm is ten lines over `ring`, which every program here
+//! has already; the JWT libraries bring a second set of cryptography.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use data_encoding::BASE64URL_NOPAD as BASE64;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
@@ -28,11 +27,20 @@ pub(crate) struct Signer {
 impl Signer {
     /// A signer with a P-256 key in PKCS#8 PEM.
     pub(crate) fn new(pem: &[u8], issuer: String) -> Result<Self> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem).context("the key is not PKCS#8 in PEM")?;
+        let der =
+            PrivatePkcs8KeyDer::from_pem_slice(pem).context("the key is not PKCS#8 in PEM")?;
         let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &random)
-            .map_err(|error| anyhow!("the key is not on P-256: {error}"))?;
-        Ok(Self { key, random, issuer })
+        let key = EcdsaKeyPair::from_pkcs8(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            der.secret_pkcs8_der(),
+            &random,
+        )
+        .map_err(|error| anyhow!("the key is not on P-256: {error}"))?;
+        Ok(Self {
+            key,
+            random,
+            issuer,
+        })
     }
 
     /// A token (RFC 7519, ES256) for `service` with this access.
@@ -44,9 +52,15 @@ impl Signer {
             "iat": now.as_secs(), "nbf": now.as_secs().saturating_sub(10), "exp": (now + LIFETIME).as_secs(),
             "access": access,
         });
-        let signed = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
-        let signature =
-            self.key.sign(&self.random, signed.as_bytes()).map_err(|error| anyhow!("cannot sign: {error}"))?;
-        Ok(format!("{signed}.{}", BASE64.encode(signature)))
+        let signed = format!(
+            "{}.{}",
+            BASE64.encode(header.to_string().as_bytes()),
+            BASE64.encode(claims.to_string().as_bytes())
+        );
+        let signature = self
+            .key
+            .sign(&self.random, signed.as_bytes())
+            .map_err(|error| anyhow!("cannot sign: {error}"))?;
+        Ok(format!("{signed}.{}", BASE64.encode(signature.as_ref())))
     }
 }

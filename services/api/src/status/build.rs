@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::component::SourceImport;
-use super::{Failure, Section, State};
+use super::{Failure, Section, State, status_section};
 
 /// `Build.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -188,3 +188,6 @@ pub struct TagIntent {
     #[schemars(length(max = 80))]
     pub digest: String,
 }
+
+status_section!(ImageSection, crate::Build, image);
+status_section!(PublishSection, crate::Build, publish);

@@ -5,7 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Section};
+use super::{Failure, Section, status_section};
+use crate::condition::{ConditionType, Expected};
 
 /// `Component.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -180,13 +181,14 @@ pub struct WaitingFor {
     #[schemars(length(max = 20))]
     pub component_name: String,
     /// Its condition.
-    #[schemars(length(max = 32))]
-    pub condition_type: String,
+    pub condition_type: ConditionType,
     /// What is waited for.
-    #[schemars(length(max = 32))]
-    pub condition_status: String,
+    pub condition_status: Expected,
     /// What it is now.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
 }
+
+status_section!(SourceSection, crate::Component, source);
+status_section!(DeploySection, crate::Component, deploy);

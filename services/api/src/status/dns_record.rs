@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Section};
+use super::{Failure, Section, status_section};
 
 /// `DNSRecord.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -89,3 +89,5 @@ pub struct RecordSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
+
+status_section!(RecordSection, crate::DNSRecord, record);

@@ -5,7 +5,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Section};
+use super::{Failure, Section, status_section};
+use crate::code::Code;
+// `Reason` alone is kube's own where the derive of schemas stands.
+use crate::condition::{self, Status};
 use crate::secret::SecretRef;
 use crate::workspace::ObjectRef;
 
@@ -91,11 +94,9 @@ pub struct ComponentLine {
     #[schemars(length(max = 20))]
     pub name: String,
     /// Its Ready condition's status.
-    #[schemars(length(max = 8))]
-    pub ready: String,
+    pub ready: Status,
     /// Its Ready condition's reason.
-    #[schemars(length(max = 32))]
-    pub reason: String,
+    pub reason: condition::Reason,
     /// Its Ready condition's message.
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -337,11 +338,14 @@ pub struct Remaining {
     #[schemars(length(max = 253))]
     pub name: String,
     /// The error's code, `E#nnnn`, if one holds it up.
-    #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<Code>,
     /// What happened and what to do.
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
+
+status_section!(TunnelSection, crate::Workspace, tunnel);
+status_section!(RouteSection, crate::Workspace, route);
+status_section!(IngressSection, crate::Workspace, ingress);

@@ -1,4 +1,5 @@
-//! FileSync: BuildKit fetches the context. It is told every file first and asks for the content of those that it does not have.
+//! FileSync: BuildKit fetches the context. It is told every file first and asks for the content of
+//! those that it does not have.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,7 +20,8 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::tree::{Tree, Wish, is_file};
 
-/// The names under which the frontend asks for the context and for the Dockerfile, which both are in one folder.
+/// The names under which the frontend asks for the context and for the Dockerfile, which both are
+/// in one folder.
 const FOLDERS: [&str; 2] = ["context", "dockerfile"];
 
 /// The bytes of one packet of content.
@@ -51,19 +53,28 @@ impl FileSync for Files {
     type DiffCopyStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
     type TarStreamStream = Self::DiffCopyStream;
 
-    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(
+        &self,
+        request: Request<Streaming<Packet>>,
+    ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let (name, wish) = wish(request.metadata());
         if !FOLDERS.contains(&name.as_str()) {
             return Err(Status::not_found("there is no such folder"));
         }
-        let tree = Tree::new(&self.root, &wish).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let tree = Tree::new(&self.root, &wish)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (out, outgoing) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(self.root.clone(), tree, request.into_inner(), out));
-        // The tasks end with the stream. They run beside it: BuildKit's requests are read also while it reads nothing.
-        let stream = futures_util::stream::unfold((outgoing, tasks), async |(mut outgoing, tasks)| {
-            outgoing.recv().await.map(|packet| (packet, (outgoing, tasks)))
-        });
+        // The tasks end with the stream. They run beside it: BuildKit's requests are read also
+        // while it reads nothing.
+        let stream =
+            futures_util::stream::unfold((outgoing, tasks), async |(mut outgoing, tasks)| {
+                outgoing
+                    .recv()
+                    .await
+                    .map(|packet| (packet, (outgoing, tasks)))
+            });
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -78,12 +89,32 @@ impl FileSync for Files {
 /// The folder that is asked for, and what of it.
 fn wish(metadata: &MetadataMap) -> (String, Wish) {
     let all = |key: &str| {
-        let encoded = metadata.get(format!("{key}-encoded")).is_some_and(|value| value == "1" || value == "true");
-        let values = metadata.get_all(key).into_iter().filter_map(|value| value.to_str().ok());
-        values.map(|value| if encoded { decoded(value) } else { value.to_owned() }).collect::<Vec<_>>()
+        let encoded = metadata
+            .get(format!("{key}-encoded"))
+            .is_some_and(|value| value == "1" || value == "true");
+        let values = metadata
+            .get_all(key)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .map(|value| {
+                if encoded {
+                    decoded(value)
+                } else {
+                    value.to_owned()
+                }
+            })
+            .collect::<Vec<_>>()
     };
     let name = all("dir-name").into_iter().next().unwrap_or_default();
-    (name, Wish { include: all("include-patterns"), exclude: all("exclude-patterns"), follow: all("followpaths") })
+    (
+        name,
+        Wish {
+            include: all("include-patterns"),
+            exclude: all("exclude-patterns"),
+            follow: all("followpaths"),
+        },
+    )
 }
 
 /// Go's url.QueryUnescape.
@@ -122,15 +153,27 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
     while let Some(packet) = asked.recv().await {
         match packet.r#type() {
             PacketType::PacketReq => {
-                let path = told.lock().unwrap_or_else(PoisonError::into_inner).remove(&packet.id);
+                let path = told
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&packet.id);
                 let Some(path) = path else {
-                    drop(out.send(Err(Status::invalid_argument("no such file was told"))).await);
+                    drop(
+                        out.send(Err(Status::invalid_argument("no such file was told")))
+                            .await,
+                    );
                     return;
                 };
                 let (path, to) = (root.join(path), out.clone());
-                let sent = tokio::task::spawn_blocking(move || content(&path, packet.id, &to)).await;
+                let sent =
+                    tokio::task::spawn_blocking(move || content(&path, packet.id, &to)).await;
                 if !sent.is_ok_and(|sent| sent.is_ok()) {
-                    drop(out.send(Err(Status::data_loss("a file of the context cannot be read"))).await);
+                    drop(
+                        out.send(Err(Status::data_loss(
+                            "a file of the context cannot be read",
+                        )))
+                        .await,
+                    );
                     return;
                 }
             }
@@ -149,25 +192,45 @@ fn tell(tree: &Tree, told: &Told, out: &Outgoing) {
     let mut number = 0;
     let walked = tree.walk(&mut |stat| {
         if is_file(&stat) {
-            told.lock().unwrap_or_else(PoisonError::into_inner).insert(number, stat.path.clone());
+            told.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(number, stat.path.clone());
         }
         number += 1;
-        send(out, Packet { stat: Some(stat), ..packet_of(PacketType::PacketStat) })
+        send(
+            out,
+            Packet {
+                stat: Some(stat),
+                ..packet_of(PacketType::PacketStat)
+            },
+        )
     });
     // If nobody listens any more, nobody has to know.
     drop(match walked {
         Ok(()) => send(out, packet_of(PacketType::PacketStat)),
-        Err(error) => out.blocking_send(Err(Status::data_loss(error.to_string()))).map_err(io::Error::other),
+        Err(error) => out
+            .blocking_send(Err(Status::data_loss(error.to_string())))
+            .map_err(io::Error::other),
     });
 }
 
 /// Sends a file's content. An empty packet ends it.
 fn content(path: &Path, id: u32, out: &Outgoing) -> io::Result<()> {
-    let mut file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)?;
     loop {
         let mut data = Vec::with_capacity(CHUNK);
         let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut data)?;
-        send(out, Packet { id, data, ..packet_of(PacketType::PacketData) })?;
+        send(
+            out,
+            Packet {
+                id,
+                data,
+                ..packet_of(PacketType::PacketData)
+            },
+        )?;
         if read == 0 {
             return Ok(());
         }
@@ -175,11 +238,17 @@ fn content(path: &Path, id: u32, out: &Outgoing) -> io::Result<()> {
 }
 
 fn send(out: &Outgoing, packet: Packet) -> io::Result<()> {
-    out.blocking_send(Ok(packet)).map_err(|_closed| io::ErrorKind::BrokenPipe.into())
+    out.blocking_send(Ok(packet))
+        .map_err(|_closed| io::ErrorKind::BrokenPipe.into())
 }
 
 fn packet_of(kind: PacketType) -> Packet {
-    Packet { r#type: kind.into(), stat: None::<Stat>, id: 0, data: Vec::new() }
+    Packet {
+        r#type: kind.into(),
+        stat: None::<Stat>,
+        id: 0,
+        data: Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Patterns of `.dockerignore` and of what BuildKit asks for, as moby's patternmatcher reads them. Pure.
+//! Patterns of `.dockerignore` and of what BuildKit asks for, as moby's patternmatcher reads them.
+//! Pure.
 
 use regex::Regex;
 use thiserror::Error;
@@ -22,8 +23,12 @@ struct Pattern {
 }
 
 impl Patterns {
-    pub(super) fn new(patterns: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, Malformed> {
-        let patterns = patterns.into_iter().filter_map(|pattern| Pattern::new(pattern.as_ref()).transpose());
+    pub(super) fn new(
+        patterns: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, Malformed> {
+        let patterns = patterns
+            .into_iter()
+            .filter_map(|pattern| Pattern::new(pattern.as_ref()).transpose());
         Ok(Self(patterns.collect::<Result<_, _>>()?))
     }
 
@@ -36,20 +41,29 @@ impl Patterns {
         let above = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
         let all: Vec<_> = above.chain([path]).collect();
         let matched = |pattern: &Pattern| all.iter().any(|path| pattern.regex.is_match(path));
-        self.0.iter().fold(
-            false,
-            |before, pattern| if before == pattern.exception && matched(pattern) { !before } else { before },
-        )
+        self.0.iter().fold(false, |before, pattern| {
+            if before == pattern.exception && matched(pattern) {
+                !before
+            } else {
+                before
+            }
+        })
     }
 
     /// Whether something below a folder may match although the folder does not.
     pub(super) fn may_match_below(&self, folder: &str) -> bool {
-        self.0.iter().filter(|pattern| !pattern.exception).any(|pattern| pattern.reaches(folder))
+        self.0
+            .iter()
+            .filter(|pattern| !pattern.exception)
+            .any(|pattern| pattern.reaches(folder))
     }
 
     /// Whether something below a folder that matches may be let through again.
     pub(super) fn may_except_below(&self, folder: &str) -> bool {
-        self.0.iter().filter(|pattern| pattern.exception).any(|pattern| pattern.reaches(folder))
+        self.0
+            .iter()
+            .filter(|pattern| pattern.exception)
+            .any(|pattern| pattern.reaches(folder))
     }
 }
 
@@ -59,16 +73,26 @@ impl Pattern {
         if text.is_empty() {
             return Ok(None);
         }
-        let (exception, pattern) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let (exception, pattern) = text
+            .strip_prefix('!')
+            .map_or((false, text), |rest| (true, rest));
         let cleaned = clean(pattern);
         let regex = Regex::new(&expression(&cleaned)).map_err(|_error| Malformed(text.into()))?;
         let plain = (!cleaned.contains(['*', '?', '[', '\\'])).then_some(cleaned);
-        Ok(Some(Self { regex, plain, exception }))
+        Ok(Some(Self {
+            regex,
+            plain,
+            exception,
+        }))
     }
 
     /// Whether it may match below a folder.
     fn reaches(&self, folder: &str) -> bool {
-        let below = |plain: &String| plain.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let below = |plain: &String| {
+            plain
+                .strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
         self.plain.as_ref().is_none_or(below)
     }
 }
@@ -93,7 +117,11 @@ fn expression(pattern: &str) -> String {
         match c {
             '*' if chars.next_if_eq(&'*').is_some() => {
                 chars.next_if_eq(&'/');
-                regex.push_str(if chars.peek().is_none() { ".*" } else { "(.*/)?" });
+                regex.push_str(if chars.peek().is_none() {
+                    ".*"
+                } else {
+                    "(.*/)?"
+                });
             }
             '*' => regex.push_str("[^/]*"),
             '?' => regex.push_str("[^/]"),
@@ -134,9 +162,13 @@ mod tests {
         ] {
             assert!(matches(&[pattern], path), "{pattern} {path}");
         }
-        for (pattern, path) in
-            [("*.md", "docs/x.md"), ("a?c", "a/c"), ("a.b", "axb"), ("node_modules", "x/node_modules"), (r"a\*", "ab")]
-        {
+        for (pattern, path) in [
+            ("*.md", "docs/x.md"),
+            ("a?c", "a/c"),
+            ("a.b", "axb"),
+            ("node_modules", "x/node_modules"),
+            (r"a\*", "ab"),
+        ] {
             assert!(!matches(&[pattern], path), "{pattern} {path}");
         }
     }
@@ -147,14 +179,25 @@ mod tests {
         assert!(matches(&ignore, "README.md") && matches(&ignore, "src/x.tmp"));
         assert!(!matches(&ignore, "src/main.rs"));
         let patterns = Patterns::new(ignore).unwrap();
-        assert!(patterns.may_except_below("x") == patterns.may_except_below("y") && !patterns.may_except_below("x"));
-        assert!(Patterns::new(["a", "!a/b/c"]).unwrap().may_except_below("a/b"));
+        assert!(
+            patterns.may_except_below("x") == patterns.may_except_below("y")
+                && !patterns.may_except_below("x")
+        );
+        assert!(
+            Patterns::new(["a", "!a/b/c"])
+                .unwrap()
+                .may_except_below("a/b")
+        );
     }
 
     #[test]
     fn folders_that_nothing_wanted_is_in_are_known() {
         let wanted = Patterns::new(["a/b/c"]).unwrap();
-        assert!(wanted.may_match_below("a") && wanted.may_match_below("a/b") && !wanted.may_match_below("x"));
+        assert!(
+            wanted.may_match_below("a")
+                && wanted.may_match_below("a/b")
+                && !wanted.may_match_below("x")
+        );
         assert!(Patterns::new(["a/*"]).unwrap().may_match_below("x"));
     }
 }

@@ -54,7 +54,11 @@ pub struct FailedStep {
 
 impl Progress {
     pub(super) fn new(redact: Redact) -> Self {
-        Self { redact, steps: HashMap::new(), bytes: 0 }
+        Self {
+            redact,
+            steps: HashMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes news in, and gives the lines that they bring to the log.
@@ -65,39 +69,67 @@ impl Progress {
         }
         for log in news.logs {
             let next = self.next();
-            let step = self.steps.entry(log.vertex).or_insert_with(|| Step { number: next, ..Step::default() });
+            let step = self.steps.entry(log.vertex).or_insert_with(|| Step {
+                number: next,
+                ..Step::default()
+            });
             let stderr = log.stream == 2;
             let text = String::from_utf8_lossy(&log.msg);
-            let Some(open) = step.open.get_mut(usize::from(stderr)) else { continue };
+            let Some(open) = step.open.get_mut(usize::from(stderr)) else {
+                continue;
+            };
             open.push_str(&text);
             let mut whole = std::mem::take(open);
             let end = whole.rfind('\n').map_or(0, |at| at + 1);
             // A line without an end is shown once it is long.
-            let end = if whole.len() - end > LONGEST { whole.len() } else { end };
+            let end = if whole.len() - end > LONGEST {
+                whole.len()
+            } else {
+                end
+            };
             *open = whole.split_off(end);
             for text in whole.lines() {
-                step.say(&self.redact, text, stderr, millis(log.timestamp.as_ref()), &mut lines);
+                step.say(
+                    &self.redact,
+                    text,
+                    stderr,
+                    millis(log.timestamp.as_ref()),
+                    &mut lines,
+                );
             }
         }
-        self.bytes = self.bytes.saturating_add(lines.iter().map(|line| line.text.len()).sum());
+        self.bytes = self
+            .bytes
+            .saturating_add(lines.iter().map(|line| line.text.len()).sum());
         if self.bytes > MOST { Vec::new() } else { lines }
     }
 
     fn vertex(&mut self, vertex: Vertex, lines: &mut Vec<Line>) {
         let next = self.next();
-        let step = self.steps.entry(vertex.digest).or_insert_with(|| Step { number: next, ..Step::default() });
+        let step = self.steps.entry(vertex.digest).or_insert_with(|| Step {
+            number: next,
+            ..Step::default()
+        });
         let at = |time: Option<&Timestamp>| millis(time.or(vertex.started.as_ref()));
         let redact = &self.redact;
         if step.name.is_empty() && vertex.started.is_some() {
             step.name = redact.clean(&vertex.name);
-            lines.push(Line { at_ms: at(None), step: step.number, stderr: false, text: cut(&step.name) });
+            lines.push(Line {
+                at_ms: at(None),
+                step: step.number,
+                stderr: false,
+                text: cut(&step.name),
+            });
         }
         let ended = vertex.completed.is_some() && !step.completed;
         step.cached |= vertex.cached;
         if ended {
             step.completed = true;
             let at = at(vertex.completed.as_ref());
-            for (stderr, text) in [false, true].into_iter().zip(std::mem::take(&mut step.open)) {
+            for (stderr, text) in [false, true]
+                .into_iter()
+                .zip(std::mem::take(&mut step.open))
+            {
                 if !text.is_empty() {
                     step.say(redact, &text, stderr, at, lines);
                 }
@@ -108,7 +140,12 @@ impl Progress {
                 (true, false) => "DONE".into(),
                 (false, _) => format!("ERROR {}", step.error),
             };
-            lines.push(Line { at_ms: at, step: step.number, stderr: !step.error.is_empty(), text: cut(&text) });
+            lines.push(Line {
+                at_ms: at,
+                step: step.number,
+                stderr: !step.error.is_empty(),
+                text: cut(&text),
+            });
         }
     }
 
@@ -122,16 +159,24 @@ impl Progress {
         (steps().filter(|step| step.cached).count(), steps().count())
     }
 
-    /// The step that failed, a step of the Dockerfile first. One that was only cancelled with it did not fail, and a cache that
-    /// is not there stops nothing.
+    /// The step that failed, a step of the Dockerfile first. One that was only cancelled with it
+    /// did not fail, and a cache that is not there stops nothing.
     pub(super) fn failed(&self) -> Option<FailedStep> {
         let failed = |step: &&Step| {
             let cache = CACHES.iter().any(|begin| step.name.starts_with(begin));
             !step.error.is_empty() && !step.error.contains("context canceled") && !cache
         };
-        let step = self.steps.values().filter(failed).min_by_key(|step| (!is_step(&step.name), step.number))?;
+        let step = self
+            .steps
+            .values()
+            .filter(failed)
+            .min_by_key(|step| (!is_step(&step.name), step.number))?;
         let tail = step.tail.iter().cloned().collect();
-        Some(FailedStep { name: step.name.clone(), error: step.error.clone(), tail })
+        Some(FailedStep {
+            name: step.name.clone(),
+            error: step.error.clone(),
+            tail,
+        })
     }
 
     /// The text without the build's secrets.
@@ -141,32 +186,61 @@ impl Progress {
 }
 
 impl Step {
-    fn say(&mut self, redact: &Redact, text: &str, stderr: bool, at_ms: i64, lines: &mut Vec<Line>) {
+    fn say(
+        &mut self,
+        redact: &Redact,
+        text: &str,
+        stderr: bool,
+        at_ms: i64,
+        lines: &mut Vec<Line>,
+    ) {
         // Progress bars write over their own line: only what stood there last counts.
-        let last = text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+        let last = text
+            .trim_end_matches('\r')
+            .rsplit('\r')
+            .next()
+            .unwrap_or_default();
         let text = cut(&redact.clean(last));
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
         self.tail.push_back(text.clone());
-        lines.push(Line { at_ms, step: self.number, stderr, text });
+        lines.push(Line {
+            at_ms,
+            step: self.number,
+            stderr,
+            text,
+        });
     }
 }
 
 /// Whether a name is of a Dockerfile's own step: `[2/6] RUN ...`, `[builder 2/6] RUN ...`.
 fn is_step(name: &str) -> bool {
-    let about = name.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(about, _)| about);
-    about.and_then(|about| about.rsplit(' ').next()).is_some_and(|count| {
-        count.split_once('/').is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok())
-    })
+    let about = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .map(|(about, _)| about);
+    about
+        .and_then(|about| about.rsplit(' ').next())
+        .is_some_and(|count| {
+            count
+                .split_once('/')
+                .is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok())
+        })
 }
 
 fn cut(text: &str) -> String {
-    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or(text).to_owned()
+    text.get(..text.floor_char_boundary(LONGEST))
+        .unwrap_or(text)
+        .to_owned()
 }
 
 fn millis(time: Option<&Timestamp>) -> i64 {
-    time.map_or(0, |time| time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000))
+    time.map_or(0, |time| {
+        time.seconds
+            .saturating_mul(1000)
+            .saturating_add(i64::from(time.nanos) / 1_000_000)
+    })
 }
 
 #[cfg(test)]
@@ -176,7 +250,10 @@ mod tests {
     use super::*;
 
     fn vertex(digest: &str, name: &str, cached: bool, error: &str) -> Vertex {
-        let time = Some(Timestamp { seconds: 1, nanos: 0 });
+        let time = Some(Timestamp {
+            seconds: 1,
+            nanos: 0,
+        });
         let completed = time.filter(|_| cached || !error.is_empty());
         Vertex {
             digest: digest.into(),
@@ -190,7 +267,12 @@ mod tests {
     }
 
     fn log(digest: &str, text: &str) -> VertexLog {
-        VertexLog { vertex: digest.into(), stream: 1, msg: text.into(), ..VertexLog::default() }
+        VertexLog {
+            vertex: digest.into(),
+            stream: 1,
+            msg: text.into(),
+            ..VertexLog::default()
+        }
     }
 
     fn texts(lines: &[Line]) -> Vec<&str> {
@@ -201,19 +283,30 @@ mod tests {
     fn lines_are_put_together_and_secrets_masked_even_across_messages() {
         let mut progress = Progress::new(Redact::new([b"hunter22".as_slice()]));
         let vertexes = vec![vertex("a", "[1/2] RUN x", false, "")];
-        let lines =
-            progress.take(StatusResponse { vertexes, logs: vec![log("a", "one\nhunt")], ..StatusResponse::default() });
+        let lines = progress.take(StatusResponse {
+            vertexes,
+            logs: vec![log("a", "one\nhunt")],
+            ..StatusResponse::default()
+        });
         assert_eq!(texts(&lines), ["[1/2] RUN x", "one"]);
-        let lines =
-            progress.take(StatusResponse { logs: vec![log("a", "er22\n10%\r100%\nend")], ..StatusResponse::default() });
+        let lines = progress.take(StatusResponse {
+            logs: vec![log("a", "er22\n10%\r100%\nend")],
+            ..StatusResponse::default()
+        });
         assert_eq!(texts(&lines), ["***", "100%"]);
         let vertexes = vec![vertex("a", "[1/2] RUN x", false, "exit code: 1 hunter22")];
-        let lines = progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        let lines = progress.take(StatusResponse {
+            vertexes,
+            ..StatusResponse::default()
+        });
         assert_eq!(texts(&lines), ["end", "ERROR exit code: 1 ***"]);
         let failed = progress.failed().unwrap();
         assert_eq!(
             (failed.name.as_str(), failed.tail),
-            ("[1/2] RUN x", vec!["one".into(), "***".into(), "100%".into(), "end".into()])
+            (
+                "[1/2] RUN x",
+                vec!["one".into(), "***".into(), "100%".into(), "end".into()]
+            )
         );
     }
 
@@ -226,7 +319,10 @@ mod tests {
             vertex("c", "[builder 2/2] RUN y", false, "context canceled"),
             vertex("d", "exporting to image", false, ""),
         ];
-        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        progress.take(StatusResponse {
+            vertexes,
+            ..StatusResponse::default()
+        });
         assert_eq!(progress.counts(), (1, 2));
         assert_eq!(progress.failed(), None);
     }
@@ -234,13 +330,30 @@ mod tests {
     #[test]
     fn a_cache_that_is_not_there_is_no_failure_and_the_dockerfiles_own_step_goes_first() {
         let mut progress = Progress::new(Redact::default());
-        let failed = [("a", "importing cache manifest from x"), ("b", "exporting to image"), ("c", "[1/1] RUN x")];
-        let vertexes = failed.map(|(digest, name)| vertex(digest, name, false, "no")).into();
-        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        let failed = [
+            ("a", "importing cache manifest from x"),
+            ("b", "exporting to image"),
+            ("c", "[1/1] RUN x"),
+        ];
+        let vertexes = failed
+            .map(|(digest, name)| vertex(digest, name, false, "no"))
+            .into();
+        progress.take(StatusResponse {
+            vertexes,
+            ..StatusResponse::default()
+        });
         assert_eq!(progress.failed().unwrap().name, "[1/1] RUN x");
         let mut progress = Progress::new(Redact::default());
-        let vertexes = vec![vertex("a", "importing cache manifest from x", false, "not found")];
-        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        let vertexes = vec![vertex(
+            "a",
+            "importing cache manifest from x",
+            false,
+            "not found",
+        )];
+        progress.take(StatusResponse {
+            vertexes,
+            ..StatusResponse::default()
+        });
         assert_eq!(progress.failed(), None);
     }
 
@@ -249,9 +362,16 @@ mod tests {
         let mut progress = Progress::new(Redact::default());
         let text: String = (0..50).map(|number| format!("{number}\n")).collect();
         let vertexes = vec![vertex("a", "[1/1] RUN x", false, "")];
-        progress.take(StatusResponse { vertexes, logs: vec![log("a", &text)], ..StatusResponse::default() });
+        progress.take(StatusResponse {
+            vertexes,
+            logs: vec![log("a", &text)],
+            ..StatusResponse::default()
+        });
         let vertexes = vec![vertex("a", "", false, "exit code: 1")];
-        progress.take(StatusResponse { vertexes, ..StatusResponse::default() });
+        progress.take(StatusResponse {
+            vertexes,
+            ..StatusResponse::default()
+        });
         let tail = progress.failed().unwrap().tail;
         assert_eq!((tail.len(), tail[0].as_str()), (20, "30"));
     }

@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
-use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{MatchType, Policy, PolicyAction, Rule, Selector};
-use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+    MatchType, Policy, PolicyAction, Rule, Selector,
+};
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    CacheOptions, CacheOptionsEntry, Exporter, SolveRequest,
+};
 use serde_json::json;
 
 use super::{Compression, Job};
@@ -15,9 +19,17 @@ type Attrs = HashMap<String, String>;
 
 /// The request for a job under these ids.
 pub(super) fn request(job: &Job, reference: &str, session: &str) -> SolveRequest {
-    let imports = if job.no_cache { &[][..] } else { &job.cache_imports };
+    let imports = if job.no_cache {
+        &[][..]
+    } else {
+        &job.cache_imports
+    };
     let cache = CacheOptions {
-        exports: job.cache_export.iter().map(|to| entry(job, to, &EXPORT)).collect(),
+        exports: job
+            .cache_export
+            .iter()
+            .map(|to| entry(job, to, &EXPORT))
+            .collect(),
         imports: imports.iter().map(|from| entry(job, from, &[])).collect(),
         ..CacheOptions::default()
     };
@@ -27,31 +39,47 @@ pub(super) fn request(job: &Job, reference: &str, session: &str) -> SolveRequest
         frontend: FRONTEND.into(),
         frontend_attrs: frontend(job, &cache.imports),
         cache: Some(cache),
-        exporters: vec![Exporter { r#type: "image".into(), attrs: image(job) }],
+        exporters: vec![Exporter {
+            r#type: "image".into(),
+            attrs: image(job),
+        }],
         source_policy: Some(policy(job)),
         ..SolveRequest::default()
     }
 }
 
 /// What a cache is exported with.
-const EXPORT: [(&str, &str); 4] =
-    [("mode", "max"), ("image-manifest", "true"), ("oci-mediatypes", "true"), ("ignore-error", "true")];
+const EXPORT: [(&str, &str); 4] = [
+    ("mode", "max"),
+    ("image-manifest", "true"),
+    ("oci-mediatypes", "true"),
+    ("ignore-error", "true"),
+];
 
 fn entry(job: &Job, reference: &str, more: &[(&str, &str)]) -> CacheOptionsEntry {
     let mut attrs = attrs(more);
     attrs.insert("ref".into(), reference.into());
     insecure(job, &mut attrs);
-    CacheOptionsEntry { r#type: "registry".into(), attrs }
+    CacheOptionsEntry {
+        r#type: "registry".into(),
+        attrs,
+    }
 }
 
 fn frontend(job: &Job, imports: &[CacheOptionsEntry]) -> Attrs {
     let mut attrs = attrs(&[("filename", &job.dockerfile)]);
-    // `# syntax=` in a Dockerfile names an image that would be run in the place of the frontend.
-    attrs.insert("cmdline".into(), FRONTEND.into());
-    attrs.insert("build-arg:BUILDKIT_SYNTAX".into(), FRONTEND.into());
     for (name, value) in &job.args {
         attrs.insert(format!("build-arg:{name}"), value.clone());
     }
+    // After the user's own, so that these stand. `# syntax=` in a Dockerfile names an image that
+    // would be run in the place of the frontend, and a cache mount is found by a name that every
+    // Dockerfile may choose.
+    attrs.insert("cmdline".into(), FRONTEND.into());
+    attrs.insert("build-arg:BUILDKIT_SYNTAX".into(), FRONTEND.into());
+    attrs.insert(
+        "build-arg:BUILDKIT_CACHE_MOUNT_NS".into(),
+        job.cache_mounts.clone(),
+    );
     if let Some(target) = &job.target {
         attrs.insert("target".into(), target.clone());
     }
@@ -69,22 +97,33 @@ fn frontend(job: &Job, imports: &[CacheOptionsEntry]) -> Attrs {
     }
     if !imports.is_empty() {
         // The frontend looks here, and nowhere else.
-        let all: Vec<_> = imports.iter().map(|entry| json!({"Type": entry.r#type, "Attrs": entry.attrs})).collect();
+        let all: Vec<_> = imports
+            .iter()
+            .map(|entry| json!({"Type": entry.r#type, "Attrs": entry.attrs}))
+            .collect();
         attrs.insert("cache-imports".into(), json!(all).to_string());
     }
     attrs
 }
 
 fn image(job: &Job) -> Attrs {
-    let mut attrs = attrs(&[("name", &job.image), ("push", "true"), ("oci-mediatypes", "true")]);
+    let mut attrs = attrs(&[
+        ("name", &job.image),
+        ("push", "true"),
+        ("oci-mediatypes", "true"),
+    ]);
     if job.compression == Compression::Zstd {
-        attrs.extend([("compression".into(), "zstd".into()), ("force-compression".into(), "true".into())]);
+        attrs.extend([
+            ("compression".into(), "zstd".into()),
+            ("force-compression".into(), "true".into()),
+        ]);
     }
     insecure(job, &mut attrs);
     attrs
 }
 
-/// The staging registry is read by its login, which every build has: no Dockerfile may name what is in it.
+/// The staging registry is read by its login, which every build has: no Dockerfile may name what is
+/// in it.
 fn policy(job: &Job) -> Policy {
     let deny = |identifier: &String| Rule {
         action: PolicyAction::Deny.into(),
@@ -95,7 +134,10 @@ fn policy(job: &Job) -> Policy {
         }),
         updates: None,
     };
-    Policy { version: 1, rules: job.denied.iter().map(deny).collect() }
+    Policy {
+        version: 1,
+        rules: job.denied.iter().map(deny).collect(),
+    }
 }
 
 fn insecure(job: &Job, attrs: &mut Attrs) {
@@ -105,7 +147,10 @@ fn insecure(job: &Job, attrs: &mut Attrs) {
 }
 
 fn attrs(pairs: &[(&str, &str)]) -> Attrs {
-    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).into(), (*value).into()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -119,6 +164,7 @@ mod tests {
             cache_imports: vec!["staging:5000/cache/x/c:main".into()],
             cache_export: Some("staging:5000/cache/x/c:main".into()),
             denied: vec!["staging:5000/b".into()],
+            cache_mounts: "a1b2".into(),
             ..Job::default()
         }
     }
@@ -126,11 +172,20 @@ mod tests {
     #[test]
     fn the_cache_is_named_where_the_frontend_looks() {
         let made = request(&job(), "r", "s");
-        let imports: serde_json::Value = serde_json::from_str(&made.frontend_attrs["cache-imports"]).unwrap();
+        let imports: serde_json::Value =
+            serde_json::from_str(&made.frontend_attrs["cache-imports"]).unwrap();
         assert_eq!(imports[0]["Attrs"]["ref"], "staging:5000/cache/x/c:main");
-        let without = request(&Job { no_cache: true, ..job() }, "r", "s");
+        let without = request(
+            &Job {
+                no_cache: true,
+                ..job()
+            },
+            "r",
+            "s",
+        );
         assert!(
-            !without.frontend_attrs.contains_key("cache-imports") && without.frontend_attrs.contains_key("no-cache")
+            !without.frontend_attrs.contains_key("cache-imports")
+                && without.frontend_attrs.contains_key("no-cache")
         );
         assert_eq!(without.cache.unwrap().imports, []);
     }
@@ -138,12 +193,35 @@ mod tests {
     #[test]
     fn plain_http_is_spoken_only_where_the_url_says_so() {
         for (plain_http, wanted) in [(false, None), (true, Some("true"))] {
-            let made = request(&Job { plain_http, ..job() }, "r", "s");
+            let made = request(
+                &Job {
+                    plain_http,
+                    ..job()
+                },
+                "r",
+                "s",
+            );
             let cache = made.cache.unwrap();
-            for attrs in [&made.exporters[0].attrs, &cache.exports[0].attrs, &cache.imports[0].attrs] {
+            for attrs in [
+                &made.exporters[0].attrs,
+                &cache.exports[0].attrs,
+                &cache.imports[0].attrs,
+            ] {
                 assert_eq!(attrs.get("registry.insecure").map(String::as_str), wanted);
             }
         }
+    }
+
+    #[test]
+    fn cache_mounts_have_the_name_of_their_owner_whatever_the_arguments_say() {
+        const NAME: &str = "build-arg:BUILDKIT_CACHE_MOUNT_NS";
+        assert_eq!(request(&job(), "r", "s").frontend_attrs[NAME], "a1b2");
+        let args = ["BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_SYNTAX"]
+            .map(|name| (name.into(), "evil".into()))
+            .into();
+        let made = request(&Job { args, ..job() }, "r", "s");
+        assert_eq!(made.frontend_attrs[NAME], "a1b2");
+        assert_eq!(made.frontend_attrs["build-arg:BUILDKIT_SYNTAX"], FRONTEND);
     }
 
     #[test]
@@ -155,6 +233,9 @@ mod tests {
         assert_eq!(made.frontend_attrs["cmdline"], FRONTEND);
         assert!(made.entitlements.is_empty());
         let rules = made.source_policy.unwrap().rules;
-        assert_eq!(rules[0].selector.as_ref().unwrap().identifier, r"^docker-image://staging:5000/b/");
+        assert_eq!(
+            rules[0].selector.as_ref().unwrap().identifier,
+            r"^docker-image://staging:5000/b/"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A session: BuildKit calls us back, over HTTP/2 inside of a gRPC stream, for the context, secrets and logins.
+//! A session: BuildKit calls us back, over HTTP/2 inside of a gRPC stream, for the context, secrets
+//! and logins.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,8 +17,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::{Auth, AuthServer};
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::{
-    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
-    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
+    GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
+    VerifyTokenAuthorityResponse,
 };
 use futures_util::{StreamExt as _, stream};
 use secrecy::ExposeSecret as _;
@@ -44,10 +46,18 @@ const METHODS: [&str; 5] = [
 const CHUNK: usize = 32 * 1024;
 
 /// Opens the session. It ends with the returned tasks.
-pub(super) async fn open(control: &mut ControlClient<Channel>, id: &str, job: &Job) -> Result<JoinSet<()>, Status> {
+pub(super) async fn open(
+    control: &mut ControlClient<Channel>,
+    id: &str,
+    job: &Job,
+    context: &Path,
+) -> Result<JoinSet<()>, Status> {
     let (out, outgoing) = mpsc::channel(16);
     let mut request = Request::new(ReceiverStream::new(outgoing));
-    let value = |text: &str| text.parse().map_err(|_error| Status::internal("a session's name is no ASCII"));
+    let value = |text: &str| {
+        text.parse()
+            .map_err(|_error| Status::internal("a session's name is no ASCII"))
+    };
     let metadata = request.metadata_mut();
     metadata.insert("x-docker-expose-session-uuid", value(id)?);
     metadata.insert("x-docker-expose-session-name", value("sequencer")?);
@@ -59,7 +69,7 @@ pub(super) async fn open(control: &mut ControlClient<Channel>, id: &str, job: &J
     let (read, write) = tokio::io::split(theirs);
     let mut tasks = JoinSet::new();
     // BuildKit answers only once we have spoken: the server has to be there before.
-    tasks.spawn(serve(ours, &job.context, Vault::new(job), Logins::new(job)));
+    tasks.spawn(serve(ours, context, Vault::new(job), Logins::new(job)));
     tasks.spawn(send(read, out));
     let incoming = control.session(request).await?.into_inner();
     tasks.spawn(receive(incoming, write));
@@ -89,7 +99,8 @@ fn serve(
     }
 }
 
-/// Reads the outer stream as fast as it comes, without a bound: h2 gives up a connection whose small messages wait.
+/// Reads the outer stream as fast as it comes, without a bound: h2 gives up a connection whose
+/// small messages wait.
 async fn receive(mut incoming: Streaming<BytesMessage>, mut write: WriteHalf<DuplexStream>) {
     let (ahead, mut behind) = mpsc::unbounded_channel();
     let read = async move {
@@ -126,15 +137,26 @@ struct Alive;
 impl Health for Alive {
     type WatchStream = stream::Empty<Result<HealthCheckResponse, Status>>;
 
-    async fn check(&self, _request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
+    async fn check(
+        &self,
+        _request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(HealthCheckResponse {
+            status: ServingStatus::Serving.into(),
+        }))
     }
 
-    async fn list(&self, _request: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+    async fn list(
+        &self,
+        _request: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
         Err(Status::unimplemented("only Check"))
     }
 
-    async fn watch(&self, _request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("only Check"))
     }
 }
@@ -150,10 +172,17 @@ impl Vault {
 
 #[async_trait]
 impl Secrets for Vault {
-    async fn get_secret(&self, request: Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
-        let secret =
-            self.0.get(&request.into_inner().id).ok_or_else(|| Status::not_found("there is no such secret"))?;
-        Ok(Response::new(GetSecretResponse { data: secret.expose_secret().to_vec() }))
+    async fn get_secret(
+        &self,
+        request: Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
+        let secret = self
+            .0
+            .get(&request.into_inner().id)
+            .ok_or_else(|| Status::not_found("there is no such secret"))?;
+        Ok(Response::new(GetSecretResponse {
+            data: secret.expose_secret().to_vec(),
+        }))
     }
 }
 
@@ -169,15 +198,24 @@ impl Logins {
 /// Without the methods for tokens BuildKit fetches them itself.
 #[async_trait]
 impl Auth for Logins {
-    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+    async fn credentials(
+        &self,
+        request: Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
         let login = self.0.get(&request.into_inner().host);
-        Ok(Response::new(login.map_or_else(CredentialsResponse::default, |login| CredentialsResponse {
-            username: login.username.clone(),
-            secret: login.password.expose_secret().into(),
-        })))
+        Ok(Response::new(login.map_or_else(
+            CredentialsResponse::default,
+            |login| CredentialsResponse {
+                username: login.username.clone(),
+                secret: login.password.expose_secret().into(),
+            },
+        )))
     }
 
-    async fn fetch_token(&self, _request: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+    async fn fetch_token(
+        &self,
+        _request: Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
         Err(Status::unimplemented("only Credentials"))
     }
 

@@ -44,24 +44,45 @@ impl Tree {
             include.extend(followed(root, &wish.follow));
         }
         // The root is wanted: all is.
-        let include = if include.iter().any(|path| clean(path).is_empty()) { Vec::new() } else { include };
-        Ok(Self { root: root.into(), include: Patterns::new(include)?, exclude: Patterns::new(&wish.exclude)? })
+        let include = if include.iter().any(|path| clean(path).is_empty()) {
+            Vec::new()
+        } else {
+            include
+        };
+        Ok(Self {
+            root: root.into(),
+            include: Patterns::new(include)?,
+            exclude: Patterns::new(&wish.exclude)?,
+        })
     }
 
     /// Tells every entry, a folder before what is in it, names in the order of their bytes.
     pub(super) fn walk(&self, tell: &mut dyn FnMut(Stat) -> io::Result<()>) -> io::Result<()> {
-        self.folder("", &mut Walk { pending: Vec::new(), tell })
+        self.folder(
+            "",
+            &mut Walk {
+                pending: Vec::new(),
+                tell,
+            },
+        )
     }
 
     fn folder(&self, path: &str, walk: &mut Walk<'_>) -> io::Result<()> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.root.join(path))? {
             let name = entry?.file_name();
-            names.push(name.into_string().map_err(|_name| io::Error::other("a file's name is no UTF-8"))?);
+            names.push(
+                name.into_string()
+                    .map_err(|_name| io::Error::other("a file's name is no UTF-8"))?,
+            );
         }
         names.sort_unstable();
         for name in names {
-            let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+            let path = if path.is_empty() {
+                name
+            } else {
+                format!("{path}/{name}")
+            };
             self.entry(&path, walk)?;
         }
         Ok(())
@@ -72,7 +93,9 @@ impl Tree {
         let found = fs::symlink_metadata(&full)?;
         let wanted = self.include.is_empty() || self.include.matches(path);
         let excluded = self.exclude.matches(path);
-        let Some(stat) = stat(path, &full, &found)? else { return Ok(()) };
+        let Some(stat) = stat(path, &full, &found)? else {
+            return Ok(());
+        };
         let told = wanted && !excluded;
         if told {
             for folder in walk.pending.drain(..) {
@@ -80,8 +103,8 @@ impl Tree {
             }
             (walk.tell)(stat.clone())?;
         }
-        let goes_on =
-            (wanted || self.include.may_match_below(path)) && (!excluded || self.exclude.may_except_below(path));
+        let goes_on = (wanted || self.include.may_match_below(path))
+            && (!excluded || self.exclude.may_except_below(path));
         if found.is_dir() && goes_on {
             if !told {
                 walk.pending.push(stat);
@@ -100,10 +123,14 @@ impl Tree {
 fn stat(path: &str, full: &Path, found: &Metadata) -> io::Result<Option<Stat>> {
     let mut stat = Stat {
         path: path.into(),
-        mod_time: found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()),
+        mod_time: found
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(found.mtime_nsec()),
         ..Stat::default()
     };
-    // git knows only whether a file is executable: who checked it out, and as what, must not matter.
+    // git knows only whether a file is executable: who checked it out, and as what, must not
+    // matter.
     let kind = found.file_type();
     if kind.is_dir() {
         stat.mode = GO_DIRECTORY | 0o755;
@@ -112,7 +139,11 @@ fn stat(path: &str, full: &Path, found: &Metadata) -> io::Result<Option<Stat>> {
         stat.mode = GO_SYMLINK | 0o777;
         stat.linkname = target.map_err(|_name| io::Error::other("a link's target is no UTF-8"))?;
     } else if kind.is_file() {
-        stat.mode = if found.mode() & 0o111 == 0 { 0o644 } else { 0o755 };
+        stat.mode = if found.mode() & 0o111 == 0 {
+            0o644
+        } else {
+            0o755
+        };
         stat.size = i64::try_from(found.len()).unwrap_or(i64::MAX);
     } else {
         return Ok(None);
@@ -160,17 +191,29 @@ fn follow(root: &Path, path: &str, found: &mut BTreeSet<String>) {
 fn links(root: &Path, path: &str) -> Vec<String> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let target = |name: &str| {
-        let target = fs::read_link(root.join(folder).join(name)).ok()?.into_os_string().into_string().ok()?;
-        Some(if target.starts_with('/') { clean(&target) } else { clean(&format!("{folder}/{target}")) })
+        let target = fs::read_link(root.join(folder).join(name))
+            .ok()?
+            .into_os_string()
+            .into_string()
+            .ok()?;
+        Some(if target.starts_with('/') {
+            clean(&target)
+        } else {
+            clean(&format!("{folder}/{target}"))
+        })
     };
     if !name.contains(['*', '?', '[']) {
         return target(name).into_iter().collect();
     }
-    let (Ok(pattern), Ok(entries)) = (Patterns::new([name]), fs::read_dir(root.join(folder))) else {
+    let (Ok(pattern), Ok(entries)) = (Patterns::new([name]), fs::read_dir(root.join(folder)))
+    else {
         return Vec::new();
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| pattern.matches(name)).filter_map(|name| target(&name)).collect()
+    names
+        .filter(|name| pattern.matches(name))
+        .filter_map(|name| target(&name))
+        .collect()
 }
 
 #[cfg(test)]
@@ -208,14 +251,23 @@ mod tests {
     #[test]
     fn a_folder_is_told_before_what_is_in_it_and_before_names_that_begin_like_it() {
         let folder = folder(&["a/b", "a-c", "a.d", "z"]);
-        assert_eq!(told(folder.path(), &Wish::default()), ["a", "a/b", "a-c", "a.d", "z"]);
+        assert_eq!(
+            told(folder.path(), &Wish::default()),
+            ["a", "a/b", "a-c", "a.d", "z"]
+        );
     }
 
     #[test]
     fn what_is_excluded_is_not_told_but_its_exceptions_are_with_their_folders() {
         let folder = folder(&["a/b/keep", "a/b/drop", "c/x", ".git/config"]);
-        let wish = Wish { exclude: strings(&["a", "!a/b/keep", ".git"]), ..Wish::default() };
-        assert_eq!(told(folder.path(), &wish), ["a", "a/b", "a/b/keep", "c", "c/x"]);
+        let wish = Wish {
+            exclude: strings(&["a", "!a/b/keep", ".git"]),
+            ..Wish::default()
+        };
+        assert_eq!(
+            told(folder.path(), &wish),
+            ["a", "a/b", "a/b/keep", "c", "c/x"]
+        );
     }
 
     #[test]
@@ -224,19 +276,39 @@ mod tests {
         symlink("real/Dockerfile", folder.path().join("Dockerfile")).unwrap();
         symlink("../../../other", folder.path().join("real/up")).unwrap();
         symlink("loop", folder.path().join("loop")).unwrap();
-        let wish = |paths: &[&str]| Wish { follow: strings(paths), ..Wish::default() };
-        assert_eq!(told(folder.path(), &wish(&["Dockerfile", "none"])), ["Dockerfile", "real", "real/Dockerfile"]);
-        assert_eq!(told(folder.path(), &wish(&["real/up"])), ["other", "real", "real/up"]);
+        let wish = |paths: &[&str]| Wish {
+            follow: strings(paths),
+            ..Wish::default()
+        };
+        assert_eq!(
+            told(folder.path(), &wish(&["Dockerfile", "none"])),
+            ["Dockerfile", "real", "real/Dockerfile"]
+        );
+        assert_eq!(
+            told(folder.path(), &wish(&["real/up"])),
+            ["other", "real", "real/up"]
+        );
         assert_eq!(told(folder.path(), &wish(&["loop"])), ["loop"]);
-        assert_eq!(told(folder.path(), &wish(&["real/m*"])), ["real", "real/more"]);
+        assert_eq!(
+            told(folder.path(), &wish(&["real/m*"])),
+            ["real", "real/more"]
+        );
         assert_eq!(told(folder.path(), &wish(&["/"])).len(), 7);
     }
 
     #[test]
     fn modes_are_gos_and_those_that_git_knows() {
         let folder = folder(&["d/run", "d/plain"]);
-        fs::set_permissions(folder.path().join("d/run"), fs::Permissions::from_mode(0o700)).unwrap();
-        fs::set_permissions(folder.path().join("d/plain"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(
+            folder.path().join("d/run"),
+            fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
+        fs::set_permissions(
+            folder.path().join("d/plain"),
+            fs::Permissions::from_mode(0o600),
+        )
+        .unwrap();
         symlink("x", folder.path().join("link")).unwrap();
         let mut modes = Vec::new();
         Tree::new(folder.path(), &Wish::default())
@@ -246,7 +318,15 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        let wanted = [("d", 0x8000_01ed), ("d/plain", 0o644), ("d/run", 0o755), ("link", 0x0800_01ff)];
-        assert_eq!(modes, wanted.map(|(path, mode)| (path.to_owned(), mode, 0, 0)));
+        let wanted = [
+            ("d", 0x8000_01ed),
+            ("d/plain", 0o644),
+            ("d/run", 0o755),
+            ("link", 0x0800_01ff),
+        ];
+        assert_eq!(
+            modes,
+            wanted.map(|(path, mode)| (path.to_owned(), mode, 0, 0))
+        );
     }
 }

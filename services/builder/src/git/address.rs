@@ -29,7 +29,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads a URL. The schema has refused all that is dangerous; what is left over is no address either.
+    /// Reads a URL. The schema has refused all that is dangerous; what is left over is no address
+    /// either.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
         let (transport, rest) = match url.split_once("://") {
@@ -48,29 +49,58 @@ impl Address {
                 let (host, port) = v6.split_once(']')?;
                 (host, port.strip_prefix(':'))
             }
-            None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+            None => place
+                .split_once(':')
+                .map_or((place, None), |(host, port)| (host, Some(port))),
         };
-        let port = port.filter(|port| !port.is_empty()).map(str::parse).transpose().ok()?;
-        Self { transport, user: user.map(Into::into), host: host.into(), port, path: path.into(), rooted: true }.sound()
+        let port = port
+            .filter(|port| !port.is_empty())
+            .map(str::parse)
+            .transpose()
+            .ok()?;
+        Self {
+            transport,
+            user: user.map(Into::into),
+            host: host.into(),
+            port,
+            path: path.into(),
+            rooted: true,
+        }
+        .sound()
     }
 
     /// `user@host:path`
     fn scp(url: &str) -> Option<Self> {
         let (user, rest) = url.split_once('@')?;
         let (host, path) = rest.split_once(':')?;
-        let (path, rooted) = path.strip_prefix('/').map_or((path, false), |path| (path, true));
+        let (path, rooted) = path
+            .strip_prefix('/')
+            .map_or((path, false), |path| (path, true));
         let user = Some(user.into());
-        Self { transport: Transport::Ssh, user, host: host.into(), port: None, path: path.into(), rooted }.sound()
+        Self {
+            transport: Transport::Ssh,
+            user,
+            host: host.into(),
+            port: None,
+            path: path.into(),
+            rooted,
+        }
+        .sound()
     }
 
-    /// A second line of defence behind the schema: nothing that a program takes for an option, no login, no control.
+    /// A second line of defence behind the schema: nothing that a program takes for an option, no
+    /// login, no control.
     fn sound(self) -> Option<Self> {
         let parts = [self.user.as_deref().unwrap_or("x"), &self.host, &self.path];
-        let plain =
-            |part: &&str| !part.is_empty() && !part.starts_with('-') && part.chars().all(|c| c.is_ascii_graphic());
+        let plain = |part: &&str| {
+            !part.is_empty() && !part.starts_with('-') && part.chars().all(|c| c.is_ascii_graphic())
+        };
         let user = self.user.as_deref().unwrap_or_default();
         let login = user.contains(':') || (self.transport == Transport::Https && !user.is_empty());
-        let host = self.host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c));
+        let host = self
+            .host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c));
         (parts.iter().all(plain) && !login && host && self.port != Some(0)).then_some(self)
     }
 
@@ -79,9 +109,13 @@ impl Address {
     pub fn over_https(&self) -> Self {
         match self.transport {
             Transport::Https => self.clone(),
-            Transport::Ssh => {
-                Self { transport: Transport::Https, user: None, port: None, rooted: true, ..self.clone() }
-            }
+            Transport::Ssh => Self {
+                transport: Transport::Https,
+                user: None,
+                port: None,
+                rooted: true,
+                ..self.clone()
+            },
         }
     }
 
@@ -97,7 +131,11 @@ impl Address {
     /// As a host is named in known_hosts.
     #[must_use]
     pub fn known_as(&self) -> String {
-        if self.port() == 22 { self.host.clone() } else { format!("[{}]:{}", self.host, self.port()) }
+        if self.port() == 22 {
+            self.host.clone()
+        } else {
+            format!("[{}]:{}", self.host, self.port())
+        }
     }
 
     /// `scheme://host[:port]/`
@@ -107,8 +145,16 @@ impl Address {
             Transport::Ssh => "ssh",
             Transport::Https => "https",
         };
-        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let user = self
+            .user
+            .as_ref()
+            .map(|user| format!("{user}@"))
+            .unwrap_or_default();
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{scheme}://{user}{host}{port}/")
     }
@@ -117,10 +163,16 @@ impl Address {
 /// As git takes it.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let home = if self.rooted || self.path.starts_with('~') { "" } else { "~/" };
+        let home = if self.rooted || self.path.starts_with('~') {
+            ""
+        } else {
+            "~/"
+        };
         match (&self.user, self.rooted) {
             // Below the user's home: only this form says so everywhere.
-            (Some(user), false) if !self.host.contains(':') => write!(f, "{user}@{}:{}", self.host, self.path),
+            (Some(user), false) if !self.host.contains(':') => {
+                write!(f, "{user}@{}:{}", self.host, self.path)
+            }
             _ => write!(f, "{}{home}{}", self.origin(), self.path),
         }
     }
@@ -152,10 +204,19 @@ mod tests {
 
     #[test]
     fn with_a_token_every_form_goes_over_https_to_the_same_host() {
-        for url in ["git@github.com:myuser/myapp.git", "ssh://git@github.com/myuser/myapp.git"] {
-            assert_eq!(parsed(url).over_https().to_string(), "https://github.com/myuser/myapp.git");
+        for url in [
+            "git@github.com:myuser/myapp.git",
+            "ssh://git@github.com/myuser/myapp.git",
+        ] {
+            assert_eq!(
+                parsed(url).over_https().to_string(),
+                "https://github.com/myuser/myapp.git"
+            );
         }
-        assert_eq!(parsed("https://h:8443/a").over_https().to_string(), "https://h:8443/a");
+        assert_eq!(
+            parsed("https://h:8443/a").over_https().to_string(),
+            "https://h:8443/a"
+        );
     }
 
     #[test]

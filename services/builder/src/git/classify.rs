@@ -11,7 +11,8 @@ pub(super) enum Why {
     Refused,
 }
 
-/// Words of git, ssh and servers (in the C locale), and what they mean. Whatever is not listed is [`Why::Refused`].
+/// Words of git, ssh and servers (in the C locale), and what they mean. Whatever is not listed is
+/// [`Why::Refused`].
 const WORDS: [(&str, Why); 9] = [
     ("Host key verification failed", Why::HostKey),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Why::HostKey),
@@ -35,15 +36,26 @@ pub(super) fn why(stderr: &str) -> Why {
 
 /// The line that tells most, without control characters.
 pub(super) fn telling(stderr: &str) -> String {
-    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = || {
+        stderr
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
     let generic = |line: &str| {
         line.starts_with("fatal: Could not read from remote")
             || line.starts_with("Please make sure")
             || line.starts_with("and the repository")
     };
     let telling = lines().rfind(|line| line.starts_with("fatal:") && !generic(line));
-    let line = telling.or_else(|| lines().rfind(|line| !generic(line))).unwrap_or("nothing");
-    line.trim_start_matches("fatal: ").chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+    let line = telling
+        .or_else(|| lines().rfind(|line| !generic(line)))
+        .unwrap_or("nothing");
+    line.trim_start_matches("fatal: ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST)
+        .collect()
 }
 
 #[cfg(test)]
@@ -57,11 +69,23 @@ mod tests {
                 "No ED25519 host key is known for github.com\nHost key verification failed.\nfatal: Could not read",
                 Why::HostKey,
             ),
-            ("git@github.com: Permission denied (publickey).\nfatal: Could not read from remote", Why::Refused),
-            ("fatal: Authentication failed for 'https://github.com/a/'", Why::Refused),
+            (
+                "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote",
+                Why::Refused,
+            ),
+            (
+                "fatal: Authentication failed for 'https://github.com/a/'",
+                Why::Refused,
+            ),
             ("fatal: couldn't find remote ref refs/heads/x", Why::NoRef),
-            ("fatal: remote error: upload-pack: not our ref aaaa", Why::NoRef),
-            ("fatal: unable to access 'https://h/': Connection refused", Why::Refused),
+            (
+                "fatal: remote error: upload-pack: not our ref aaaa",
+                Why::NoRef,
+            ),
+            (
+                "fatal: unable to access 'https://h/': Connection refused",
+                Why::Refused,
+            ),
             ("", Why::Refused),
         ] {
             assert_eq!(why(stderr), wanted, "{stderr}");

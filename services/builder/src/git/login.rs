@@ -1,4 +1,5 @@
-//! The login for a repository: what a Secret's keys are good for decides how the repository is reached.
+//! The login for a repository: what a Secret's keys are good for decides how the repository is
+//! reached.
 
 use data_encoding::BASE64;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,7 +12,11 @@ use super::{Address, Error, Transport};
 const PRIVATE_KEYS: [&str; 2] = ["privateKey", "ssh-privatekey"];
 
 /// The keys of a GitHub App.
-const APP_KEYS: [&str; 3] = ["githubAppID", "githubAppInstallationID", "githubAppPrivateKey"];
+const APP_KEYS: [&str; 3] = [
+    "githubAppID",
+    "githubAppInstallationID",
+    "githubAppPrivateKey",
+];
 
 /// What is shown to a git server.
 #[derive(Debug)]
@@ -50,26 +55,52 @@ impl Login {
     /// No login.
     #[must_use]
     pub fn none() -> Self {
-        Self { source: None, with: With::Nothing, known_hosts: None, authority: None }
+        Self {
+            source: None,
+            with: With::Nothing,
+            known_hosts: None,
+            authority: None,
+        }
     }
 
-    /// What a Secret is good for at this address, and the address that it is good for: a token goes over https, also
-    /// where the URL says ssh. With both a key and a token, the URL's form decides.
+    /// What a Secret is good for at this address, and the address that it is good for: a token goes
+    /// over https, also where the URL says ssh. With both a key and a token, the URL's form
+    /// decides.
     ///
     /// # Errors
     /// Its keys are others (E#1006), one is empty, or it is bound to another host.
-    pub fn read(scheme: AuthScheme, secret: &Secret, address: &Address) -> Result<(Self, Address), Error> {
+    pub fn read(
+        scheme: AuthScheme,
+        secret: &Secret,
+        address: &Address,
+    ) -> Result<(Self, Address), Error> {
         secret.for_host(&address.host)?;
         let has = |key: &&str| secret.keys().contains(key);
-        let optional = |key: &str| if has(&key) { secret.text(key).map(Some) } else { Ok(None) };
-        let key = PRIVATE_KEYS.into_iter().find(|key| scheme == AuthScheme::Token && has(key));
+        let optional = |key: &str| {
+            if has(&key) {
+                secret.text(key).map(Some)
+            } else {
+                Ok(None)
+            }
+        };
+        let key = PRIVATE_KEYS
+            .into_iter()
+            .find(|key| scheme == AuthScheme::Token && has(key));
         let ssh = key.filter(|_| address.transport == Transport::Ssh);
         let with = if let Some(key) = ssh {
-            With::Key { key: secret.text(key)?, passphrase: optional("passphrase")? }
+            With::Key {
+                key: secret.text(key)?,
+                passphrase: optional("passphrase")?,
+            }
         } else if scheme == AuthScheme::Token && has(&"token") {
-            With::Password { user: user(&address.host).into(), password: secret.text("token")? }
+            With::Password {
+                user: user(&address.host).into(),
+                password: secret.text("token")?,
+            }
         } else if scheme == AuthScheme::Token && APP_KEYS.iter().any(has) {
-            return Err(Error::GitHubApp { secret: secret.source().into() });
+            return Err(Error::GitHubApp {
+                secret: secret.source().into(),
+            });
         } else if scheme == AuthScheme::KeyPair && has(&"username") && has(&"password") {
             password(secret, "username", "password")?
         } else if scheme == AuthScheme::KeyPair && has(&"accessKey") && has(&"secretToken") {
@@ -81,14 +112,28 @@ impl Login {
                 wanted: wanted(scheme, address),
             });
         };
-        let address = if matches!(with, With::Key { .. }) { address.clone() } else { address.over_https() };
+        let address = if matches!(with, With::Key { .. }) {
+            address.clone()
+        } else {
+            address.over_https()
+        };
         let source = Some(secret.source().into());
-        Ok((Self { source, with, known_hosts: optional("known_hosts")?, authority: optional("ca.crt")? }, address))
+        Ok((
+            Self {
+                source,
+                with,
+                known_hosts: optional("known_hosts")?,
+                authority: optional("ca.crt")?,
+            },
+            address,
+        ))
     }
 
     /// The value of the header `Authorization`, where a password goes over https.
     pub(super) fn authorization(&self) -> Option<SecretString> {
-        let With::Password { user, password } = &self.with else { return None };
+        let With::Password { user, password } = &self.with else {
+            return None;
+        };
         let plain = format!("{user}:{}", password.expose_secret());
         Some(format!("Basic {}", BASE64.encode(plain.as_bytes())).into())
     }
@@ -108,7 +153,10 @@ impl Login {
 
 fn password(secret: &Secret, user: &str, password: &str) -> Result<With, Error> {
     let user = secret.text(user)?.expose_secret().into();
-    Ok(With::Password { user, password: secret.text(password)? })
+    Ok(With::Password {
+        user,
+        password: secret.text(password)?,
+    })
 }
 
 /// The name that goes with a token.
@@ -139,15 +187,21 @@ mod tests {
     const HTTPS: &str = "https://github.com/a/b.git";
 
     fn secret(keys: &[(&str, &str)]) -> Secret {
-        let data: std::collections::BTreeMap<_, _> =
-            keys.iter().map(|(key, value)| (*key, BASE64.encode(value.as_bytes()))).collect();
-        let object = serde_json::json!({"metadata": {"name": "s", "namespace": "team"}, "data": data});
-        serde_json::from_value::<k8s_openapi::api::core::v1::Secret>(object).unwrap().into()
+        let data: std::collections::BTreeMap<_, _> = keys
+            .iter()
+            .map(|(key, value)| (*key, BASE64.encode(value.as_bytes())))
+            .collect();
+        let object =
+            serde_json::json!({"metadata": {"name": "s", "namespace": "team"}, "data": data});
+        serde_json::from_value::<k8s_openapi::api::core::v1::Secret>(object)
+            .unwrap()
+            .into()
     }
 
     fn read(scheme: AuthScheme, keys: &[(&str, &str)], url: &str) -> Result<(Login, String), Code> {
         let read = Login::read(scheme, &secret(keys), &Address::parse(url).unwrap());
-        read.map(|(login, address)| (login, address.to_string())).map_err(|error| error.code())
+        read.map(|(login, address)| (login, address.to_string()))
+            .map_err(|error| error.code())
     }
 
     #[test]
@@ -159,10 +213,23 @@ mod tests {
         let (login, url) = read(AuthScheme::Token, &[("token", "t\n")], SSH).unwrap();
         assert_eq!(url, HTTPS);
         let sent = login.authorization().unwrap();
-        assert_eq!(sent.expose_secret(), &format!("Basic {}", BASE64.encode(b"x-access-token:t")));
-        let (login, _) = read(AuthScheme::Token, &[("privateKey", "k"), ("token", "t")], HTTPS).unwrap();
+        assert_eq!(
+            sent.expose_secret(),
+            &format!("Basic {}", BASE64.encode(b"x-access-token:t"))
+        );
+        let (login, _) = read(
+            AuthScheme::Token,
+            &[("privateKey", "k"), ("token", "t")],
+            HTTPS,
+        )
+        .unwrap();
         assert!(matches!(login.with, With::Password { .. }));
-        let (login, url) = read(AuthScheme::KeyPair, &[("username", "u"), ("password", "p")], SSH).unwrap();
+        let (login, url) = read(
+            AuthScheme::KeyPair,
+            &[("username", "u"), ("password", "p")],
+            SSH,
+        )
+        .unwrap();
         assert!(matches!(&login.with, With::Password { user, .. } if user == "u") && url == HTTPS);
     }
 
@@ -174,12 +241,22 @@ mod tests {
             (AuthScheme::KeyPair, &[("token", "x")], HTTPS),
             (AuthScheme::KeyPair, &[("username", "x")], HTTPS),
             (AuthScheme::Aws, &[("token", "x")], HTTPS),
-            (AuthScheme::Token, &[("githubAppID", "1"), ("githubAppPrivateKey", "x")], HTTPS),
+            (
+                AuthScheme::Token,
+                &[("githubAppID", "1"), ("githubAppPrivateKey", "x")],
+                HTTPS,
+            ),
             (AuthScheme::Token, &[], HTTPS),
         ] {
-            assert_eq!(read(scheme, keys, url).unwrap_err(), Code::SECRET_KEYS);
+            assert_eq!(
+                read(scheme, keys, url).unwrap_err(),
+                Code::SecretKeysInvalid
+            );
         }
-        assert_eq!(read(AuthScheme::Token, &[("token", "\n")], SSH).unwrap_err(), Code::SECRET_EMPTY);
+        assert_eq!(
+            read(AuthScheme::Token, &[("token", "\n")], SSH).unwrap_err(),
+            Code::SecretEmpty
+        );
     }
 
     #[test]

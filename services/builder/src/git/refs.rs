@@ -6,10 +6,14 @@ const HEAD: &str = "HEAD";
 /// Whether it is a commit already.
 #[must_use]
 pub fn is_commit(reference: &str) -> bool {
-    matches!(reference.len(), 40 | 64) && reference.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    matches!(reference.len(), 40 | 64)
+        && reference
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What the remote is asked for, the best first. A branch goes before a tag of the same name, as `git clone --branch` has it.
+/// What the remote is asked for, the best first. A branch goes before a tag of the same name, as
+/// `git clone --branch` has it.
 pub(super) fn candidates(reference: Option<&str>) -> Vec<String> {
     match reference {
         None | Some(HEAD) => vec![HEAD.into()],
@@ -21,11 +25,24 @@ pub(super) fn candidates(reference: Option<&str>) -> Vec<String> {
     }
 }
 
-/// The commit of the best candidate in the answer of `git ls-remote`. An annotated tag's commit stands at `<tag>^{}`.
+/// The commit of the best candidate in the answer of `git ls-remote`. An annotated tag's commit
+/// stands at `<tag>^{}`.
 pub(super) fn pick(candidates: &[String], answer: &str) -> Option<String> {
-    let listed: Vec<_> = answer.lines().filter_map(|line| line.split_once('\t')).collect();
-    let commit = |wanted: &String| listed.iter().find(|(_, name)| name == wanted).map(|(commit, _)| *commit);
-    candidates.iter().find_map(commit).filter(|commit| is_commit(commit)).map(Into::into)
+    let listed: Vec<_> = answer
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    let commit = |wanted: &String| {
+        listed
+            .iter()
+            .find(|(_, name)| name == wanted)
+            .map(|(commit, _)| *commit)
+    };
+    candidates
+        .iter()
+        .find_map(commit)
+        .filter(|commit| is_commit(commit))
+        .map(Into::into)
 }
 
 #[cfg(test)]
@@ -50,13 +67,23 @@ mod tests {
 
     #[test]
     fn a_pull_request_and_the_remotes_head_are_found() {
-        assert_eq!(picked(Some("refs/pull/7/head"), &format!("{A}\trefs/pull/7/head\n")).as_deref(), Some(A));
+        assert_eq!(
+            picked(
+                Some("refs/pull/7/head"),
+                &format!("{A}\trefs/pull/7/head\n")
+            )
+            .as_deref(),
+            Some(A)
+        );
         assert_eq!(picked(None, &format!("{A}\tHEAD\n")).as_deref(), Some(A));
     }
 
     #[test]
     fn a_branch_whose_name_only_ends_like_it_is_another() {
-        assert_eq!(picked(Some("x"), &format!("{A}\trefs/heads/feature/x\n")), None);
+        assert_eq!(
+            picked(Some("x"), &format!("{A}\trefs/heads/feature/x\n")),
+            None
+        );
         assert_eq!(picked(Some("x"), ""), None);
     }
 

@@ -1,177 +1,229 @@
-//! `build`: the image of a Build, in the staging registry.
+//! The verb `build`: the image of a Build, in the staging registry.
 
 mod prepare;
-mod section;
+mod record;
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::ListParams;
-use sequencer_api::Build;
-use sequencer_api::status::Claim;
+use sequencer_api::names::h10;
+use sequencer_api::status::State;
 use sequencer_api::status::build::ImageSection;
+use sequencer_api::{Build, labels};
 use sequencer_proto::topics::BuildLog;
 use sequencer_proto::v1::Line;
 use sequencer_runtime::args::duration;
-use sequencer_runtime::bus::{Delivery, Outcome};
-use sequencer_runtime::claim::{Verdict, judge};
-use sequencer_runtime::cluster;
+use sequencer_runtime::bus::Outcome;
+use sequencer_runtime::section::{End, Finality, Handler, Stop, Target, Work};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use self::prepare::Prepared;
-use super::guard::{Target, is_unwanted};
-use super::{Service, record, wanted};
+use super::Service;
+use crate::buildkit::{Built, Failure, Job};
 use crate::credentials::Reader;
 use crate::error::Error;
-use crate::plan::{self, Look};
+use crate::plan;
 use crate::staging::Staged;
 
 /// How long the last lines of a log may take to leave.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
-/// Between looks at another Build of the same key.
+/// Between two looks at another Build of the same key.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A Build that is worked at.
-struct Work<'a> {
-    target: Target<'a>,
-    delivery: &'a Delivery,
+/// Builds with a builder's git and BuildKit.
+pub(super) struct Builder<'a> {
+    pub(super) service: &'a Service,
+    pub(super) log: BuildLog,
+}
+
+/// A Build on its way to an image.
+struct Task<'a> {
+    build: &'a Build,
     namespace: &'a str,
-    build: Build,
-    generation: i64,
-    reader: Reader<'a>,
+    reader: Reader,
     deadline: Instant,
     begun: Timestamp,
 }
 
-/// How a build ended: recorded as a result, or given up.
-enum Ended {
+/// Why there is no image.
+enum Broken {
+    /// The build failed: people are told why.
     Failed(Error),
-    Outcome(Outcome),
+    Stopped(Stop),
 }
 
-impl From<Error> for Ended {
+impl From<Error> for Broken {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<kube::Error> for Ended {
-    fn from(error: kube::Error) -> Self {
-        Self::Failed(error.into())
+impl From<Stop> for Broken {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
     }
 }
 
-impl Service {
-    pub(super) async fn build(&self, delivery: &Delivery) -> kube::Result<Outcome> {
-        let (namespace, name) = (delivery.wake.namespace.as_str(), delivery.wake.name.as_str());
-        let (api, uid) = (self.api::<Build>(namespace), delivery.command.uid().to_string());
-        let build = match wanted(&api, delivery).await? {
-            Ok(build) => build,
-            Err(outcome) => return Ok(outcome),
+impl Handler for Builder<'_> {
+    type Section = ImageSection;
+
+    async fn handle(&self, work: &mut Work<ImageSection>) -> Result<End, Stop> {
+        let (build, namespace) = (work.object(), work.namespace().to_owned());
+        let runtime = &build.spec.runtime;
+        if is_unwanted(&build) || !self.service.serves(&namespace, &runtime.pool) {
+            return Ok(End::Nothing(Outcome::Stale));
+        }
+        work.claimable()?;
+        if !work.is_due(Finality::Final, false).await {
+            return Ok(End::Nothing(Outcome::Done));
+        }
+
+        let longest = self.service.max_timeout;
+        let timeout = duration(&runtime.timeout).unwrap_or(longest).min(longest);
+        let task = Task {
+            build: &build,
+            namespace: &namespace,
+            reader: Reader::new(work.client().clone(), &namespace, work.secrets()),
+            deadline: Instant::now() + timeout,
+            begun: Timestamp::now(),
         };
-        if build.spec.runtime.pool != self.pool.as_str() || is_unwanted(&build) {
-            return Ok(Outcome::Stale);
-        }
-        let section = build.status.clone().unwrap_or_default().image.section;
-        let generation = build.metadata.generation.unwrap_or_default();
-        let reader = Reader::new(&self.client, namespace);
-        let begun = Timestamp::now();
-        match plan::look(&section, true, generation, &delivery.wake.why, begun) {
-            Look::Work => {}
-            Look::Leave => return Ok(Outcome::Done),
-            Look::IfChanged(versions) if reader.changed(&versions).await => {}
-            Look::IfChanged(_) => return Ok(Outcome::Done),
-        }
-        let asked = duration(&build.spec.runtime.timeout).unwrap_or(self.max_timeout);
-        let deadline = Instant::now() + asked.min(self.max_timeout);
-        let target = Target { api: &api, name, uid: &uid };
-        let work = Work { target, delivery, namespace, build, generation, reader, deadline, begun };
-        match judge(section.claim.as_ref(), &self.holder, self.terms, begun) {
-            Verdict::Elsewhere(_) => return Ok(Outcome::ClaimedElsewhere),
-            Verdict::Poison => return Ok(self.poisoned(&work, &section).await),
-            Verdict::Take(_) => {}
-        }
-        let ended = tokio::select! {
-            ended = self.make(&work) => ended,
-            outcome = self.unwanted(target) => Err(Ended::Outcome(outcome)),
+        let target = work.target().clone();
+        let made = tokio::select! {
+            made = self.make(work, &task) => made,
+            outcome = self.unwanted(&target) => return Err(Stop::Ended(outcome)),
         };
-        Ok(match ended {
-            Ok(outcome) | Err(Ended::Outcome(outcome)) => outcome,
-            Err(Ended::Failed(error)) => self.record_failure(&work, &error).await,
+        made.map_err(|broken| match broken {
+            Broken::Stopped(stop) => stop,
+            Broken::Failed(error) => Stop::Failed(self.failed(work, &build, error)),
         })
     }
+}
 
-    /// Fetches, and then takes the image that is there, waits for the one that is built, or builds.
-    async fn make(&self, work: &Work<'_>) -> Result<Outcome, Ended> {
-        let prepared = timeout_at(work.deadline, self.prepare(work)).await.map_err(|_elapsed| work.late())??;
-        let no_cache = work.build.spec.runtime.no_cache;
+impl Builder<'_> {
+    /// Takes the image that is there, waits for the one that is built, or builds.
+    async fn make(&self, work: &mut Work<ImageSection>, task: &Task<'_>) -> Result<End, Broken> {
+        let staging = &self.service.staging;
+        let no_cache = task.build.spec.runtime.no_cache;
+        let prepared = timeout_at(task.deadline, self.prepare(task))
+            .await
+            .map_err(|_elapsed| task.late())??;
+
         loop {
             if !no_cache
-                && let Some(staged) = self.staging.find(work.namespace, &prepared.key).await.map_err(Error::from)?
+                && let Some(staged) = staging
+                    .find(task.namespace, &prepared.key)
+                    .await
+                    .map_err(Error::from)?
             {
-                return Ok(self.reuse(work, &prepared, staged).await?);
+                return Ok(self.reuse(work, task, &prepared, staged).await?);
             }
-            let all = self.of_key(work, &prepared.key).await?;
-            if no_cache || plan::ahead(&all, work.target.uid, None, Timestamp::now()).is_none() {
-                let claim = self.claim(work, &prepared).await.map_err(Ended::Outcome)?;
-                let all = self.of_key(work, &prepared.key).await?;
-                if no_cache || plan::ahead(&all, work.target.uid, Some(work.begun), Timestamp::now()).is_none() {
-                    return self.run(work, &prepared, &claim).await;
+
+            // Whoever claimed first builds. Two may have claimed before either was seen: so the
+            // others are looked at again under the claim.
+            if no_cache || !is_ahead(work, &prepared.key, None).await? {
+                self.begin(work, task, &prepared);
+                work.claim(State::InProgress).await?;
+
+                if no_cache || !is_ahead(work, &prepared.key, Some(task.begun)).await? {
+                    return self.run(work, task, &prepared).await;
                 }
-                self.release(work).await.map_err(Ended::Outcome)?;
+                work.section.started_at = None;
+                work.release().await.map_err(Stop::from)?;
             }
-            if Instant::now() >= work.deadline {
-                return Err(work.late().into());
+            if Instant::now() >= task.deadline {
+                return Err(task.late().into());
             }
             sleep(WAIT).await;
         }
     }
 
-    async fn of_key(&self, work: &Work<'_>, key: &str) -> kube::Result<Vec<Build>> {
-        let list = ListParams::default().fields(&format!("status.image.key={key}"));
-        Ok(work.target.api.list(&list).await?.items)
+    /// Builds under a claim.
+    async fn run(
+        &self,
+        work: &mut Work<ImageSection>,
+        task: &Task<'_>,
+        prepared: &Prepared,
+    ) -> Result<End, Broken> {
+        info!(key = prepared.key, "Building image");
+        let built = Box::pin(timeout_at(task.deadline, self.built(task, prepared)));
+        let (built, staged) = work.guard(built).await?.map_err(|_elapsed| task.late())??;
+
+        info!(
+            key = prepared.key,
+            digest = built.digest,
+            cached = built.cached,
+            steps = built.steps,
+            "Built image"
+        );
+        self.completed(work, task, prepared, staged);
+        work.section.cached_steps = Some(format!("{}/{}", built.cached, built.steps));
+        Ok(End::Reached(State::Completed))
     }
 
-    /// Builds under a claim.
-    async fn run(&self, work: &Work<'_>, prepared: &Prepared, claim: &Claim) -> Result<Outcome, Ended> {
-        info!(key = prepared.key, "builds");
+    /// Checks the source out, builds it, and finds the image in the staging registry.
+    async fn built(&self, task: &Task<'_>, prepared: &Prepared) -> Result<(Built, Staged), Error> {
+        let service = self.service;
         let (log, lines) = mpsc::unbounded_channel();
-        let built = async {
-            let built = tokio::join!(self.buildkit.build(&prepared.job, log), self.lines(work, lines)).0?;
-            let staged =
-                self.staging.find(work.namespace, &prepared.key).await?.filter(|staged| staged.digest == built.digest);
-            Ok::<_, Error>((built, staged.ok_or(Error::Digest)?))
+        let checkout = prepared
+            .source
+            .checkout(&service.git, &service.work, task.namespace)
+            .await?;
+
+        let leased = self.leased(task.namespace, &prepared.job, &checkout.context, log);
+        let (built, ()) = tokio::join!(leased, self.lines(lines));
+        let built = built?;
+
+        let staged = service
+            .staging
+            .find(task.namespace, &prepared.key)
+            .await?
+            .filter(|staged| staged.digest == built.digest)
+            .ok_or(Error::Digest)?;
+        Ok((built, staged))
+    }
+
+    /// Builds while BuildKit is leased to this namespace.
+    async fn leased(
+        &self,
+        namespace: &str,
+        job: &Job,
+        context: &Path,
+        log: mpsc::UnboundedSender<Vec<Line>>,
+    ) -> Result<Built, Failure> {
+        let buildkit = &self.service.buildkit;
+        let Some(supervisor) = &self.service.supervisor else {
+            return buildkit.build(job, context, log).await;
         };
-        let (built, staged) = tokio::select! {
-            built = timeout_at(work.deadline, built) => built.map_err(|_elapsed| work.late())??,
-            outcome = self.guard(work.target, claim) => return Err(Ended::Outcome(outcome)),
+
+        let mut lease = supervisor.lease(&h10(&[namespace])).await?;
+        let built = tokio::select! {
+            biased;
+            built = buildkit.build(job, context, log) => built,
+            () = lease.lost() => return Err(Failure::lost("it ended")),
         };
-        let before = self.mine(work).await.map_err(Ended::Outcome)?;
-        let next = self.completed(work, prepared, before.section.rev, staged, Some(&built), None);
-        let next = ImageSection { started_at: before.started_at, ..next };
-        record(work.target.api, work.target.name, work.target.uid, "image", before.section.rev, &next)
-            .await
-            .map_err(Ended::Outcome)?;
-        info!(key = prepared.key, digest = built.digest, cached = built.cached, steps = built.steps, "built");
-        Ok(Outcome::Done)
+        // Where this is not reached, because nobody wants the build any more, the lease ends
+        // without a word.
+        lease.end(built.is_ok()).await;
+        built
     }
 
     /// Sends lines to whoever follows the log. Nothing depends on them.
-    async fn lines(&self, work: &Work<'_>, mut lines: mpsc::UnboundedReceiver<Vec<Line>>) {
-        let log = work.log();
+    async fn lines(&self, mut lines: mpsc::UnboundedReceiver<Vec<Line>>) {
         let mut last = None;
         while let Some(mut batch) = lines.recv().await {
             while let Ok(more) = lines.try_recv() {
                 batch.extend(more);
             }
             let give_up = *last.get_or_insert_with(|| Instant::now() + LAST_LINES);
-            match timeout_at(give_up, self.bus.log(&log, batch)).await {
+            match timeout_at(give_up, self.service.bus.log(&self.log, batch)).await {
                 Ok(Ok(())) => last = None,
                 Ok(Err(_)) | Err(_) => {
-                    warn!("the log of a build is not stored");
+                    warn!("Failed to store the log of a build");
                     return;
                 }
             }
@@ -179,26 +231,70 @@ impl Service {
     }
 
     /// Takes the image that is there.
-    async fn reuse(&self, work: &Work<'_>, prepared: &Prepared, staged: Staged) -> Result<Outcome, Error> {
-        let all = self.of_key(work, &prepared.key).await?;
-        let from = plan::origin(&all, work.target.uid, &staged.digest).map(Into::into);
-        let found = cluster::current(work.target.api, work.target.name, work.target.uid).await?;
-        let Some(found) = found else { return Ok(Outcome::Gone) };
-        let rev = found.status.unwrap_or_default().image.section.rev;
-        info!(key = prepared.key, digest = staged.digest, "is built already");
-        let next = self.completed(work, prepared, rev, staged, None, from);
-        let written = record(work.target.api, work.target.name, work.target.uid, "image", rev, &next).await;
-        Ok(written.map_or_else(|outcome| outcome, |_| Outcome::Done))
+    async fn reuse(
+        &self,
+        work: &mut Work<ImageSection>,
+        task: &Task<'_>,
+        prepared: &Prepared,
+        staged: Staged,
+    ) -> Result<End, Error> {
+        let all = of_key(work, &prepared.key).await?;
+        let from = plan::origin(&all, &work.uid().to_string(), &staged.digest).map(Into::into);
+
+        info!(key = prepared.key, digest = staged.digest, "Reused image");
+        self.begin(work, task, prepared);
+        self.completed(work, task, prepared, staged);
+        work.section.reused_from = from;
+        Ok(End::Reached(State::Completed))
+    }
+
+    /// Returns once nobody wants the Build.
+    async fn unwanted(&self, target: &Target<Build>) -> Outcome {
+        loop {
+            sleep(self.service.look).await;
+            match target.read().await {
+                Ok(None) => return given_up("gone", Outcome::Gone),
+                Ok(Some(build)) if is_unwanted(&build) => {
+                    return given_up("deleted or superseded", Outcome::Stale);
+                }
+                Ok(Some(_)) => {}
+                Err(_) => warn!("Failed to read whether a Build is still wanted"),
+            }
+        }
     }
 }
 
-impl Work<'_> {
+/// Whether nobody wants a Build any more.
+fn is_unwanted(build: &Build) -> bool {
+    let annotations = build.metadata.annotations.as_ref();
+    build.metadata.deletion_timestamp.is_some()
+        || annotations.is_some_and(|all| all.contains_key(labels::SUPERSEDED_BY))
+}
+
+fn given_up(why: &'static str, outcome: Outcome) -> Outcome {
+    info!(why, "Gave a build up");
+    outcome
+}
+
+/// The Builds of this namespace that have this content key.
+async fn of_key(work: &Work<ImageSection>, key: &str) -> Result<Vec<Build>, Error> {
+    let list = ListParams::default().fields(&format!("status.image.key={key}"));
+    Ok(work.target().api().list(&list).await?.items)
+}
+
+/// Whether another Build of this key is built that was begun before this one, or at all if this
+/// one has not begun.
+async fn is_ahead(
+    work: &Work<ImageSection>,
+    key: &str,
+    begun: Option<Timestamp>,
+) -> Result<bool, Error> {
+    let all = of_key(work, key).await?;
+    Ok(plan::ahead(&all, &work.uid().to_string(), begun, Timestamp::now()).is_some())
+}
+
+impl Task<'_> {
     fn late(&self) -> Error {
         Error::Timeout(self.build.spec.runtime.timeout.clone())
-    }
-
-    /// Where its log is.
-    fn log(&self) -> BuildLog {
-        BuildLog { workspace: self.delivery.command.workspace(), build: self.delivery.command.uid() }
     }
 }

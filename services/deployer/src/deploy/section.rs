@@ -1,23 +1,23 @@
 //! The section as it is written.
 
-use jiff::Timestamp;
 use sequencer_api::code::Code;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_api::status::{self, Failure, State};
-use sequencer_runtime::retry::{Failing, Retry, Waits, failed as retried};
-use uuid::Uuid;
+use sequencer_runtime::retry::{Retry, Waits};
 
 use crate::error::Error;
-use crate::plan::{Plan, View, Workload};
+use crate::failure::Failed;
+use crate::plan::{Plan, View, Workload, is_deployment};
 use crate::pull::Versions;
 use crate::readiness::{Health, Trouble};
 
-/// The longest message.
-const MESSAGE: usize = 1024;
-
 /// What stands in the status that was read.
 pub(super) fn before(view: &View) -> DeploySection {
-    view.component.status.as_ref().map(|status| status.deploy.clone()).unwrap_or_default()
+    view.component
+        .status
+        .as_ref()
+        .map(|status| status.deploy.clone())
+        .unwrap_or_default()
 }
 
 /// What every section of this generation begins with. What serves stays until something else does.
@@ -35,20 +35,28 @@ fn begin(view: &View, state: State) -> DeploySection {
 pub(super) fn waiting(view: &View, plan: &Plan, waiting_for: Vec<WaitingFor>) -> DeploySection {
     let mut waiting_for = waiting_for;
     waiting_for.truncate(16);
-    DeploySection { services: plan.services.clone(), waiting_for, revision: None, ..begin(view, State::Waiting) }
+    DeploySection {
+        services: plan.services.clone(),
+        waiting_for,
+        revision: None,
+        ..begin(view, State::Waiting)
+    }
 }
 
 /// Whether a Job of this very template has run: one that is gone since is not run again.
 pub(super) fn has_run(view: &View, workload: &Workload) -> bool {
     let before = before(view);
-    !workload.object.is_deployment()
+    !is_deployment(&workload.object)
         && before.section.state == Some(State::Completed)
         && before.revision.as_ref() == Some(&workload.revision)
 }
 
 /// It is done, as it was.
 pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
-    DeploySection { services: plan.services.clone(), ..begin(view, State::Completed) }
+    DeploySection {
+        services: plan.services.clone(),
+        ..begin(view, State::Completed)
+    }
 }
 
 /// It was made.
@@ -67,20 +75,35 @@ pub(super) fn running(
     section.replicas = Some(health.wanted);
     section.ready_replicas = Some(health.ready);
     section.revision = Some(workload.revision.clone());
-    section.failure = known.or_else(|| health.trouble.as_ref().map(|trouble| failure(trouble, log_tail)));
+    section.failure = known.or_else(|| {
+        health
+            .trouble
+            .as_ref()
+            .map(|trouble| failure(trouble, log_tail))
+    });
     if matches!(health.state, State::Healthy | State::Completed) {
         section.build = workload.used.build().map(|build| build.object.clone());
-        section.commit = workload.used.build().map(|build| build.commit.chars().take(12).collect());
+        section.commit = workload
+            .used
+            .build()
+            .map(|build| build.commit.chars().take(12).collect());
         section.images.clone_from(&workload.images);
     }
     section
 }
 
-/// What is recorded of the same failure already: its words and lines change with every try, and tell nothing new.
-pub(super) fn same_failure(view: &View, workload: &Workload, trouble: Option<&Trouble>) -> Option<Failure> {
+/// What is recorded of the same failure already: its words and lines change with every try, and
+/// tell nothing new.
+pub(super) fn same_failure(
+    view: &View,
+    workload: &Workload,
+    trouble: Option<&Trouble>,
+) -> Option<Failure> {
     let (before, trouble) = (before(view), trouble?);
-    let failure = before.failure.filter(|_| before.revision.as_ref() == Some(&workload.revision))?;
-    let same = failure.code == trouble.code.to_string()
+    let failure = before
+        .failure
+        .filter(|_| before.revision.as_ref() == Some(&workload.revision))?;
+    let same = failure.code == trouble.code
         && failure.container == trouble.container
         && failure.exit_code == trouble.exit_code;
     same.then_some(failure)
@@ -88,37 +111,38 @@ pub(super) fn same_failure(view: &View, workload: &Workload, trouble: Option<&Tr
 
 fn failure(trouble: &Trouble, log_tail: Vec<String>) -> Failure {
     Failure {
-        code: trouble.code.to_string(),
-        reason: Some(cut(&trouble.reason, 128)).filter(|reason| !reason.is_empty()),
         container: trouble.container.clone(),
         exit_code: trouble.exit_code,
-        message: Some(cut(&trouble.message, MESSAGE)),
         log_tail,
-        ..Failure::default()
+        ..Failure::new(trouble.code, &trouble.message)
     }
 }
 
-/// An image that cannot be pulled with a login of ours is looked at again when the login's Secret changes.
-pub(super) fn retry_pull(view: &View, section: &mut DeploySection, logins: Versions, waits: &Waits) {
-    let code = Code::IMAGE_PULL;
-    let Some(failure) = section.failure.as_ref().filter(|failure| failure.code == code.to_string()) else { return };
+/// An image that cannot be pulled with a login of ours is looked at again when the login's Secret
+/// changes.
+pub(super) fn retry_pull(
+    view: &View,
+    section: &mut DeploySection,
+    logins: Versions,
+    waits: &Waits,
+) {
+    let code = Code::ImagePullFailed;
+    let Some(failure) = section
+        .failure
+        .as_ref()
+        .filter(|failure| failure.code == code)
+    else {
+        return;
+    };
     if !logins.is_empty() {
         let message = failure.message.clone().unwrap_or_default();
-        section.section.retry =
-            Some(retry(view, Failing { code, message, retry: Retry::Stalled, secrets: logins }, waits));
-    }
-}
-
-/// When a failure is tried again: as was recorded, unless that is over or something else failed.
-fn retry(view: &View, failing: Failing, waits: &Waits) -> status::Retry {
-    let (before, now) = (before(view), Timestamp::now());
-    let same = before.section.retry.filter(|retry| {
-        retry.code == failing.code.to_string()
-            && before.section.observed_generation == view.component.metadata.generation
-    });
-    match same {
-        Some(retry) if retry.next_attempt_at.0 > now && retry.secret_versions == failing.secrets => retry,
-        same => retried(same.as_ref(), failing, waits, Uuid::try_parse(view.uid()).unwrap_or_default(), now),
+        let failure = Failed {
+            code,
+            message,
+            retry: Retry::Stalled,
+            secrets: logins,
+        };
+        section.section.retry = Some(retry(view, failure, waits));
     }
 }
 
@@ -127,15 +151,22 @@ fn retry(view: &View, failing: Failing, waits: &Waits) -> status::Retry {
 /// # Errors
 /// The error is not the object's.
 pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeploySection, Error> {
-    let Some(code) = error.code() else { return Err(error) };
+    let Some(code) = error.code() else {
+        return Err(error);
+    };
     let mut section = begin(view, State::Error);
-    let message = cut(&error.to_string(), MESSAGE);
-    let failing = Failing { code, message: message.clone(), retry: error.retry(), secrets: error.secrets() };
-    section.section.retry = Some(retry(view, failing, waits));
-    section.failure = Some(Failure { code: code.to_string(), message: Some(message), ..Failure::default() });
+    let message = error.to_string();
+    section.failure = Some(Failure::new(code, &message));
+    let failure = Failed {
+        code,
+        message,
+        retry: error.retry(),
+        secrets: error.secrets(),
+    };
+    section.section.retry = Some(retry(view, failure, waits));
     Ok(section)
 }
 
-fn cut(text: &str, length: usize) -> String {
-    text.chars().take(length).collect()
+fn retry(view: &View, failure: Failed, waits: &Waits) -> status::Retry {
+    failure.retry(&before(view).section, &view.component.metadata, waits)
 }

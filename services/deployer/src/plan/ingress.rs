@@ -11,10 +11,10 @@ use sequencer_api::workspace::{Ingress, IngressRule, IssuerKind};
 use sequencer_api::{Workspace, labels};
 use serde_json::{Value, json};
 
-use super::labels::workspace_owner;
-use super::object::Object;
+use super::labels::{inherited_of, workspace_owner};
 use crate::args::Settings;
-use crate::error::Refused;
+use sequencer_api::host::{Refusal, Schemes};
+use sequencer_runtime::apply::Object;
 
 /// What is made for a Workspace with an ingress.
 #[derive(Clone, Debug)]
@@ -38,26 +38,55 @@ struct Certificate {
     issuer: Option<(&'static str, String)>,
 }
 
-/// Plans the Ingress of a Workspace; none if it has no host yet.
+/// Plans the Ingress of a Workspace at its host.
 ///
 /// # Errors
 /// It asks for something that cannot be.
-pub fn plan(workspace: &Workspace, ingress: &Ingress, settings: &Settings) -> Result<Option<IngressPlan>, Refused> {
+pub fn plan(
+    workspace: &Workspace,
+    ingress: &Ingress,
+    host: &str,
+    settings: &Settings,
+) -> Result<IngressPlan, Refusal> {
     if ingress.gateway_ref.is_some() {
         let message = "networking.ingress.gatewayRef: Gateways are not served yet; use className";
-        return Err(Refused::new(Code::GATEWAY, message));
+        return Err(Refusal::new(Code::GatewayUnsupported, message));
     }
     let allowed = settings.allowed_annotations();
-    if let Some(key) = ingress.annotations.keys().find(|key| !allowed.contains(key.as_str())) {
-        let message = format!("networking.ingress.annotations: {key} is not in the chart's ingress.allowedAnnotations");
-        return Err(Refused::new(Code::INGRESS_ANNOTATION, message));
+    if let Some(key) = ingress
+        .annotations
+        .keys()
+        .find(|key| !allowed.contains(key.as_str()))
+    {
+        let message = format!(
+            "networking.ingress.annotations: {key} is not in the chart's ingress.allowedAnnotations"
+        );
+        return Err(Refusal::new(Code::AnnotationForbidden, message));
     }
-    let Some(host) = workspace.status.as_ref().and_then(|status| status.host.as_deref()) else { return Ok(None) };
-    let rules = ingress.rules.iter().map(|rule| served(workspace, rule, host)).collect::<Result<Vec<_>, _>>()?;
+    let rules = ingress
+        .rules
+        .iter()
+        .map(|rule| served(workspace, rule, host))
+        .collect::<Result<Vec<_>, _>>()?;
     let certificate = certificate(workspace, ingress, settings);
-    let class = ingress.class_name.clone().or_else(|| settings.ingress_class.clone());
-    let object = object(workspace, ingress, settings, &rules, &certificate, class.as_ref());
-    Ok(Some(IngressPlan { object, class, rules, tls_secret: certificate.secret }))
+    let class = ingress
+        .class_name
+        .clone()
+        .or_else(|| settings.ingress_class.clone());
+    let object = object(
+        workspace,
+        ingress,
+        settings,
+        &rules,
+        &certificate,
+        class.as_ref(),
+    );
+    Ok(IngressPlan {
+        object,
+        class,
+        rules,
+        tls_secret: certificate.secret,
+    })
 }
 
 fn owner(workspace: &Workspace) -> Owner<'_> {
@@ -67,11 +96,13 @@ fn owner(workspace: &Workspace) -> Owner<'_> {
     }
 }
 
-fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<ServedRule, Refused> {
+fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<ServedRule, Refusal> {
     let network = network(workspace, rule).ok_or_else(|| {
-        let message =
-            format!("networking.ingress.rules[{}]: no network {} of {}", rule.name, rule.network, rule.component);
-        Refused::new(Code::UNKNOWN_ROUTE, message)
+        let message = format!(
+            "networking.ingress.rules[{}]: no network {} of {}",
+            rule.name, rule.network, rule.component
+        );
+        Refusal::new(Code::RouteTargetUnknown, message)
     })?;
     Ok(ServedRule {
         name: rule.name.clone(),
@@ -83,13 +114,20 @@ fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<Serve
 }
 
 fn network<'a>(workspace: &'a Workspace, rule: &IngressRule) -> Option<&'a Network> {
-    let component = workspace.spec.components.iter().find(|component| component.name == rule.component)?;
-    component.networks.iter().find(|network| network.name == rule.network)
+    let component = workspace
+        .spec
+        .components
+        .iter()
+        .find(|component| component.name == rule.component)?;
+    component
+        .networks
+        .iter()
+        .find(|network| network.name == rule.network)
 }
 
 /// The Workspace's own words, else the chart's.
 fn certificate(workspace: &Workspace, ingress: &Ingress, settings: &Settings) -> Certificate {
-    let enabled = ingress.tls.as_ref().map_or(settings.ingress_tls, |tls| tls.enabled);
+    let enabled = ingress.is_https(&Schemes::from(&settings.urls));
     if !enabled {
         return Certificate::default();
     }
@@ -103,16 +141,27 @@ fn certificate(workspace: &Workspace, ingress: &Ingress, settings: &Settings) ->
         (key, issuer.name.clone())
     });
     let silent = named.is_none() && issuer.is_none();
-    let chart = settings.ingress_tls_issuer.as_deref().filter(|_| silent && settings.ingress_tls_secret.is_none());
+    let chart = settings
+        .ingress_tls_issuer
+        .as_deref()
+        .filter(|_| silent && settings.ingress_tls_secret.is_none());
     let chart = chart.map(|issuer| match issuer.split_once('/') {
         Some(("Issuer", name)) => ("cert-manager.io/issuer", name.to_owned()),
         Some((_, name)) => ("cert-manager.io/cluster-issuer", name.to_owned()),
         None => ("cert-manager.io/cluster-issuer", issuer.to_owned()),
     });
     let issuer = issuer.or(chart);
-    let issued = issuer.as_ref().map(|_issuer| format!("{}-tls", owner(workspace).ingress()));
-    let secret = named.or(issued).or_else(|| settings.ingress_tls_secret.clone());
-    Certificate { enabled, secret, issuer }
+    let issued = issuer
+        .as_ref()
+        .map(|_issuer| format!("{}-tls", owner(workspace).ingress()));
+    let secret = named
+        .or(issued)
+        .or_else(|| settings.ingress_tls_secret.clone());
+    Certificate {
+        enabled,
+        secret,
+        issuer,
+    }
 }
 
 fn object(
@@ -124,7 +173,12 @@ fn object(
     class: Option<&String>,
 ) -> Object {
     let mut annotations = ingress.annotations.clone();
-    annotations.extend(certificate.issuer.iter().map(|(key, name)| ((*key).to_owned(), name.clone())));
+    annotations.extend(
+        certificate
+            .issuer
+            .iter()
+            .map(|(key, name)| ((*key).to_owned(), name.clone())),
+    );
     let rules = paths(ingress, served);
     let mut spec = json!({"rules": rules});
     if let Some(spec) = spec.as_object_mut() {
@@ -144,7 +198,7 @@ fn object(
         },
         "spec": spec,
     });
-    Object::new::<v1::Ingress>(body, &["/spec"])
+    Object::new::<v1::Ingress>(body)
 }
 
 /// One rule for each host, in the order of their first paths.
@@ -155,8 +209,13 @@ fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
             "path": served.path, "pathType": rule.path_type,
             "backend": {"service": {"name": served.service, "port": {"number": served.port}}},
         });
-        let known = rules.iter_mut().find(|known| known["host"] == served.host.as_str());
-        match known.and_then(|known| known.pointer_mut("/http/paths")).and_then(Value::as_array_mut) {
+        let known = rules
+            .iter_mut()
+            .find(|known| known["host"] == served.host.as_str());
+        match known
+            .and_then(|known| known.pointer_mut("/http/paths"))
+            .and_then(Value::as_array_mut)
+        {
             Some(paths) => paths.push(path),
             None => rules.push(json!({"host": served.host, "http": {"paths": [path]}})),
         }
@@ -166,14 +225,18 @@ fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
 
 fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String> {
     let owner = owner(workspace);
-    let inherited = workspace.metadata.labels.iter().flatten();
-    let inherited = inherited.filter(|(key, _)| settings.inherit_labels.contains(key));
-    let mut labels: BTreeMap<_, _> = inherited.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let theirs = workspace.metadata.labels.as_ref();
+    let mut labels = theirs
+        .map(|theirs| inherited_of(theirs, settings))
+        .unwrap_or_default();
     for (key, value) in [
         (labels::MANAGED_BY, labels::SEQUENCER),
         (labels::PART_OF, owner.name),
         (labels::WORKSPACE, owner.name),
-        (labels::WORKSPACE_NAMESPACE, workspace.metadata.namespace.as_deref().unwrap_or_default()),
+        (
+            labels::WORKSPACE_NAMESPACE,
+            workspace.metadata.namespace.as_deref().unwrap_or_default(),
+        ),
         (labels::WORKSPACE_UID, owner.uid),
     ] {
         labels.insert(key.into(), value.into());
@@ -187,30 +250,61 @@ mod tests {
     use crate::plan::testing;
 
     /// The plan of the sample with an ingress of this shape.
-    fn planned(flags: &[&str], fields: Value) -> Result<Option<IngressPlan>, Refused> {
+    fn planned(flags: &[&str], fields: Value) -> Result<IngressPlan, Refusal> {
         let workspace = testing::workspace(|spec| {
             let rule = |name: &str, subdomain: Value, path: &str| json!({"name": name, "component": "click-mania", "network": "http", "subdomain": subdomain, "path": path});
-            let rules =
-                json!([rule("a", json!(null), "/"), rule("b", json!("admin"), "/"), rule("c", json!(null), "/c")]);
+            let rules = json!([
+                rule("a", json!(null), "/"),
+                rule("b", json!("admin"), "/"),
+                rule("c", json!(null), "/c")
+            ]);
             let mut ingress = json!({"rules": rules});
-            ingress.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            ingress
+                .as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
             spec["networking"] = json!({"dns": {"zone": "yourdomain.com"}, "ingress": ingress});
         });
-        let ingress = workspace.spec.networking.as_ref().unwrap().ingress.as_ref().unwrap();
-        plan(&workspace, ingress, &testing::settings(flags))
+        let ingress = workspace
+            .spec
+            .networking
+            .as_ref()
+            .unwrap()
+            .ingress
+            .as_ref()
+            .unwrap();
+        plan(
+            &workspace,
+            ingress,
+            "workspace-sample-x7k2p-3fq7ad.yourdomain.com",
+            &testing::settings(flags),
+        )
     }
 
     #[test]
     fn paths_of_one_host_stand_in_one_rule() {
-        let plan = planned(&["--ingress-class=traefik"], json!({})).unwrap().unwrap();
+        let plan = planned(&["--ingress-class=traefik"], json!({})).unwrap();
         let spec = &plan.object.body["spec"];
-        let hosts: Vec<_> = spec["rules"].as_array().unwrap().iter().map(|rule| rule["host"].clone()).collect();
+        let hosts: Vec<_> = spec["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| rule["host"].clone())
+            .collect();
         let host = "workspace-sample-x7k2p-3fq7ad.yourdomain.com";
         assert_eq!(hosts, [json!(host), json!(format!("admin-{host}"))]);
-        assert_eq!(spec["rules"][0]["http"]["paths"].as_array().map(Vec::len), Some(2));
-        assert_eq!((&spec["ingressClassName"], &spec["tls"]), (&json!("traefik"), &json!([{"hosts": hosts}])));
         assert_eq!(
-            planned(&["--ingress-class=traefik"], json!({"className": "x"})).unwrap().unwrap().class,
+            spec["rules"][0]["http"]["paths"].as_array().map(Vec::len),
+            Some(2)
+        );
+        assert_eq!(
+            (&spec["ingressClassName"], &spec["tls"]),
+            (&json!("traefik"), &json!([{"hosts": hosts}]))
+        );
+        assert_eq!(
+            planned(&["--ingress-class=traefik"], json!({"className": "x"}))
+                .unwrap()
+                .class,
             Some("x".into())
         );
     }
@@ -218,22 +312,44 @@ mod tests {
     #[test]
     fn a_certificate_is_the_workspaces_own_else_the_charts() {
         let of = |flags: &[&str], tls: Value| {
-            let plan = planned(flags, json!({"tls": tls})).unwrap().unwrap();
+            let plan = planned(flags, json!({"tls": tls})).unwrap();
             let annotations = plan.object.body["metadata"]["annotations"].clone();
-            let secret = plan.object.body.pointer("/spec/tls/0/secretName").and_then(Value::as_str).map(Into::into);
-            (secret, annotations["cert-manager.io/cluster-issuer"].as_str().map(Into::into))
+            let secret = plan
+                .object
+                .body
+                .pointer("/spec/tls/0/secretName")
+                .and_then(Value::as_str)
+                .map(Into::into);
+            (
+                secret,
+                annotations["cert-manager.io/cluster-issuer"]
+                    .as_str()
+                    .map(Into::into),
+            )
         };
-        let made = Some(format!("{}-tls", owner(&testing::workspace(|_spec| ())).ingress()));
+        let made = Some(format!(
+            "{}-tls",
+            owner(&testing::workspace(|_spec| ())).ingress()
+        ));
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(of(&[], json!({"enabled": true})), (None, None));
         assert_eq!(of(&[], json!({"secretName": "own"})), (text("own"), None));
         let issuer = json!({"issuerRef": {"kind": "ClusterIssuer", "name": "le"}});
         assert_eq!(of(&[], issuer), (made.clone(), text("le")));
-        assert_eq!(of(&["--ingress-tls-secret=wild"], json!({})), (text("wild"), None));
-        assert_eq!(of(&["--ingress-tls-issuer=ClusterIssuer/le"], json!({})), (made, text("le")));
+        assert_eq!(
+            of(&["--ingress-tls-secret=wild"], json!({})),
+            (text("wild"), None)
+        );
+        assert_eq!(
+            of(&["--ingress-tls-issuer=ClusterIssuer/le"], json!({})),
+            (made, text("le"))
+        );
         let flags = ["--ingress-tls-issuer=ClusterIssuer/le"];
-        assert_eq!(of(&flags, json!({"secretName": "own"})), (text("own"), None));
-        let off = planned(&[], json!({"tls": {"enabled": false}})).unwrap().unwrap();
+        assert_eq!(
+            of(&flags, json!({"secretName": "own"})),
+            (text("own"), None)
+        );
+        let off = planned(&[], json!({"tls": {"enabled": false}})).unwrap();
         assert!(off.object.body["spec"].get("tls").is_none());
     }
 
@@ -241,10 +357,12 @@ mod tests {
     fn only_annotations_of_the_charts_list_are_taken() {
         let annotations = json!({"annotations": {"a/b": "c"}});
         assert_eq!(
-            planned(&["--ingress-annotations=x/y"], annotations.clone()).unwrap_err().code,
-            Code::INGRESS_ANNOTATION
+            planned(&["--ingress-annotations=x/y"], annotations.clone())
+                .unwrap_err()
+                .code,
+            Code::AnnotationForbidden
         );
-        let plan = planned(&["--ingress-annotations=x/y,a/b"], annotations).unwrap().unwrap();
+        let plan = planned(&["--ingress-annotations=x/y,a/b"], annotations).unwrap();
         assert_eq!(plan.object.body["metadata"]["annotations"]["a/b"], "c");
     }
 }

@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
 use sequencer_api::labels::{self as label, REVISION};
 use sequencer_api::{Component, Workspace};
+use sequencer_runtime::apply::hash;
 use serde_json::{Value, json};
 
+use super::View;
 use super::values::Used;
-use super::{View, canonical_hash};
 use crate::args::Settings;
 
 type Labels = BTreeMap<String, String>;
@@ -25,6 +26,11 @@ pub(super) fn selector(view: &View, component: &str) -> Labels {
 /// By which pods of the Workspace are found.
 pub(super) fn workspace_selector(view: &View) -> Labels {
     Labels::from([(label::WORKSPACE_UID.into(), view.owner().uid.into())])
+}
+
+/// By which pods of Components without a Workspace are found.
+pub(super) fn standalone_selector() -> Labels {
+    Labels::from([(label::STANDALONE.into(), "true".into())])
 }
 
 /// Labels of what the Workspace has once.
@@ -47,9 +53,11 @@ pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
 pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
     let mut labels = of_workspace(view, settings);
     let name = &view.template().name;
-    for (key, value) in
-        [(label::NAME, name.as_str()), (label::INSTANCE, view.name()), (label::COMPONENT, name.as_str())]
-    {
+    for (key, value) in [
+        (label::NAME, name.as_str()),
+        (label::INSTANCE, view.name()),
+        (label::COMPONENT, name.as_str()),
+    ] {
         labels.insert(key.into(), value.into());
     }
     labels
@@ -58,6 +66,9 @@ pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
 /// Labels of what runs.
 pub(super) fn of_workload(view: &View, settings: &Settings, used: &Used) -> Labels {
     let mut labels = of_component(view, settings);
+    if view.workspace.is_none() {
+        labels.extend(standalone_selector());
+    }
     if let Some(build) = used.build() {
         labels.insert(label::BUILD.into(), build.name.clone());
         labels.insert(label::COMMIT.into(), label::commit12(&build.commit).into());
@@ -66,24 +77,56 @@ pub(super) fn of_workload(view: &View, settings: &Settings, used: &Used) -> Labe
 }
 
 fn inherited(view: &View, settings: &Settings) -> Labels {
-    let theirs = view.workspace.as_ref().and_then(|workspace| workspace.metadata.labels.as_ref());
+    let above = view
+        .workspace
+        .as_ref()
+        .and_then(|workspace| workspace.metadata.labels.as_ref());
     let own = view.component.metadata.labels.as_ref();
-    let all = theirs.into_iter().chain(own).flatten();
-    let wanted = all.filter(|(key, _)| settings.inherit_labels.contains(key));
-    wanted.map(|(key, value)| (key.clone(), value.clone())).collect()
+    above
+        .into_iter()
+        .chain(own)
+        .flat_map(|labels| inherited_of(labels, settings))
+        .collect()
+}
+
+/// Those of a user's labels that flow down: never one by which something is selected, whatever the
+/// settings say.
+pub(super) fn inherited_of(labels: &Labels, settings: &Settings) -> Labels {
+    let mut flowing = free(labels);
+    flowing.retain(|key, _| settings.inherit_labels.contains(key));
+    flowing
+}
+
+/// Those of a user's labels or annotations that are his to choose. The schema refuses the others;
+/// an object may be older than that rule.
+pub(super) fn free(pairs: &Labels) -> Labels {
+    pairs
+        .iter()
+        .filter(|(key, _)| !label::is_reserved(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// The hash of a rendered template.
 pub(super) fn revision(template: &PodTemplateSpec) -> String {
-    let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
-    annotations.and_then(|annotations| annotations.get(REVISION)).cloned().unwrap_or_default()
+    let annotations = template
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.annotations.as_ref());
+    annotations
+        .and_then(|annotations| annotations.get(REVISION))
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Writes the hash of a rendered template into it.
 pub(super) fn stamp(mut template: PodTemplateSpec) -> PodTemplateSpec {
-    let hash = canonical_hash(&template);
+    let hash = hash(&serde_json::to_value(&template).unwrap_or_default());
     let metadata = template.metadata.get_or_insert_default();
-    metadata.annotations.get_or_insert_default().insert(REVISION.into(), hash);
+    metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(REVISION.into(), hash);
     template
 }
 
@@ -97,7 +140,10 @@ pub(super) fn metadata(view: &View, name: &str, labels: &Labels) -> Value {
 
 /// Metadata of an object that goes with the Workspace.
 pub(super) fn workspace_metadata(view: &View, name: &str, labels: &Labels) -> Value {
-    let owner = view.workspace.as_ref().map_or_else(|| component_owner(&view.component), workspace_owner);
+    let owner = view
+        .workspace
+        .as_ref()
+        .map_or_else(|| component_owner(&view.component), workspace_owner);
     json!({"name": name, "namespace": view.namespace(), "labels": labels, "ownerReferences": [owner]})
 }
 
@@ -112,7 +158,9 @@ pub(crate) fn workspace_owner(workspace: &Workspace) -> OwnerReference {
 
 /// The uid of what controls an object.
 pub(crate) fn controller(references: Option<&Vec<OwnerReference>>) -> Option<&OwnerReference> {
-    references?.iter().find(|reference| reference.controller == Some(true))
+    references?
+        .iter()
+        .find(|reference| reference.controller == Some(true))
 }
 
 /// Metadata of the Secret of generated variables.

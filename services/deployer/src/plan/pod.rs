@@ -1,8 +1,8 @@
 //! The pods: the template with values in place of variables, and what every pod has.
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, LifecycleHandler, LocalObjectReference, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
-    SleepAction, TCPSocketAction,
+    Container, EnvVar, LifecycleHandler, LocalObjectReference, PodSpec, PodTemplateSpec, Probe,
+    SeccompProfile, SleepAction, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,7 +12,7 @@ use sequencer_api::status::component::WaitingFor;
 use super::values::{Renderer, Used};
 use super::{View, claims, is_job, labels, pull, service};
 use crate::args::Settings;
-use crate::error::Refused;
+use sequencer_api::host::Refusal;
 
 /// How often a port is tried until it answers, in seconds.
 const TRY_EVERY: i32 = 2;
@@ -26,14 +26,22 @@ const GRACE: i64 = 30;
 type Rendered = Result<(PodTemplateSpec, Used), Vec<WaitingFor>>;
 
 /// The pods of a Component, or what has no value yet.
-pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refused> {
+pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refusal> {
     let mut renderer = Renderer::new(view, settings);
     let mut pod = view.template().template.clone();
     for (index, container) in pod.init_containers.iter_mut().flatten().enumerate() {
-        container_values(&mut renderer, &format!("template.initContainers[{index}]"), container)?;
+        container_values(
+            &mut renderer,
+            &format!("template.initContainers[{index}]"),
+            container,
+        )?;
     }
     for (index, container) in pod.containers.iter_mut().enumerate() {
-        container_values(&mut renderer, &format!("template.containers[{index}]"), container)?;
+        container_values(
+            &mut renderer,
+            &format!("template.containers[{index}]"),
+            container,
+        )?;
     }
     if !renderer.missing.is_empty() {
         return Ok(Err(renderer.missing));
@@ -42,15 +50,29 @@ pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refus
     always(view, settings, &used, &mut pod);
     claims::mount(view, &mut pod);
     let metadata = &view.template().pod_metadata;
-    let mut labels = labels::of_workload(view, settings, &used);
-    labels.extend(metadata.labels.clone());
-    let annotations = (!metadata.annotations.is_empty()).then(|| metadata.annotations.clone());
-    let metadata = ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() };
-    let template = PodTemplateSpec { metadata: Some(metadata), spec: Some(pod) };
+    // Ours win, whatever was stored before the schema kept users from them: by them policies and
+    // Services find pods.
+    let mut labels = labels::free(&metadata.labels);
+    labels.extend(labels::of_workload(view, settings, &used));
+    let annotations =
+        Some(labels::free(&metadata.annotations)).filter(|annotations| !annotations.is_empty());
+    let metadata = ObjectMeta {
+        labels: Some(labels),
+        annotations,
+        ..ObjectMeta::default()
+    };
+    let template = PodTemplateSpec {
+        metadata: Some(metadata),
+        spec: Some(pod),
+    };
     Ok(Ok((labels::stamp(template), used)))
 }
 
-fn container_values(renderer: &mut Renderer<'_>, at: &str, container: &mut Container) -> Result<(), Refused> {
+fn container_values(
+    renderer: &mut Renderer<'_>,
+    at: &str,
+    container: &mut Container,
+) -> Result<(), Refusal> {
     if let Some(image) = &mut container.image {
         let (rendered, ours) = renderer.image(&format!("{at}.image"), image)?;
         *image = rendered;
@@ -59,16 +81,25 @@ fn container_values(renderer: &mut Renderer<'_>, at: &str, container: &mut Conta
             container.image_pull_policy = Some("Always".into());
         }
     }
-    for (field, texts) in [("command", &mut container.command), ("args", &mut container.args)] {
+    for (field, texts) in [
+        ("command", &mut container.command),
+        ("args", &mut container.args),
+    ] {
         for (index, text) in texts.iter_mut().flatten().enumerate() {
             *text = renderer.text(&format!("{at}.{field}[{index}]"), text)?;
         }
     }
-    container.env.iter_mut().flatten().try_for_each(|variable| env_value(renderer, at, variable))
+    container
+        .env
+        .iter_mut()
+        .flatten()
+        .try_for_each(|variable| env_value(renderer, at, variable))
 }
 
-fn env_value(renderer: &mut Renderer<'_>, at: &str, variable: &mut EnvVar) -> Result<(), Refused> {
-    let Some(value) = &variable.value else { return Ok(()) };
+fn env_value(renderer: &mut Renderer<'_>, at: &str, variable: &mut EnvVar) -> Result<(), Refusal> {
+    let Some(value) = &variable.value else {
+        return Ok(());
+    };
     let at = format!("{at}.env[{}].value", variable.name);
     if let Some(source) = renderer.generated(&at, value)? {
         variable.value = None;
@@ -84,12 +115,24 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     pod.automount_service_account_token = Some(false);
     pod.enable_service_links = Some(false);
     let context = pod.security_context.get_or_insert_default();
-    let runtime_default = || SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() };
+    let runtime_default = || SeccompProfile {
+        type_: "RuntimeDefault".into(),
+        ..SeccompProfile::default()
+    };
     context.seccomp_profile.get_or_insert_with(runtime_default);
-    if pod.image_pull_secrets.as_ref().is_none_or(Vec::is_empty) && !pull::wanted(view, used).is_empty() {
-        pod.image_pull_secrets = Some(vec![LocalObjectReference { name: super::pull_secret(view) }]);
+    if pod.image_pull_secrets.as_ref().is_none_or(Vec::is_empty)
+        && !pull::wanted(view, used).is_empty()
+    {
+        pod.image_pull_secrets = Some(vec![LocalObjectReference {
+            name: super::pull_secret(view),
+        }]);
     }
-    for container in pod.init_containers.iter_mut().flatten().chain(&mut pod.containers) {
+    for container in pod
+        .init_containers
+        .iter_mut()
+        .flatten()
+        .chain(&mut pod.containers)
+    {
         resources(settings, container);
     }
     if !is_job(view.template()) {
@@ -98,16 +141,24 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     }
 }
 
-/// A pod that others reach goes on answering for a moment after it was told to stop: whoever sends requests hears of it
-/// later than the pod does. A template that says what to do then, or has no time for it, is left alone.
+/// A pod that others reach goes on answering for a moment after it was told to stop: whoever sends
+/// requests hears of it later than the pod does. A template that says what to do then, or has no
+/// time for it, is left alone.
 fn linger(view: &View, pod: &mut PodSpec) {
     let grace = pod.termination_grace_period_seconds.unwrap_or(GRACE);
     if view.template().networks.is_empty() || grace < 2 * LINGER {
         return;
     }
     for container in &mut pod.containers {
-        let sleep = LifecycleHandler { sleep: Some(SleepAction { seconds: LINGER }), ..LifecycleHandler::default() };
-        container.lifecycle.get_or_insert_default().pre_stop.get_or_insert(sleep);
+        let sleep = LifecycleHandler {
+            sleep: Some(SleepAction { seconds: LINGER }),
+            ..LifecycleHandler::default()
+        };
+        container
+            .lifecycle
+            .get_or_insert_default()
+            .pre_stop
+            .get_or_insert(sleep);
     }
 }
 
@@ -115,7 +166,10 @@ fn resources(settings: &Settings, container: &mut Container) {
     let given = container.resources.as_ref();
     let given = given.is_some_and(|given| given.requests.is_some() || given.limits.is_some());
     if !given {
-        let claims = container.resources.take().and_then(|resources| resources.claims);
+        let claims = container
+            .resources
+            .take()
+            .and_then(|resources| resources.claims);
         container.resources = Some(settings.resources.clone());
         if let Some(resources) = &mut container.resources {
             resources.claims = claims;
@@ -130,13 +184,28 @@ fn probes(view: &View, containers: &mut [Container]) {
         if container.readiness_probe.is_some() {
             continue;
         }
-        let mut networks = view.template().networks.iter().filter(|network| network.protocol == Protocol::Tcp);
-        let declared = view.template().template.containers.iter().flat_map(|each| each.ports.iter().flatten());
+        let mut networks = view
+            .template()
+            .networks
+            .iter()
+            .filter(|network| network.protocol == Protocol::Tcp);
+        let declared = view
+            .template()
+            .template
+            .containers
+            .iter()
+            .flat_map(|each| each.ports.iter().flatten());
         let declared: Vec<_> = declared.map(|port| port.container_port).collect();
         let serves = |network: &&Network| match service::target_port(network) {
             // A port that no container declares is the only or the first container's.
-            IntOrString::Int(port) => has(container, port) || (!declared.contains(&port) && (alone || index == 0)),
-            IntOrString::String(name) => container.ports.iter().flatten().any(|port| port.name.as_ref() == Some(&name)),
+            IntOrString::Int(port) => {
+                has(container, port) || (!declared.contains(&port) && (alone || index == 0))
+            }
+            IntOrString::String(name) => container
+                .ports
+                .iter()
+                .flatten()
+                .any(|port| port.name.as_ref() == Some(&name)),
         };
         if let Some(network) = networks.find(serves) {
             let port = service::target_port(network);
@@ -150,5 +219,9 @@ fn probes(view: &View, containers: &mut [Container]) {
 }
 
 fn has(container: &Container, port: i32) -> bool {
-    container.ports.iter().flatten().any(|each| each.container_port == port)
+    container
+        .ports
+        .iter()
+        .flatten()
+        .any(|each| each.container_port == port)
 }

@@ -1,70 +1,165 @@
-//! Whom the pods of a Workspace may talk to. Components of their own talk to each other, and have no policy.
+//! Whom pods may talk to.
+//!
+//! The pods of a Workspace talk to each other, to name servers and to the internet over TLS: one
+//! policy says so for all of them. What comes from outside reaches the ports that are published, on
+//! the pods of the component that they are published of: a policy of that component adds this.
+//! Policies add up, so no other pod of the Workspace is any more open for it.
+//!
+//! A Component of its own has one policy, of the same kind. Beside its own pods it knows the other
+//! Components without a Workspace in its namespace: by their names in variables it may use their
+//! Services. So these let each other in, at the ports of their networks. They are told by a label
+//! that only the deployer writes: which of them use which is not asked for, as it changes with
+//! every Component that comes, and whoever applies one there could name any of the others anyway.
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use sequencer_api::component::Network;
 use sequencer_api::labels::NAMESPACE_NAME;
-use sequencer_api::workspace::Networking;
+use sequencer_api::private;
+use sequencer_api::workspace::{Networking, Route};
 use serde_json::{Value, json};
 
 use super::{Object, View, labels, service};
 use crate::args::Settings;
 
-/// What is not the internet.
-const PRIVATE: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"];
+/// The policies that a Component needs: its Workspace's and, if something of it is published, its
+/// own.
+pub(super) fn policies(view: &View, settings: &Settings) -> Vec<Object> {
+    if !settings.network_policy {
+        return Vec::new();
+    }
+    match &view.workspace {
+        None => vec![of_component(view, settings, &standalone(view, settings))],
+        Some(_) => [
+            Some(of_workspace(view, settings)),
+            published(view, settings),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    }
+}
 
-/// What is not the internet, in IPv6.
-const PRIVATE_6: &[&str] = &["fc00::/7", "fe80::/10"];
+/// A Component's own policy by its name and owner, where nothing of it is published: it has to go.
+pub(super) fn unwanted(view: &View, settings: &Settings) -> Option<Object> {
+    let unpublished = view.workspace.is_some() && published(view, settings).is_none();
+    (settings.network_policy && unpublished).then(|| of_component(view, settings, &Value::Null))
+}
 
-pub(super) fn policy(view: &View, settings: &Settings) -> Option<Object> {
-    let workspace = view.workspace.as_ref().filter(|_workspace| settings.network_policy)?;
-    let networking = workspace.spec.networking.as_ref();
+/// All pods of the Workspace among themselves.
+fn of_workspace(view: &View, settings: &Settings) -> Object {
     let labels = labels::of_workspace(view, settings);
     let body = json!({
         "metadata": labels::workspace_metadata(view, &view.owner().ingress(), &labels),
         "spec": {
             "podSelector": {"matchLabels": labels::workspace_selector(view)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": ingress(view, settings, networking),
+            "ingress": [{"from": [own_pods(view)]}],
             "egress": egress(view, settings),
         },
     });
-    Some(Object::new::<NetworkPolicy>(body, &["/spec"]))
+    Object::new::<NetworkPolicy>(body)
+}
+
+/// A Component's own policy, which goes with it.
+fn of_component(view: &View, settings: &Settings, spec: &Value) -> Object {
+    let labels = labels::of_component(view, settings);
+    let name = view.owner().policy(&view.template().name);
+    let body = json!({"metadata": labels::metadata(view, &name, &labels), "spec": spec});
+    Object::new::<NetworkPolicy>(body)
+}
+
+/// The pods of a Component without a Workspace, and the others of its kind.
+fn standalone(view: &View, settings: &Settings) -> Value {
+    let mut ingress = vec![json!({"from": [own_pods(view)]})];
+    let ports = ports(view.template().networks.iter());
+    if !ports.is_empty() {
+        ingress.push(json!({"from": [standalone_pods()], "ports": ports}));
+    }
+
+    let mut egress = egress(view, settings);
+    egress.push(json!({"to": [standalone_pods()]}));
+    json!({
+        "podSelector": {"matchLabels": labels::workspace_selector(view)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": egress,
+    })
+}
+
+/// What reaches the Component from outside: its Workspace's connector, at the ports that a route
+/// names; and everybody, at those that the Workspace's ingress names: where its controller is,
+/// nobody tells.
+fn published(view: &View, settings: &Settings) -> Option<Object> {
+    let networking = view.workspace.as_ref()?.spec.networking.as_ref()?;
+    let routed = ports(networks(view, routes(networking)));
+    let served = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
+    let served = ports(networks(
+        view,
+        served.map(|rule| (rule.component.as_str(), rule.network.as_str())),
+    ));
+
+    let mut ingress = Vec::new();
+    if !routed.is_empty() {
+        let connector = json!({
+            "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: settings.tunnels_namespace}},
+            "podSelector": {"matchLabels": labels::workspace_selector(view)},
+        });
+        ingress.push(json!({"from": [connector], "ports": routed}));
+    }
+    if !served.is_empty() {
+        ingress.push(json!({"ports": served}));
+    }
+    let spec = json!({
+        "podSelector": {"matchLabels": labels::selector(view, &view.template().name)},
+        "policyTypes": ["Ingress"],
+        "ingress": ingress,
+    });
+    (!ingress.is_empty()).then(|| of_component(view, settings, &spec))
+}
+
+/// The components and networks behind a tunnel.
+fn routes(networking: &Networking) -> impl Iterator<Item = (&str, &str)> {
+    let tunnel = networking
+        .tunnel
+        .iter()
+        .filter_map(|tunnel| tunnel.cloudflare.as_ref());
+    let all = tunnel.flat_map(|tunnel| {
+        let more = tunnel.additional_routes.iter().map(|named| &named.route);
+        [&tunnel.route].into_iter().chain(more)
+    });
+    all.map(|route: &Route| (route.component.as_str(), route.network.as_str()))
+}
+
+/// The Component's own networks among these.
+fn networks<'a>(
+    view: &'a View,
+    named: impl Iterator<Item = (&'a str, &'a str)>,
+) -> impl Iterator<Item = &'a Network> {
+    let template = view.template();
+    let own = named.filter(|(component, _)| *component == template.name);
+    own.filter_map(|(_, name)| {
+        template
+            .networks
+            .iter()
+            .find(|network| network.name == name)
+    })
+}
+
+/// The ports of the pods behind these networks.
+fn ports<'a>(networks: impl Iterator<Item = &'a Network>) -> Vec<Value> {
+    let port = |network: &Network| json!({"port": service::target_port(network), "protocol": network.protocol});
+    let mut ports: Vec<_> = networks.map(port).collect();
+    ports.sort_by_key(Value::to_string);
+    ports.dedup();
+    ports
 }
 
 fn own_pods(view: &View) -> Value {
     json!({"podSelector": {"matchLabels": labels::workspace_selector(view)}})
 }
 
-/// The Workspace's own pods, its connector, and for everybody the ports that it publishes.
-fn ingress(view: &View, settings: &Settings, networking: Option<&Networking>) -> Vec<Value> {
-    let connector = json!({
-        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: settings.tunnels_namespace}},
-        "podSelector": {"matchLabels": labels::workspace_selector(view)},
-    });
-    let mut from = vec![own_pods(view)];
-    from.extend(networking.and_then(|networking| networking.tunnel.as_ref()).map(|_tunnel| connector));
-    let mut rules = vec![json!({"from": from})];
-    let ports = published(view, networking);
-    if !ports.is_empty() {
-        rules.push(json!({"ports": ports}));
-    }
-    rules
-}
-
-/// The ports behind the rules of the Workspace's ingress.
-fn published(view: &View, networking: Option<&Networking>) -> Vec<Value> {
-    let rules = networking.and_then(|networking| networking.ingress.as_ref()).map(|ingress| &ingress.rules);
-    let templates = view.templates();
-    let network = |component: &str, name: &str| -> Option<&Network> {
-        let component = templates.iter().find(|template| template.name == component)?;
-        component.networks.iter().find(|network| network.name == name)
-    };
-    let found = rules.into_iter().flatten().filter_map(|rule| network(&rule.component, &rule.network));
-    let mut ports: Vec<_> =
-        found.map(|network| json!({"port": service::target_port(network), "protocol": network.protocol})).collect();
-    ports.sort_by_key(Value::to_string);
-    ports.dedup();
-    ports
+fn standalone_pods() -> Value {
+    json!({"podSelector": {"matchLabels": labels::standalone_selector()}})
 }
 
 /// The Workspace's own pods, name servers, and the internet over TLS.
@@ -72,8 +167,8 @@ fn egress(view: &View, settings: &Settings) -> Vec<Value> {
     let dns = json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]});
     let internet = json!({
         "to": [
-            {"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE}},
-            {"ipBlock": {"cidr": "::/0", "except": PRIVATE_6}},
+            {"ipBlock": {"cidr": "0.0.0.0/0", "except": private::IPV4}},
+            {"ipBlock": {"cidr": "::/0", "except": private::IPV6}},
         ],
         "ports": [{"port": 443, "protocol": "TCP"}],
     });
@@ -82,3 +177,6 @@ fn egress(view: &View, settings: &Settings) -> Vec<Value> {
     rules.extend(settings.extra_egress.0.iter().map(|rule| json!(rule)));
     rules
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,20 +17,34 @@ pub(crate) struct Wanted<'a> {
     pub(crate) secret: &'a SecretRef,
 }
 
-/// The logins of the first registries of the Builds that run. A login of another namespace is never copied, and a pod's
-/// identity is the node's business.
+/// The logins of the first registries of the Builds that run. A login of another namespace is never
+/// copied, and a pod's identity is the node's business.
 pub(crate) fn wanted<'a>(view: &'a View, used: &Used) -> Vec<Wanted<'a>> {
     let running = used.builds.iter().filter(|build| build.runs);
-    let object = |name: &str| view.builds.iter().find(|build| build.metadata.name.as_deref() == Some(name));
-    running.filter_map(|build| object(&build.object)).filter_map(|build| of_build(view, build)).collect()
+    let object = |name: &str| {
+        view.builds
+            .iter()
+            .find(|build| build.metadata.name.as_deref() == Some(name))
+    };
+    running
+        .filter_map(|build| object(&build.object))
+        .filter_map(|build| of_build(view, build))
+        .collect()
 }
 
 fn of_build<'a>(view: &View, build: &'a Build) -> Option<Wanted<'a>> {
     let registry = build.spec.container_registries.first()?;
     let credentials = registry.credentials.as_ref()?;
     let secret = credentials.secret_ref.as_ref()?;
-    let here = secret.namespace.as_deref().is_none_or(|namespace| namespace == view.namespace());
+    let here = secret
+        .namespace
+        .as_deref()
+        .is_none_or(|namespace| namespace == view.namespace());
     let scheme = credentials.auth_scheme;
     let copied = matches!(scheme, AuthScheme::KeyPair | AuthScheme::Token);
-    (here && copied).then_some(Wanted { url: &registry.url, scheme, secret })
+    (here && copied).then_some(Wanted {
+        url: &registry.url,
+        scheme,
+        secret,
+    })
 }

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use sequencer_api::code::Code;
-use sequencer_api::component::ComponentTemplate;
 
-use crate::args::PodSecurity;
-use crate::error::Refused;
+use super::{View, volumes};
+use crate::args::{PodSecurity, Settings};
+use sequencer_api::host::Refusal;
 
 /// Capabilities of the level baseline.
 const CAPABILITIES: &[&str] = &[
@@ -38,10 +38,12 @@ const SYSCTLS: &[&str] = &[
     "net.ipv4.tcp_syncookies",
 ];
 
-pub(super) fn check(component: &ComponentTemplate, level: PodSecurity) -> Result<(), Refused> {
-    let pod = &component.template;
+pub(super) fn check(view: &View, settings: &Settings) -> Result<(), Refusal> {
+    let (pod, level) = (&view.template().template, settings.pod_security);
     identity(pod)?;
     placement(pod)?;
+    // The level is about the node. Others' data are theirs at every level.
+    volumes::check(view, &settings.shared_claims)?;
     if level == PodSecurity::Privileged {
         return Ok(());
     }
@@ -55,86 +57,202 @@ fn containers(pod: &PodSpec) -> impl Iterator<Item = &Container> {
     pod.init_containers.iter().flatten().chain(&pod.containers)
 }
 
-fn refuse(when: bool, code: Code, what: impl FnOnce() -> String) -> Result<(), Refused> {
-    if when { Err(Refused::new(code, what())) } else { Ok(()) }
+pub(super) fn refuse(when: bool, code: Code, what: impl FnOnce() -> String) -> Result<(), Refusal> {
+    if when {
+        Err(Refusal::new(code, what()))
+    } else {
+        Ok(())
+    }
 }
 
-fn identity(pod: &PodSpec) -> Result<(), Refused> {
+fn identity(pod: &PodSpec) -> Result<(), Refusal> {
     let named = pod.service_account_name.is_some() || pod.service_account.is_some();
-    refuse(named, Code::SERVICE_ACCOUNT, || "template.serviceAccountName: may not be set".into())?;
+    refuse(named, Code::ServiceAccountForbidden, || {
+        "template.serviceAccountName: may not be set".into()
+    })?;
     let mounted = pod.automount_service_account_token == Some(true);
-    refuse(mounted, Code::SERVICE_ACCOUNT, || "template.automountServiceAccountToken: may not be true".into())?;
-    let sources = pod.volumes.iter().flatten().filter_map(|volume| volume.projected.as_ref());
+    refuse(mounted, Code::ServiceAccountForbidden, || {
+        "template.automountServiceAccountToken: may not be true".into()
+    })?;
+    let sources = pod
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| volume.projected.as_ref());
     let mut sources = sources.flat_map(|projected| projected.sources.iter().flatten());
     let token = sources.any(|source| source.service_account_token.is_some());
-    refuse(token, Code::VOLUME, || "template.volumes: a projected serviceAccountToken is not allowed".into())
+    refuse(token, Code::VolumeForbidden, || {
+        "template.volumes: a projected serviceAccountToken is not allowed".into()
+    })
 }
 
-fn placement(pod: &PodSpec) -> Result<(), Refused> {
-    let no = |when, field: &str| refuse(when, Code::PLACEMENT, || format!("template.{field}: not allowed"));
+fn placement(pod: &PodSpec) -> Result<(), Refusal> {
+    let no = |when, field: &str| {
+        refuse(when, Code::PlacementForbidden, || {
+            format!("template.{field}: not allowed")
+        })
+    };
     no(pod.node_name.is_some(), "nodeName")?;
     no(pod.runtime_class_name.is_some(), "runtimeClassName")?;
-    no(pod.priority_class_name.as_deref().is_some_and(|name| name.starts_with("system-")), "priorityClassName")?;
+    no(
+        pod.priority_class_name
+            .as_deref()
+            .is_some_and(|name| name.starts_with("system-")),
+        "priorityClassName",
+    )?;
     let system = |key: &str| key.starts_with("node-role.kubernetes.io/");
     let tolerations = pod.tolerations.iter().flatten();
     let mut keys = tolerations.map(|toleration| toleration.key.as_deref().unwrap_or_default());
     no(keys.any(|key| key.is_empty() || system(key)), "tolerations")
 }
 
-fn host(pod: &PodSpec) -> Result<(), Refused> {
-    for (set, field) in [(pod.host_network, "hostNetwork"), (pod.host_pid, "hostPID"), (pod.host_ipc, "hostIPC")] {
-        refuse(set == Some(true), Code::HOST, || format!("template.{field}: may not be true"))?;
+fn host(pod: &PodSpec) -> Result<(), Refusal> {
+    for (set, field) in [
+        (pod.host_network, "hostNetwork"),
+        (pod.host_pid, "hostPID"),
+        (pod.host_ipc, "hostIPC"),
+    ] {
+        refuse(set == Some(true), Code::HostAccessForbidden, || {
+            format!("template.{field}: may not be true")
+        })?;
     }
     let mut ports = containers(pod).flat_map(|container| container.ports.iter().flatten());
     let port = ports.any(|port| port.host_port.is_some_and(|port| port != 0));
-    refuse(port, Code::HOST, || "template.containers.ports.hostPort: not allowed".into())
+    refuse(port, Code::HostAccessForbidden, || {
+        "template.containers.ports.hostPort: not allowed".into()
+    })
 }
 
-fn volume(volume: &Volume) -> Result<(), Refused> {
-    let allowed = volume.empty_dir.is_some()
-        || volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.downward_api.is_some()
-        || volume.persistent_volume_claim.is_some()
-        || volume.ephemeral.is_some()
-        || volume.projected.is_some()
-        || *volume == Volume { name: volume.name.clone(), ..Volume::default() };
-    refuse(!allowed, Code::VOLUME, || format!("template.volumes[{}]: this kind of volume is not allowed", volume.name))
-}
-
-fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refused> {
-    let Some(context) = &pod.security_context else { return Ok(()) };
-    let no = |when, field: &str| {
-        refuse(when, Code::PRIVILEGE, || format!("template.securityContext.{field}: not allowed under {level:?}"))
+/// A volume of an allowed kind, and of no other beside it.
+fn volume(volume: &Volume) -> Result<(), Refusal> {
+    let others = Volume {
+        empty_dir: None,
+        config_map: None,
+        secret: None,
+        downward_api: None,
+        persistent_volume_claim: None,
+        ephemeral: None,
+        projected: None,
+        ..volume.clone()
     };
-    no(context.seccomp_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined"), "seccompProfile")?;
-    no(context.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined"), "appArmorProfile")?;
-    no(context.windows_options.as_ref().is_some_and(|options| options.host_process == Some(true)), "windowsOptions")?;
-    let mut sysctls = context.sysctls.iter().flatten();
-    no(sysctls.any(|sysctl| !SYSCTLS.contains(&sysctl.name.as_str())), "sysctls")
+    let allowed = others
+        == Volume {
+            name: volume.name.clone(),
+            ..Volume::default()
+        };
+    refuse(!allowed, Code::VolumeForbidden, || {
+        format!(
+            "template.volumes[{}]: this kind of volume is not allowed",
+            volume.name
+        )
+    })
 }
 
-fn privilege(container: &Container, pod: &PodSpec, level: PodSecurity) -> Result<(), Refused> {
+fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
+    let Some(context) = &pod.security_context else {
+        return Ok(());
+    };
+    let no = |when, field: &str| {
+        refuse(when, Code::PrivilegeForbidden, || {
+            format!("template.securityContext.{field}: not allowed under {level:?}")
+        })
+    };
+    no(
+        context
+            .seccomp_profile
+            .as_ref()
+            .is_some_and(|profile| profile.type_ == "Unconfined"),
+        "seccompProfile",
+    )?;
+    no(
+        context
+            .app_armor_profile
+            .as_ref()
+            .is_some_and(|profile| profile.type_ == "Unconfined"),
+        "appArmorProfile",
+    )?;
+    no(
+        context
+            .windows_options
+            .as_ref()
+            .is_some_and(|options| options.host_process == Some(true)),
+        "windowsOptions",
+    )?;
+    let mut sysctls = context.sysctls.iter().flatten();
+    no(
+        sysctls.any(|sysctl| !SYSCTLS.contains(&sysctl.name.as_str())),
+        "sysctls",
+    )
+}
+
+fn privilege(container: &Container, pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
     let context = container.security_context.clone().unwrap_or_default();
     let no = |when, field: &str| {
-        refuse(when, Code::PRIVILEGE, || {
-            format!("template.containers[{}].securityContext.{field}: not allowed under {level:?}", container.name)
+        refuse(when, Code::PrivilegeForbidden, || {
+            format!(
+                "template.containers[{}].securityContext.{field}: not allowed under {level:?}",
+                container.name
+            )
         })
     };
     no(context.privileged == Some(true), "privileged")?;
     let capabilities = context.capabilities.unwrap_or_default();
-    let allowed = if level == PodSecurity::Restricted { &["NET_BIND_SERVICE"][..] } else { CAPABILITIES };
-    no(capabilities.add.iter().flatten().any(|name| !allowed.contains(&name.as_str())), "capabilities")?;
-    no(context.proc_mount.as_deref().is_some_and(|mount| mount != "Default"), "procMount")?;
-    no(context.seccomp_profile.is_some_and(|profile| profile.type_ == "Unconfined"), "seccompProfile")?;
-    no(context.app_armor_profile.is_some_and(|profile| profile.type_ == "Unconfined"), "appArmorProfile")?;
-    no(context.windows_options.is_some_and(|options| options.host_process == Some(true)), "windowsOptions")?;
+    let allowed = if level == PodSecurity::Restricted {
+        &["NET_BIND_SERVICE"][..]
+    } else {
+        CAPABILITIES
+    };
+    no(
+        capabilities
+            .add
+            .iter()
+            .flatten()
+            .any(|name| !allowed.contains(&name.as_str())),
+        "capabilities",
+    )?;
+    no(
+        context
+            .proc_mount
+            .as_deref()
+            .is_some_and(|mount| mount != "Default"),
+        "procMount",
+    )?;
+    no(
+        context
+            .seccomp_profile
+            .is_some_and(|profile| profile.type_ == "Unconfined"),
+        "seccompProfile",
+    )?;
+    no(
+        context
+            .app_armor_profile
+            .is_some_and(|profile| profile.type_ == "Unconfined"),
+        "appArmorProfile",
+    )?;
+    no(
+        context
+            .windows_options
+            .is_some_and(|options| options.host_process == Some(true)),
+        "windowsOptions",
+    )?;
     if level != PodSecurity::Restricted {
         return Ok(());
     }
     let pod_context = pod.security_context.clone().unwrap_or_default();
-    no(context.allow_privilege_escalation != Some(false), "allowPrivilegeEscalation")?;
-    no(context.run_as_non_root.or(pod_context.run_as_non_root) != Some(true), "runAsNonRoot")?;
-    no(context.run_as_user.or(pod_context.run_as_user) == Some(0), "runAsUser")?;
-    no(!capabilities.drop.iter().flatten().any(|name| name == "ALL"), "capabilities.drop")
+    no(
+        context.allow_privilege_escalation != Some(false),
+        "allowPrivilegeEscalation",
+    )?;
+    no(
+        context.run_as_non_root.or(pod_context.run_as_non_root) != Some(true),
+        "runAsNonRoot",
+    )?;
+    no(
+        context.run_as_user.or(pod_context.run_as_user) == Some(0),
+        "runAsUser",
+    )?;
+    no(
+        !capabilities.drop.iter().flatten().any(|name| name == "ALL"),
+        "capabilities.drop",
+    )
 }

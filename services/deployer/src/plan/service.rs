@@ -10,20 +10,25 @@ use serde_json::json;
 
 use super::{Object, View, labels, service_name};
 use crate::args::Settings;
-use crate::error::Refused;
+use sequencer_api::host::Refusal;
 
-const FIELDS: &[&str] = &["/spec/ports", "/spec/selector"];
-
-pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, Refused> {
-    view.template().networks.iter().map(|network| service(view, settings, network)).collect()
+pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, Refusal> {
+    view.template()
+        .networks
+        .iter()
+        .map(|network| service(view, settings, network))
+        .collect()
 }
 
-fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object, Refused> {
+fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object, Refusal> {
     if let Some(IntOrString::String(port)) = &network.target_port
         && !has_port(view, port)
     {
-        let message = format!("networks[{}].targetPort: no container has a port {port:?}", network.name);
-        return Err(Refused::new(Code::TARGET_PORT, message));
+        let message = format!(
+            "networks[{}].targetPort: no container has a port {port:?}",
+            network.name
+        );
+        return Err(Refusal::new(Code::TargetPortUnknown, message));
     }
     let name = network.name.to_ascii_lowercase();
     let mut labels = labels::of_component(view, settings);
@@ -39,18 +44,26 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
         "metadata": labels::metadata(view, &service_name(view, component, &network.name), &labels),
         "spec": {"type": "ClusterIP", "selector": labels::selector(view, component), "ports": [port]},
     });
-    Ok(Object::new::<Service>(body, FIELDS))
+    Ok(Object::new::<Service>(body))
 }
 
 /// The port of the pods.
 pub(super) fn target_port(network: &Network) -> IntOrString {
-    network.target_port.clone().unwrap_or(IntOrString::Int(network.port))
+    network
+        .target_port
+        .clone()
+        .unwrap_or(IntOrString::Int(network.port))
 }
 
 fn has_port(view: &View, name: &str) -> bool {
     let pod = &view.template().template;
-    let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
-    containers.flat_map(|container| container.ports.iter().flatten()).any(|port| port.name.as_deref() == Some(name))
+    let containers = pod
+        .containers
+        .iter()
+        .chain(pod.init_containers.iter().flatten());
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .any(|port| port.name.as_deref() == Some(name))
 }
 
 /// The Services as status tells them.
@@ -61,12 +74,21 @@ pub(super) fn deployed(view: &View) -> Vec<DeployedService> {
         .map(|network| {
             let name = service_name(view, component, &network.name);
             let host = host(view, component, &network.name);
-            DeployedService { network: network.name.clone(), name, host, port: network.port }
+            DeployedService {
+                network: network.name.clone(),
+                name,
+                host,
+                port: network.port,
+            }
         })
         .collect()
 }
 
 /// The host of a component's network.
 pub(super) fn host(view: &View, component: &str, network: &str) -> String {
-    format!("{}.{}.svc", service_name(view, component, network), view.namespace())
+    format!(
+        "{}.{}.svc",
+        service_name(view, component, network),
+        view.namespace()
+    )
 }

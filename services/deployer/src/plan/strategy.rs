@@ -9,18 +9,21 @@ use super::values::Used;
 use super::{Object, View, claims, is_job, labels};
 use crate::args::Settings;
 
-/// What is written again when anything of it changes; until then `kubectl scale` stands.
-const FIELDS: &[&str] =
-    &["/spec/replicas", "/spec/strategy", "/spec/progressDeadlineSeconds", "/spec/minReadySeconds", "/spec/template"];
-
-/// A container without a probe is up as soon as it is started, even if it ends at once: it has to stay this long.
+/// A container without a probe is up as soon as it is started, even if it ends at once: it has to
+/// stay this long.
 const STAY: i32 = 3;
 
-pub(super) fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: &Used) -> Object {
+pub(super) fn workload(
+    view: &View,
+    settings: &Settings,
+    template: PodTemplateSpec,
+    used: &Used,
+) -> Object {
     let labels = labels::of_workload(view, settings, used);
     let metadata = labels::metadata(view, view.name(), &labels);
     if is_job(view.template()) {
-        return Object::new::<Job>(json!({"metadata": metadata, "spec": {"template": template}}), &[]);
+        let body = json!({"metadata": metadata, "spec": {"template": template}});
+        return Object::fixed::<Job>(body);
     }
     let component = view.template();
     let spec = json!({
@@ -31,18 +34,27 @@ pub(super) fn workload(view: &View, settings: &Settings, template: PodTemplateSp
         "minReadySeconds": stay(&template),
         "template": template,
     });
-    Object::new::<Deployment>(json!({"metadata": metadata, "spec": spec}), FIELDS)
+    Object::new::<Deployment>(json!({"metadata": metadata, "spec": spec}))
 }
 
 fn stay(template: &PodTemplateSpec) -> i32 {
     let containers = template.spec.iter().flat_map(|spec| &spec.containers);
-    if containers.into_iter().all(|container| container.readiness_probe.is_some()) { 0 } else { STAY }
+    if containers
+        .into_iter()
+        .all(|container| container.readiness_probe.is_some())
+    {
+        0
+    } else {
+        STAY
+    }
 }
 
 fn strategy(view: &View) -> Value {
     match &view.template().strategy {
         Some(strategy) => json!(strategy),
         None if claims::exclusive(view) => json!({"type": "Recreate"}),
-        None => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+        None => {
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+        }
     }
 }

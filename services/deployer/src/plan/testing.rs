@@ -7,12 +7,19 @@ use serde_json::{Value, json};
 use super::View;
 use crate::args::{Args, Settings};
 
-pub(crate) const DIGEST: &str =
-    "docker.io/myuser/ephemeralbuilds@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const DIGEST: &str = "docker.io/myuser/ephemeralbuilds@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 pub(crate) fn settings(flags: &[&str]) -> Settings {
     let resources = r#"{"requests":{"cpu":"50m","memory":"64Mi"},"limits":{"memory":"512Mi"}}"#;
-    Args::parse_from(["deployer", "--pod=a", "--resources", resources].iter().chain(flags)).settings
+    let needed = [
+        "deployer",
+        "--pod=a",
+        "--namespace=r",
+        "--cluster-id=c1",
+        "--resources",
+        resources,
+    ];
+    Args::parse_from(needed.iter().chain(flags)).settings
 }
 
 /// The sample's Workspace with changes of its spec.
@@ -30,7 +37,12 @@ pub(crate) fn workspace(change: impl FnOnce(&mut Value)) -> Workspace {
 
 /// A component of a Workspace.
 pub(crate) fn component(workspace: &Workspace, name: &str) -> Component {
-    let template = workspace.spec.components.iter().find(|component| component.name == name).unwrap();
+    let template = workspace
+        .spec
+        .components
+        .iter()
+        .find(|component| component.name == name)
+        .unwrap();
     let object = sequencer_api::names::Owner {
         name: workspace.metadata.name.as_deref().unwrap(),
         uid: workspace.metadata.uid.as_deref().unwrap(),
@@ -49,10 +61,19 @@ pub(crate) fn component(workspace: &Workspace, name: &str) -> Component {
 /// A Build of the sample.
 pub(crate) fn build(object: &str, created: &str, image: Option<&str>) -> Build {
     let workspace = workspace(|_spec| ());
-    let spec = workspace.spec.components.iter().find_map(|component| component.build.clone()).unwrap();
+    let spec = workspace
+        .spec
+        .components
+        .iter()
+        .find_map(|component| component.build.clone())
+        .unwrap();
     let mut spec = json!(spec);
-    spec["importContent"][0]["contentFrom"]["git"]["commit"] = "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a".into();
-    let publish = image.map_or(json!({}), |image| json!({"state": "Completed", "image": image}));
+    spec["importContent"][0]["contentFrom"]["git"]["commit"] =
+        "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a".into();
+    let publish = image.map_or(
+        json!({}),
+        |image| json!({"state": "Completed", "image": image}),
+    );
     serde_json::from_value(json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "Build", "spec": spec, "status": {"publish": publish},
         "metadata": {"name": object, "namespace": "sequencer-system", "creationTimestamp": created},
@@ -63,8 +84,20 @@ pub(crate) fn build(object: &str, created: &str, image: Option<&str>) -> Build {
 /// A component of the sample with changes of the Workspace's spec, and its published Build.
 pub(crate) fn view(name: &str, change: impl FnOnce(&mut Value)) -> View {
     let workspace = workspace(change);
-    let all: Vec<_> = workspace.spec.components.iter().map(|each| component(&workspace, &each.name)).collect();
-    let (own, siblings): (Vec<_>, Vec<_>) = all.into_iter().partition(|each| each.spec.template.name == name);
+    let all: Vec<_> = workspace
+        .spec
+        .components
+        .iter()
+        .map(|each| component(&workspace, &each.name))
+        .collect();
+    let (own, siblings): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|each| each.spec.template.name == name);
     let builds = vec![build("build-1", "2026-01-01T00:00:00Z", Some(DIGEST))];
-    View { component: own.into_iter().next().unwrap(), workspace: Some(workspace), siblings, builds }
+    View {
+        component: own.into_iter().next().unwrap(),
+        workspace: Some(workspace),
+        siblings,
+        builds,
+    }
 }

@@ -1,8 +1,13 @@
 //! What variables stand for.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use k8s_openapi::api::core::v1::{EnvVarSource, SecretKeySelector};
 use sequencer_api::Build;
 use sequencer_api::code::Code;
+use sequencer_api::component::ComponentTemplate;
+use sequencer_api::condition::{ConditionType, Expected, Reason};
 use sequencer_api::names;
 use sequencer_api::status::State;
 use sequencer_api::status::component::WaitingFor;
@@ -11,7 +16,15 @@ use sequencer_api::workspace::{Networking, Variable as Named};
 
 use super::{View, service};
 use crate::args::Settings;
-use crate::error::Refused;
+use sequencer_api::host::{Refusal, Schemes};
+
+/// How many bytes of text a Component may have with its variables in place: in its images,
+/// commands, arguments and environment values together. Much can be made of little: a variable of 4
+/// KiB that is named in 15 characters, again and again, would fill any memory.
+const MAX_TEXT: usize = 1 << 20;
+
+/// How much of a name that does not exist is repeated.
+const SHOWN: usize = 64;
 
 /// A Build that a template took something from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,115 +62,205 @@ impl Used {
 pub(super) struct Renderer<'a> {
     view: &'a View,
     settings: &'a Settings,
+    templates: Vec<&'a ComponentTemplate>,
+    /// The values of the Workspace's variables that were needed so far: each is rendered once.
+    named: BTreeMap<&'a str, Rc<str>>,
+    /// How many bytes more there may be.
+    left: usize,
     pub(super) used: Used,
     pub(super) missing: Vec<WaitingFor>,
 }
 
 impl<'a> Renderer<'a> {
     pub(super) fn new(view: &'a View, settings: &'a Settings) -> Self {
-        Self { view, settings, used: Used::default(), missing: Vec::new() }
+        Self {
+            view,
+            settings,
+            templates: view.templates(),
+            named: BTreeMap::new(),
+            left: MAX_TEXT,
+            used: Used::default(),
+            missing: Vec::new(),
+        }
     }
 
     /// A text with values in it. `at` is where it stands.
-    pub(super) fn text(&mut self, at: &str, text: &str) -> Result<String, Refused> {
-        let mut rendered = String::new();
-        for piece in self.pieces(at, text)? {
-            match piece {
-                Piece::Text(text) => rendered.push_str(&text),
-                Piece::Variable(variable) => rendered.push_str(&self.value(at, &variable)?),
-            }
-        }
-        Ok(rendered)
+    pub(super) fn text(&mut self, at: &str, text: &str) -> Result<String, Refusal> {
+        let pieces = Self::pieces(at, text)?;
+        self.pieces_text(at, pieces)
     }
 
     /// The text of an image; whether it is one of our Builds'.
-    pub(super) fn image(&mut self, at: &str, text: &str) -> Result<(String, bool), Refused> {
-        let mut ours = false;
-        for piece in self.pieces(at, text)? {
-            if let Piece::Variable(Variable::Image(name)) = piece {
-                ours = true;
-                self.value(at, &Variable::Image(name.clone()))?;
-                let mut builds = self.used.builds.iter_mut();
-                if let Some(build) = builds.find(|build| build.name == name) {
-                    build.runs = true;
-                }
-            }
+    pub(super) fn image(&mut self, at: &str, text: &str) -> Result<(String, bool), Refusal> {
+        let pieces = Self::pieces(at, text)?;
+        let builds: BTreeSet<_> = pieces
+            .iter()
+            .filter_map(build_of)
+            .map(ToOwned::to_owned)
+            .collect();
+        let rendered = self.pieces_text(at, pieces)?;
+
+        for build in self
+            .used
+            .builds
+            .iter_mut()
+            .filter(|build| builds.contains(&build.name))
+        {
+            build.runs = true;
         }
-        Ok((self.text(at, text)?, ours))
+        Ok((rendered, !builds.is_empty()))
     }
 
-    /// The source of an environment variable whose whole value is a generated variable.
-    pub(super) fn generated(&mut self, at: &str, text: &str) -> Result<Option<EnvVarSource>, Refused> {
-        let pieces = self.pieces(at, text)?;
-        let [Piece::Variable(Variable::Named(name))] = pieces.as_slice() else { return Ok(None) };
-        let Some(generate) = self.named(at, name)?.generate.as_ref() else { return Ok(None) };
-        if !self.used.generated.iter().any(|(known, _)| known == name) {
-            self.used.generated.push((name.clone(), generate.length));
-        }
-        let secret_key_ref =
-            SecretKeySelector { name: self.view.owner().variables(), key: name.clone(), optional: None };
-        Ok(Some(EnvVarSource { secret_key_ref: Some(secret_key_ref), ..EnvVarSource::default() }))
-    }
-
-    fn pieces(&self, at: &str, text: &str) -> Result<Vec<Piece>, Refused> {
-        parse(text).map_err(|malformed| Refused::new(malformed.code, format!("{at}: {malformed}")))
-    }
-
-    fn value(&mut self, at: &str, variable: &Variable) -> Result<String, Refused> {
-        match variable {
-            Variable::Image(name) => Ok(self.build(at, name)?.map(|build| build.image).unwrap_or_default()),
-            Variable::Commit(name) => Ok(self.build(at, name)?.map(|build| build.commit).unwrap_or_default()),
-            Variable::Host { component, network } => {
-                let (network, _) = self.network(at, component, network)?;
-                Ok(service::host(self.view, component, &network))
-            }
-            Variable::Port { component, network } => {
-                self.network(at, component, network).map(|(_, port)| port.to_string())
-            }
-            Variable::Workspace(field) => self.workspace(at, *field),
-            Variable::Ingress(rule) => self.rule(at, rule),
-            Variable::Named(name) => {
-                let named = self.named(at, name)?;
-                match named.value.clone() {
-                    Some(value) => self.nested(at, &value),
-                    None => Err(Refused::new(
-                        Code::GENERATED_INSIDE,
-                        format!("{at}: ${{variables::{name}}} is generated and can only be a whole env value"),
-                    )),
-                }
-            }
-        }
-    }
-
-    /// The value of a variable may hold the Workspace's own words, and nothing else.
-    fn nested(&mut self, at: &str, value: &str) -> Result<String, Refused> {
+    fn pieces_text(&mut self, at: &str, pieces: Vec<Piece>) -> Result<String, Refusal> {
         let mut rendered = String::new();
-        for piece in self.pieces(at, value)? {
+        for piece in pieces {
             match piece {
-                Piece::Text(text) => rendered.push_str(&text),
-                Piece::Variable(Variable::Workspace(field)) => rendered.push_str(&self.workspace(at, field)?),
-                Piece::Variable(_) => {
-                    let message = format!("{at}: the value of a variable may hold ${{workspace::...}} only");
-                    return Err(Refused::new(Code::VARIABLE_SECTION, message));
+                Piece::Text(text) => self.push(&mut rendered, at, &text)?,
+                Piece::Variable(variable) => {
+                    let value = self.value(at, &variable)?;
+                    self.push(&mut rendered, at, &value)?;
                 }
             }
         }
         Ok(rendered)
     }
 
-    fn unknown(at: &str, what: &str, name: &str, known: impl IntoIterator<Item = String>) -> Refused {
-        let known: Vec<_> = known.into_iter().take(20).collect();
-        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-        Refused::new(Code::UNKNOWN_NAME, format!("{at}: no {what} {name:?}; known: {known}"))
+    /// Counts what is put in before there is room for it.
+    fn push(&mut self, rendered: &mut String, at: &str, text: &str) -> Result<(), Refusal> {
+        self.left = self.left.checked_sub(text.len()).ok_or_else(|| {
+            let message = format!(
+                "{at}: with its variables in place, the text of the component comes to more than {MAX_TEXT} bytes"
+            );
+            Refusal::new(Code::RenderedTooLarge, message)
+        })?;
+        rendered.push_str(text);
+        Ok(())
     }
 
-    fn network(&self, at: &str, component: &str, network: &str) -> Result<(String, i32), Refused> {
-        let templates = self.view.templates();
+    /// The source of an environment variable whose whole value is a generated variable.
+    pub(super) fn generated(
+        &mut self,
+        at: &str,
+        text: &str,
+    ) -> Result<Option<EnvVarSource>, Refusal> {
+        let pieces = Self::pieces(at, text)?;
+        let [Piece::Variable(Variable::Named(name))] = pieces.as_slice() else {
+            return Ok(None);
+        };
+        let Some(generate) = self.named(at, name)?.generate.as_ref() else {
+            return Ok(None);
+        };
+        if !self.used.generated.iter().any(|(known, _)| known == name) {
+            self.used.generated.push((name.clone(), generate.length));
+        }
+        let secret_key_ref = SecretKeySelector {
+            name: self.view.owner().variables(),
+            key: name.clone(),
+            optional: None,
+        };
+        Ok(Some(EnvVarSource {
+            secret_key_ref: Some(secret_key_ref),
+            ..EnvVarSource::default()
+        }))
+    }
+
+    fn pieces(at: &str, text: &str) -> Result<Vec<Piece>, Refusal> {
+        parse(text).map_err(|malformed| Refusal::new(malformed.code, format!("{at}: {malformed}")))
+    }
+
+    fn value(&mut self, at: &str, variable: &Variable) -> Result<Rc<str>, Refusal> {
+        Ok(match variable {
+            Variable::Image(name) => self
+                .build(at, name)?
+                .map(|build| build.image)
+                .unwrap_or_default()
+                .into(),
+            Variable::Commit(name) => self
+                .build(at, name)?
+                .map(|build| build.commit)
+                .unwrap_or_default()
+                .into(),
+            Variable::Host { component, network } => {
+                let (network, _) = self.network(at, component, network)?;
+                service::host(self.view, component, &network).into()
+            }
+            Variable::Port { component, network } => {
+                self.network(at, component, network)?.1.to_string().into()
+            }
+            Variable::Workspace(field) => self.workspace(at, *field)?.into(),
+            Variable::Ingress(rule) => self.rule(at, rule)?.into(),
+            Variable::Named(name) => self.named_value(at, name)?,
+        })
+    }
+
+    /// The value of one of the Workspace's variables. However often a template names it, it is
+    /// rendered once.
+    fn named_value(&mut self, at: &str, name: &str) -> Result<Rc<str>, Refusal> {
+        if let Some(known) = self.named.get(name) {
+            return Ok(Rc::clone(known));
+        }
+        let named = self.named(at, name)?;
+        let Some(value) = &named.value else {
+            return Err(Refusal::new(
+                Code::GeneratedVariableEmbedded,
+                format!(
+                    "{at}: ${{variables::{name}}} is generated and can only be a whole env value"
+                ),
+            ));
+        };
+        let rendered: Rc<str> = self.nested(at, value)?.into();
+        self.named.insert(&named.name, Rc::clone(&rendered));
+        Ok(rendered)
+    }
+
+    /// The value of a variable may hold the Workspace's own words, and nothing else.
+    fn nested(&mut self, at: &str, value: &str) -> Result<String, Refusal> {
+        let mut rendered = String::new();
+        for piece in Self::pieces(at, value)? {
+            match piece {
+                Piece::Text(text) => rendered.push_str(&text),
+                Piece::Variable(Variable::Workspace(field)) => {
+                    rendered.push_str(&self.workspace(at, field)?)
+                }
+                Piece::Variable(_) => {
+                    let message =
+                        format!("{at}: the value of a variable may hold ${{workspace::...}} only");
+                    return Err(Refusal::new(Code::VariableSectionUnknown, message));
+                }
+            }
+        }
+        Ok(rendered)
+    }
+
+    fn unknown(
+        at: &str,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = String>,
+    ) -> Refusal {
+        let known: Vec<_> = known.into_iter().take(20).collect();
+        let known = if known.is_empty() {
+            "none".into()
+        } else {
+            known.join(", ")
+        };
+        let name: String = name.chars().take(SHOWN).collect();
+        Refusal::new(
+            Code::VariableNameUnknown,
+            format!("{at}: no {what} {name:?}; known: {known}"),
+        )
+    }
+
+    fn network(&self, at: &str, component: &str, network: &str) -> Result<(String, i32), Refusal> {
+        let templates = &self.templates;
         let Some(template) = templates.iter().find(|template| template.name == component) else {
             let known = templates.iter().map(|template| template.name.clone());
             return Err(Self::unknown(at, "component", component, known));
         };
-        let found = template.networks.iter().find(|each| each.name.eq_ignore_ascii_case(network));
+        let found = template
+            .networks
+            .iter()
+            .find(|each| each.name.eq_ignore_ascii_case(network));
         let known = || template.networks.iter().map(|network| network.name.clone());
         found
             .map(|found| (found.name.clone(), found.port))
@@ -169,68 +272,102 @@ impl<'a> Renderer<'a> {
     }
 
     /// The Workspace's host, if it is known yet.
-    fn host(&mut self, at: &str) -> Result<Option<String>, Refused> {
+    fn host(&mut self, at: &str) -> Result<Option<String>, Refusal> {
         if self.networking().is_none() {
-            return Err(Self::unknown(at, "host: the Workspace has no networking, so", "host", []));
+            return Err(Self::unknown(
+                at,
+                "host: the Workspace has no networking, so",
+                "host",
+                [],
+            ));
         }
-        let host = self.view.workspace_status().and_then(|status| status.host.clone());
+        let host = self
+            .view
+            .workspace_status()
+            .and_then(|status| status.host.clone());
         if host.is_none() {
-            self.wait(self.view.template().name.clone(), "Variables", None);
+            self.wait(
+                self.view.template().name.clone(),
+                ConditionType::Variables,
+                None,
+            );
         }
         Ok(host)
     }
 
-    fn workspace(&mut self, at: &str, field: Field) -> Result<String, Refused> {
+    fn workspace(&mut self, at: &str, field: Field) -> Result<String, Refusal> {
         Ok(match field {
             Field::Name => self.view.owner().name.into(),
             Field::Namespace => self.view.namespace().into(),
             Field::Host => self.host(at)?.unwrap_or_default(),
             Field::Url => {
-                let scheme = self.scheme();
-                self.host(at)?.map(|host| format!("{scheme}://{host}")).unwrap_or_default()
+                let schemes = Schemes::from(&self.settings.urls);
+                let workspace = self.view.workspace.as_ref();
+                let scheme = workspace.map_or("https", |workspace| workspace.scheme(&schemes));
+                self.host(at)?
+                    .map(|host| format!("{scheme}://{host}"))
+                    .unwrap_or_default()
             }
         })
     }
 
-    fn scheme(&self) -> &'a str {
-        let Some(networking) = self.networking() else { return "https" };
-        match &networking.ingress {
-            None => &self.settings.tunnels_url_scheme,
-            Some(ingress) => {
-                let tls = ingress.tls.as_ref().map_or(self.settings.ingress_tls, |tls| tls.enabled);
-                if tls { "https" } else { "http" }
-            }
-        }
-    }
-
-    fn rule(&mut self, at: &str, name: &str) -> Result<String, Refused> {
+    fn rule(&mut self, at: &str, name: &str) -> Result<String, Refusal> {
         let rules = self.networking().map(rules).unwrap_or_default();
         let Some((_, subdomain)) = rules.iter().find(|(rule, _)| *rule == name) else {
-            return Err(Self::unknown(at, "rule", name, rules.iter().map(|(rule, _)| (*rule).into())));
+            return Err(Self::unknown(
+                at,
+                "rule",
+                name,
+                rules.iter().map(|(rule, _)| (*rule).into()),
+            ));
         };
-        Ok(self.host(at)?.map(|host| names::rule_host(*subdomain, &host)).unwrap_or_default())
+        Ok(self
+            .host(at)?
+            .map(|host| names::rule_host(*subdomain, &host))
+            .unwrap_or_default())
     }
 
-    fn named(&self, at: &str, name: &str) -> Result<&'a Named, Refused> {
-        let all = self.view.workspace.as_ref().map(|workspace| workspace.spec.variables.as_slice()).unwrap_or_default();
+    fn named(&self, at: &str, name: &str) -> Result<&'a Named, Refusal> {
+        let all = self
+            .view
+            .workspace
+            .as_ref()
+            .map(|workspace| workspace.spec.variables.as_slice())
+            .unwrap_or_default();
         let found = all.iter().find(|variable| variable.name == name);
-        found.ok_or_else(|| Self::unknown(at, "variable", name, all.iter().map(|variable| variable.name.clone())))
+        found.ok_or_else(|| {
+            Self::unknown(
+                at,
+                "variable",
+                name,
+                all.iter().map(|variable| variable.name.clone()),
+            )
+        })
     }
 
     /// The Build that a name stands for now; none, and noted as missing, if none is published yet.
-    fn build(&mut self, at: &str, name: &str) -> Result<Option<UsedBuild>, Refused> {
+    fn build(&mut self, at: &str, name: &str) -> Result<Option<UsedBuild>, Refusal> {
         if let Some(known) = self.used.builds.iter().find(|build| build.name == name) {
             return Ok(Some(known.clone()));
         }
-        let templates = self.view.templates();
-        let builds = |template: &&sequencer_api::component::ComponentTemplate| {
-            template.build.as_ref().map(|build| build.name.clone())
+        let builds = |template: &&'a ComponentTemplate| {
+            template.build.as_ref().map(|build| build.name.as_str())
         };
-        let Some(maker) = templates.iter().find(|template| builds(template).as_deref() == Some(name)) else {
-            return Err(Self::unknown(at, "build", name, templates.iter().filter_map(builds)));
+        let Some(maker) = self
+            .templates
+            .iter()
+            .find(|template| builds(template) == Some(name))
+        else {
+            let known = self.templates.iter().filter_map(builds).map(Into::into);
+            return Err(Self::unknown(at, "build", name, known));
         };
+        if self.missing.iter().any(|missing| {
+            missing.condition_type == ConditionType::Build && missing.component_name == maker.name
+        }) {
+            return Ok(None);
+        }
         let Some(current) = current(self.view, &maker.name, name) else {
-            self.wait(maker.name.clone(), "Build", None);
+            self.wait(maker.name.clone(), ConditionType::Build, None);
             return Ok(None);
         };
         if maker.name == self.view.template().name {
@@ -241,11 +378,11 @@ impl<'a> Renderer<'a> {
         Ok(Some(current))
     }
 
-    fn wait(&mut self, component: String, condition: &str, now: Option<String>) {
+    fn wait(&mut self, component: String, condition: ConditionType, now: Option<String>) {
         let waiting = WaitingFor {
             component_name: component,
-            condition_type: condition.into(),
-            condition_status: "Completed".into(),
+            condition_type: condition,
+            condition_status: Expected::Reason(Reason::Completed),
             now,
         };
         if !self.missing.contains(&waiting) {
@@ -254,24 +391,53 @@ impl<'a> Renderer<'a> {
     }
 }
 
+/// The Build whose image stands here.
+fn build_of(piece: &Piece) -> Option<&str> {
+    match piece {
+        Piece::Variable(Variable::Image(name)) => Some(name),
+        Piece::Variable(_) | Piece::Text(_) => None,
+    }
+}
+
 /// Rules with a host: their names and subdomains.
 fn rules(networking: &Networking) -> Vec<(&str, Option<&str>)> {
     let ingress = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
     let ingress = ingress.map(|rule| (rule.name.as_str(), rule.subdomain.as_deref()));
-    let tunnel = networking.tunnel.iter().filter_map(|tunnel| tunnel.cloudflare.as_ref());
+    let tunnel = networking
+        .tunnel
+        .iter()
+        .filter_map(|tunnel| tunnel.cloudflare.as_ref());
     let tunnel = tunnel.flat_map(|tunnel| &tunnel.additional_routes);
-    ingress.chain(tunnel.map(|route| (route.name.as_str(), Some(route.subdomain.as_str())))).collect()
+    ingress
+        .chain(tunnel.map(|route| (route.name.as_str(), Some(route.subdomain.as_str()))))
+        .collect()
 }
 
-/// The Build of the newest commit if it is published; else the one that serves, else the last that was published.
+/// The Build of the newest commit if it is published; else the one that serves, else the last that
+/// was published.
 fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
-    let published: Vec<_> = view.builds.iter().filter_map(|build| published(build, name)).collect();
+    let published: Vec<_> = view
+        .builds
+        .iter()
+        .filter_map(|build| published(build, name))
+        .collect();
     let by_name = |wanted: &str| published.iter().find(|(_, build)| build.object == wanted);
-    let status = |component: &sequencer_api::Component| component.status.clone().unwrap_or_default();
-    let latest = view.find(maker).and_then(|maker| status(maker).latest_build);
+    let status =
+        |component: &sequencer_api::Component| component.status.clone().unwrap_or_default();
+    let latest = view
+        .find(maker)
+        .and_then(|maker| status(maker).latest_build);
     let serves = status(&view.component).deploy.build;
-    let last = || published.iter().max_by_key(|(created, build)| (*created, build.object.clone()));
-    let found = latest.as_deref().and_then(by_name).or_else(|| serves.as_deref().and_then(by_name)).or_else(last);
+    let last = || {
+        published
+            .iter()
+            .max_by_key(|(created, build)| (*created, build.object.clone()))
+    };
+    let found = latest
+        .as_deref()
+        .and_then(by_name)
+        .or_else(|| serves.as_deref().and_then(by_name))
+        .or_else(last);
     found.map(|(_, build)| build.clone())
 }
 
@@ -282,9 +448,29 @@ fn published(build: &Build, name: &str) -> Option<(Option<jiff::Timestamp>, Used
     if build.spec.name != name || publish.section.state != Some(State::Completed) {
         return None;
     }
-    let git = build.spec.import_content.first().and_then(|import| import.content_from.git.as_ref());
+    let git = build
+        .spec
+        .import_content
+        .first()
+        .and_then(|import| import.content_from.git.as_ref());
     let commit = git.and_then(|git| git.commit.clone()).unwrap_or_default();
     let object = build.metadata.name.clone()?;
-    let created = build.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    Some((created, UsedBuild { name: name.into(), object, commit, image, runs: false }))
+    let created = build
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    Some((
+        created,
+        UsedBuild {
+            name: name.into(),
+            object,
+            commit,
+            image,
+            runs: false,
+        },
+    ))
 }
+
+#[cfg(test)]
+mod tests;

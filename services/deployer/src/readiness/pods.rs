@@ -8,7 +8,8 @@ use sequencer_api::code::Code;
 
 use super::{LogOf, Trouble};
 
-/// A container that crashed counts as up once it ran this long: else a crash loop would be healthy every other minute.
+/// A container that crashed counts as up once it ran this long: else a crash loop would be healthy
+/// every other minute.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// The kubelet's words for an image that is not to be had.
@@ -27,46 +28,84 @@ pub(super) fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
     let init = status.init_container_statuses.iter().flatten();
     let main = status.container_statuses.iter().flatten();
     let image = init.clone().chain(main.clone()).find_map(pull);
-    let init = || init.clone().find_map(|container| crash(pod, container, Code::INIT_CONTAINER, now));
-    let main = || main.clone().find_map(|container| crash(pod, container, Code::CRASH, now));
-    image.or_else(init).or_else(main).or_else(|| config(pod)).or_else(|| unschedulable(pod))
+    let init = || {
+        init.clone()
+            .find_map(|container| crash(pod, container, Code::InitContainerFailed, now))
+    };
+    let main = || {
+        main.clone()
+            .find_map(|container| crash(pod, container, Code::CrashLoop, now))
+    };
+    image
+        .or_else(init)
+        .or_else(main)
+        .or_else(|| config(pod))
+        .or_else(|| unschedulable(pod))
 }
 
 /// How a pod failed that is over.
 pub(super) fn failed(pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
     let ended = |container: &ContainerStatus, code| {
-        let terminated = container.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
-        Some(of(pod, container, code, "", terminated, false))
+        let terminated = container
+            .state
+            .as_ref()?
+            .terminated
+            .as_ref()
+            .filter(|ended| ended.exit_code != 0)?;
+        Some(of(pod, container, code, terminated, false))
     };
     let init = status.init_container_statuses.iter().flatten();
-    let init = init.clone().find_map(|container| ended(container, Code::INIT_CONTAINER));
-    init.or_else(|| status.container_statuses.iter().flatten().find_map(|container| ended(container, Code::CRASH)))
+    let init = init
+        .clone()
+        .find_map(|container| ended(container, Code::InitContainerFailed));
+    init.or_else(|| {
+        status
+            .container_statuses
+            .iter()
+            .flatten()
+            .find_map(|container| ended(container, Code::CrashLoop))
+    })
 }
 
 /// How long it takes until the containers that crashed count as up, if they run now.
 pub(super) fn settling(pod: &Pod, now: Timestamp) -> Option<Duration> {
     let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
-    containers.filter(|container| crashed(container).is_some()).filter_map(|container| left(container, now)).max()
+    containers
+        .filter(|container| crashed(container).is_some())
+        .filter_map(|container| left(container, now))
+        .max()
 }
 
 /// What is left of the time that a container has to run for.
 fn left(container: &ContainerStatus, now: Timestamp) -> Option<Duration> {
-    let started = container.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0;
+    let started = container
+        .state
+        .as_ref()?
+        .running
+        .as_ref()?
+        .started_at
+        .as_ref()?
+        .0;
     let ran = Duration::try_from(now.duration_since(started)).unwrap_or_default();
     SETTLE.checked_sub(ran).filter(|left| !left.is_zero())
 }
 
 fn pull(container: &ContainerStatus) -> Option<Trouble> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.clone().filter(|reason| PULL.contains(&reason.as_str()))?;
+    waiting
+        .reason
+        .as_deref()
+        .filter(|reason| PULL.contains(reason))?;
     let words = waiting.message.as_deref().unwrap_or_default();
     Some(Trouble {
-        code: Code::IMAGE_PULL,
+        code: Code::ImagePullFailed,
         container: Some(container.name.clone()),
         exit_code: None,
-        message: format!("container {}: cannot pull {}: {words}", container.name, container.image),
-        reason,
+        message: format!(
+            "container {}: cannot pull {}: {words}",
+            container.name, container.image
+        ),
         log: None,
     })
 }
@@ -77,38 +116,52 @@ fn crashed(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     (container.restart_count > 0 && last.exit_code != 0).then_some(last)
 }
 
-/// A container that ended badly and is not up again. Once is not a loop yet: a database may only have been slow.
+/// A container that ended badly and is not up again. Once is not a loop yet: a database may only
+/// have been slow.
 fn crash(pod: &Pod, container: &ContainerStatus, code: Code, now: Timestamp) -> Option<Trouble> {
     let state = container.state.clone().unwrap_or_default();
-    if let Some(waiting) = state.waiting.filter(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff")) {
+    if state
+        .waiting
+        .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+    {
         let ended = container.last_state.as_ref()?.terminated.as_ref()?;
-        return Some(of(pod, container, code, waiting.reason.as_deref().unwrap_or_default(), ended, true));
+        return Some(of(pod, container, code, ended, true));
     }
     let last = crashed(container)?;
-    if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
-        return Some(of(pod, container, code, "", ended, false));
+    if let Some(ended) = state
+        .terminated
+        .as_ref()
+        .filter(|ended| ended.exit_code != 0)
+    {
+        return Some(of(pod, container, code, ended, false));
     }
     let up = container.ready && left(container, now).is_none();
-    (container.restart_count > 1 && !up && code == Code::CRASH).then(|| of(pod, container, code, "", last, true))
+    (container.restart_count > 1 && !up && code == Code::CrashLoop)
+        .then(|| of(pod, container, code, last, true))
 }
 
 fn of(
     pod: &Pod,
     container: &ContainerStatus,
     code: Code,
-    reason: &str,
     ended: &ContainerStateTerminated,
     previous: bool,
 ) -> Trouble {
     let name = container.name.clone();
-    let why = ended.reason.clone().unwrap_or_else(|| "Error".into());
+    let why = ended.reason.as_deref().unwrap_or("Error");
     let times = container.restart_count;
     Trouble {
         code,
-        reason: if reason.is_empty() { why.clone() } else { reason.into() },
         exit_code: Some(ended.exit_code),
-        message: format!("container {name} ended with exit code {} ({why}), restarted {times} times", ended.exit_code),
-        log: Some(LogOf { pod: pod.metadata.name.clone().unwrap_or_default(), container: name.clone(), previous }),
+        message: format!(
+            "container {name} ended with exit code {} ({why}), restarted {times} times",
+            ended.exit_code
+        ),
+        log: Some(LogOf {
+            pod: pod.metadata.name.clone().unwrap_or_default(),
+            container: name.clone(),
+            previous,
+        }),
         container: Some(name),
     }
 }
@@ -116,20 +169,25 @@ fn of(
 /// A container that cannot even be made: a Secret or ConfigMap that it names is not there.
 fn config(pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let all = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
     all.into_iter().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.clone()?;
-        if !matches!(reason.as_str(), "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") {
+        if !matches!(
+            waiting.reason.as_deref()?,
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError"
+        ) {
             return None;
         }
         let words = waiting.message.as_deref().unwrap_or_default();
         Some(Trouble {
-            code: Code::CRASH,
+            code: Code::CrashLoop,
             container: Some(container.name.clone()),
             exit_code: None,
             message: format!("container {} cannot be started: {words}", container.name),
-            reason,
             log: None,
         })
     })
@@ -142,5 +200,5 @@ fn unschedulable(pod: &Pod) -> Option<Trouble> {
             && condition.status == "False"
             && condition.reason.as_deref() == Some("Unschedulable")
     })?;
-    Some(super::plain(Code::UNSCHEDULABLE, found.reason.as_deref(), found.message.as_deref()))
+    Some(super::plain(Code::Unschedulable, found.message.as_deref()))
 }

@@ -73,23 +73,44 @@ fn healthy_is_when_all_replicas_of_the_current_revision_are_ready() {
 fn what_is_wrong_has_its_code() {
     let waiting = |reason: &str| json!({"waiting": {"reason": reason, "message": "words"}});
     let backoff = container(waiting("CrashLoopBackOff"), crashed(), 1, false);
-    assert_eq!(of_container(starting(), backoff.clone()), (State::Error, Some(Code::CRASH)));
+    assert_eq!(
+        of_container(starting(), backoff.clone()),
+        (State::Error, Some(Code::CrashLoop))
+    );
     for reason in ["ErrImagePull", "ImagePullBackOff", "InvalidImageName"] {
         let container = container(waiting(reason), json!({}), 0, false);
-        assert_eq!(of_container(starting(), container), (State::Error, Some(Code::IMAGE_PULL)));
+        assert_eq!(
+            of_container(starting(), container),
+            (State::Error, Some(Code::ImagePullFailed))
+        );
     }
     let init = of_pod(starting(), json!({"initContainerStatuses": [backoff]}));
-    assert_eq!(init, (State::Error, Some(Code::INIT_CONTAINER)));
+    assert_eq!(init, (State::Error, Some(Code::InitContainerFailed)));
     let unschedulable = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]});
-    assert_eq!(of_pod(starting(), unschedulable), (State::Error, Some(Code::UNSCHEDULABLE)));
+    assert_eq!(
+        of_pod(starting(), unschedulable),
+        (State::Error, Some(Code::Unschedulable))
+    );
     let condition = |kind: &str, status: &str, message: &str| {
         let mut whole = starting();
-        whole["conditions"] = json!([{"type": kind, "status": status, "reason": "R", "message": message}]);
-        deployment(&deployed(whole), &[], "r", now()).trouble.map(|trouble| trouble.code)
+        whole["conditions"] =
+            json!([{"type": kind, "status": status, "reason": "R", "message": message}]);
+        deployment(&deployed(whole), &[], "r", now())
+            .trouble
+            .map(|trouble| trouble.code)
     };
-    assert_eq!(condition("ReplicaFailure", "True", "exceeded quota: x"), Some(Code::QUOTA));
-    assert_eq!(condition("ReplicaFailure", "True", "violates PodSecurity"), Some(Code::ADMISSION));
-    assert_eq!(condition("Progressing", "False", ""), Some(Code::DEADLINE));
+    assert_eq!(
+        condition("ReplicaFailure", "True", "exceeded quota: x"),
+        Some(Code::QuotaExceeded)
+    );
+    assert_eq!(
+        condition("ReplicaFailure", "True", "violates PodSecurity"),
+        Some(Code::AdmissionDenied)
+    );
+    assert_eq!(
+        condition("Progressing", "False", ""),
+        Some(Code::ProgressDeadlineExceeded)
+    );
     assert_eq!(condition("Progressing", "True", ""), None);
 }
 
@@ -100,19 +121,40 @@ fn the_log_is_of_the_container_that_ended() {
         let health = deployment(&deployed(starting()), &[pod(status)], "r", now());
         health.trouble.and_then(|trouble| trouble.log)
     };
-    let of = |previous| Some(LogOf { pod: "a-1".into(), container: "c".into(), previous });
-    assert_eq!(log(json!({"waiting": {"reason": "CrashLoopBackOff"}})), of(true));
+    let of = |previous| {
+        Some(LogOf {
+            pod: "a-1".into(),
+            container: "c".into(),
+            previous,
+        })
+    };
+    assert_eq!(
+        log(json!({"waiting": {"reason": "CrashLoopBackOff"}})),
+        of(true)
+    );
     assert_eq!(log(crashed()), of(false));
 }
 
 #[test]
 fn one_crash_is_no_loop_and_a_loop_is_over_after_ten_seconds() {
-    let (fresh, old) = (running("2026-01-01T00:00:55Z"), running("2026-01-01T00:00:40Z"));
-    assert_eq!(of_container(starting(), container(crashed(), json!({}), 0, false)), (State::InProgress, None));
-    assert_eq!(of_container(ready(), container(fresh.clone(), crashed(), 1, true)), (State::Healthy, None));
+    let (fresh, old) = (
+        running("2026-01-01T00:00:55Z"),
+        running("2026-01-01T00:00:40Z"),
+    );
+    assert_eq!(
+        of_container(starting(), container(crashed(), json!({}), 0, false)),
+        (State::InProgress, None)
+    );
+    assert_eq!(
+        of_container(ready(), container(fresh.clone(), crashed(), 1, true)),
+        (State::Healthy, None)
+    );
     let looping = of_container(ready(), container(fresh.clone(), crashed(), 2, true));
-    assert_eq!(looping, (State::Error, Some(Code::CRASH)));
-    assert_eq!(of_container(ready(), container(old, crashed(), 2, true)), (State::Healthy, None));
+    assert_eq!(looping, (State::Error, Some(Code::CrashLoop)));
+    assert_eq!(
+        of_container(ready(), container(old, crashed(), 2, true)),
+        (State::Healthy, None)
+    );
     let status = json!({"containerStatuses": [container(fresh, crashed(), 2, true)]});
     let again = deployment(&deployed(ready()), &[pod(status)], "r", now()).again;
     assert_eq!(again, Some(Duration::from_secs(5)));
@@ -121,7 +163,10 @@ fn one_crash_is_no_loop_and_a_loop_is_over_after_ten_seconds() {
 #[test]
 fn pods_of_another_revision_tell_nothing() {
     let status = json!({"containerStatuses": [container(crashed(), crashed(), 9, false)]});
-    assert_eq!(deployment(&deployed(starting()), &[pod(status)], "other", now()).trouble, None);
+    assert_eq!(
+        deployment(&deployed(starting()), &[pod(status)], "other", now()).trouble,
+        None
+    );
 }
 
 #[test]
@@ -130,14 +175,23 @@ fn a_job_is_completed_or_failed_with_its_last_pods_log() {
         let whole = json!({"metadata": {"name": "a"}, "spec": {"template": {}}, "status": status});
         job(&serde_json::from_value(whole).unwrap(), pods, "r", now())
     };
-    let condition =
-        |kind: &str| json!({"conditions": [{"type": kind, "status": "True", "reason": "BackoffLimitExceeded"}]});
+    let condition = |kind: &str| json!({"conditions": [{"type": kind, "status": "True", "reason": "BackoffLimitExceeded"}]});
     assert_eq!(of(condition("Complete"), &[]).state, State::Completed);
     assert_eq!(of(json!({"active": 1}), &[]).state, State::InProgress);
-    let failed =
-        of(condition("Failed"), &[pod(json!({"containerStatuses": [container(crashed(), json!({}), 0, false)]}))]);
+    let failed = of(
+        condition("Failed"),
+        &[pod(
+            json!({"containerStatuses": [container(crashed(), json!({}), 0, false)]}),
+        )],
+    );
     let trouble = failed.trouble.unwrap();
-    assert_eq!((failed.state, trouble.code, trouble.exit_code), (State::Error, Code::CRASH, Some(3)));
+    assert_eq!(
+        (failed.state, trouble.code, trouble.exit_code),
+        (State::Error, Code::CrashLoop, Some(3))
+    );
     assert!(trouble.log.is_some_and(|log| !log.previous));
-    assert_eq!(of(condition("Failed"), &[]).trouble.unwrap().code, Code::CRASH);
+    assert_eq!(
+        of(condition("Failed"), &[]).trouble.unwrap().code,
+        Code::CrashLoop
+    );
 }

@@ -1,28 +1,28 @@
 //! Acting at a provider: which one, with which credential, and how what is wanted comes about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use secrecy::SecretString;
 use sequencer_api::provider::{Kind, Provider as Chosen, choose};
-use sequencer_api::secret::{SecretKeyRef, SecretRef};
+use sequencer_api::status::dns_record::RecordSection;
 use sequencer_api::{DNSRecord, Workspace, labels};
+use sequencer_runtime::section::SecretReader;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::answers::{self, Server as Authority};
 use super::cloudflare::{self as zones, Zones};
-use super::task::Task;
-use super::{Provider, Seen, Step, Wanted, noted, owned, plan, rfc2136, word};
+use super::{Provider, Seen, Step, Wanted, noted, owned, plan, rfc2136};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
-use crate::handle::Service;
+use crate::handle::{Service, credential};
 use crate::mark::Mark;
 
-/// How long the handler itself waits for the name servers, before it leaves that to the next wake-up.
+/// How long the handler itself waits for the name servers, before it leaves that to the next
+/// wake-up.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks meanwhile.
 const LOOK: Duration = Duration::from_millis(300);
@@ -30,38 +30,36 @@ const LOOK: Duration = Duration::from_millis(300);
 const TUNNELS: &str = ".cfargotunnel.com";
 
 impl Service {
-    /// Makes it so at the provider, and waits a little for the name servers.
+    /// Makes it so at the provider. Returns what is there then.
     pub(super) async fn make(
         &self,
-        task: &mut Task,
+        secrets: &SecretReader,
         chosen: &Chosen,
         wanted: &Wanted,
-    ) -> Result<Vec<Authority>, Error> {
-        let seen = match self.connect(task, chosen).await? {
-            Connected::Cloudflare(zones) => self.settle(&zones, wanted).await?,
-            Connected::Rfc2136(server) => self.settle(&server, wanted).await?,
-            Connected::Nothing => Seen::default(),
-        };
-        let record = seen.records.iter().find(|record| record.kind == wanted.kind);
-        task.section.remote_id = record.and_then(|record| record.id.clone());
-        task.section.zone_id = seen.zone_id;
-        self.answered(chosen, wanted).await
+    ) -> Result<Seen, Error> {
+        match self.connect(secrets, chosen).await? {
+            Connected::Cloudflare(zones) => self.settle(&zones, wanted).await,
+            Connected::Rfc2136(server) => self.settle(&server, wanted).await,
+            Connected::Nothing => Ok(Seen::default()),
+        }
     }
 
-    /// The authoritative servers, once all of them answer with the record.
-    pub(super) async fn answered(&self, chosen: &Chosen, wanted: &Wanted) -> Result<Vec<Authority>, Error> {
+    /// What the authoritative servers answer, after some seconds at most.
+    pub(super) async fn answers(&self, chosen: &Chosen, wanted: &Wanted) -> Result<Answers, Error> {
         let servers = match &chosen.kind {
             Kind::Rfc2136(server) => vec![authority(rfc2136::resolve(&server.nameserver).await?)],
             _ => answers::of_zone(&wanted.zone, self.resolver).await?,
         };
+
         let until = Instant::now() + PATIENCE;
         loop {
             let silent = answers::silent(wanted, &servers).await;
             if silent == 0 && !servers.is_empty() {
-                return Ok(servers);
+                return Ok(Answers::Complete(servers));
             }
             if Instant::now() >= until {
-                return Err(Error::NotAnswered { silent, all: servers.len(), wait: self.args.probe });
+                let all = servers.len();
+                return Ok(Answers::Missing { silent, all });
             }
             sleep(LOOK).await;
         }
@@ -79,27 +77,52 @@ impl Service {
             Step::Occupied => return Err(Error::Occupied(wanted.fqdn.clone())),
             Step::Put(replaced) => provider.put(wanted, &seen, &replaced).await?,
         }
-        info!(host = wanted.fqdn, kind = word(wanted.kind), "a record is made");
+        info!(
+            host = wanted.fqdn,
+            kind = wanted.kind.as_str(),
+            "Published record"
+        );
         let seen = provider.observe(wanted).await?;
-        if plan(wanted, &seen, &BTreeSet::new()) == Step::Keep { Ok(seen) } else { Err(Error::Changed) }
+        if plan(wanted, &seen, &BTreeSet::new()) == Step::Keep {
+            Ok(seen)
+        } else {
+            Err(Error::Changed)
+        }
     }
 
-    /// Those of these owners that are neither a Workspace nor a DNSRecord any more, by quorum reads.
+    /// Those of these owners that are neither a Workspace nor a DNSRecord any more, by quorum
+    /// reads.
     async fn gone(&self, mut owners: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
         let failed = |error| Error::Cluster("list the owners of records", error);
         let workspaces: Api<Workspace> = Api::all(self.client.clone());
-        let records: Api<DNSRecord> = Api::namespaced(self.client.clone(), &self.args.namespace);
-        let workspaces = workspaces.list_metadata(&ListParams::default()).await.map_err(failed)?;
-        let records = records.list_metadata(&ListParams::default()).await.map_err(failed)?;
-        for uid in workspaces.items.iter().map(|one| &one.metadata).chain(records.items.iter().map(|one| &one.metadata))
+        let records: Api<DNSRecord> =
+            Api::namespaced(self.client.clone(), &self.args.hosts.namespace);
+        let workspaces = workspaces
+            .list_metadata(&ListParams::default())
+            .await
+            .map_err(failed)?;
+        let records = records
+            .list_metadata(&ListParams::default())
+            .await
+            .map_err(failed)?;
+        for uid in workspaces
+            .items
+            .iter()
+            .map(|one| &one.metadata)
+            .chain(records.items.iter().map(|one| &one.metadata))
         {
             owners.remove(uid.uid.as_deref().unwrap_or_default());
         }
         Ok(owners)
     }
 
-    pub(super) async fn unmake(&self, task: &mut Task, chosen: &Chosen, wanted: &Wanted) -> Result<(), Error> {
-        match self.connect(task, chosen).await? {
+    pub(super) async fn unmake(
+        &self,
+        secrets: &SecretReader,
+        chosen: &Chosen,
+        wanted: &Wanted,
+    ) -> Result<(), Error> {
+        match self.connect(secrets, chosen).await? {
             Connected::Cloudflare(zones) => remove(&zones, wanted).await,
             Connected::Rfc2136(server) => remove(&server, wanted).await,
             Connected::Nothing => Ok(()),
@@ -108,64 +131,112 @@ impl Service {
 
     /// The provider that serves the record for the Workspace's namespace, asked again at every act.
     pub(super) fn chosen(&self, record: &DNSRecord) -> Result<&Chosen, Error> {
-        let namespace = record.labels().get(labels::WORKSPACE_NAMESPACE).map_or(&*self.args.namespace, |name| name);
-        choose(&self.providers, &record.spec.zone, namespace, record.spec.provider.as_deref())
-            .map_err(|_code| Error::NotGranted { zone: record.spec.zone.clone(), namespace: namespace.into() })
+        let namespace = record
+            .labels()
+            .get(labels::WORKSPACE_NAMESPACE)
+            .map_or(&*self.args.hosts.namespace, |name| name);
+        choose(
+            &self.hosts.zones.providers,
+            &record.spec.zone,
+            namespace,
+            record.spec.provider.as_deref(),
+        )
+        .map_err(|_code| Error::NotGranted {
+            zone: record.spec.zone.clone(),
+            namespace: namespace.into(),
+        })
     }
 
     /// The provider that it was made at, whether or not that is still granted.
-    pub(super) fn acted(&self, task: &Task, record: &DNSRecord) -> Result<&Chosen, Error> {
-        let named = task.section.provider.as_deref().or(record.spec.provider.as_deref());
-        let found = self.providers.iter().find(|provider| Some(provider.name.as_str()) == named);
+    pub(super) fn acted(
+        &self,
+        section: &RecordSection,
+        record: &DNSRecord,
+    ) -> Result<&Chosen, Error> {
+        let named = section
+            .provider
+            .as_deref()
+            .or(record.spec.provider.as_deref());
+        let found = self
+            .hosts
+            .zones
+            .providers
+            .iter()
+            .find(|provider| Some(provider.name.as_str()) == named);
         found.map_or_else(|| self.chosen(record), Ok)
     }
 
     pub(super) fn wanted(&self, record: &DNSRecord, chosen: &Chosen) -> Wanted {
         let spec = &record.spec;
-        let fqdn = fqdn(record);
+        let fqdn = spec.fqdn();
         let cloudflare = matches!(chosen.kind, Kind::Cloudflare(_));
-        let tunnel = spec.target.trim_end_matches('.').ends_with(TUNNELS);
-        let proxied = spec.properties.get("proxied").map_or(tunnel, |value| value == "true");
-        let ttl = spec.ttl.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(self.args.dns_ttl);
-        let owner = record.labels().get(labels::WORKSPACE_UID).cloned().or_else(|| record.uid()).unwrap_or_default();
+        let target = spec
+            .target
+            .as_deref()
+            .unwrap_or_default()
+            .trim_end_matches('.');
+        let tunnel = target.ends_with(TUNNELS);
+        let proxied = spec
+            .properties
+            .get("proxied")
+            .map_or(tunnel, |value| value == "true");
+        let ttl = spec
+            .ttl
+            .and_then(|ttl| u32::try_from(ttl).ok())
+            .unwrap_or(self.args.dns_ttl);
+        let owner = record
+            .labels()
+            .get(labels::WORKSPACE_UID)
+            .cloned()
+            .or_else(|| record.uid())
+            .unwrap_or_default();
         Wanted {
             zone: chosen.zone_of(&spec.zone).unwrap_or(&spec.zone).into(),
             kind: spec.record_type,
-            target: spec.target.trim_end_matches('.').into(),
-            ttl: if cloudflare { ttl.max(zones::SHORTEST) } else { ttl },
+            target: target.into(),
+            ttl: if cloudflare {
+                ttl.max(zones::SHORTEST)
+            } else {
+                ttl
+            },
             proxied: cloudflare && proxied,
-            mark: Mark { cluster: self.args.cluster_id.clone(), owner },
+            mark: Mark {
+                cluster: self.args.hosts.cluster_id.clone(),
+                owner,
+            },
             fqdn,
         }
     }
 
-    async fn connect(&self, task: &mut Task, chosen: &Chosen) -> Result<Connected, Error> {
+    async fn connect(&self, secrets: &SecretReader, chosen: &Chosen) -> Result<Connected, Error> {
         match &chosen.kind {
             Kind::Cloudflare(cloudflare) => {
-                let token = self.credential(task, &cloudflare.api_token_secret_ref, "api.cloudflare.com").await?;
+                let key = &cloudflare.api_token_secret_ref;
+                let token = credential(secrets, key, "api.cloudflare.com").await?;
                 let api = Cloudflare::new(self.http.clone(), &self.args.cloudflare_url, token);
                 Ok(Connected::Cloudflare(Zones::new(api, self.args.quarantine)))
             }
             Kind::Rfc2136(server) => {
-                let host = server.nameserver.rsplit_once(':').map_or(&*server.nameserver, |(host, _)| host);
-                let key = self.credential(task, &server.tsig_secret_secret_ref, host).await?;
-                Ok(Connected::Rfc2136(rfc2136::Server::new(server, &key).await?))
+                let host = server
+                    .nameserver
+                    .rsplit_once(':')
+                    .map_or(&*server.nameserver, |(host, _)| host);
+                let key = credential(secrets, &server.tsig_secret_secret_ref, host).await?;
+                Ok(Connected::Rfc2136(
+                    rfc2136::Server::new(server, &key).await?,
+                ))
             }
             Kind::Wildcard => Ok(Connected::Nothing),
         }
     }
+}
 
-    /// A provider's credential, of the release namespace.
-    async fn credential(&self, task: &mut Task, key: &SecretKeyRef, host: &str) -> Result<SecretString, Error> {
-        let reference = SecretRef { name: key.name.clone(), namespace: key.namespace.clone() };
-        let from = &self.args.namespace;
-        let source = format!("{}/{}", key.namespace.as_ref().unwrap_or(from), key.name);
-        task.credential = BTreeMap::from([(source.clone(), String::new())]);
-        let secret = self.secrets.read(from, &reference).await?;
-        task.credential.insert(source, secret.version().into());
-        secret.for_host(host)?;
-        Ok(secret.text(&key.key)?)
-    }
+/// What the authoritative servers of a zone say of a record.
+pub(super) enum Answers {
+    /// All of these answer with it.
+    Complete(Vec<Authority>),
+    /// Some do not yet.
+    Missing { silent: usize, all: usize },
 }
 
 /// A provider with its credential.
@@ -177,24 +248,32 @@ enum Connected {
 
 /// Deletes what is ours, and looks whether it is gone.
 async fn remove<P: Provider>(provider: &P, wanted: &Wanted) -> Result<(), Error> {
-    let ours = |seen: &Seen| (owned(wanted, seen), seen.records.is_empty() && noted(wanted, seen));
+    let ours = |seen: &Seen| {
+        (
+            owned(wanted, seen),
+            seen.records.is_empty() && noted(wanted, seen),
+        )
+    };
     let seen = provider.observe(wanted).await?;
     let (records, mark) = ours(&seen);
     if records.is_empty() && !mark {
         return Ok(());
     }
     provider.delete(wanted, &seen, &records).await?;
-    info!(host = wanted.fqdn, kind = word(wanted.kind), "a record is deleted");
+    info!(
+        host = wanted.fqdn,
+        kind = wanted.kind.as_str(),
+        "Deleted record"
+    );
     match ours(&provider.observe(wanted).await?) {
         (records, false) if records.is_empty() => Ok(()),
         _ => Err(Error::Changed),
     }
 }
 
-fn fqdn(record: &DNSRecord) -> String {
-    format!("{}.{}", record.spec.name, record.spec.zone)
-}
-
 fn authority(address: SocketAddr) -> Authority {
-    Authority { name: address.ip().to_string(), address: Some(address) }
+    Authority {
+        name: address.ip().to_string(),
+        address: Some(address),
+    }
 }

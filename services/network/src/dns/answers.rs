@@ -1,5 +1,5 @@
-//! Whether the world can see a record: what the authoritative servers of its zone answer, asked directly, as a resolver
-//! would keep "there is nothing" for long.
+//! Whether the world can see a record: what the authoritative servers of its zone answer, asked
+//! directly, as a resolver would keep "there is nothing" for long.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -28,14 +28,21 @@ pub struct Server {
 /// # Errors
 /// The zone's name is none.
 pub async fn of_zone(zone: &str, resolver: SocketAddr) -> Result<Vec<Server>, Error> {
-    let found = ask(resolver, &absolute(zone)?, Type::NS, true).await.unwrap_or_default();
+    let found = ask(resolver, &absolute(zone)?, Type::NS, true)
+        .await
+        .unwrap_or_default();
     let names = found.into_iter().filter_map(|(_, data)| match data {
         RData::NS(server) => Some(server.0),
         _ => None,
     });
     let mut servers = join_all(names.map(|name| async move {
-        let address = address(&name, resolver).await.map(|address| SocketAddr::new(address, PORT));
-        Server { name: name.to_ascii().trim_end_matches('.').to_owned(), address }
+        let address = address(&name, resolver)
+            .await
+            .map(|address| SocketAddr::new(address, PORT));
+        Server {
+            name: name.to_ascii().trim_end_matches('.').to_owned(),
+            address,
+        }
     }))
     .await;
     servers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -64,9 +71,13 @@ pub async fn silent(wanted: &Wanted, servers: &[Server]) -> usize {
 }
 
 async fn answers(wanted: &Wanted, server: &Server) -> bool {
-    let (Some(address), Ok(name)) = (server.address, absolute(&wanted.fqdn)) else { return false };
+    let (Some(address), Ok(name)) = (server.address, absolute(&wanted.fqdn)) else {
+        return false;
+    };
     if !wanted.proxied {
-        let found = ask(address, &name, wire(wanted.kind), false).await.unwrap_or_default();
+        let found = ask(address, &name, wire(wanted.kind), false)
+            .await
+            .unwrap_or_default();
         return found
             .iter()
             .filter_map(|(_, data)| target(data))
@@ -74,7 +85,10 @@ async fn answers(wanted: &Wanted, server: &Server) -> bool {
     }
     // What is proxied is answered with addresses of the edge.
     for kind in [RecordType::A, RecordType::Aaaa] {
-        if ask(address, &name, wire(kind), false).await.is_ok_and(|found| !found.is_empty()) {
+        if ask(address, &name, wire(kind), false)
+            .await
+            .is_ok_and(|found| !found.is_empty())
+        {
             return true;
         }
     }
@@ -84,8 +98,16 @@ async fn answers(wanted: &Wanted, server: &Server) -> bool {
 /// The system's first recursive server.
 #[must_use]
 pub fn resolver(resolv_conf: &str) -> SocketAddr {
-    let servers = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
-    SocketAddr::new(servers.map(|address: IpAddr| address).next().unwrap_or(Ipv4Addr::LOCALHOST.into()), PORT)
+    let servers = resolv_conf
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
+    SocketAddr::new(
+        servers
+            .map(|address: IpAddr| address)
+            .next()
+            .unwrap_or(Ipv4Addr::LOCALHOST.into()),
+        PORT,
+    )
 }
 
 #[cfg(test)]

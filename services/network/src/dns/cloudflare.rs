@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Provider, Record, RecordType, Seen, Wanted, word};
+use super::{Provider, Record, RecordType, Seen, Wanted};
 use crate::cloudflare::{Cloudflare, DEADLINE, Problem};
 use crate::error::Error;
 
@@ -17,7 +17,8 @@ pub const SHORTEST: u32 = 60;
 /// The TTL of a proxied record: automatic.
 const AUTOMATIC: u32 = 1;
 
-/// Codes that say that another record stands in the way, or that the one to change is gone: what was seen is old.
+/// Codes that say that another record stands in the way, or that the one to change is gone: what
+/// was seen is old.
 const RACED: [u64; 5] = [81044, 81053, 81054, 81057, 81058];
 
 /// Records at Cloudflare.
@@ -69,29 +70,47 @@ fn path(seen: &Seen, record: Option<&Record>) -> Result<String, Error> {
     let records = format!("/zones/{zone}/dns_records");
     match record {
         None => Ok(records),
-        Some(record) => Ok(format!("{records}/{}", record.id.as_deref().ok_or(Error::Changed)?)),
+        Some(record) => Ok(format!(
+            "{records}/{}",
+            record.id.as_deref().ok_or(Error::Changed)?
+        )),
     }
 }
 
 fn body(wanted: &Wanted) -> Value {
     json!({
-        "type": word(wanted.kind), "name": wanted.fqdn, "content": wanted.target, "proxied": wanted.proxied,
+        "type": wanted.kind.as_str(), "name": wanted.fqdn, "content": wanted.target, "proxied": wanted.proxied,
         "ttl": if wanted.proxied { AUTOMATIC } else { wanted.ttl }, "comment": wanted.mark.to_string(),
     })
 }
 
 impl Provider for Zones {
     async fn observe(&self, wanted: &Wanted) -> Result<Seen, Error> {
-        let zones: Vec<Zone> = self.api.get("/zones", &[("name", &wanted.zone)]).await.map_err(|p| self.problem(p))?;
+        let zones: Vec<Zone> = self
+            .api
+            .get("/zones", &[("name", &wanted.zone)])
+            .await
+            .map_err(|p| self.problem(p))?;
         let zone = zones
             .into_iter()
             .next()
             .ok_or_else(|| Error::DnsRefused(format!("the token sees no zone {}", wanted.zone)))?;
         let query = [("name.exact", wanted.fqdn.as_str()), ("per_page", "100")];
         let records = format!("/zones/{}/dns_records", zone.id);
-        let found: Vec<Found> = self.api.get(&records, &query).await.map_err(|p| self.problem(p))?;
-        let records = found.into_iter().filter_map(|found| record(found, wanted)).collect();
-        Ok(Seen { zone_id: Some(zone.id), records, notes: Vec::new() })
+        let found: Vec<Found> = self
+            .api
+            .get(&records, &query)
+            .await
+            .map_err(|p| self.problem(p))?;
+        let records = found
+            .into_iter()
+            .filter_map(|found| record(found, wanted))
+            .collect();
+        Ok(Seen {
+            zone_id: Some(zone.id),
+            records,
+            notes: Vec::new(),
+        })
     }
 
     async fn put(&self, wanted: &Wanted, seen: &Seen, replaced: &[Record]) -> Result<(), Error> {
@@ -102,13 +121,19 @@ impl Provider for Zones {
                 (Method::PUT, Some(first))
             }
         };
-        let done = self.api.send::<Value>(method, &path(seen, record)?, &body(wanted)).await;
+        let done = self
+            .api
+            .send::<Value>(method, &path(seen, record)?, &body(wanted))
+            .await;
         done.map(drop).map_err(|problem| self.problem(problem))
     }
 
     async fn delete(&self, _wanted: &Wanted, seen: &Seen, records: &[Record]) -> Result<(), Error> {
         for record in records {
-            self.api.delete(&path(seen, Some(record))?).await.map_err(|problem| self.problem(problem))?;
+            self.api
+                .delete(&path(seen, Some(record))?)
+                .await
+                .map_err(|problem| self.problem(problem))?;
         }
         Ok(())
     }
@@ -123,6 +148,17 @@ fn record(found: Found, wanted: &Wanted) -> Option<Record> {
         "TXT" if wanted.kind == RecordType::Txt => RecordType::Txt,
         _ => return None,
     };
-    let target = if kind == RecordType::Txt { found.content.trim_matches('"').to_owned() } else { found.content };
-    Some(Record { id: Some(found.id), kind, target, ttl: found.ttl, proxied: found.proxied, note: found.comment })
+    let target = if kind == RecordType::Txt {
+        found.content.trim_matches('"').to_owned()
+    } else {
+        found.content
+    };
+    Some(Record {
+        id: Some(found.id),
+        kind,
+        target,
+        ttl: found.ttl,
+        proxied: found.proxied,
+        note: found.comment,
+    })
 }

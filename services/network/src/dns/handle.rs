@@ -2,169 +2,217 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _};
-use sequencer_api::provider::Kind;
-use sequencer_api::status::State;
+use sequencer_api::code::Code;
+use sequencer_api::provider::{Kind, Provider as Chosen};
+use sequencer_api::status::dns_record::RecordSection;
+use sequencer_api::status::{Section, State};
 use sequencer_api::{DNSRecord, Workspace, labels};
-use sequencer_runtime::bus::{Delivery, Outcome};
-use sequencer_runtime::claim::Verdict;
+use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::cluster::current;
-use tokio::time::timeout;
+use sequencer_runtime::section::{End, Finality, Handler, Stop, Work};
 use tracing::info;
 
-use super::answers::Server as Authority;
-use super::task::Task;
-use crate::error::Error;
-use crate::handle::{Broken, Look, Service, told};
+use super::Wanted;
+use super::act::Answers;
+use crate::handle::{Service, failure};
 
-impl Service {
-    /// Makes a DNSRecord's record so, or deletes it.
-    pub(crate) async fn dns(&self, delivery: &Delivery) -> Result<Outcome, Broken> {
-        let api: Api<DNSRecord> = Api::namespaced(self.client.clone(), &self.args.namespace);
-        let uid = delivery.command.uid().to_string();
-        let Some(record) = current(&api, &delivery.wake.name, &uid).await? else { return Ok(Outcome::Gone) };
-        let mut task = Task::new(&record, uid);
-        if !record.finalizers().iter().any(|finalizer| finalizer == labels::RECORD_FINALIZER) {
-            return Ok(Outcome::Stale);
+/// Who does not answer, in messages.
+const PROVIDER: &str = "the DNS provider";
+
+/// The most name servers that a section names (the schema's `maxItems`).
+const MAX_NAMESERVERS: usize = 16;
+
+/// Publishes and deletes DNS records.
+pub(crate) struct RecordHandler<'a>(pub(crate) &'a Service);
+
+impl Handler for RecordHandler<'_> {
+    type Section = RecordSection;
+
+    async fn handle(&self, work: &mut Work<RecordSection>) -> Result<End, Stop> {
+        let ended = self.reconcile(work).await;
+        work.section.failure = failure(&ended);
+        ended
+    }
+}
+
+impl RecordHandler<'_> {
+    async fn reconcile(&self, work: &mut Work<RecordSection>) -> Result<End, Stop> {
+        let record = work.object();
+        let deleting = work.is_deleting();
+        let ours = record
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == labels::RECORD_FINALIZER);
+        if !ours || work.namespace() != self.0.args.hosts.namespace {
+            return Ok(End::Nothing(Outcome::Stale));
         }
-        let look = Look { generation: task.generation, deleting: task.deleting, why: &delivery.wake.why };
-        if !self.is_time(&task.section.section, look, &self.args.namespace).await {
-            return Ok(Outcome::Done);
+        work.claimable()?;
+        if !work.is_due(Finality::UntilAsked, deleting).await {
+            return Ok(End::Nothing(Outcome::Done));
         }
-        if task.deleting && task.section.provider.is_none() {
-            // Before the first act its provider is written down: nothing was ever made.
-            return self.record_gone(&api, task).await;
-        }
-        if !task.deleting && !look.is_asked() && task.only_resolves() {
-            return self.look_at_answers(&api, task, &record).await;
-        }
-        match self.claim(&task.section.section) {
-            Verdict::Elsewhere(_) => return Ok(Outcome::ClaimedElsewhere),
-            Verdict::Poison => {
-                let error = Error::Poison(self.args.shared.periods.poison_retry);
-                return self.record_failure(&api, task, &error).await;
-            }
-            Verdict::Take(claim) => task.section.section.claim = Some(claim),
-        }
-        if task.deleting {
-            self.delete_record(&api, task, &record).await
+
+        if deleting {
+            self.delete(work, &record).await
+        } else if record.spec.target.is_none() {
+            // It only holds the host: there is nothing to publish.
+            Ok(End::Nothing(Outcome::Stale))
+        } else if !work.is_asked() && only_answers_are_missing(work) {
+            let chosen = self.0.acted(&work.section, &record)?;
+            let wanted = self.0.wanted(&record, chosen);
+            self.answered(work, chosen, &wanted).await
         } else {
-            self.make_record(&api, task, &record).await
+            self.publish(work, &record).await
         }
     }
 
-    async fn make_record(&self, api: &Api<DNSRecord>, mut task: Task, record: &DNSRecord) -> Result<Outcome, Broken> {
-        let chosen = match self.chosen(record) {
-            Ok(chosen) => chosen,
-            Err(error) => return self.record_failure(api, task, &error).await,
-        };
-        let wanted = self.wanted(record, chosen);
-        task.intend(&wanted, chosen);
-        if chosen.kind == Kind::Wildcard {
-            return self.record_done(api, task, &[]).await;
-        }
-        task.write(api).await?;
-        let made = timeout(self.deadline(), self.make(&mut task, chosen, &wanted)).await;
-        let made = made.unwrap_or_else(|_elapsed| Err(Error::Unknown("the provider", self.args.quarantine)));
-        // Deleted meanwhile? What was made goes again, now: nobody may come back to it.
-        let after = current(api, &task.name, &task.uid).await?;
-        match after {
-            Some(now) if now.metadata.deletion_timestamp.is_none() => {}
-            Some(now) => {
-                task.deleting = true;
-                task.generation = now.metadata.generation.unwrap_or_default();
-                return self.delete_claimed(api, task, &now).await;
-            }
-            None => {
-                let undone = timeout(self.deadline(), self.unmake(&mut task, chosen, &wanted)).await;
-                info!(undone = matches!(undone, Ok(Ok(()))), "the object is gone, and so is its record");
-                return Ok(Outcome::Gone);
-            }
-        }
-        match made {
-            Ok(servers) => self.record_done(api, task, &servers).await,
-            Err(error) => self.record_failure(api, task, &error).await,
-        }
-    }
-
-    /// The record is made: only answers are missing.
-    async fn look_at_answers(&self, api: &Api<DNSRecord>, task: Task, record: &DNSRecord) -> Result<Outcome, Broken> {
-        let answered = match self.acted(&task, record) {
-            Ok(chosen) => self.answered(chosen, &self.wanted(record, chosen)).await,
-            Err(error) => Err(error),
-        };
-        match answered {
-            Ok(servers) => self.record_done(api, task, &servers).await,
-            Err(error) => self.record_failure(api, task, &error).await,
-        }
-    }
-
-    async fn delete_record(&self, api: &Api<DNSRecord>, mut task: Task, record: &DNSRecord) -> Result<Outcome, Broken> {
-        task.section.section.state = Some(State::Deleting);
-        task.write(api).await?;
-        self.delete_claimed(api, task, record).await
-    }
-
-    async fn delete_claimed(
+    async fn publish(
         &self,
-        api: &Api<DNSRecord>,
-        mut task: Task,
+        work: &mut Work<RecordSection>,
         record: &DNSRecord,
-    ) -> Result<Outcome, Broken> {
-        let deleted = match self.acted(&task, record) {
-            Ok(chosen) => {
-                let wanted = self.wanted(record, chosen);
-                let deleted = timeout(self.deadline(), self.unmake(&mut task, chosen, &wanted)).await;
-                deleted.unwrap_or_else(|_elapsed| Err(Error::Unknown("the provider", self.args.quarantine)))
+    ) -> Result<End, Stop> {
+        let chosen = self.0.chosen(record)?;
+        let wanted = self.0.wanted(record, chosen);
+
+        // The intent stands before the first act.
+        intend(&mut work.section, &wanted, chosen);
+        if chosen.kind == Kind::Wildcard {
+            work.section.nameservers.clear();
+            return Ok(End::Reached(State::Completed));
+        }
+        work.claim(State::InProgress).await?;
+
+        let secrets = work.secrets();
+        let made = self
+            .0
+            .act(PROVIDER, self.0.make(&secrets, chosen, &wanted))
+            .await;
+
+        // Deleted meanwhile? What was made goes again, now: nobody may come back to it.
+        match work.read_again().await? {
+            Some(now) if now.metadata.deletion_timestamp.is_some() => {
+                return self.unmake(work, &now).await;
             }
-            Err(error) => Err(error),
+            Some(_) => {}
+            None => {
+                let undone = self
+                    .0
+                    .act(PROVIDER, self.0.unmake(&secrets, chosen, &wanted))
+                    .await;
+                info!(
+                    undone = undone.is_ok(),
+                    "Undid a record whose object is gone"
+                );
+                return Ok(End::Nothing(Outcome::Gone));
+            }
+        }
+
+        let seen = made?;
+        work.section.remote_id = seen
+            .records
+            .iter()
+            .find(|found| found.kind == wanted.kind)
+            .and_then(|found| found.id.clone());
+        work.section.zone_id = seen.zone_id;
+        self.answered(work, chosen, &wanted).await
+    }
+
+    /// Waits a little for the name servers.
+    async fn answered(
+        &self,
+        work: &mut Work<RecordSection>,
+        chosen: &Chosen,
+        wanted: &Wanted,
+    ) -> Result<End, Stop> {
+        match self.0.answers(chosen, wanted).await? {
+            Answers::Complete(servers) => {
+                work.section.nameservers = servers
+                    .into_iter()
+                    .map(|server| server.name)
+                    .take(MAX_NAMESERVERS)
+                    .collect();
+                Ok(End::Reached(State::Completed))
+            }
+            Answers::Missing { silent, all } => Ok(self.0.waiting(
+                Code::RecordNotResolved,
+                format!(
+                    "{silent} of {all} authoritative name servers do not answer with the record yet"
+                ),
+                State::InProgress,
+            )),
+        }
+    }
+
+    async fn delete(
+        &self,
+        work: &mut Work<RecordSection>,
+        record: &DNSRecord,
+    ) -> Result<End, Stop> {
+        if work.section.provider.is_none() {
+            // Before the first act its provider is written down: nothing was ever made.
+            return Ok(gone(work));
+        }
+        work.claim(State::Deleting).await?;
+        self.unmake(work, record).await
+    }
+
+    /// Deletes the record at the provider, under a claim.
+    async fn unmake(
+        &self,
+        work: &mut Work<RecordSection>,
+        record: &DNSRecord,
+    ) -> Result<End, Stop> {
+        let secrets = work.secrets();
+        let unmade = async {
+            let chosen = self.0.acted(&work.section, record)?;
+            let wanted = self.0.wanted(record, chosen);
+            self.0
+                .act(PROVIDER, self.0.unmake(&secrets, chosen, &wanted))
+                .await
         };
-        match deleted {
-            Ok(()) => self.record_gone(api, task).await,
-            Err(_) if self.abandoned(record).await => self.record_gone(api, task).await,
-            Err(error) => self.record_failure(api, task, &error).await,
+
+        match unmade.await {
+            Ok(()) => Ok(gone(work)),
+            Err(_) if self.is_abandoned(record).await => Ok(gone(work)),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Whether an administrator gave up what the Workspace has outside.
-    async fn abandoned(&self, record: &DNSRecord) -> bool {
+    async fn is_abandoned(&self, record: &DNSRecord) -> bool {
         let label = |name: &str| record.labels().get(name);
-        let (Some(namespace), Some(name), Some(uid)) =
-            (label(labels::WORKSPACE_NAMESPACE), label(labels::WORKSPACE), label(labels::WORKSPACE_UID))
-        else {
+        let (Some(namespace), Some(name), Some(uid)) = (
+            label(labels::WORKSPACE_NAMESPACE),
+            label(labels::WORKSPACE),
+            label(labels::WORKSPACE_UID),
+        ) else {
             return false;
         };
-        let api: Api<Workspace> = Api::namespaced(self.client.clone(), namespace);
+
+        let api: Api<Workspace> = Api::namespaced(self.0.client.clone(), namespace);
         let found = current(&api, name, uid).await.ok().flatten();
         found.is_some_and(|found| found.annotations().get(labels::ABANDON_EXTERNAL) == Some(uid))
     }
+}
 
-    async fn record_done(
-        &self,
-        api: &Api<DNSRecord>,
-        mut task: Task,
-        servers: &[Authority],
-    ) -> Result<Outcome, Broken> {
-        task.section.nameservers = servers.iter().take(16).map(|server| server.name.clone()).collect();
-        task.finish(State::Completed);
-        task.write(api).await?;
-        Ok(Outcome::Done)
-    }
+/// Whether the newest spec is made, and only answers were missing when it was looked at last. Now
+/// and then all of it is looked at again.
+fn only_answers_are_missing(work: &Work<RecordSection>) -> bool {
+    let Section { claim, .. } = &work.section.section;
+    let looks = work.looks(Code::RecordNotResolved);
 
-    async fn record_gone(&self, api: &Api<DNSRecord>, mut task: Task) -> Result<Outcome, Broken> {
-        task.section.deleted_at = Some(Time(jiff::Timestamp::now()));
-        task.finish(State::Gone);
-        task.write(api).await?;
-        Ok(Outcome::Done)
-    }
+    claim.is_none() && looks % 8 != 0
+}
 
-    async fn record_failure(&self, api: &Api<DNSRecord>, mut task: Task, error: &Error) -> Result<Outcome, Broken> {
-        let section = &mut task.section;
-        self.fail(&mut section.section, error, &task.credential, &task.uid);
-        section.section.observed_generation = Some(task.generation);
-        let under_way = if task.deleting { State::Deleting } else { State::InProgress };
-        section.section.state = Some(if error.is_waiting() { under_way } else { State::Error });
-        section.failure = (!error.is_waiting()).then(|| told(error));
-        task.write(api).await?;
-        Ok(Outcome::Recorded)
-    }
+/// What will be made.
+fn intend(section: &mut RecordSection, wanted: &Wanted, chosen: &Chosen) {
+    section.provider = Some(chosen.name.clone());
+    section.fqdn = Some(wanted.fqdn.clone());
+    section.record_type = Some(wanted.kind.as_str().into());
+    section.target = Some(wanted.target.clone());
+    section.ttl = i32::try_from(wanted.ttl).ok();
+}
+
+fn gone(work: &mut Work<RecordSection>) -> End {
+    work.section.deleted_at = Some(Time(jiff::Timestamp::now()));
+    End::Reached(State::Gone)
 }

@@ -57,7 +57,11 @@ pub async fn exchange(server: SocketAddr, message: &Message) -> Result<Vec<u8>, 
 }
 
 async fn datagram(server: SocketAddr, id: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if server.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(bytes).await?;
@@ -74,7 +78,9 @@ async fn datagram(server: SocketAddr, id: u16, bytes: &[u8]) -> io::Result<Vec<u
 async fn connection(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes(), bytes].concat()).await?;
+    stream
+        .write_all(&[&length.to_be_bytes(), bytes].concat())
+        .await?;
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
     Ok(answer)
@@ -108,6 +114,12 @@ pub async fn ask(
         code => return Err(Silent::Code(code)),
     }
     // A server that knows an alias says what it leads to: those have another owner.
-    let own = answer.answers.into_iter().filter(|record| record.name == *name || recursive);
-    Ok(own.filter(|record| record.record_type() == kind).map(|record| (record.ttl, record.data)).collect())
+    let own = answer
+        .answers
+        .into_iter()
+        .filter(|record| record.name == *name || recursive);
+    Ok(own
+        .filter(|record| record.record_type() == kind)
+        .map(|record| (record.ttl, record.data))
+        .collect())
 }

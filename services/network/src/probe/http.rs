@@ -29,7 +29,11 @@ pub(super) async fn get(
     addresses: &[SocketAddr],
     url: &str,
 ) -> Result<Answer, String> {
-    let client = client.resolve_to_addrs(host, addresses).timeout(DEADLINE).user_agent("sequencer").build();
+    let client = client
+        .resolve_to_addrs(host, addresses)
+        .timeout(DEADLINE)
+        .user_agent("sequencer")
+        .build();
     let client = client.map_err(|_error| "a client cannot be made".to_owned())?;
     let mut response = client.get(url).send().await.map_err(|error| why(&error))?;
     let (status, server) = (response.status().as_u16(), server(&response));
@@ -40,16 +44,34 @@ pub(super) async fn get(
         body.extend_from_slice(&chunk);
     }
     body.truncate(BODY);
-    Ok(Answer { status, server, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Answer {
+        status,
+        server,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
-/// Why an answer does not count; nothing if it does. `early` is the time in which a controller may not know the host yet.
+/// Why an answer does not count; nothing if it does. `early` is the time in which a controller may
+/// not know the host yet.
 pub(super) fn judge(answer: &Answer, early: bool) -> Option<String> {
-    let Answer { status, server, body } = answer;
-    let who = server.as_deref().unwrap_or("a server that does not say its name");
+    let Answer {
+        status,
+        server,
+        body,
+    } = answer;
+    let who = server
+        .as_deref()
+        .unwrap_or("a server that does not say its name");
     if *status == 530 {
-        let code = body.lines().find_map(|line| line.trim().strip_prefix("error code: "));
-        let code = code.map(|code| code.chars().filter(char::is_ascii_digit).take(8).collect::<String>());
+        let code = body
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("error code: "));
+        let code = code.map(|code| {
+            code.chars()
+                .filter(char::is_ascii_digit)
+                .take(8)
+                .collect::<String>()
+        });
         return Some(match code.as_deref() {
             Some("1033") => "530 by Cloudflare's edge: no connector is connected (1033)".into(),
             Some(code) => format!("530 by Cloudflare's edge ({code})"),
@@ -63,7 +85,9 @@ pub(super) fn judge(answer: &Answer, early: bool) -> Option<String> {
         return Some(format!("{status} by {who}"));
     }
     if *status == 404 && early && UNKNOWN_HOST.contains(&body.trim()) {
-        return Some(format!("404 by {who}: the ingress controller does not know the host yet"));
+        return Some(format!(
+            "404 by {who}: the ingress controller does not know the host yet"
+        ));
     }
     None
 }
@@ -84,7 +108,11 @@ fn why(error: &reqwest::Error) -> String {
         }
         cause = error.source();
     }
-    if error.is_connect() { "no connection".into() } else { "the connection was lost".into() }
+    if error.is_connect() {
+        "no connection".into()
+    } else {
+        "the connection was lost".into()
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +120,15 @@ mod tests {
     use super::*;
 
     fn counts(status: u16, server: Option<&str>, body: &str, early: bool) -> bool {
-        judge(&Answer { status, server: server.map(Into::into), body: body.into() }, early).is_none()
+        judge(
+            &Answer {
+                status,
+                server: server.map(Into::into),
+                body: body.into(),
+            },
+            early,
+        )
+        .is_none()
     }
 
     #[test]
@@ -109,9 +145,16 @@ mod tests {
         assert!(!counts(502, Some("cloudflare"), "", false));
         assert!(!counts(504, None, "", false));
         assert!(
-            judge(&Answer { status: 530, server: None, body: "error code: 1033".into() }, true)
-                .unwrap()
-                .contains("1033")
+            judge(
+                &Answer {
+                    status: 530,
+                    server: None,
+                    body: "error code: 1033".into()
+                },
+                true
+            )
+            .unwrap()
+            .contains("1033")
         );
     }
 

@@ -57,15 +57,17 @@ pub struct Tunnels {
     api: Cloudflare,
     account: String,
     quarantine: Duration,
-    again: Duration,
 }
 
 impl Tunnels {
-    /// Those of this account. `quarantine` is waited where the outcome of a call is unknown, `again` where something
-    /// takes its time.
+    /// Those of this account. `quarantine` is waited where the outcome of a call is unknown.
     #[must_use]
-    pub fn new(api: Cloudflare, account: &str, quarantine: Duration, again: Duration) -> Self {
-        Self { api, account: account.into(), quarantine, again }
+    pub fn new(api: Cloudflare, account: &str, quarantine: Duration) -> Self {
+        Self {
+            api,
+            account: account.into(),
+            quarantine,
+        }
     }
 
     /// The tunnel of this name that lives.
@@ -74,7 +76,11 @@ impl Tunnels {
     /// Cloudflare does not say.
     pub async fn find(&self, name: &str) -> Result<Option<Tunnel>, Error> {
         let query = [("name", name), ("is_deleted", "false")];
-        let found: Vec<Tunnel> = self.api.get(&self.path(""), &query).await.map_err(|problem| self.problem(problem))?;
+        let found: Vec<Tunnel> = self
+            .api
+            .get(&self.path(""), &query)
+            .await
+            .map_err(|problem| self.problem(problem))?;
         Ok(found.into_iter().find(|tunnel| tunnel.name == name))
     }
 
@@ -87,8 +93,17 @@ impl Tunnels {
             return Ok(tunnel);
         }
         let body = json!({"name": name, "config_src": "cloudflare"});
-        let made = self.api.send::<IgnoredAny>(Method::POST, &self.path(""), &body).await;
-        made.map_err(|problem| if problem.code() == Some(TAKEN) { Error::Changed } else { self.problem(problem) })?;
+        let made = self
+            .api
+            .send::<IgnoredAny>(Method::POST, &self.path(""), &body)
+            .await;
+        made.map_err(|problem| {
+            if problem.code() == Some(TAKEN) {
+                Error::Changed
+            } else {
+                self.problem(problem)
+            }
+        })?;
         self.find(name).await?.ok_or(Error::Changed)
     }
 
@@ -97,8 +112,11 @@ impl Tunnels {
     /// # Errors
     /// Cloudflare does not say.
     pub async fn is_configured(&self, tunnel: &Tunnel, config: &Value) -> Result<bool, Error> {
-        let found: Configuration =
-            self.api.get(&self.configuration(tunnel), &[]).await.map_err(|problem| self.problem(problem))?;
+        let found: Configuration = self
+            .api
+            .get(&self.configuration(tunnel), &[])
+            .await
+            .map_err(|problem| self.problem(problem))?;
         Ok(super::configured(&found.config, config))
     }
 
@@ -111,7 +129,10 @@ impl Tunnels {
             return Ok(false);
         }
         let body = json!({ "config": config });
-        let put = self.api.send::<IgnoredAny>(Method::PUT, &self.configuration(tunnel), &body).await;
+        let put = self
+            .api
+            .send::<IgnoredAny>(Method::PUT, &self.configuration(tunnel), &body)
+            .await;
         put.map(|_| true).map_err(|problem| self.problem(problem))
     }
 
@@ -128,25 +149,28 @@ impl Tunnels {
         Ok(token.into())
     }
 
-    /// Deletes the tunnel of this name, and looks whether it is gone.
+    /// Deletes the tunnel of this name. Returns what is still there.
     ///
     /// # Errors
-    /// Cloudflare refuses, or a connector is still connected.
-    pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        let Some(tunnel) = self.find(name).await? else { return Ok(()) };
+    /// Cloudflare refuses.
+    pub async fn delete(&self, name: &str) -> Result<Option<&'static str>, Error> {
+        let Some(tunnel) = self.find(name).await? else {
+            return Ok(None);
+        };
         let path = self.path(&format!("/{}", tunnel.id));
+
         // Connections of a connector that is gone may stand for minutes.
-        self.api.delete(&format!("{path}/connections")).await.map_err(|problem| self.problem(problem))?;
+        self.api
+            .delete(&format!("{path}/connections"))
+            .await
+            .map_err(|problem| self.problem(problem))?;
         match self.api.delete(&path).await {
             Err(problem) if problem.code() == Some(CONNECTED) => {
-                return Err(Error::StillThere("the tunnel has connections", self.again));
+                return Ok(Some("the tunnel's connections"));
             }
             deleted => deleted.map_err(|problem| self.problem(problem))?,
         }
-        match self.find(name).await? {
-            Some(_) => Err(Error::StillThere("the tunnel", self.again)),
-            None => Ok(()),
-        }
+        Ok(self.find(name).await?.map(|_| "the tunnel"))
     }
 
     fn configuration(&self, tunnel: &Tunnel) -> String {

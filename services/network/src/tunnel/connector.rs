@@ -1,24 +1,22 @@
-//! The connector in the cluster: its Deployment, its NetworkPolicy, and the Secret with its token and the copy of the
-//! credential. All three have one name.
+//! The connector in the cluster: its Deployment, its NetworkPolicy, and the Secret with its token
+//! and the copy of the credential. All three have one name.
 
 mod plan;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::{ByteString, NamespaceResourceScope};
+use kube::api::{ApiResource, DynamicObject, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use sequencer_api::names::h10;
 use sequencer_api::{Workspace, labels};
-use serde::Serialize;
+use sequencer_runtime::apply::{Applier, Object, revision};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Routed, owner};
 use crate::args::{Args, NAME};
@@ -35,22 +33,25 @@ pub const API_TOKEN: &str = "apiToken";
 #[derive(Clone)]
 pub struct Connector {
     client: Client,
+    applier: Applier,
     namespace: String,
     name: String,
     uid: String,
     labels: BTreeMap<String, String>,
 }
 
-/// What stands beside the Secret, without metadata.
+/// What stands beside the Secret.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    policy: Map<String, Value>,
-    deployment: Map<String, Value>,
+    policy: Object,
+    deployment: Object,
 }
 
 impl Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Connector")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +61,14 @@ impl Connector {
     pub fn new(client: Client, namespace: &str, workspace: &Workspace) -> Self {
         let name = owner(workspace).connector();
         let uid = workspace.uid().unwrap_or_default();
-        Self { client, namespace: namespace.into(), labels: plan::marks(workspace, &name), uid, name }
+        Self {
+            applier: Applier::new(client.clone(), NAME),
+            client,
+            namespace: namespace.into(),
+            labels: plan::marks(workspace, &name),
+            uid,
+            name,
+        }
     }
 
     /// Its name.
@@ -69,38 +77,52 @@ impl Connector {
         &self.name
     }
 
-    /// Keeps a value in the Secret; whether it was another.
+    /// Stores these values in the Secret, beside those that it has.
     ///
     /// # Errors
     /// The API server refuses, or the Secret is somebody else's.
-    pub async fn keep(&self, key: &str, value: &SecretString) -> Result<bool, Error> {
-        let secret = Secret {
-            metadata: self.metadata(None),
-            data: Some(BTreeMap::from([(key.to_owned(), ByteString(value.expose_secret().as_bytes().to_vec()))])),
-            type_: Some("Opaque".into()),
-            ..Secret::default()
-        };
-        let Some(found) = self.find_or_create(&secret).await? else { return Ok(true) };
-        if holds(&found, key, value) {
-            return Ok(false);
+    pub async fn store(&self, values: &[(&str, &SecretString)]) -> Result<(), Error> {
+        let found = self.find::<Secret>().await?;
+        if found.as_ref().is_some_and(|found| holds(found, values)) {
+            return Ok(());
         }
-        self.patch::<Secret>(&json!({"data": secret.data})).await?;
-        Ok(true)
+
+        let mut data = found.and_then(|found| found.data).unwrap_or_default();
+        data.extend(values.iter().map(|(key, value)| {
+            let value = value.expose_secret().as_bytes().to_vec();
+            ((*key).to_owned(), ByteString(value))
+        }));
+        let secret = Object::new::<Secret>(json!({
+            "metadata": self.metadata(),
+            "type": "Opaque",
+            "data": data,
+        }));
+        self.write(&secret).await
     }
 
-    /// Whether these values are in the Secret, and the NetworkPolicy and the Deployment are as [`Self::apply`] makes them.
+    /// Whether these values are in the Secret, and the NetworkPolicy and the Deployment are as
+    /// [`Self::apply`] makes them.
     ///
     /// # Errors
     /// The API server refuses, or one of them is somebody else's.
-    pub async fn stands(&self, kept: &[(&str, &SecretString)], parts: &Parts) -> Result<bool, Error> {
-        let Some(secret) = self.find::<Secret>().await? else { return Ok(false) };
-        if !kept.iter().all(|(key, value)| holds(&secret, key, value)) {
+    pub async fn stands(
+        &self,
+        values: &[(&str, &SecretString)],
+        parts: &Parts,
+    ) -> Result<bool, Error> {
+        let Some(secret) = self.find::<Secret>().await? else {
+            return Ok(false);
+        };
+        if !holds(&secret, values) {
             return Ok(false);
         }
-        let Some(policy) = self.find::<NetworkPolicy>().await? else { return Ok(false) };
-        let Some(deployment) = self.find::<Deployment>().await? else { return Ok(false) };
-        let same = |found: &BTreeMap<String, String>, part| found.get(labels::REVISION) == Some(&revision(part));
-        Ok(same(policy.annotations(), &parts.policy) && same(deployment.annotations(), &parts.deployment))
+        for part in [&parts.policy, &parts.deployment] {
+            let found = self.find_object(part).await?;
+            if found.as_ref().and_then(revision) != part.revision() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The copy of the credential, if there is one of this Workspace's.
@@ -113,9 +135,12 @@ impl Connector {
             .get_opt(&self.name)
             .await
             .map_err(|error| Error::Cluster("read the credential's copy", error))?;
-        let data = found.filter(|found| self.is_ours(found)).and_then(|found| found.data);
-        let value = data.and_then(|mut data| data.remove(API_TOKEN));
-        Ok(value.and_then(|value| String::from_utf8(value.0).ok()).map(Into::into))
+        let value = found
+            .filter(|found| self.is_ours(found))
+            .and_then(|found| found.data?.remove(API_TOKEN))
+            .and_then(|value| String::from_utf8(value.0).ok());
+
+        Ok(value.map(Into::into))
     }
 
     /// The NetworkPolicy and the Deployment as they shall be.
@@ -129,7 +154,10 @@ impl Connector {
         workspace: &Workspace,
         routes: &[Routed<'_>],
     ) -> Result<Parts, Error> {
-        Ok(Parts { policy: self.policy(workspace, routes)?, deployment: self.deployment(args, tunnel) })
+        Ok(Parts {
+            policy: self.policy(workspace, routes)?,
+            deployment: self.deployment(args, tunnel),
+        })
     }
 
     /// Makes the NetworkPolicy and the Deployment so.
@@ -137,47 +165,51 @@ impl Connector {
     /// # Errors
     /// The API server refuses, or one of them is somebody else's.
     pub async fn apply(&self, parts: &Parts) -> Result<(), Error> {
-        self.make::<NetworkPolicy>(&parts.policy).await?;
-        self.make::<Deployment>(&parts.deployment).await
+        self.write(&parts.policy).await?;
+        self.write(&parts.deployment).await
     }
 
     /// The Deployment as it is now.
     ///
     /// # Errors
     /// The API server refuses.
-    pub async fn deployment_now(&self) -> Result<Option<Deployment>, Error> {
+    pub async fn read_deployment(&self) -> Result<Option<Deployment>, Error> {
         let found = self.api::<Deployment>().get_opt(&self.name).await;
-        Ok(found.map_err(|error| Error::Cluster("read the connector", error))?.filter(|found| self.is_ours(found)))
+        Ok(found
+            .map_err(|error| Error::Cluster("read the connector", error))?
+            .filter(|found| self.is_ours(found)))
     }
 
     /// Deletes the Deployment, with its pods before it; whether all are gone.
     ///
     /// # Errors
     /// The API server refuses.
-    pub async fn stop(&self) -> Result<bool, Error> {
-        self.remove::<Deployment>(&DeleteParams::foreground()).await?;
-        Ok(self.deployment_now().await?.is_none())
+    pub async fn delete_deployment(&self) -> Result<bool, Error> {
+        self.delete::<Deployment>(PropagationPolicy::Foreground)
+            .await?;
+        Ok(self.read_deployment().await?.is_none())
     }
 
     /// Deletes the NetworkPolicy.
     ///
     /// # Errors
     /// The API server refuses.
-    pub async fn open(&self) -> Result<(), Error> {
-        self.remove::<NetworkPolicy>(&DeleteParams::default()).await
+    pub async fn delete_network_policy(&self) -> Result<(), Error> {
+        self.delete::<NetworkPolicy>(PropagationPolicy::Background)
+            .await
     }
 
     /// Deletes the Secret.
     ///
     /// # Errors
     /// The API server refuses.
-    pub async fn forget(&self) -> Result<(), Error> {
-        self.remove::<Secret>(&DeleteParams::default()).await
+    pub async fn delete_secret(&self) -> Result<(), Error> {
+        self.delete::<Secret>(PropagationPolicy::Background).await
     }
 
     fn api<K>(&self) -> Api<K>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
@@ -187,105 +219,76 @@ impl Connector {
         object.labels().get(labels::OWNER_UID) == Some(&self.uid)
     }
 
-    /// The one that is there.
+    fn ours<K: Resource>(&self, found: K) -> Result<K, Error> {
+        if self.is_ours(&found) {
+            Ok(found)
+        } else {
+            let name = format!("{}/{}", self.namespace, self.name);
+            Err(Error::NameTaken(name))
+        }
+    }
+
+    /// What has its name, which must be ours.
     async fn find<K>(&self) -> Result<Option<K>, Error>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
         let found = self.api::<K>().get_opt(&self.name).await;
-        match found.map_err(|error| Error::Cluster("read a part of the connector", error))? {
-            Some(found) if !self.is_ours(&found) => Err(Error::NameTaken(format!("{}/{}", self.namespace, self.name))),
-            found => Ok(found),
-        }
+        found
+            .map_err(|error| Error::Cluster("read a part of the connector", error))?
+            .map(|found| self.ours(found))
+            .transpose()
     }
 
-    /// The one that is there, or nothing once it is made.
-    async fn find_or_create<K>(&self, object: &K) -> Result<Option<K>, Error>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        if let Some(found) = self.find().await? {
-            return Ok(Some(found));
-        }
-        let parameters = PostParams { field_manager: Some(NAME.into()), ..PostParams::default() };
-        match self.api::<K>().create(&parameters, object).await {
-            Ok(_) => Ok(None),
-            // Somebody was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => self.find().await,
-            Err(error) => Err(Error::Cluster("make a part of the connector", error)),
-        }
+    async fn find_object(&self, object: &Object) -> Result<Option<DynamicObject>, Error> {
+        let api = self.applier.api(&object.resource, &self.namespace);
+        let found = api.get_opt(&self.name).await;
+        found
+            .map_err(|error| Error::Cluster("read a part of the connector", error))?
+            .map(|found| self.ours(found))
+            .transpose()
     }
 
-    /// Creates it, or patches the one that was rendered otherwise.
-    async fn make<K>(&self, part: &Map<String, Value>) -> Result<(), Error>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        let revision = revision(part);
-        let mut object = part.clone();
-        object.insert("metadata".into(), json!(self.metadata(Some(&revision))));
-        let object = Value::Object(object);
-        let wanted: K = serde_json::from_value(object.clone())
-            .map_err(|error| Error::Cluster("render a part of the connector", kube::Error::SerdeError(error)))?;
-        match self.find_or_create(&wanted).await? {
-            Some(found) if found.annotations().get(labels::REVISION) != Some(&revision) => {
-                self.patch::<K>(&object).await
-            }
-            _ => Ok(()),
-        }
-    }
+    async fn write(&self, object: &Object) -> Result<(), Error> {
+        let found = self.find_object(object).await?;
+        let made = self.applier.apply(&self.namespace, object, found).await;
+        let made = made.map_err(|error| Error::Cluster("write a part of the connector", error))?;
 
-    async fn patch<K>(&self, patch: &Value) -> Result<(), Error>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        let parameters = PatchParams { field_manager: Some(NAME.into()), ..PatchParams::default() };
-        let patched = self.api::<K>().patch(&self.name, &parameters, &Patch::Merge(patch)).await;
-        patched.map(drop).map_err(|error| Error::Cluster("change a part of the connector", error))
+        self.ours(made).map(drop)
     }
 
     /// Deletes it if it is ours.
-    async fn remove<K>(&self, parameters: &DeleteParams) -> Result<(), Error>
+    async fn delete<K>(&self, policy: PropagationPolicy) -> Result<(), Error>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-        K::DynamicType: Default,
+        K: Resource<DynamicType = ()>,
     {
         let failed = |error| Error::Cluster("delete a part of the connector", error);
-        let Some(found) = self.api::<K>().get_opt(&self.name).await.map_err(failed)? else { return Ok(()) };
-        if !self.is_ours(&found) || found.meta().deletion_timestamp.is_some() {
+        let resource = ApiResource::erase::<K>(&());
+        let api = self.applier.api(&resource, &self.namespace);
+        let Some(found) = api.get_opt(&self.name).await.map_err(failed)? else {
+            return Ok(());
+        };
+        if !self.is_ours(&found) || found.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        // Only the one that was looked at.
-        let mut parameters = parameters.clone();
-        parameters.preconditions = Some(kube::api::Preconditions { uid: found.uid(), resource_version: None });
-        match self.api::<K>().delete(&self.name, &parameters).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            deleted => deleted.map(drop).map_err(failed),
-        }
+
+        self.applier
+            .delete(&resource, &found, policy)
+            .await
+            .map_err(failed)
     }
 
-    fn metadata(&self, revision: Option<&str>) -> ObjectMeta {
-        ObjectMeta {
-            name: Some(self.name.clone()),
-            namespace: Some(self.namespace.clone()),
-            labels: Some(self.labels.clone()),
-            annotations: revision.map(|revision| BTreeMap::from([(labels::REVISION.into(), revision.into())])),
-            ..Default::default()
-        }
+    fn metadata(&self) -> Value {
+        json!({"name": self.name, "namespace": self.namespace, "labels": self.labels})
     }
 }
 
-/// A hash of what was rendered.
-fn revision(part: &Map<String, Value>) -> String {
-    h10(&[&json!(part).to_string()])
-}
-
-/// Whether a value is kept in a Secret.
-fn holds(secret: &Secret, key: &str, value: &SecretString) -> bool {
-    let kept = secret.data.as_ref().and_then(|data| data.get(key));
-    kept.is_some_and(|kept| kept.0 == value.expose_secret().as_bytes())
+/// Whether a Secret has these values.
+fn holds(secret: &Secret, values: &[(&str, &SecretString)]) -> bool {
+    let data = secret.data.as_ref();
+    values.iter().all(|(key, value)| {
+        data.and_then(|data| data.get(*key))
+            .is_some_and(|stored| stored.0 == value.expose_secret().as_bytes())
+    })
 }

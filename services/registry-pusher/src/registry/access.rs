@@ -1,4 +1,5 @@
-//! Getting in: the login, and the token that it is exchanged for. A token is kept for one repository of one registry.
+//! Getting in: the login, and the token that it is exchanged for. A token is kept for one
+//! repository of one registry.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -30,7 +31,9 @@ pub(super) struct Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +54,11 @@ struct Answer {
 
 impl Access {
     pub(super) fn new(login: Option<Login>, scope: String) -> Self {
-        Self { login, scope, held: Mutex::new(None) }
+        Self {
+            login,
+            scope,
+            held: Mutex::new(None),
+        }
     }
 
     /// What the next request carries; nothing if the registry has not asked yet.
@@ -62,7 +69,8 @@ impl Access {
             .map(|held| held.header.clone())
     }
 
-    /// What a request that carried `used` carries instead. Many ask at once; one of them asks the token service.
+    /// What a request that carried `used` carries instead. Many ask at once; one of them asks the
+    /// token service.
     pub(super) async fn renew(
         &self,
         http: &Client,
@@ -77,7 +85,10 @@ impl Access {
         }
         *held = None;
         let new = match challenge {
-            Challenge::Basic => Held { header: self.basic()?, until: None },
+            Challenge::Basic => Held {
+                header: self.basic()?,
+                until: None,
+            },
             Challenge::Bearer { realm, service } => {
                 // A password goes to a token service that is as safe as the registry itself.
                 if realm.scheme() != "https" && origin(realm) != origin(from) {
@@ -98,14 +109,25 @@ impl Access {
     }
 
     fn basic(&self) -> Result<HeaderValue, Fault> {
-        let Login { username, password } = self.login.as_ref().ok_or(Fault::Refused(StatusCode::UNAUTHORIZED))?;
+        let Login { username, password } = self
+            .login
+            .as_ref()
+            .ok_or(Fault::Refused(StatusCode::UNAUTHORIZED))?;
         let pair = SecretString::from(format!("{username}:{}", password.expose_secret()));
         let coded = data_encoding::BASE64.encode(pair.expose_secret().as_bytes());
         sensitive(&SecretString::from(format!("Basic {coded}")))
     }
 
-    async fn token(&self, http: &Client, mut realm: Url, service: Option<&str>) -> Result<Held, Fault> {
-        realm.query_pairs_mut().append_pair("scope", &self.scope).extend_pairs(service.map(|name| ("service", name)));
+    async fn token(
+        &self,
+        http: &Client,
+        mut realm: Url,
+        service: Option<&str>,
+    ) -> Result<Held, Fault> {
+        realm
+            .query_pairs_mut()
+            .append_pair("scope", &self.scope)
+            .extend_pairs(service.map(|name| ("service", name)));
         let mut request = http.get(realm).timeout(TIMEOUT);
         if let Some(Login { username, password }) = &self.login {
             request = request.basic_auth(username, Some(password.expose_secret()));
@@ -120,18 +142,30 @@ impl Access {
         }
         let answer: Answer = serde_json::from_slice(&body(answer, LONGEST).await?)
             .map_err(|_error| Fault::Protocol("its token service answers no token"))?;
-        let token =
-            answer.token.or(answer.access_token).ok_or(Fault::Protocol("its token service answers no token"))?;
-        let lifetime = answer.expires_in.unwrap_or(LIFETIME).clamp(LIFETIME, 24 * 3600);
-        let header = sensitive(&SecretString::from(format!("Bearer {}", token.expose_secret())))?;
-        Ok(Held { header, until: Instant::now().checked_add(Duration::from_secs(lifetime * 3 / 4)) })
+        let token = answer
+            .token
+            .or(answer.access_token)
+            .ok_or(Fault::Protocol("its token service answers no token"))?;
+        let lifetime = answer
+            .expires_in
+            .unwrap_or(LIFETIME)
+            .clamp(LIFETIME, 24 * 3600);
+        let header = sensitive(&SecretString::from(format!(
+            "Bearer {}",
+            token.expose_secret()
+        )))?;
+        Ok(Held {
+            header,
+            until: Instant::now().checked_add(Duration::from_secs(lifetime * 3 / 4)),
+        })
     }
 }
 
 /// A header that no log shows.
 fn sensitive(value: &SecretString) -> Result<HeaderValue, Fault> {
     let header = HeaderValue::from_str(value.expose_secret());
-    let mut header = header.map_err(|_error| Fault::Protocol("its token service answers no token"))?;
+    let mut header =
+        header.map_err(|_error| Fault::Protocol("its token service answers no token"))?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -1,4 +1,5 @@
-//! What a registry asks for before it answers: `WWW-Authenticate` (RFC 7235, and Distribution's token specification).
+//! What a registry asks for before it answers: `WWW-Authenticate` (RFC 7235, and Distribution's
+//! token specification).
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
@@ -20,20 +21,32 @@ pub(super) enum Challenge {
 impl Challenge {
     /// The challenge of an answer; a token is preferred to sending the password with each request.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let all: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
-        all.iter()
-            .find_map(|value| bearer(value))
-            .or_else(|| all.iter().any(|value| is(value, "Basic")).then_some(Self::Basic))
+        let all: Vec<_> = headers
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        all.iter().find_map(|value| bearer(value)).or_else(|| {
+            all.iter()
+                .any(|value| is(value, "Basic"))
+                .then_some(Self::Basic)
+        })
     }
 }
 
 /// Whether a challenge is of this scheme.
 fn is(value: &str, scheme: &str) -> bool {
-    value.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+    value
+        .split_whitespace()
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case(scheme))
 }
 
 fn bearer(value: &str) -> Option<Challenge> {
-    let (_, rest) = value.trim_start().split_once(' ').filter(|_| is(value, "Bearer"))?;
+    let (_, rest) = value
+        .trim_start()
+        .split_once(' ')
+        .filter(|_| is(value, "Bearer"))?;
     let (mut realm, mut service) = (None, None);
     for (name, value) in parameters(rest) {
         match name.to_ascii_lowercase().as_str() {
@@ -42,10 +55,14 @@ fn bearer(value: &str) -> Option<Challenge> {
             _ => {}
         }
     }
-    Some(Challenge::Bearer { realm: realm?, service })
+    Some(Challenge::Bearer {
+        realm: realm?,
+        service,
+    })
 }
 
-/// `name="value", name=value`; a value in quotes may hold commas, and a backslash takes the next character as it is.
+/// `name="value", name=value`; a value in quotes may hold commas, and a backslash takes the next
+/// character as it is.
 fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -87,7 +104,9 @@ mod tests {
     use super::*;
 
     fn of(values: &[&str]) -> Option<Challenge> {
-        let headers = values.iter().map(|value| (WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap()));
+        let headers = values
+            .iter()
+            .map(|value| (WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap()));
         Challenge::of(&headers.collect())
     }
 
@@ -99,9 +118,18 @@ mod tests {
             service: Some("registry.docker.io".into()),
         };
         assert_eq!(of(&["Basic realm=\"x\"", hub]), Some(wanted.clone()));
-        assert_eq!(of(&["bearer service=registry.docker.io, realm=\"https://auth.docker.io/token\""]), Some(wanted));
+        assert_eq!(
+            of(&["bearer service=registry.docker.io, realm=\"https://auth.docker.io/token\""]),
+            Some(wanted)
+        );
         assert_eq!(of(&["Basic realm=\"x\""]), Some(Challenge::Basic));
-        for none in ["", "Negotiate", "Bearer", "Bearer service=\"x\"", "Bearer realm=\"not a url\""] {
+        for none in [
+            "",
+            "Negotiate",
+            "Bearer",
+            "Bearer service=\"x\"",
+            "Bearer realm=\"not a url\"",
+        ] {
             assert_eq!(of(&[none]), None, "{none}");
         }
     }

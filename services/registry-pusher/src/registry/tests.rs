@@ -38,17 +38,29 @@ impl Liar {
                 stream.write_all(said.as_bytes()).await.unwrap();
             }
         });
-        Self { address, heads, _tasks: tasks }
+        Self {
+            address,
+            heads,
+            _tasks: tasks,
+        }
     }
 
     /// A repository there. With `allowed` it is a user's, and reaches these ranges.
     fn registry(&self, login: Option<Login>, allowed: Option<&str>) -> Registry {
-        let settings = allowed.map(|range| Args { ca_bundle: None, egress_allowed: vec![range.parse().unwrap()] });
+        let settings = allowed.map(|range| Args {
+            ca_bundle: None,
+            egress_allowed: vec![range.parse().unwrap()],
+        });
         let outside = Outside::new(&settings.clone().unwrap_or_default()).unwrap();
         let base = format!("http://{}/v2/app/", self.address).parse().unwrap();
         let http = client(&outside).unwrap();
         let access = Access::new(login, "repository:app:pull,push".into());
-        Registry { http, outside: settings.map(|_| outside), base, access }
+        Registry {
+            http,
+            outside: settings.map(|_| outside),
+            base,
+            access,
+        }
     }
 
     fn heads(&self) -> Vec<String> {
@@ -57,7 +69,10 @@ impl Liar {
 }
 
 fn login() -> Option<Login> {
-    Some(Login { username: "u".into(), password: "SEQCANARY".into() })
+    Some(Login {
+        username: "u".into(),
+        password: "SEQCANARY".into(),
+    })
 }
 
 /// An answer without content.
@@ -66,7 +81,10 @@ fn bare(status: &str, header: &str) -> String {
 }
 
 fn bearer(realm: &str) -> String {
-    bare("401 No", &format!("www-authenticate: Bearer realm=\"{realm}\",service=\"s\""))
+    bare(
+        "401 No",
+        &format!("www-authenticate: Bearer realm=\"{realm}\",service=\"s\""),
+    )
 }
 
 fn digest() -> Digest {
@@ -75,9 +93,16 @@ fn digest() -> Digest {
 
 #[tokio::test]
 async fn a_token_service_at_a_private_address_or_without_https_gets_no_password() {
-    for (realm, denied) in [("https://169.254.169.254/token", true), ("http://127.0.0.2:9/token", false)] {
+    for (realm, denied) in [
+        ("https://169.254.169.254/token", true),
+        ("http://127.0.0.2:9/token", false),
+    ] {
         let liar = Liar::new(move |_, _| bearer(realm)).await;
-        let fault = liar.registry(login(), Some("127.0.0.0/8")).has_blob(&digest()).await.unwrap_err();
+        let fault = liar
+            .registry(login(), Some("127.0.0.0/8"))
+            .has_blob(&digest())
+            .await
+            .unwrap_err();
         assert_eq!(matches!(fault, Fault::Denied(_)), denied, "{fault:?}");
         assert!(denied || matches!(fault, Fault::Protocol(_)), "{fault:?}");
         assert_eq!(liar.heads().len(), 1);
@@ -87,10 +112,18 @@ async fn a_token_service_at_a_private_address_or_without_https_gets_no_password(
 
 #[tokio::test]
 async fn a_place_to_upload_to_is_looked_at_before_it_is_used() {
-    for (place, denied) in [("https://10.0.0.1/x", true), ("http://127.0.0.2:9/x", false), ("file:///etc", false)] {
+    for (place, denied) in [
+        ("https://10.0.0.1/x", true),
+        ("http://127.0.0.2:9/x", false),
+        ("file:///etc", false),
+    ] {
         let liar = Liar::new(move |_, _| bare("202 Go", &format!("location: {place}"))).await;
         let content = stream::iter([Ok(Bytes::from_static(b"content"))]);
-        let fault = liar.registry(None, Some("127.0.0.0/8")).put_blob(&digest(), 7, content).await.unwrap_err();
+        let fault = liar
+            .registry(None, Some("127.0.0.0/8"))
+            .put_blob(&digest(), 7, content)
+            .await
+            .unwrap_err();
         assert_eq!(matches!(fault, Fault::Denied(_)), denied, "{fault:?}");
         assert!(denied || matches!(fault, Fault::Protocol(_)), "{fault:?}");
     }
@@ -99,7 +132,11 @@ async fn a_place_to_upload_to_is_looked_at_before_it_is_used() {
 #[tokio::test]
 async fn a_registry_that_sends_in_a_circle_is_followed_three_times() {
     let liar = Liar::new(|_, _| bare("307 There", "location: /v2/app/blobs/again")).await;
-    let fault = liar.registry(None, None).has_blob(&digest()).await.unwrap_err();
+    let fault = liar
+        .registry(None, None)
+        .has_blob(&digest())
+        .await
+        .unwrap_err();
     assert!(matches!(fault, Fault::Protocol(_)), "{fault:?}");
     assert_eq!(liar.heads().len(), REDIRECTS + 1);
 }
@@ -107,12 +144,22 @@ async fn a_registry_that_sends_in_a_circle_is_followed_three_times() {
 #[tokio::test]
 async fn a_manifest_of_another_digest_is_refused_and_a_long_one_is_not_read() {
     let liar = Liar::new(|_, _| "200 Yes\r\ncontent-length: 5\r\n\r\nother".into()).await;
-    assert!(matches!(liar.registry(None, None).manifest(&digest()).await, Err(Fault::Digest)));
-    let liar = Liar::new(|_, _| format!("200 Yes\r\nx: y\r\n\r\n{}", "x".repeat(LONGEST + 1))).await;
-    assert!(matches!(liar.registry(None, None).manifest(&digest()).await, Err(Fault::Protocol(_))));
+    assert!(matches!(
+        liar.registry(None, None).manifest(&digest()).await,
+        Err(Fault::Digest)
+    ));
+    let liar =
+        Liar::new(|_, _| format!("200 Yes\r\nx: y\r\n\r\n{}", "x".repeat(LONGEST + 1))).await;
+    assert!(matches!(
+        liar.registry(None, None).manifest(&digest()).await,
+        Err(Fault::Protocol(_))
+    ));
     // Without the digest's header the content tells it.
     let liar = Liar::new(|_, _| "200 Yes\r\ncontent-length: 7\r\n\r\ncontent".into()).await;
-    assert_eq!(liar.registry(None, None).digest_of("dev").await.unwrap(), Some(digest()));
+    assert_eq!(
+        liar.registry(None, None).digest_of("dev").await.unwrap(),
+        Some(digest())
+    );
 }
 
 #[tokio::test]
@@ -122,7 +169,10 @@ async fn one_token_serves_many_requests_and_is_renewed_when_it_is_over() {
             let token = format!(r#"{{"token": "t{before}", "expires_in": 300}}"#);
             return format!("200 Yes\r\ncontent-length: {}\r\n\r\n{token}", token.len());
         }
-        let realm = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+        let realm = head
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .unwrap_or_default();
         // The first token is good for three requests.
         if before < 4 && head.contains("Bearer t1") || head.contains("Bearer t5") {
             bare("200 Yes", "x: y")
@@ -136,21 +186,39 @@ async fn one_token_serves_many_requests_and_is_renewed_when_it_is_over() {
         assert!(registry.has_blob(&digest()).await.unwrap());
     }
     let heads = liar.heads();
-    let tokens: Vec<_> = heads.iter().filter(|head| head.starts_with("GET /token")).collect();
+    let tokens: Vec<_> = heads
+        .iter()
+        .filter(|head| head.starts_with("GET /token"))
+        .collect();
     assert_eq!(tokens.len(), 2, "{heads:?}");
-    assert!(tokens.iter().all(|head| head.contains("scope=repository%3Aapp%3Apull%2Cpush") && head.contains("Basic ")));
+    assert!(tokens.iter().all(
+        |head| head.contains("scope=repository%3Aapp%3Apull%2Cpush") && head.contains("Basic ")
+    ));
     // The password goes to the token service alone.
-    assert_eq!(heads.iter().filter(|head| head.contains("Basic ")).count(), 2);
+    assert_eq!(
+        heads.iter().filter(|head| head.contains("Basic ")).count(),
+        2
+    );
 }
 
 #[tokio::test]
 async fn a_refused_login_is_asked_for_once_and_what_it_says_is_not_repeated() {
     let liar = Liar::new(|_, _| "403 No\r\ncontent-length: 9\r\n\r\nSEQCANARY".into()).await;
-    let fault = liar.registry(login(), None).has_blob(&digest()).await.unwrap_err();
-    assert!(matches!(fault, Fault::Refused(StatusCode::FORBIDDEN)) && !format!("{fault:?}").contains("SEQCANARY"));
+    let fault = liar
+        .registry(login(), None)
+        .has_blob(&digest())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(fault, Fault::Refused(StatusCode::FORBIDDEN))
+            && !format!("{fault:?}").contains("SEQCANARY")
+    );
     let liar = Liar::new(|_, _| bare("401 No", "www-authenticate: Basic realm=\"x\"")).await;
     let registry = liar.registry(login(), None);
-    assert!(matches!(registry.has_blob(&digest()).await, Err(Fault::Refused(StatusCode::UNAUTHORIZED))));
+    assert!(matches!(
+        registry.has_blob(&digest()).await,
+        Err(Fault::Refused(StatusCode::UNAUTHORIZED))
+    ));
     assert_eq!(liar.heads().len(), 2);
     assert!(!format!("{registry:?}").contains("SEQCANARY"));
 }

@@ -23,7 +23,8 @@ pub(super) fn inject(workspace: Uuid) -> HeaderMap {
 
 /// The trace in the headers, if there is one.
 pub(super) fn extract(headers: Option<&HeaderMap>) -> Option<Context> {
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &From(headers?));
+    let context =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &From(headers?));
     context.span().span_context().is_valid().then_some(context)
 }
 
@@ -68,7 +69,10 @@ mod tests {
         assert!(extract(None).is_none());
         assert!(extract(Some(&HeaderMap::new())).is_none());
         let mut headers = HeaderMap::new();
-        headers.insert("traceparent", "00-00000000000000000000000000000000-0000000000000000-01");
+        headers.insert(
+            "traceparent",
+            "00-00000000000000000000000000000000-0000000000000000-01",
+        );
         assert!(extract(Some(&headers)).is_none());
     }
 }

@@ -28,7 +28,8 @@ pub struct Delivery {
     pub again: bool,
 }
 
-/// How handling ended. All but the last are acknowledged: the object itself says what is left to do.
+/// How handling ended. All but the last are acknowledged: the object itself says what is left to
+/// do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is as it should be.
@@ -66,10 +67,14 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(handles: Handles) -> Self {
-        Self { handles, single: Single::default() }
+        Self {
+            handles,
+            single: Single::default(),
+        }
     }
 
-    /// Handles a message and whatever of its subject comes meanwhile. `progress` is the time between signs of life.
+    /// Handles a message and whatever of its subject comes meanwhile. `progress` is the time
+    /// between signs of life.
     pub(super) async fn work<H, F>(&self, first: Message, progress: Duration, handler: &H)
     where
         H: Fn(Delivery) -> F,
@@ -106,10 +111,17 @@ impl Desk {
         let begun = Instant::now();
         metrics.in_flight.inc();
         // A panic is this object's trouble, and no other's.
-        let handled = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind().instrument(span.clone());
-        let handled = self.keep_alive(subject, &message, progress, Box::pin(handled)).await;
+        let handled = AssertUnwindSafe(async { handler(delivery).await })
+            .catch_unwind()
+            .instrument(span.clone());
+        let handled = self
+            .keep_alive(subject, &message, progress, Box::pin(handled))
+            .await;
         metrics.in_flight.dec();
-        metrics.seconds.get_or_create(&VerbLabel { verb }).observe(begun.elapsed().as_secs_f64());
+        metrics
+            .seconds
+            .get_or_create(&VerbLabel { verb })
+            .observe(begun.elapsed().as_secs_f64());
         let outcome = match handled {
             Some(Ok(outcome)) => {
                 if outcome != Outcome::NotRecorded {
@@ -126,7 +138,10 @@ impl Desk {
                 "given_back"
             }
         };
-        metrics.handled.get_or_create(&Handled { verb, outcome }).inc();
+        metrics
+            .handled
+            .get_or_create(&Handled { verb, outcome })
+            .inc();
     }
 
     /// Waits for a handler and says meanwhile that it is alive; nothing if it has to be given back.
@@ -137,7 +152,10 @@ impl Desk {
         progress: Duration,
         mut handled: impl Future<Output = T> + Unpin,
     ) -> Option<T> {
-        let mut signs = interval_at(Instant::now() + progress, progress.max(Duration::from_millis(1)));
+        let mut signs = interval_at(
+            Instant::now() + progress,
+            progress.max(Duration::from_millis(1)),
+        );
         loop {
             tokio::select! {
                 biased;
@@ -158,7 +176,11 @@ fn decode(message: &Message) -> Option<Delivery> {
     let command: Command = message.subject.parse().ok()?;
     let wake = Wake::decode(message.payload.clone()).ok()?;
     let again = message.info().is_ok_and(|info| info.delivered > 1);
-    command.agrees(&wake).then_some(Delivery { command, wake, again })
+    command.agrees(&wake).then_some(Delivery {
+        command,
+        wake,
+        again,
+    })
 }
 
 fn span(delivery: &Delivery, message: &Message) -> Span {

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, AckPolicy, FromConsumer as _, IntoConsumerConfig as _, pull};
+use async_nats::jetstream::consumer::{
+    self, AckPolicy, FromConsumer as _, IntoConsumerConfig as _, pull,
+};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, context};
@@ -35,8 +37,9 @@ pub struct Keep {
 }
 
 impl Bus {
-    /// Makes what is missing, and changes what differs as far as NATS allows. Nothing is ever deleted, so a setting that
-    /// cannot be changed in place stays as it is. Says whether something was missing.
+    /// Makes what is missing, and changes what differs as far as NATS allows. Nothing is ever
+    /// deleted, so a setting that cannot be changed in place stays as it is. Says whether something
+    /// was missing.
     ///
     /// # Errors
     /// NATS does not answer, or refuses to make something.
@@ -44,17 +47,23 @@ impl Bus {
         let mut made = false;
         for wanted in &STREAMS {
             let ensured = self.ensure_stream(wanted).await;
-            made |= ensured.map_err(|source| EnsureError { what: wanted.name.into(), source })?;
+            made |= ensured.map_err(|source| EnsureError {
+                what: wanted.name.into(),
+                source,
+            })?;
         }
         for wanted in &keep.consumers {
             let ensured = self.ensure_consumer(wanted, keep.ack_wait).await;
-            made |= ensured.map_err(|source| EnsureError { what: wanted.name.clone(), source })?;
+            made |= ensured.map_err(|source| EnsureError {
+                what: wanted.name.clone(),
+                source,
+            })?;
         }
         Ok(made)
     }
 
-    /// Does so again and again until shutdown; unready while something is missing. `made` is called whenever streams may
-    /// have been empty: what is unfinished has to be woken.
+    /// Does so again and again until shutdown; unready while something is missing. `made` is called
+    /// whenever streams may have been empty: what is unfinished has to be woken.
     pub async fn keep(&self, keep: Keep, made: impl Fn()) {
         let part = self.handles.readiness.part("streams and consumers");
         let mut whole = false;
@@ -64,7 +73,11 @@ impl Bus {
             match &ensured {
                 Ok(something) if *something || !whole => made(),
                 Ok(_) => {}
-                Err(error) => warn!(what = error.what, error = error.source, "the bus is not whole"),
+                Err(error) => warn!(
+                    what = error.what,
+                    error = error.source,
+                    "the bus is not whole"
+                ),
             }
             whole = ensured.is_ok();
             if !pause(&self.handles, sleep(keep.every)).await {
@@ -77,7 +90,9 @@ impl Bus {
         let found = match self.context.get_stream(wanted.name).await {
             Ok(stream) => stream.cached_info().config.clone(),
             Err(error) if missing_stream(&error) => {
-                self.context.create_stream(stream_config(wanted, stream::Config::default())).await?;
+                self.context
+                    .create_stream(stream_config(wanted, stream::Config::default()))
+                    .await?;
                 info!(stream = wanted.name, "made a stream");
                 return Ok(true);
             }
@@ -97,14 +112,23 @@ impl Bus {
         wanted: &Consumer,
         ack_wait: Duration,
     ) -> Result<bool, Box<dyn Error + Send + Sync>> {
-        let found: Result<consumer::Consumer<pull::Config>, _> =
-            self.context.get_consumer_from_stream(&wanted.name, COMMANDS.name).await;
+        let found: Result<consumer::Consumer<pull::Config>, _> = self
+            .context
+            .get_consumer_from_stream(&wanted.name, COMMANDS.name)
+            .await;
         match found {
             Ok(found) => {
                 let found = found.cached_info().config.clone();
-                let config = consumer_config(wanted, ack_wait, pull::Config::try_from_consumer_config(found.clone())?);
+                let config = consumer_config(
+                    wanted,
+                    ack_wait,
+                    pull::Config::try_from_consumer_config(found.clone())?,
+                );
                 if config.clone().into_consumer_config() != found
-                    && let Err(error) = self.context.create_consumer_on_stream(config, COMMANDS.name).await
+                    && let Err(error) = self
+                        .context
+                        .create_consumer_on_stream(config, COMMANDS.name)
+                        .await
                 {
                     warn!(consumer = wanted.name, %error, "a consumer is not as it should be and stays so");
                 }
@@ -112,7 +136,9 @@ impl Bus {
             }
             Err(error) if missing_consumer(&error) => {
                 let config = consumer_config(wanted, ack_wait, pull::Config::default());
-                self.context.create_consumer_on_stream(config, COMMANDS.name).await?;
+                self.context
+                    .create_consumer_on_stream(config, COMMANDS.name)
+                    .await?;
                 info!(consumer = wanted.name, "made a consumer");
                 Ok(true)
             }

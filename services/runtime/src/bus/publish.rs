@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishError as JetStreamError;
 use sequencer_proto::Message;
 use sequencer_proto::topics::{BuildLog, Command, Event, MAX_COMMAND, MAX_PAYLOAD};
-use sequencer_proto::v1::{Line, Progress};
+use sequencer_proto::v1::{Line, Progress, Trigger};
 use thiserror::Error;
 
 use super::{Bus, carrier, lines};
@@ -30,14 +30,25 @@ impl From<JetStreamError> for PublishError {
 }
 
 impl Bus {
-    /// Wakes the handler of a command, now or when there is one. A repeat replaces the one before, and is delivered again
-    /// even if that is being handled.
+    /// Wakes the handler of a command, now or when there is one. A repeat replaces the one before,
+    /// and is delivered again even if that is being handled.
     ///
     /// # Errors
     /// It is not stored; the next resync sends it again.
-    pub async fn wake(&self, command: &Command, namespace: &str, name: &str, why: &str) -> Result<(), PublishError> {
-        let payload = encode(&command.wake(namespace, name, why), MAX_COMMAND)?;
-        self.store(command.to_string(), carrier::inject(command.workspace()), payload).await?;
+    pub async fn wake(
+        &self,
+        command: &Command,
+        namespace: &str,
+        name: &str,
+        trigger: Trigger,
+    ) -> Result<(), PublishError> {
+        let payload = encode(&command.wake(namespace, name, trigger), MAX_COMMAND)?;
+        self.store(
+            command.to_string(),
+            carrier::inject(command.workspace()),
+            payload,
+        )
+        .await?;
         self.handles.metrics.published.inc();
         Ok(())
     }
@@ -48,29 +59,44 @@ impl Bus {
     /// It is not stored. Nothing depends on it.
     pub async fn progress(&self, event: &Event, progress: &Progress) -> Result<(), PublishError> {
         let payload = encode(progress, MAX_PAYLOAD)?;
-        self.store(event.to_string(), carrier::inject(event.workspace), payload).await
+        self.store(event.to_string(), carrier::inject(event.workspace), payload)
+            .await
     }
 
-    /// Appends lines to a build's log, in as many messages as they need. A line that is longer than a message is cut.
+    /// Appends lines to a build's log, in as many messages as they need. A line that is longer than
+    /// a message is cut.
     ///
     /// # Errors
     /// Not all of them are stored.
     pub async fn log(&self, log: &BuildLog, lines: Vec<Line>) -> Result<(), PublishError> {
         for batch in lines::batches(lines, MAX_PAYLOAD) {
-            self.store(log.to_string(), HeaderMap::new(), batch.encode_to_vec()).await?;
+            self.store(log.to_string(), HeaderMap::new(), batch.encode_to_vec())
+                .await?;
         }
         Ok(())
     }
 
     /// No Nats-Msg-Id: it would swallow repeats, which are needed.
     #[expect(clippy::disallowed_methods, reason = "the one place that sends")]
-    async fn store(&self, subject: String, headers: HeaderMap, payload: Vec<u8>) -> Result<(), PublishError> {
-        self.context.publish_with_headers(subject, headers, payload.into()).await?.await?;
+    async fn store(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Vec<u8>,
+    ) -> Result<(), PublishError> {
+        self.context
+            .publish_with_headers(subject, headers, payload.into())
+            .await?
+            .await?;
         Ok(())
     }
 }
 
 fn encode(message: &impl Message, most: usize) -> Result<Vec<u8>, PublishError> {
     let length = message.encoded_len();
-    if length <= most { Ok(message.encode_to_vec()) } else { Err(PublishError::Long(length, most)) }
+    if length <= most {
+        Ok(message.encode_to_vec())
+    } else {
+        Err(PublishError::Long(length, most))
+    }
 }

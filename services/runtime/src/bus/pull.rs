@@ -36,8 +36,9 @@ enum Over {
 }
 
 impl Bus {
-    /// Hands a consumer's commands to `handler`, at most `slots` at once and never two of one subject, until shutdown.
-    /// Then it takes on nothing new, waits for what is under way, and gives back what is still there at the cut-off.
+    /// Hands a consumer's commands to `handler`, at most `slots` at once and never two of one
+    /// subject, until shutdown. Then it takes on nothing new, waits for what is under way, and
+    /// gives back what is still there at the cut-off.
     ///
     /// It waits, unready, until the consumer answers. Whatever goes wrong with it, it looks again.
     pub async fn run<H, F>(&self, consumer: &Consumer, slots: usize, handler: H)
@@ -45,7 +46,10 @@ impl Bus {
         H: Fn(Delivery) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
     {
-        let part = self.handles.readiness.part(format!("consumer {}", consumer.name));
+        let part = self
+            .handles
+            .readiness
+            .part(format!("consumer {}", consumer.name));
         let mut worker = Worker {
             desk: Arc::new(Desk::new(self.handles.clone())),
             handler: Arc::new(handler),
@@ -56,7 +60,10 @@ impl Bus {
         let mut wait = FIRST_WAIT;
         while !self.handles.shutdown.is_stopping() {
             let begun = Instant::now();
-            let found: Result<Bound, _> = self.context.get_consumer_from_stream(&consumer.name, COMMANDS.name).await;
+            let found: Result<Bound, _> = self
+                .context
+                .get_consumer_from_stream(&consumer.name, COMMANDS.name)
+                .await;
             let over = match found {
                 Ok(bound) => {
                     info!(consumer = consumer.name, "pulling");
@@ -69,8 +76,15 @@ impl Bus {
             let Over::Lost(why) = over else { break };
             part.set(false);
             self.handles.metrics.rebinds.inc();
-            warn!(consumer = consumer.name, why, "the consumer does not answer; looking again");
-            wait = if begun.elapsed() > SILENCE { FIRST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
+            warn!(
+                consumer = consumer.name,
+                why, "the consumer does not answer; looking again"
+            );
+            wait = if begun.elapsed() > SILENCE {
+                FIRST_WAIT
+            } else {
+                (wait * 2).min(LONGEST_WAIT)
+            };
             if !pause(&self.handles, sleep(wait)).await {
                 break;
             }
@@ -89,7 +103,8 @@ impl Bus {
             Err(error) => return Over::Lost(error.to_string()),
         };
         let over = self.receive(bound, &inbox, &mut messages, worker).await;
-        // What has arrived and was not taken on goes back. What arrives now comes again after the consumer's ack wait.
+        // What has arrived and was not taken on goes back. What arrives now comes again after the
+        // consumer's ack wait.
         answer(messages.unsubscribe().await);
         while let Some(message) = messages.next().await {
             if delivered(&message) {
@@ -99,8 +114,9 @@ impl Bus {
         over
     }
 
-    /// Asks for as many messages as there are free slots, and for more once all have come. async-nats' own iterators do
-    /// not fit: one prefetches, the other stops at the first heartbeat.
+    /// Asks for as many messages as there are free slots, and for more once all have come.
+    /// async-nats' own iterators do not fit: one prefetches, the other stops at the first
+    /// heartbeat.
     async fn receive<H, F>(
         &self,
         bound: &Bound,
@@ -142,7 +158,9 @@ impl Bus {
                 message = messages.next() => message,
                 () = sleep_until(silent) => return Over::Lost("NATS is silent".into()),
             };
-            let Some(message) = message else { return Over::Lost("the subscription ended".into()) };
+            let Some(message) = message else {
+                return Over::Lost("the subscription ended".into());
+            };
             silent = Instant::now() + SILENCE;
             match message.status {
                 None | Some(StatusCode::OK) => {
@@ -152,14 +170,20 @@ impl Bus {
                 Some(StatusCode::IDLE_HEARTBEAT) => {}
                 Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => asked = 0,
                 Some(status) => {
-                    return Over::Lost(format!("{status} {}", message.description.unwrap_or_default()));
+                    return Over::Lost(format!(
+                        "{status} {}",
+                        message.description.unwrap_or_default()
+                    ));
                 }
             }
         }
     }
 
     fn message(&self, message: Message) -> jetstream::Message {
-        jetstream::Message { message, context: self.context.clone() }
+        jetstream::Message {
+            message,
+            context: self.context.clone(),
+        }
     }
 }
 
@@ -203,7 +227,11 @@ where
             answer(first.ack_with(AckKind::Nak(None)).await);
             return;
         };
-        let (desk, handler, progress) = (Arc::clone(&self.desk), Arc::clone(&self.handler), self.progress);
+        let (desk, handler, progress) = (
+            Arc::clone(&self.desk),
+            Arc::clone(&self.handler),
+            self.progress,
+        );
         self.tasks.spawn(async move {
             desk.work(first, progress, &*handler).await;
             drop(slot);

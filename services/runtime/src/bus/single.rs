@@ -1,4 +1,5 @@
-//! One handler at a time for each subject: a repeat that comes while its forerunner is handled waits, in no slot of its own.
+//! One handler at a time for each subject: a repeat that comes while its forerunner is handled
+//! waits, in no slot of its own.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,8 @@ impl<M> Default for Single<M> {
 }
 
 impl<M: Clone> Single<M> {
-    /// Gives the message back if nothing of its subject is being handled; now it is. Otherwise keeps it, in the place of
-    /// one that waits already, which is returned as the second.
+    /// Gives the message back if nothing of its subject is being handled; now it is. Otherwise
+    /// keeps it, in the place of one that waits already, which is returned as the second.
     pub(super) fn begin(&self, subject: &str, message: M) -> (Option<M>, Option<M>) {
         let mut all = self.lock();
         match all.get_mut(subject) {

@@ -70,7 +70,9 @@ pub enum SecretError {
         host: String,
     },
     /// The namespace is no tenant of the chart.
-    #[error("Secrets of namespace {0} may not be read: the operator adds it to the chart's tenants.namespaces")]
+    #[error(
+        "Secrets of namespace {0} may not be read: the operator adds it to the chart's tenants.namespaces"
+    )]
     NoTenant(String),
     /// The API server did not answer, or refused.
     #[error("cannot read Secret {0}")]
@@ -82,14 +84,14 @@ impl SecretError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Missing(_) => Code::NO_SECRET,
-            Self::NoKey { .. } => Code::SECRET_KEY_MISSING,
-            Self::Empty { .. } => Code::SECRET_EMPTY,
-            Self::NoText { .. } => Code::SECRET_KEYS,
-            Self::NotShared { .. } => Code::NOT_SHARED,
-            Self::OtherHost { .. } => Code::OTHER_HOST,
-            Self::NoTenant(_) => Code::NO_TENANT,
-            Self::Cluster(..) => Code::CLUSTER,
+            Self::Missing(_) => Code::SecretNotFound,
+            Self::NoKey { .. } => Code::SecretKeyNotFound,
+            Self::Empty { .. } => Code::SecretEmpty,
+            Self::NoText { .. } => Code::SecretKeysInvalid,
+            Self::NotShared { .. } => Code::SecretNotShared,
+            Self::OtherHost { .. } => Code::SecretForOtherHost,
+            Self::NoTenant(_) => Code::NamespaceNotTenant,
+            Self::Cluster(..) => Code::ApiServerUnavailable,
         }
     }
 }
@@ -113,8 +115,8 @@ impl Secrets {
         Self { client }
     }
 
-    /// The Secret that an object of the namespace `from` refers to. One of another namespace takes its owner's consent
-    /// and the operator's grant.
+    /// The Secret that an object of the namespace `from` refers to. One of another namespace takes
+    /// its owner's consent and the operator's grant.
     ///
     /// # Errors
     /// See [`SecretError`].
@@ -122,16 +124,30 @@ impl Secrets {
         let namespace = reference.namespace.as_deref().unwrap_or(from);
         let source = format!("{namespace}/{}", reference.name);
         let foreign = namespace != from;
-        let not_shared = || SecretError::NotShared { secret: source.clone(), from: from.into() };
+        let not_shared = || SecretError::NotShared {
+            secret: source.clone(),
+            from: from.into(),
+        };
         let api: Api<CoreSecret> = Api::namespaced(self.client.clone(), namespace);
         let found = match api.get(&reference.name).await {
             Ok(found) => found,
-            Err(kube::Error::Api(status)) if foreign && matches!(status.code, 403 | 404) => return Err(not_shared()),
-            Err(kube::Error::Api(status)) if status.code == 403 => return Err(SecretError::NoTenant(namespace.into())),
-            Err(kube::Error::Api(status)) if status.code == 404 => return Err(SecretError::Missing(source)),
+            Err(kube::Error::Api(status)) if foreign && matches!(status.code, 403 | 404) => {
+                return Err(not_shared());
+            }
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Err(SecretError::NoTenant(namespace.into()));
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                return Err(SecretError::Missing(source));
+            }
             Err(error) => return Err(SecretError::Cluster(source, error)),
         };
-        if foreign && !found.annotations().get(SHARED_WITH).is_some_and(|list| lists(list, from)) {
+        if foreign
+            && !found
+                .annotations()
+                .get(SHARED_WITH)
+                .is_some_and(|list| lists(list, from))
+        {
             return Err(not_shared());
         }
         Ok(Secret::new(source, found))
@@ -149,14 +165,24 @@ pub struct Secret {
 /// Names, never values.
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("source", &self.source).field("keys", &self.keys()).finish_non_exhaustive()
+        f.debug_struct("Secret")
+            .field("source", &self.source)
+            .field("keys", &self.keys())
+            .finish_non_exhaustive()
     }
 }
 
 /// A Secret that was read in another way than by [`Secrets`], which asks for consent.
 impl From<CoreSecret> for Secret {
     fn from(found: CoreSecret) -> Self {
-        Self::new(format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any()), found)
+        Self::new(
+            format!(
+                "{}/{}",
+                found.namespace().unwrap_or_default(),
+                found.name_any()
+            ),
+            found,
+        )
     }
 }
 
@@ -165,8 +191,15 @@ impl Secret {
         let version = found.resource_version().unwrap_or_default();
         let hosts = found.annotations().get(HOST).cloned();
         let values = found.data.unwrap_or_default().into_iter();
-        let values = values.map(|(key, ByteString(value))| (key, SecretSlice::from(value))).collect();
-        Self { source, version, hosts, values }
+        let values = values
+            .map(|(key, ByteString(value))| (key, SecretSlice::from(value)))
+            .collect();
+        Self {
+            source,
+            version,
+            hosts,
+            values,
+        }
     }
 
     /// `<namespace>/<name>`.
@@ -201,13 +234,22 @@ impl Secret {
         let value = self.values.get(key).ok_or_else(|| SecretError::NoKey {
             secret: self.source.clone(),
             key: key.into(),
-            found: if self.values.is_empty() { "none".into() } else { self.keys().join(", ") },
+            found: if self.values.is_empty() {
+                "none".into()
+            } else {
+                self.keys().join(", ")
+            },
         })?;
-        let wrong = |error: fn(String, String) -> SecretError| error(self.source.clone(), key.into());
+        let wrong =
+            |error: fn(String, String) -> SecretError| error(self.source.clone(), key.into());
         let text = std::str::from_utf8(value.expose_secret())
             .map_err(|_error| wrong(|secret, key| SecretError::NoText { secret, key }))?;
         let text = text.trim_end_matches(['\r', '\n']);
-        if text.is_empty() { Err(wrong(|secret, key| SecretError::Empty { secret, key })) } else { Ok(text.into()) }
+        if text.is_empty() {
+            Err(wrong(|secret, key| SecretError::Empty { secret, key }))
+        } else {
+            Ok(text.into())
+        }
     }
 
     /// That it may be sent to this host.
@@ -216,9 +258,10 @@ impl Secret {
     /// Its annotation lists other hosts.
     pub fn for_host(&self, host: &str) -> Result<(), SecretError> {
         match &self.hosts {
-            Some(hosts) if !lists(hosts, host) => {
-                Err(SecretError::OtherHost { secret: self.source.clone(), host: host.into() })
-            }
+            Some(hosts) if !lists(hosts, host) => Err(SecretError::OtherHost {
+                secret: self.source.clone(),
+                host: host.into(),
+            }),
             _ => Ok(()),
         }
     }
@@ -226,7 +269,9 @@ impl Secret {
 
 /// Whether a list with commas has this name, or is `*`.
 fn lists(list: &str, name: &str) -> bool {
-    list.split(',').map(str::trim).any(|entry| entry == "*" || entry.eq_ignore_ascii_case(name))
+    list.split(',')
+        .map(str::trim)
+        .any(|entry| entry == "*" || entry.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -251,7 +296,14 @@ mod tests {
         assert_eq!(secret.version(), "7");
         assert!(!format!("{secret:?}").contains("token\n"));
         let codes = ["absent", "blank", "bytes"].map(|key| secret.text(key).unwrap_err().code());
-        assert_eq!(codes, [Code::SECRET_KEY_MISSING, Code::SECRET_EMPTY, Code::SECRET_KEYS]);
+        assert_eq!(
+            codes,
+            [
+                Code::SecretKeyNotFound,
+                Code::SecretEmpty,
+                Code::SecretKeysInvalid
+            ]
+        );
     }
 
     #[test]
@@ -259,8 +311,14 @@ mod tests {
         assert!(secret(json!({})).for_host("any.example").is_ok());
         let bound = secret(json!({HOST: "ghcr.io, GitHub.com"}));
         assert!(bound.for_host("github.com").is_ok() && bound.for_host("ghcr.io").is_ok());
-        assert_eq!(bound.for_host("evil.example").unwrap_err().code(), Code::OTHER_HOST);
-        assert_eq!(bound.for_host("io").unwrap_err().code(), Code::OTHER_HOST);
+        assert_eq!(
+            bound.for_host("evil.example").unwrap_err().code(),
+            Code::SecretForOtherHost
+        );
+        assert_eq!(
+            bound.for_host("io").unwrap_err().code(),
+            Code::SecretForOtherHost
+        );
     }
 
     #[test]

@@ -10,7 +10,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Seconds: from a look that finds nothing to do, to a long build.
-const BUCKETS: [f64; 10] = [0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 30.0, 120.0, 600.0, 1800.0];
+const BUCKETS: [f64; 10] = [
+    0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 30.0, 120.0, 600.0, 1800.0,
+];
 
 /// The metrics of this process. Clones share them.
 #[derive(Clone, Debug)]
@@ -77,12 +79,32 @@ impl Default for Metrics {
         };
         metrics.register(|registry| {
             registry.register("messages", "Commands handled", metrics.handled.clone());
-            registry.register("handle_seconds", "How long handling a command took", metrics.seconds.clone());
-            registry.register("in_flight", "Commands being handled", metrics.in_flight.clone());
-            registry.register("undecodable", "Messages that nobody here can read", metrics.undecodable.clone());
+            registry.register(
+                "handle_seconds",
+                "How long handling a command took",
+                metrics.seconds.clone(),
+            );
+            registry.register(
+                "in_flight",
+                "Commands being handled",
+                metrics.in_flight.clone(),
+            );
+            registry.register(
+                "undecodable",
+                "Messages that nobody here can read",
+                metrics.undecodable.clone(),
+            );
             registry.register("published", "Commands sent", metrics.published.clone());
-            registry.register("rebinds", "Times that a consumer had to be looked up again", metrics.rebinds.clone());
-            registry.register("slow_consumers", "Times that NATS dropped messages", metrics.slow_consumers.clone());
+            registry.register(
+                "rebinds",
+                "Times that a consumer had to be looked up again",
+                metrics.rebinds.clone(),
+            );
+            registry.register(
+                "slow_consumers",
+                "Times that NATS dropped messages",
+                metrics.slow_consumers.clone(),
+            );
         });
         metrics
     }
@@ -95,8 +117,18 @@ mod tests {
     #[test]
     fn counters_are_shown_under_their_names() {
         let metrics = Metrics::default();
-        metrics.handled.get_or_create(&Handled { verb: "push", outcome: "done" }).inc();
-        assert!(metrics.text().contains("sequencer_messages_total{verb=\"push\",outcome=\"done\"} 1"));
+        metrics
+            .handled
+            .get_or_create(&Handled {
+                verb: "push",
+                outcome: "done",
+            })
+            .inc();
+        assert!(
+            metrics
+                .text()
+                .contains("sequencer_messages_total{verb=\"push\",outcome=\"done\"} 1")
+        );
         assert!(metrics.text().ends_with("# EOF\n"));
     }
 }

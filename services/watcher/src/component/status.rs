@@ -1,225 +1,322 @@
-//! The watcher's part of a Component's status.
+//! The watcher's part of a Component's status, from what is known of it.
 
-use jiff::Timestamp;
-use kube::ResourceExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use sequencer_api::Component;
 use sequencer_api::code::Code;
+use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, code, find, holds};
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
-use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySection, SourceSection};
-use sequencer_proto::topics::Pool;
+use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySection};
 
-use super::{builds, started, waits};
-use crate::conditions::{Conditions, Fact, Reason, find, repeat, worst};
-use crate::family::Family;
-use crate::plan::told;
-use crate::section::is;
+use super::builds;
+use super::view::ComponentView;
+use crate::build::BuildView;
+use crate::conditions::{Conditions, advice, while_serving, wrong};
 
-/// The codes of variables, which have a condition of their own.
-const VARIABLES: [&str; 6] = ["E#2001", "E#2006", "E#2009", "E#2012", "E#2013", "E#2016"];
+/// The status as it has to be.
+pub(super) fn status(view: &ComponentView) -> ComponentStatus {
+    let ComponentView {
+        component,
+        before,
+        subject,
+        ..
+    } = view;
+    let summaries = summaries(view);
+    let ready = conclude(view, &summaries);
 
-/// Derived from the sections, the Build and the siblings.
-#[must_use]
-pub fn status(component: &Component, family: &Family, pools: &[Pool], now: Timestamp) -> ComponentStatus {
-    let before = component.status.clone().unwrap_or_default();
-    let generation = component.metadata.generation.unwrap_or_default();
-    let facts = facts(component, family, pools, &before, generation);
-    let available = available(&before);
-    let mut ready = worst(facts.iter().map(|(_, fact)| fact)).cloned().unwrap_or_else(|| Fact::no(Reason::Waiting, ""));
-    if ready.holds
-        && let Some((_, pod)) = facts.iter().find(|(kind, _)| *kind == "Pod")
-    {
-        ready = pod.clone();
+    let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
+    for (kind, summary) in &summaries {
+        conditions.add(*kind, summary);
     }
-    if !ready.holds && component.spec.paused && matches!(ready.reason, Reason::Waiting | Reason::InProgress) {
-        ready = Fact::no(Reason::Paused, "spec.paused holds a change back");
-    }
-    if component.metadata.deletion_timestamp.is_some() {
-        ready = Fact::no(Reason::Terminating, "being deleted");
-    }
-    if !ready.holds
-        && available.holds
-        && let Some(commit) = &before.deploy.commit
-    {
-        ready.message = format!("{}; {} still serves", ready.message, commit12(commit));
-    }
-    let mut conditions = Conditions::new(&before.conditions, generation, now);
-    for (kind, fact) in &facts {
-        conditions.add(kind, fact);
-    }
-    conditions.add("Available", &available);
-    let stalled = format!(
-        "mend what the message names, or try again: kubectl annotate component {} {}=\"$(date +%s)\" --overwrite",
-        component.name_any(),
-        sequencer_api::labels::RETRY,
+    conditions.add(ConditionType::Available, &available(before));
+    let conditions = conditions.finish(
+        &while_serving(ready.clone(), serving(before)),
+        component.spec.paused,
+        &advice(&ready, "comp", component.as_ref()),
     );
-    let conditions = conditions.finish(&ready, component.spec.paused, &stalled);
-    let latest_build = builds::desired(component).map(|build| build.name_any()).or_else(|| before.latest_build.clone());
-    let latest_build = latest_build.filter(|_| component.spec.template.build.is_some());
-    ComponentStatus { observed_generation: generation, phase: phase(&ready), conditions, latest_build, ..before }
+
+    let desired = view.desired.as_ref().map(|build| build.name_any());
+    ComponentStatus {
+        observed_generation: subject.generation,
+        phase: phase(&ready),
+        conditions,
+        latest_build: desired
+            .or_else(|| before.latest_build.clone())
+            .filter(|_| component.spec.template.build.is_some()),
+        ..before.clone()
+    }
 }
 
-/// The facts in the order of the work.
-fn facts(
-    component: &Component,
-    family: &Family,
-    pools: &[Pool],
-    status: &ComponentStatus,
-    generation: i64,
-) -> Vec<(&'static str, Fact)> {
-    let mut facts = Vec::new();
-    if component.spec.template.build.is_some() {
-        facts.push(("Source", source(component, pools, &status.source, generation)));
-        facts.push(("Build", build(component, family, pools)));
-    }
-    let deploy = &status.deploy;
-    if !component.spec.template.depends_on.is_empty() {
-        facts.push(("Dependencies", dependencies(component, family, deploy, generation)));
-    }
-    facts.push(("Variables", variables(deploy, generation)));
-    if !component.spec.template.networks.is_empty() {
-        facts.push(("Network", network(component, deploy, generation)));
-    }
-    facts.push(("Pod", pod(component, family, deploy, generation)));
-    facts
+/// What `Ready` says.
+pub(super) fn ready(view: &ComponentView) -> Summary {
+    conclude(view, &summaries(view))
 }
 
-fn source(component: &Component, pools: &[Pool], source: &SourceSection, generation: i64) -> Fact {
-    let Some(build) = &component.spec.template.build else { return Fact::yes(Reason::Completed, "") };
-    if !pools.iter().any(|pool| pool.as_str() == build.runtime.pool) {
-        let known: Vec<_> = pools.iter().map(Pool::as_str).collect();
-        let message = format!("no pool {:?}; known: {}", build.runtime.pool, known.join(", "));
-        return Fact::no(Reason::Error, told(Code::UNKNOWN_POOL, &message));
+/// What is wrong with the Component itself, and not with one that it waits for.
+pub(super) fn trouble(view: &ComponentView) -> Option<Summary> {
+    let own = own(view);
+    Summary::worst(own.iter().map(|(_, summary)| summary))
+        .filter(|worst| worst.severity() == Severity::Failed)
+        .cloned()
+}
+
+/// The commit that serves, if some version does.
+pub(super) fn serving(status: &ComponentStatus) -> Option<&str> {
+    let commit = status.deploy.commit.as_deref().map(commit12);
+    commit.filter(|_| available(status).holds)
+}
+
+fn conclude(view: &ComponentView, summaries: &[(ConditionType, Summary)]) -> Summary {
+    let worst = Summary::worst(summaries.iter().map(|(_, summary)| summary));
+    let pod = summaries
+        .iter()
+        .find(|(kind, _)| *kind == ConditionType::Pod)
+        .map(|(_, summary)| summary);
+    let ready = match worst {
+        Some(worst) if worst.holds => pod.unwrap_or(worst).clone(),
+        Some(worst) => worst.clone(),
+        None => Summary::no(Reason::Waiting, ""),
+    };
+
+    if view.component.metadata.deletion_timestamp.is_some() {
+        return Summary::no(Reason::Terminating, "being deleted");
     }
-    if let Some(wrong) = Fact::wrong(&source.section, None, generation) {
+    let goes_on = matches!(ready.severity(), Severity::Waiting | Severity::InProgress);
+    if view.component.spec.paused && goes_on {
+        return Summary::no(Reason::Paused, "spec.paused holds a change back");
+    }
+    ready
+}
+
+/// The summaries in the order of the work.
+fn summaries(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
+    let mut summaries = own(view);
+    if !view.component.spec.template.depends_on.is_empty() {
+        let at = summaries
+            .iter()
+            .position(|(kind, _)| *kind == ConditionType::Variables)
+            .unwrap_or_default();
+        summaries.insert(at, (ConditionType::Dependencies, dependencies(view)));
+    }
+    summaries
+}
+
+/// The summaries that do not come from other components.
+fn own(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
+    let template = &view.component.spec.template;
+    let mut summaries = Vec::new();
+    if template.build.is_some() {
+        summaries.push((ConditionType::Source, source(view)));
+        summaries.push((ConditionType::Build, build(view)));
+    }
+    summaries.push((ConditionType::Variables, variables(view)));
+    if !template.networks.is_empty() {
+        summaries.push((ConditionType::Network, network(view)));
+    }
+    summaries.push((ConditionType::Pod, pod(view)));
+    summaries
+}
+
+fn source(view: &ComponentView) -> Summary {
+    let source = &view.before.source;
+    if let Some(Err(refusal)) = &view.pool {
+        return refusal.clone().into();
+    }
+    if let Some(wrong) = wrong(&source.section, None, view.subject.generation) {
         return wrong;
     }
-    if !builds::resolved(build, source) {
-        return Fact::no(Reason::InProgress, "looking up the commit");
+    let build = view.component.spec.template.build.as_ref();
+    if !build.is_some_and(|build| builds::resolved(build, source)) {
+        return Summary::no(Reason::InProgress, "looking up the commit");
     }
     let shown = source.imports.iter().map(|import| {
         let branch = import.reference.as_deref().unwrap_or("HEAD");
         format!("{branch} at {}", commit12(&import.commit))
     });
-    Fact::yes(Reason::Completed, shown.collect::<Vec<_>>().join(", "))
+    Summary::yes(Reason::Completed, shown.collect::<Vec<_>>().join(", "))
 }
 
-fn build(component: &Component, family: &Family, pools: &[Pool]) -> Fact {
-    let Some(wanted) = builds::desired(component) else {
-        return Fact::no(Reason::Waiting, "built when the commit is known");
+fn build(view: &ComponentView) -> Summary {
+    let Some(wanted) = &view.desired else {
+        return Summary::no(Reason::Waiting, "built when the commit is known");
     };
     let name = wanted.name_any();
-    let Some(found) = family.builds.iter().find(|build| build.name_any() == name) else {
-        return Fact::no(Reason::Waiting, format!("Build {name} was just made"));
+    let mut builds = view.owned.builds.iter();
+    let Some(found) = builds.find(|build| build.name_any() == name) else {
+        return Summary::no(Reason::Waiting, format!("Build {name} was just made"));
     };
-    let conditions = found.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let told = repeat(conditions, "Ready", found.metadata.generation.unwrap_or_default());
-    let ready = told.unwrap_or_else(|| crate::build::ready(found, pools));
+    let (owner, now) = (view.subject.owner, view.subject.now);
+    let ready = BuildView::new(found.clone(), owner, false, &view.chart, now).ready();
     if ready.holds {
-        return Fact::yes(Reason::Completed, ready.message);
+        return Summary::yes(Reason::Completed, ready.message);
     }
-    let message = match ready.reason {
-        Reason::Error => format!("{}; more: kubectl describe bld {name}", ready.message),
-        _ => format!("{} ({name})", ready.message),
-    };
-    Fact { message, ..ready }
+    let waits = |reported: &&Condition| reported.reason == Reason::Waiting.as_str();
+    let reported = found
+        .status
+        .as_ref()
+        .and_then(|status| find(&status.conditions, ConditionType::Ready))
+        .filter(waits);
+    match ready.reason {
+        // Whether it waits for its turn only its own status tells.
+        Reason::Waiting => {
+            let message = reported.map_or(&ready.message, |reported| &reported.message);
+            Summary::no(Reason::Waiting, format!("{message} ({name})"))
+        }
+        // Its mark goes as soon as it is seen to be wanted.
+        Reason::Superseded => Summary::no(Reason::InProgress, format!("{name} is wanted again")),
+        Reason::Code(_) if !ready.retried => Summary {
+            message: format!("{}; more: kubectl describe bld {name}", ready.message),
+            ..ready
+        },
+        _ => Summary {
+            message: format!("{} ({name})", ready.message),
+            ..ready
+        },
+    }
 }
 
-fn dependencies(component: &Component, family: &Family, deploy: &DeploySection, generation: i64) -> Fact {
-    let started = started(deploy, generation);
-    let waits = waits(component, family);
-    if started || waits.is_empty() {
-        return Fact::yes(Reason::Completed, "");
+fn dependencies(view: &ComponentView) -> Summary {
+    if view.started || view.unmet.is_empty() {
+        return Summary::yes(Reason::Completed, "");
     }
-    let failed = waits.iter().find_map(|wait| {
-        let status = family.component(&wait.component_name)?.status.as_ref()?;
-        let ready = find(&status.conditions, "Ready").filter(|ready| ready.reason == Reason::Error.word())?;
-        Some(Fact::no(Reason::Error, format!("{}: {}", wait.component_name, ready.message)))
+
+    let failed = view.unmet.iter().find_map(|wait| {
+        let name = &wait.component_name;
+        let sibling = view.sibling(name)?;
+        let code = stalled(&sibling.component)?;
+        let message =
+            trouble(&sibling).map_or_else(|| code.meaning().into(), |trouble| trouble.message);
+        Some(Summary::failed(code, format!("{name}: {message}")))
     });
     failed.unwrap_or_else(|| {
-        let shown = waits.iter().map(|wait| {
+        let shown = view.unmet.iter().map(|wait| {
             let now = wait.now.as_deref().unwrap_or("not known yet");
-            format!("{} {} {} (now {now})", wait.component_name, wait.condition_type, wait.condition_status)
+            format!(
+                "{} {} {} (now {now})",
+                wait.component_name, wait.condition_type, wait.condition_status
+            )
         });
-        Fact::no(Reason::Waiting, format!("waits for {}", shown.collect::<Vec<_>>().join(", ")))
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        Summary::no(Reason::Waiting, format!("waits for {shown}"))
     })
 }
 
+/// The code of a component that says of itself that a person is needed.
+fn stalled(component: &Component) -> Option<Code> {
+    let conditions = &component.status.as_ref()?.conditions;
+    find(conditions, ConditionType::Stalled).and_then(code)
+}
+
 /// What the deployer says is wrong with the rendered template or what it made of it.
-fn wrong(deploy: &DeploySection, generation: i64) -> Option<Fact> {
-    Fact::wrong(&deploy.section, deploy.failure.as_ref(), generation)
+fn not_deployed(view: &ComponentView) -> Option<Summary> {
+    let deploy = &view.before.deploy;
+    let generation = view.subject.generation;
+    wrong(&deploy.section, deploy.failure.as_ref(), generation)
 }
 
-fn is_about_variables(fact: &Fact) -> bool {
-    VARIABLES.iter().any(|code| fact.message.starts_with(code))
+/// Whether what is wrong belongs to the condition of variables.
+fn is_about_variables(summary: &Summary) -> bool {
+    matches!(
+        summary.reason,
+        Reason::Code(
+            Code::VariableUnterminated
+                | Code::VariableNameUnknown
+                | Code::VariableMalformed
+                | Code::VariableSectionUnknown
+                | Code::GeneratedVariableEmbedded
+                | Code::RenderedTooLarge
+        )
+    )
 }
 
-fn variables(deploy: &DeploySection, generation: i64) -> Fact {
-    if let Some(wrong) = wrong(deploy, generation).filter(is_about_variables) {
+fn variables(view: &ComponentView) -> Summary {
+    if let Some(wrong) = not_deployed(view).filter(is_about_variables) {
         return wrong;
     }
-    if started(deploy, generation) {
-        return Fact::yes(Reason::Completed, "");
+    if view.started {
+        return Summary::yes(Reason::Completed, "");
     }
-    Fact::no(Reason::Waiting, "rendered when it starts")
+    Summary::no(Reason::Waiting, "rendered when it starts")
 }
 
-fn network(component: &Component, deploy: &DeploySection, generation: i64) -> Fact {
-    let served = |name: &str| deploy.services.iter().any(|service| service.network == name);
-    if component.spec.template.networks.iter().all(|network| served(&network.name)) {
-        return Fact::yes(Reason::Completed, "");
+fn network(view: &ComponentView) -> Summary {
+    let services = &view.before.deploy.services;
+    let served = |name: &str| services.iter().any(|service| service.network == name);
+    let networks = &view.component.spec.template.networks;
+    if networks.iter().all(|network| served(&network.name)) {
+        return Summary::yes(Reason::Completed, "");
     }
-    let not_ours = wrong(deploy, generation).filter(|fact| fact.message.starts_with(&Code::NOT_OURS.to_string()));
-    not_ours.unwrap_or_else(|| Fact::no(Reason::Waiting, "its Services are made when it starts"))
+    let not_ours =
+        not_deployed(view).filter(|wrong| wrong.reason == Reason::Code(Code::ObjectNotOwned));
+    not_ours.unwrap_or_else(|| Summary::no(Reason::Waiting, "its Services are made when it starts"))
 }
 
-fn pod(component: &Component, family: &Family, deploy: &DeploySection, generation: i64) -> Fact {
-    if let Some(wrong) = wrong(deploy, generation).filter(|fact| !is_about_variables(fact)) {
+fn pod(view: &ComponentView) -> Summary {
+    let (deploy, generation) = (&view.before.deploy, view.subject.generation);
+    if let Some(wrong) = not_deployed(view).filter(|wrong| !is_about_variables(wrong)) {
         return wrong;
     }
-    let newest = builds::newest_published(component, family).map(|build| build.name_any());
+    let newest = view.newest.as_deref().map(ResourceExt::name_any);
     if newest.is_some() && deploy.build.is_some() && newest != deploy.build {
-        return Fact::no(Reason::InProgress, format!("rolling out {}", newest.unwrap_or_default()));
+        let message = format!("rolling out {}", newest.unwrap_or_default());
+        return Summary::no(Reason::InProgress, message);
     }
-    if is(&deploy.section, State::Completed, generation) {
-        return Fact::yes(Reason::Completed, "its Job is done");
+    if deploy.section.is(State::Completed, generation) {
+        return Summary::yes(Reason::Completed, "its Job is done");
     }
-    let (ready, wanted) = (deploy.ready_replicas.unwrap_or_default(), deploy.replicas.unwrap_or_default());
-    if is(&deploy.section, State::Healthy, generation) {
-        return Fact::yes(Reason::Healthy, format!("{ready} of {wanted} ready"));
+
+    let replicas = replicas(deploy);
+    if deploy.section.is(State::Healthy, generation) {
+        return Summary::yes(Reason::Healthy, replicas);
     }
-    if started(deploy, generation) {
-        return Fact::no(Reason::InProgress, format!("{ready} of {wanted} ready"));
+    if view.started {
+        return Summary::no(Reason::InProgress, replicas);
     }
-    let reason = if waits(component, family).is_empty() && builds::any_published(component, family) {
-        Reason::InProgress
-    } else {
-        Reason::Waiting
-    };
-    Fact::no(reason, if reason == Reason::Waiting { "not started yet" } else { "starting" })
+    if view.may_start() {
+        return Summary::no(Reason::InProgress, "starting");
+    }
+    Summary::no(Reason::Waiting, "not started yet")
 }
 
-/// Some version serves: what was rolled out once stays up while a newer one comes, since old pods go only when the new
-/// are ready.
-fn available(status: &ComponentStatus) -> Fact {
+fn replicas(deploy: &DeploySection) -> String {
+    let (ready, wanted) = (
+        deploy.ready_replicas.unwrap_or_default(),
+        deploy.replicas.unwrap_or_default(),
+    );
+    format!("{ready} of {wanted} ready")
+}
+
+/// Some version serves: what was rolled out once stays up while a newer one comes, since old pods
+/// go only when the new are ready.
+fn available(status: &ComponentStatus) -> Summary {
     let deploy = &status.deploy;
-    let before = find(&status.conditions, "Available").is_some_and(|before| before.status == "True");
+    let before = holds(&status.conditions, ConditionType::Available);
+    let failure = deploy
+        .failure
+        .as_ref()
+        .filter(|_| deploy.replicas.is_some());
     match deploy.section.state {
-        Some(State::Completed) => Fact::yes(Reason::Completed, ""),
-        Some(State::Healthy) => Fact::yes(Reason::Healthy, ""),
-        _ if deploy.ready_replicas.unwrap_or_default() > 0 => Fact::yes(Reason::Healthy, ""),
-        Some(State::Error) if deploy.replicas.is_some() => Fact::no(Reason::Error, "no pod of it is ready"),
-        _ if before => Fact::yes(Reason::Healthy, ""),
-        _ => Fact::no(Reason::InProgress, "first roll-out"),
+        Some(State::Completed) => Summary::yes(Reason::Completed, ""),
+        Some(State::Healthy) => Summary::yes(Reason::Healthy, ""),
+        _ if deploy.ready_replicas.unwrap_or_default() > 0 => Summary::yes(Reason::Healthy, ""),
+        state => match failure.filter(|_| state == Some(State::Error)) {
+            Some(failure) => Summary::failed(failure.code, "no pod of it is ready"),
+            None if before => Summary::yes(Reason::Healthy, ""),
+            None => Summary::no(Reason::InProgress, "first roll-out"),
+        },
     }
 }
 
-fn phase(ready: &Fact) -> ComponentPhase {
+fn phase(ready: &Summary) -> ComponentPhase {
     match ready.reason {
         Reason::Terminating => ComponentPhase::Terminating,
         Reason::Completed if ready.holds => ComponentPhase::Completed,
         _ if ready.holds => ComponentPhase::Healthy,
-        Reason::Error => ComponentPhase::Error,
+        Reason::Code(_) if !ready.retried => ComponentPhase::Error,
         _ => ComponentPhase::Deploying,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,51 +1,110 @@
 //! The Components of a Workspace, as its spec lists them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use sequencer_api::component::{ComponentSpec, ComponentTemplate};
+use sequencer_api::condition::{ConditionType, Reason, Summary, find, holds};
 use sequencer_api::names::Owner;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Kind;
 use serde_json::json;
 
-use crate::family::{Family, controller, is_of};
+use super::view::WorkspaceView;
+use crate::chart::Chart;
+use crate::component::ComponentView;
+use crate::owned::{Owned, controller};
 use crate::plan::{Action, Plan, Target};
 
-/// Makes what is missing, changes what differs, deletes what is listed no more.
-pub(super) fn follow(plan: &mut Plan, workspace: &Workspace, family: &Family) {
-    for template in &workspace.spec.components {
+/// A component of the spec.
+pub(super) struct Child {
+    /// Its name in the spec.
+    pub(super) name: String,
+    /// The Component that it shall be.
+    pub(super) wanted: Component,
+    /// The one that is there.
+    pub(super) found: Option<ComponentView>,
+    /// What is said of it, however old its spec is.
+    pub(super) reported: Summary,
+    /// What is said of it as the spec has it now.
+    pub(super) ready: Summary,
+}
+
+fn being_made() -> Summary {
+    Summary::no(Reason::InProgress, "being made")
+}
+
+/// What is said of a Component: nothing of it counts before it says so itself.
+fn reported(found: &ComponentView) -> Summary {
+    let conditions = &found.before.conditions;
+    let told = find(conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.observed_generation == Some(found.subject.generation));
+    let ready = found.ready();
+    if !told || (ready.holds && !holds(conditions, ConditionType::Ready)) {
+        return being_made();
+    }
+    ready
+}
+
+/// The components of the spec, in its order.
+pub(super) fn children(
+    workspace: &Workspace,
+    owned: &Arc<Owned>,
+    chart: &Arc<Chart>,
+    now: Timestamp,
+) -> Vec<Child> {
+    let child = |template: &ComponentTemplate| {
         let wanted = component(workspace, template);
-        match family.components.iter().find(|found| found.name_any() == wanted.name_any()) {
-            None => plan.actions.push(Action::create(Kind::Component, &wanted)),
-            Some(found) if found.spec != wanted.spec => plan.actions.extend(change(workspace, found, &wanted)),
+        let found = owned
+            .components
+            .iter()
+            .find(|found| found.name_any() == wanted.name_any());
+        let current = found.is_some_and(|found| found.spec == wanted.spec);
+        let found = found.map(|found| ComponentView::new(found.clone(), owned.clone(), chart, now));
+        let reported = found.as_ref().map_or_else(being_made, reported);
+        Child {
+            name: template.name.clone(),
+            wanted,
+            found,
+            ready: if current {
+                reported.clone()
+            } else {
+                being_made()
+            },
+            reported,
+        }
+    };
+    workspace.spec.components.iter().map(child).collect()
+}
+
+/// Makes what is missing, changes what differs, deletes what is listed no more.
+pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
+    for child in &view.children {
+        match &child.found {
+            None => plan
+                .actions
+                .push(Action::create(Kind::Component, &child.wanted)),
+            Some(found) if found.component.spec != child.wanted.spec => {
+                let change = change(&view.workspace, &found.component, &child.wanted);
+                plan.actions.extend(change);
+            }
             Some(_) => {}
         }
     }
-    let uid = workspace.uid().unwrap_or_default();
-    for found in family.components.iter().filter(|found| is_of(found.as_ref(), &uid)) {
-        let listed = workspace.spec.components.iter().any(|template| template.name == found.spec.template.name);
+    for found in &view.owned.components {
+        let mut wanted = view.children.iter().map(|child| child.wanted.name_any());
+        let listed = wanted.any(|wanted| wanted == found.name_any());
         if !listed && found.metadata.deletion_timestamp.is_none() {
-            plan.actions.push(Action::Delete(Target::of(Kind::Component, found.as_ref())));
+            let target = Target::of(Kind::Component, found.as_ref());
+            plan.actions.push(Action::Delete(target));
         }
     }
 }
 
-/// Whether every Component is there as the spec has it.
-pub(super) fn current<'a>(workspace: &Workspace, family: &'a Family) -> Vec<(String, Option<&'a Component>)> {
-    let found = |template: &ComponentTemplate| {
-        let wanted = component(workspace, template);
-        let found = family.components.iter().map(AsRef::as_ref);
-        found
-            .clone()
-            .into_iter()
-            .find(|found: &&Component| found.name_any() == wanted.name_any() && found.spec == wanted.spec)
-    };
-    workspace.spec.components.iter().map(|template| (template.name.clone(), found(template))).collect()
-}
-
 /// A Component as its Workspace wants it.
-fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
+pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
     let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
     let namespace = workspace.namespace().unwrap_or_default();
     let spec = ComponentSpec {
@@ -53,7 +112,11 @@ fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
         update_policy: workspace.spec.update_policy.clone(),
         paused: workspace.spec.paused,
     };
-    let made = Owner { name: &name, uid: &uid }.component(&template.name);
+    let made = Owner {
+        name: &name,
+        uid: &uid,
+    }
+    .component(&template.name);
     let mut component = Component::new(&made, spec);
     let label = [
         (labels::MANAGED_BY, labels::SEQUENCER),
@@ -66,28 +129,41 @@ fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
         (labels::COMPONENT, &template.name),
     ];
     component.metadata.labels = Some(owned(&label));
-    component.metadata.annotations = Some(owned(&[(labels::WORKSPACE_GENERATION, &generation(workspace))]));
+    component.metadata.annotations = Some(owned(&[(
+        labels::WORKSPACE_GENERATION,
+        &generation(workspace),
+    )]));
     component.metadata.owner_references = controller(workspace).map(|owner| vec![owner]);
     component.metadata.namespace = Some(namespace);
     component
 }
 
 fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).into(), (*value).into()))
+        .collect()
 }
 
 fn generation(workspace: &Workspace) -> String {
-    workspace.metadata.generation.unwrap_or_default().to_string()
+    workspace
+        .metadata
+        .generation
+        .unwrap_or_default()
+        .to_string()
 }
 
-/// The new spec, unless somebody projected a newer generation meanwhile, or it is another's.
+/// The new spec, unless somebody projected a newer generation meanwhile.
 fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Action> {
-    if !is_of(found, &workspace.uid()?) {
-        return None;
-    }
-    let path = format!("/metadata/annotations/{}", labels::WORKSPACE_GENERATION.replace('/', "~1"));
+    let path = format!(
+        "/metadata/annotations/{}",
+        labels::WORKSPACE_GENERATION.replace('/', "~1")
+    );
     let projected = found.annotations().get(labels::WORKSPACE_GENERATION)?;
-    if projected.parse::<i64>().is_ok_and(|projected| projected > workspace.metadata.generation.unwrap_or_default()) {
+    if projected
+        .parse::<i64>()
+        .is_ok_and(|projected| projected > workspace.metadata.generation.unwrap_or_default())
+    {
         return None;
     }
     let operations = json!([
@@ -95,5 +171,8 @@ fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Optio
         {"op": "replace", "path": path, "value": generation(workspace)},
         {"op": "replace", "path": "/spec", "value": wanted.spec},
     ]);
-    Some(Action::Patch { target: Target::of(Kind::Component, found), operations })
+    Some(Action::Patch {
+        target: Target::of(Kind::Component, found),
+        operations,
+    })
 }

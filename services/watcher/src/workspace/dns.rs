@@ -1,95 +1,200 @@
-//! The DNSRecords of a Workspace: made when what they point to answers, and never two Workspaces' of one host.
+//! The DNSRecords of a Workspace: made when what they point to answers, and never two Workspaces'
+//! of one host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use sequencer_api::condition::{ConditionType, holds_for};
 use sequencer_api::dns_record::{DNSRecordSpec, RecordType};
-use sequencer_api::names::{record, rule_host};
-use sequencer_api::provider::{Kind as ProviderKind, choose};
+use sequencer_api::host::{Lock, locks};
+use sequencer_api::names::record;
+use sequencer_api::provider::Kind as ProviderKind;
 use sequencer_api::status::State;
 use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_proto::topics::Kind;
 use serde_json::json;
 
-use super::{Chart, host, host_refusal, status};
-use crate::conditions::holds;
-use crate::family::Family;
+use super::view::WorkspaceView;
+use crate::chart::Chart;
+use crate::owned::Owned;
 use crate::plan::{Action, Plan, Target};
-use crate::section::is;
 
-/// Finds the DNSRecord of a name, whoever's it is.
-pub type Taken<'a> = dyn Fn(&str) -> Option<Arc<DNSRecord>> + Sync + 'a;
+/// Who has the names of the records of a Workspace's hosts, whoever it is.
+pub(super) struct Holders(BTreeMap<String, Arc<DNSRecord>>);
+
+impl Holders {
+    pub(super) fn new(
+        workspace: &Workspace,
+        owned: &Owned,
+        chart: &Chart,
+        holder: &dyn Fn(&str) -> Option<Arc<DNSRecord>>,
+    ) -> Self {
+        let standing = owned.records.iter().map(|record| record.spec.fqdn());
+        let hosts = workspace.hosts(&chart.zones.cluster_id);
+        let names = hosts
+            .into_iter()
+            .chain(standing)
+            .flat_map(|host| locks(&host));
+        Self(
+            names
+                .filter_map(|name| Some((name.clone(), holder(&name)?)))
+                .collect(),
+        )
+    }
+
+    fn get(&self, name: &str) -> Option<&DNSRecord> {
+        self.0.get(name).map(AsRef::as_ref)
+    }
+}
+
+/// The records that a Workspace shall have.
+pub(super) struct Wanted {
+    pub(super) records: Vec<DNSRecord>,
+    /// Whether it is known where the hosts point; else the records only hold them.
+    pub(super) known: bool,
+}
+
+/// Whether the Workspace may be reached at its hosts, as far as the records are known here.
+pub(super) fn lock(workspace: &Workspace, chart: &Chart, holders: &Holders) -> Lock {
+    if let Err(refusal) = chart.zones.grant(workspace) {
+        return Lock::Refused(refusal);
+    }
+    Lock::all(workspace.hosts(&chart.zones.cluster_id).iter().map(|host| {
+        let names = locks(host);
+        let records = names.iter().filter_map(|name| holders.get(name));
+        chart.zones.lock(workspace, host, records)
+    }))
+}
 
 /// Makes the records, changes what they point to, deletes those of another host.
-pub(super) fn follow(plan: &mut Plan, workspace: &Workspace, family: &Family, chart: &Chart, taken: &Taken<'_>) {
-    // Not known yet is not the same as none.
-    let Some(wanted) = wanted(workspace, chart) else { return };
-    let names: BTreeSet<_> = wanted.iter().map(ResourceExt::name_any).collect();
-    for found in family.records.iter().filter(|found| found.metadata.deletion_timestamp.is_none()) {
-        if !names.contains(&found.name_any()) || other_type_is_older(found, taken) {
-            plan.actions.push(Action::Delete(Target::of(Kind::DnsRecord, found.as_ref())));
+pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
+    let WorkspaceView {
+        owned,
+        holders,
+        records: Wanted { records, .. },
+        ..
+    } = view;
+    let there = |name: &str| owned.records.iter().find(|found| found.name_any() == name);
+    let names: BTreeSet<_> = records.iter().map(ResourceExt::name_any).collect();
+    // A host is let go only when the new one is held, and nothing of ours is reached at the old one
+    // any more.
+    let moved = names.iter().all(|name| there(name).is_some()) && may_let_go(view);
+    for found in owned
+        .records
+        .iter()
+        .filter(|found| found.metadata.deletion_timestamp.is_none())
+    {
+        let old =
+            !names.contains(&found.name_any()) && moved && !is_served(view, &found.spec.fqdn());
+        if old || other_type_is_older(found, holders) {
+            let target = Target::of(Kind::DnsRecord, found.as_ref());
+            plan.actions.push(Action::Delete(target));
         }
     }
-    // What does not answer is not published; what was, stays.
-    let proven = status::components(workspace, family, &chart.limits).holds;
-    for wanted in wanted {
-        let name = wanted.name_any();
-        match family.records.iter().find(|found| found.name_any() == name) {
-            None if proven && taken(&name).is_none() && !other_type_is_older(&wanted, taken) => {
-                plan.actions.push(Action::create(Kind::DnsRecord, &wanted))
+
+    for wanted in records {
+        let (name, mut wanted) = (wanted.name_any(), wanted.clone());
+        let found = there(&name);
+        // What does not answer is not published; what was, stays.
+        if !view.components.holds && found.is_none_or(|found| found.spec.target.is_none()) {
+            wanted.spec.target = None;
+        }
+        match found {
+            None if holders.get(&name).is_none() && !other_type_is_older(&wanted, holders) => {
+                plan.actions.push(Action::create(Kind::DnsRecord, &wanted));
             }
-            Some(found) if found.spec != wanted.spec && found.metadata.deletion_timestamp.is_none() => {
-                plan.actions.push(change(found, &wanted))
+            Some(found)
+                if found.spec != wanted.spec && found.metadata.deletion_timestamp.is_none() =>
+            {
+                plan.actions.push(change(found, &wanted));
             }
             _ => {}
         }
     }
 }
 
-/// The records that a Workspace wants; none as long as it is not known where to point them.
-pub(super) fn wanted(workspace: &Workspace, chart: &Chart) -> Option<Vec<DNSRecord>> {
-    let Some(networking) = &workspace.spec.networking else { return Some(Vec::new()) };
-    if host_refusal(workspace, chart).is_some() {
-        return None;
-    }
-    let targets = targets(workspace)?;
-    let provider =
-        choose(&chart.providers, &networking.dns.zone, &workspace.namespace()?, networking.dns.provider.as_deref())
-            .ok()?;
-    let tunnel = networking.tunnel.is_some();
-    let proxied = tunnel && matches!(provider.kind, ProviderKind::Cloudflare(_));
-    let mut records = Vec::new();
-    for host in hosts(workspace, chart) {
-        for (record_type, target) in &targets {
-            let label = host.strip_suffix(&format!(".{}", networking.dns.zone))?.to_owned();
-            let spec = DNSRecordSpec {
-                zone: networking.dns.zone.clone(),
-                name: label,
-                record_type: *record_type,
-                provider: Some(provider.name.clone()),
-                target: target.clone(),
-                ttl: Some(chart.dns_ttl),
-                properties: if proxied { BTreeMap::from([("proxied".into(), "true".into())]) } else { BTreeMap::new() },
-            };
-            records.push(object(workspace, chart, &host, spec));
-        }
-    }
-    Some(records)
+/// Whether records may go: those of a zone that is not granted any more hold their hosts until
+/// nothing leads there.
+fn may_let_go(view: &WorkspaceView) -> bool {
+    view.chart.zones.grant(&view.workspace).is_ok() || !view.is_exposed()
 }
 
-/// Every host: the Workspace's own and those of subdomains.
-fn hosts(workspace: &Workspace, chart: &Chart) -> BTreeSet<String> {
-    let Some((networking, host)) = workspace.spec.networking.as_ref().zip(host(workspace, chart)) else {
-        return BTreeSet::new();
+/// Whether an Ingress answers at this host.
+fn is_served(view: &WorkspaceView, host: &str) -> bool {
+    let mut rules = view.before.ingress.rules.iter();
+    rules.any(|rule| rule.host == host)
+}
+
+/// The records that a Workspace shall have: where its hosts point, or as long as that is not known,
+/// what holds them.
+pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wanted {
+    let none = Wanted {
+        records: Vec::new(),
+        known: workspace.spec.networking.is_none(),
     };
-    let rules = networking.ingress.iter().flat_map(|ingress| &ingress.rules).map(|rule| rule.subdomain.as_deref());
-    let tunnel = networking.tunnel.iter().flat_map(|tunnel| &tunnel.cloudflare);
-    let routes = tunnel.flat_map(|tunnel| {
-        [None].into_iter().chain(tunnel.additional_routes.iter().map(|route| Some(route.subdomain.as_str())))
+    let Some(networking) = &workspace.spec.networking else {
+        return none;
+    };
+    let Ok(Some(provider)) = chart.zones.grant(workspace) else {
+        return none;
+    };
+    let tunnel = networking.tunnel.is_some();
+    let proxied = tunnel && matches!(provider.kind, ProviderKind::Cloudflare(_));
+    let targets = targets(workspace);
+    let known = targets.is_some();
+    let make = |host: &str, record_type: RecordType, target: Option<String>| {
+        let spec = DNSRecordSpec {
+            zone: networking.dns.zone.clone(),
+            name: host
+                .strip_suffix(&format!(".{}", networking.dns.zone))?
+                .to_owned(),
+            record_type,
+            provider: Some(provider.name.clone()),
+            target,
+            ttl: Some(chart.dns_ttl),
+            properties: if proxied {
+                BTreeMap::from([("proxied".into(), "true".into())])
+            } else {
+                BTreeMap::new()
+            },
+        };
+        Some(object(workspace, chart, host, spec))
+    };
+    let hosts = workspace.hosts(&chart.zones.cluster_id);
+    let records = hosts.iter().flat_map(|host| -> Vec<Option<DNSRecord>> {
+        if let Some(targets) = &targets {
+            return targets
+                .iter()
+                .map(|(kind, target)| make(host, *kind, Some(target.clone())))
+                .collect();
+        }
+        let standing = owned.records.iter().filter(|found| {
+            found.metadata.deletion_timestamp.is_none() && found.spec.fqdn() == **host
+        });
+        let standing: Vec<_> = standing
+            .map(|found| make(host, found.spec.record_type, found.spec.target.clone()))
+            .collect();
+        if !standing.is_empty() {
+            return standing;
+        }
+        // A tunnel has a name, and a load balancer mostly an address: another type than this one is
+        // made beside it first.
+        vec![make(
+            host,
+            if tunnel {
+                RecordType::Cname
+            } else {
+                RecordType::A
+            },
+            None,
+        )]
     });
-    rules.chain(routes).map(|subdomain| rule_host(subdomain, &host)).collect()
+    Wanted {
+        records: records.flatten().collect(),
+        known,
+    }
 }
 
 /// What hosts point to: the tunnel, or the addresses of the ingress.
@@ -97,30 +202,41 @@ fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
     let status = workspace.status.as_ref()?;
     let generation = workspace.metadata.generation.unwrap_or_default();
     if workspace.spec.networking.as_ref()?.tunnel.is_some() {
-        let connected = is(&status.tunnel.section, State::Completed, generation);
+        let connected = status.tunnel.section.is(State::Completed, generation);
         let hostname = status.tunnel.hostname.clone().filter(|_| connected)?;
         return Some(vec![(RecordType::Cname, hostname)]);
     }
-    if !is(&status.ingress.section, State::Completed, generation) {
+    if !status.ingress.section.is(State::Completed, generation) {
         return None;
     }
-    let names = status.ingress.addresses.iter().find_map(|address| address.hostname.clone());
+    let names = status
+        .ingress
+        .addresses
+        .iter()
+        .find_map(|address| address.hostname.clone());
     // A name cannot stand beside addresses (RFC 1034, 3.6.2).
     if let Some(name) = names {
         return Some(vec![(RecordType::Cname, name)]);
     }
-    let ips = status.ingress.addresses.iter().filter_map(|address| address.ip.as_deref()?.parse::<IpAddr>().ok());
+    let ips = status
+        .ingress
+        .addresses
+        .iter()
+        .filter_map(|address| address.ip.as_deref()?.parse::<IpAddr>().ok());
     let mut first: BTreeMap<&str, (RecordType, String)> = BTreeMap::new();
     for ip in ips {
-        let (word, kind) = if ip.is_ipv4() { ("A", RecordType::A) } else { ("AAAA", RecordType::Aaaa) };
+        let (word, kind) = if ip.is_ipv4() {
+            ("A", RecordType::A)
+        } else {
+            ("AAAA", RecordType::Aaaa)
+        };
         first.entry(word).or_insert((kind, ip.to_string()));
     }
     Some(first.into_values().collect()).filter(|targets: &Vec<_>| !targets.is_empty())
 }
 
 fn object(workspace: &Workspace, chart: &Chart, fqdn: &str, spec: DNSRecordSpec) -> DNSRecord {
-    let kind = word(spec.record_type);
-    let mut made = DNSRecord::new(&record(fqdn, kind), spec);
+    let mut made = DNSRecord::new(&record(fqdn, spec.record_type.as_str()), spec);
     let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
     let namespace = workspace.namespace().unwrap_or_default();
     let pairs = [
@@ -130,59 +246,66 @@ fn object(workspace: &Workspace, chart: &Chart, fqdn: &str, spec: DNSRecordSpec)
         (labels::WORKSPACE_NAMESPACE, &namespace),
         (labels::WORKSPACE_UID, &uid),
     ];
-    made.metadata.labels = Some(pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect());
+    made.metadata.labels = Some(
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect(),
+    );
     made.metadata.finalizers = Some(vec![labels::RECORD_FINALIZER.into()]);
     made.metadata.namespace = Some(chart.namespace.clone());
     made
 }
 
-fn word(kind: RecordType) -> &'static str {
-    match kind {
-        RecordType::A => "A",
-        RecordType::Aaaa => "AAAA",
-        RecordType::Cname => "CNAME",
-        RecordType::Txt => "TXT",
-    }
-}
-
-/// Whether another Workspace has a record of another address type for the same host, and had it first.
-fn other_type_is_older(ours: &DNSRecord, taken: &Taken<'_>) -> bool {
-    let fqdn = format!("{}.{}", ours.spec.name, ours.spec.zone);
+/// Whether another Workspace has a record of another address type for the same host, and had it
+/// first.
+fn other_type_is_older(ours: &DNSRecord, holders: &Holders) -> bool {
+    let fqdn = ours.spec.fqdn();
     let age = |record: &DNSRecord| {
-        (record.creation_timestamp().map_or(jiff::Timestamp::MAX, |created| created.0), record.uid())
+        (
+            record
+                .creation_timestamp()
+                .map_or(jiff::Timestamp::MAX, |created| created.0),
+            record.uid(),
+        )
     };
     let workspace = |record: &DNSRecord| record.labels().get(labels::WORKSPACE_UID).cloned();
-    [RecordType::A, RecordType::Aaaa, RecordType::Cname]
+    RecordType::ADDRESSES
         .into_iter()
         .filter(|kind| *kind != ours.spec.record_type)
-        .filter_map(|kind| taken(&record(&fqdn, word(kind))))
-        .any(|other| workspace(&other) != workspace(ours) && age(&other) < age(ours))
-}
-
-/// Whether somebody else has one of the hosts.
-pub(super) fn is_taken(workspace: &Workspace, chart: &Chart, taken: &Taken<'_>) -> Option<String> {
-    let uid = workspace.uid();
-    let others = |record: &DNSRecord| record.labels().get(labels::WORKSPACE_UID).cloned() != uid;
-    wanted(workspace, chart)?.iter().find_map(|wanted| {
-        let other = taken(&wanted.name_any()).is_some_and(|found| others(&found));
-        (other || other_type_is_older(wanted, taken)).then(|| format!("{}.{}", wanted.spec.name, wanted.spec.zone))
-    })
+        .filter_map(|kind| holders.get(&record(&fqdn, kind.as_str())))
+        .any(|other| workspace(other) != workspace(ours) && age(other) < age(ours))
 }
 
 /// Whether a wanted record is answered by every authoritative server.
-pub(super) fn answers(wanted: &DNSRecord, family: &Family) -> bool {
-    found(wanted, family).is_some_and(|found| {
-        let conditions = found.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        found.spec == wanted.spec && holds(conditions, "Ready", found.metadata.generation.unwrap_or_default())
+pub(super) fn answers(wanted: &DNSRecord, owned: &Owned) -> bool {
+    found(wanted, owned).is_some_and(|found| {
+        let conditions = found
+            .status
+            .as_ref()
+            .map_or(&[][..], |status| &status.conditions);
+        found.spec == wanted.spec
+            && holds_for(
+                conditions,
+                ConditionType::Ready,
+                found.metadata.generation.unwrap_or_default(),
+            )
     })
 }
 
 /// The record that is there.
-pub(super) fn found<'a>(wanted: &DNSRecord, family: &'a Family) -> Option<&'a DNSRecord> {
-    family.records.iter().map(AsRef::as_ref).find(|found| found.name_any() == wanted.name_any())
+pub(super) fn found<'a>(wanted: &DNSRecord, owned: &'a Owned) -> Option<&'a DNSRecord> {
+    owned
+        .records
+        .iter()
+        .map(AsRef::as_ref)
+        .find(|found| found.name_any() == wanted.name_any())
 }
 
 fn change(found: &DNSRecord, wanted: &DNSRecord) -> Action {
     let operations = json!([{"op": "replace", "path": "/spec", "value": wanted.spec}]);
-    Action::Patch { target: Target::of(Kind::DnsRecord, found), operations }
+    Action::Patch {
+        target: Target::of(Kind::DnsRecord, found),
+        operations,
+    }
 }

@@ -6,12 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
+use sequencer_api::condition::{Reason, Summary};
+use sequencer_api::host::Refusal;
 use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::retry::later;
 
-use super::{Limits, Refusal};
-use crate::conditions::{Fact, Reason};
+use crate::chart::Limits;
 
 /// People are warned this part of the ttl before its end.
 const PART: u32 = 4;
@@ -27,7 +28,9 @@ fn asked(workspace: &Workspace) -> Option<Duration> {
 
 /// How long a Workspace lives after the last activity, if it ends by itself.
 fn ttl(workspace: &Workspace, limits: &Limits) -> Option<Duration> {
-    asked(workspace).or(limits.ttl).map(|ttl| ttl.min(limits.max_ttl))
+    asked(workspace)
+        .or(limits.ttl)
+        .map(|ttl| ttl.min(limits.max_ttl))
 }
 
 /// A ttl that the operator does not allow.
@@ -35,7 +38,10 @@ pub(super) fn refusal(workspace: &Workspace, limits: &Limits) -> Option<Refusal>
     let longer = asked(workspace).is_some_and(|asked| asked > limits.max_ttl);
     let most = SignedDuration::try_from(limits.max_ttl).unwrap_or(SignedDuration::MAX);
     let message = format!("ttl: at most {most:#}, as the operator has it");
-    longer.then_some(Refusal { code: Code::TTL, message })
+    longer.then_some(Refusal {
+        code: Code::TtlOutOfRange,
+        message,
+    })
 }
 
 /// The end that the ttl sets: so long after the last change of the spec or the commit.
@@ -49,12 +55,19 @@ pub(super) fn expires_at(
     let ttl = ttl(workspace, limits)?;
     let unchanged = before.observed_generation == workspace.metadata.generation.unwrap_or_default()
         && before.commit.as_deref() == commit;
-    before.expires_at.clone().filter(|_| unchanged).or_else(|| Some(Time(later(now, ttl))))
+    before
+        .expires_at
+        .clone()
+        .filter(|_| unchanged)
+        .or_else(|| Some(Time(later(now, ttl))))
 }
 
 /// A keep-until that is later wins.
 fn end(workspace: &Workspace, expires_at: &Time) -> Timestamp {
-    let kept = workspace.annotations().get(labels::KEEP_UNTIL).and_then(|until| until.parse::<Timestamp>().ok());
+    let kept = workspace
+        .annotations()
+        .get(labels::KEEP_UNTIL)
+        .and_then(|until| until.parse::<Timestamp>().ok());
     kept.map_or(expires_at.0, |kept| kept.max(expires_at.0))
 }
 
@@ -81,7 +94,7 @@ pub(super) fn expiring(
     limits: &Limits,
     expires_at: Option<&Time>,
     now: Timestamp,
-) -> Option<Fact> {
+) -> Option<Summary> {
     let end = end(workspace, expires_at?);
     if workspace.metadata.deletion_timestamp.is_some() || now < warned_at(workspace, limits, end) {
         return None;
@@ -91,7 +104,7 @@ pub(super) fn expiring(
         workspace.name_any(),
         labels::KEEP_UNTIL
     );
-    Some(Fact::yes(Reason::Waiting, message))
+    Some(Summary::yes(Reason::Waiting, message))
 }
 
 #[cfg(test)]
@@ -100,7 +113,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { ttl: None, max_ttl: Duration::from_hours(8760), workspaces: 0, builds: 0 };
+    const LIMITS: Limits = Limits {
+        ttl: None,
+        max_ttl: Duration::from_hours(8760),
+        workspaces: 0,
+        builds: 0,
+    };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -125,32 +143,73 @@ mod tests {
         assert_eq!(warned("8h"), Some(at(1_000_000 - 2 * 3600)));
         assert_eq!(warned("168h"), Some(at(1_000_000 - 24 * 3600)));
         let workspace = workspace("8h", None);
-        let expires_at = workspace.status.clone().and_then(|status| status.expires_at);
-        assert_eq!(expiring(&workspace, &LIMITS, expires_at.as_ref(), at(1_000_000 - 2 * 3600 - 1)), None);
-        assert!(expiring(&workspace, &LIMITS, expires_at.as_ref(), at(1_000_000 - 2 * 3600)).is_some());
+        let expires_at = workspace
+            .status
+            .clone()
+            .and_then(|status| status.expires_at);
+        assert_eq!(
+            expiring(
+                &workspace,
+                &LIMITS,
+                expires_at.as_ref(),
+                at(1_000_000 - 2 * 3600 - 1)
+            ),
+            None
+        );
+        assert!(
+            expiring(
+                &workspace,
+                &LIMITS,
+                expires_at.as_ref(),
+                at(1_000_000 - 2 * 3600)
+            )
+            .is_some()
+        );
     }
 
     #[test]
     fn a_later_keep_until_wins() {
-        assert_eq!(expires(&workspace("8h", Some(999_999)), &LIMITS), Some(at(1_000_000)));
+        assert_eq!(
+            expires(&workspace("8h", Some(999_999)), &LIMITS),
+            Some(at(1_000_000))
+        );
         let kept = workspace("8h", Some(2_000_000));
         assert_eq!(expires(&kept, &LIMITS), Some(at(2_000_000)));
         let expires_at = kept.status.clone().and_then(|status| status.expires_at);
-        assert_eq!(expiring(&kept, &LIMITS, expires_at.as_ref(), at(1_500_000)), None);
+        assert_eq!(
+            expiring(&kept, &LIMITS, expires_at.as_ref(), at(1_500_000)),
+            None
+        );
     }
 
     #[test]
     fn without_a_ttl_the_default_holds_and_none_is_longer_than_the_operator_allows() {
         let hours = Duration::from_hours;
-        let limits = |ttl, max| Limits { ttl, max_ttl: max, ..LIMITS };
+        let limits = |ttl, max| Limits {
+            ttl,
+            max_ttl: max,
+            ..LIMITS
+        };
         let mut none = workspace("8h", None);
         none.spec.ttl = None;
         assert_eq!(ttl(&none, &LIMITS), None);
-        assert_eq!(ttl(&none, &limits(Some(hours(3)), hours(9))), Some(hours(3)));
-        assert_eq!(ttl(&workspace("8h", None), &limits(Some(hours(3)), hours(9))), Some(hours(8)));
-        assert_eq!(refusal(&workspace("8h", None), &limits(None, hours(8))), None);
+        assert_eq!(
+            ttl(&none, &limits(Some(hours(3)), hours(9))),
+            Some(hours(3))
+        );
+        assert_eq!(
+            ttl(&workspace("8h", None), &limits(Some(hours(3)), hours(9))),
+            Some(hours(8))
+        );
+        assert_eq!(
+            refusal(&workspace("8h", None), &limits(None, hours(8))),
+            None
+        );
         let over = limits(None, hours(7));
-        assert_eq!(refusal(&workspace("8h", None), &over).map(|refusal| refusal.code), Some(Code::TTL));
+        assert_eq!(
+            refusal(&workspace("8h", None), &over).map(|refusal| refusal.code),
+            Some(Code::TtlOutOfRange)
+        );
         assert_eq!(ttl(&workspace("8h", None), &over), Some(hours(7)));
     }
 }

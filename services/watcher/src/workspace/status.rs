@@ -1,279 +1,273 @@
-//! The watcher's part of a Workspace's status.
+//! The watcher's part of a Workspace's status, from what is known of it.
 
-use jiff::Timestamp;
-use kube::ResourceExt as _;
-use sequencer_api::code::Code;
+use sequencer_api::condition::{ConditionType, Reason, Status, Summary, find, holds, holds_for};
+use sequencer_api::host::Lock;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{ComponentLine, WorkspacePhase, WorkspaceStatus};
-use sequencer_api::{Component, Workspace, labels};
 
-use super::{Chart, Limits, Taken, children, dns, expiry, host, host_refusal, refusal, teardown, timings, url};
-use crate::conditions::{Conditions, Fact, Reason, find, repeat, worst};
-use crate::family::Family;
-use crate::plan::told;
-use crate::section::is;
+use super::children::Child;
+use super::view::WorkspaceView;
+use super::{dns, expiry, teardown, timings};
+use crate::conditions::{Conditions, advice, while_serving, wrong};
+use crate::record;
 
-/// Derived from the sections and the children.
-#[must_use]
-pub fn status(
-    workspace: &Workspace,
-    family: &Family,
-    chart: &Chart,
-    taken: &Taken<'_>,
-    now: Timestamp,
-) -> WorkspaceStatus {
-    let before = workspace.status.clone().unwrap_or_default();
-    let generation = workspace.metadata.generation.unwrap_or_default();
-    let facts = facts(workspace, family, chart, taken, &before, generation);
-    let terminating = workspace.metadata.deletion_timestamp.is_some();
-    let ready_url = facts.iter().all(|(_, fact)| fact.holds).then(|| url(workspace, chart)).flatten();
-    let shown_url = ready_url.or_else(|| before.url.clone()).filter(|_| workspace.spec.networking.is_some());
-    let commit = commit(family);
-    let available = available(workspace, family, shown_url.as_deref());
-    let ready = ready(workspace, &facts, &available, shown_url.as_deref(), commit.as_deref());
-    let mut conditions = Conditions::new(&before.conditions, generation, now);
-    for (kind, fact) in &facts {
-        conditions.add(kind, fact);
-    }
-    conditions.add("Available", &available);
-    let expires_at = expiry::expires_at(workspace, &chart.limits, &before, commit.as_deref(), now);
-    if let Some(expiring) = expiry::expiring(workspace, &chart.limits, expires_at.as_ref(), now) {
-        conditions.add("Expiring", &expiring);
-    }
-    if let Some(blocked) = teardown::blocked(workspace, family, &before) {
-        conditions.add("TeardownBlocked", &blocked);
-    }
-    let stalled = format!(
-        "push a fix, or try again: kubectl annotate ws {} {}=\"$(date +%s)\" --overwrite",
-        workspace.name_any(),
-        labels::RETRY
-    );
-    let conditions = conditions.finish(&ready, workspace.spec.paused, &stalled);
-    let lines = lines(workspace, family);
-    let good = lines.iter().filter(|line| line.ready == "True").count();
-    WorkspaceStatus {
-        observed_generation: generation,
-        phase: phase(&ready, terminating),
-        timings: timings::timings(workspace, family, &before.timings, &conditions),
-        conditions,
-        host: host(workspace, chart),
-        url: shown_url,
-        expires_at,
+/// The status as it has to be.
+pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
+    let WorkspaceView {
+        workspace,
+        before,
+        subject,
+        chart,
         commit,
-        components_ready: Some(format!("{good}/{}", lines.len())),
-        components: lines,
-        teardown: teardown::status(workspace, family, &before, now),
-        ..before
-    }
-}
-
-fn facts(
-    workspace: &Workspace,
-    family: &Family,
-    chart: &Chart,
-    taken: &Taken<'_>,
-    status: &WorkspaceStatus,
-    generation: i64,
-) -> Vec<(&'static str, Fact)> {
-    let components = components(workspace, family, &chart.limits);
-    let mut facts = vec![("Components", components)];
-    let Some(networking) = &workspace.spec.networking else { return facts };
-    if networking.tunnel.is_some() {
-        facts.push(("Tunnel", tunnel(status, generation)));
+        ..
+    } = view;
+    let commit = commit.as_deref();
+    let summaries = summaries(view);
+    let good = summaries.iter().all(|(_, summary)| summary.holds);
+    // Where it may not be it is not; what an earlier spec named, and still stands, goes on.
+    let refused = matches!(view.lock, Lock::Refused(_));
+    let shown = workspace.spec.networking.is_some() && (!refused || view.is_exposed());
+    let url = view.url.clone().filter(|_| good);
+    let url = url.or_else(|| before.url.clone()).filter(|_| shown);
+    let host = if refused {
+        before.host.clone().filter(|_| shown)
     } else {
-        facts.push(("Ingress", ingress(status, generation)));
+        workspace.host(&chart.zones.cluster_id)
+    };
+
+    let available = available(view, url.as_deref());
+    let ready = ready(view, &summaries, &available, url.as_deref());
+    let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
+    for (kind, summary) in &summaries {
+        conditions.add(*kind, summary);
     }
-    facts.push(("DNS", dns_fact(workspace, family, chart, taken)));
-    let before_route = facts.iter().all(|(_, fact)| fact.holds);
-    facts.push(("Route", route(status, generation, before_route)));
-    facts
+    conditions.add(ConditionType::Available, &available);
+    let limits = &chart.limits;
+    let expires_at = expiry::expires_at(workspace, limits, before, commit, subject.now);
+    let expiring = expiry::expiring(workspace, limits, expires_at.as_ref(), subject.now);
+    if let Some(expiring) = expiring {
+        conditions.add(ConditionType::Expiring, &expiring);
+    }
+    if let Some(blocked) = teardown::blocked(view) {
+        conditions.add(ConditionType::TeardownBlocked, &blocked);
+    }
+    let stalled = advice(&ready, "ws", workspace.as_ref());
+    let conditions = conditions.finish(&ready, workspace.spec.paused, &stalled);
+
+    let lines: Vec<_> = view.children.iter().map(line).collect();
+    WorkspaceStatus {
+        observed_generation: subject.generation,
+        phase: phase(&ready, view.is_terminating()),
+        timings: timings::timings(workspace, &view.owned, &before.timings, &conditions),
+        conditions,
+        host,
+        url,
+        expires_at,
+        commit: view.commit.clone(),
+        components_ready: Some(count(&lines)),
+        components: lines,
+        teardown: teardown::status(view),
+        ..before.clone()
+    }
 }
 
-/// Whether every Component is as the spec has it, and ready.
-pub(super) fn components(workspace: &Workspace, family: &Family, limits: &Limits) -> Fact {
-    if let Some(refusal) = refusal(workspace, family, limits) {
-        return Fact::no(Reason::Error, told(refusal.code, &refusal.message));
-    }
-    let children = children::current(workspace, family);
-    let all = children.len();
-    let facts = children.into_iter().map(|(name, component)| {
-        let fact = component.and_then(ready_of).unwrap_or_else(|| Fact::no(Reason::InProgress, "being made"));
-        (name, fact)
+/// The summaries in the order of the work.
+fn summaries(view: &WorkspaceView) -> Vec<(ConditionType, Summary)> {
+    let mut summaries = vec![(ConditionType::Components, view.components.clone())];
+    let Some(networking) = &view.workspace.spec.networking else {
+        return summaries;
+    };
+    let refused = match &view.lock {
+        Lock::Refused(refusal) => Some(Summary::from(refusal.clone())),
+        Lock::Held | Lock::Free => None,
+    };
+    let or =
+        |summary: fn(&WorkspaceView) -> Summary| refused.clone().unwrap_or_else(|| summary(view));
+    summaries.push(if networking.tunnel.is_some() {
+        (ConditionType::Tunnel, or(tunnel))
+    } else {
+        (ConditionType::Ingress, or(ingress))
     });
-    let facts: Vec<_> = facts.collect();
-    let good = facts.iter().filter(|(_, fact)| fact.holds).count();
-    let bad = worst(facts.iter().map(|(_, fact)| fact)).filter(|fact| !fact.holds);
-    let Some(bad) = bad else { return Fact::yes(Reason::Healthy, format!("{good} of {all} ready")) };
-    let name = facts.iter().find(|(_, fact)| fact == bad).map_or("", |(name, _)| name.as_str());
-    let message = match bad.reason {
-        Reason::Error | Reason::Superseded => with_name(name, &bad.message),
-        _ => format!("{good} of {all} ready; {name}: {}", bad.message),
-    };
-    let reason = if bad.reason == Reason::Superseded { Reason::InProgress } else { bad.reason };
-    Fact::no(reason, message)
+    summaries.push((ConditionType::Dns, or(dns_summary)));
+    let before_it = summaries.iter().all(|(_, summary)| summary.holds);
+    summaries.push((ConditionType::Route, route(view, before_it)));
+    summaries
 }
 
-/// The code stays in front, where people and tools look for it.
-pub(crate) fn with_name(name: &str, message: &str) -> String {
-    match message.split_once(' ') {
-        Some((code, rest)) if code.starts_with("E#") => format!("{code} {name}: {rest}"),
-        _ => format!("{name}: {message}"),
+fn tunnel(view: &WorkspaceView) -> Summary {
+    let (section, generation) = (&view.before.tunnel, view.subject.generation);
+    let id = section
+        .id
+        .as_deref()
+        .map_or("", |id| id.get(..8).unwrap_or(id));
+    if section.section.is(State::Completed, generation) {
+        return Summary::yes(Reason::Completed, format!("tunnel {id} connected"));
     }
-}
-
-fn ready_of(component: &Component) -> Option<Fact> {
-    let conditions = &component.status.as_ref()?.conditions;
-    repeat(conditions, "Ready", component.metadata.generation.unwrap_or_default())
-}
-
-fn tunnel(status: &WorkspaceStatus, generation: i64) -> Fact {
-    let section = &status.tunnel;
-    let id = section.id.as_deref().map_or("", |id| id.get(..8).unwrap_or(id));
-    if is(&section.section, State::Completed, generation) {
-        return Fact::yes(Reason::Completed, format!("tunnel {id} connected"));
-    }
-    Fact::wrong(&section.section, None, generation).unwrap_or_else(|| {
-        let message = if id.is_empty() { "being made".into() } else { format!("tunnel {id} made, not connected yet") };
-        Fact::no(Reason::InProgress, message)
+    wrong(&section.section, None, generation).unwrap_or_else(|| {
+        let message = if id.is_empty() {
+            "being made".into()
+        } else {
+            format!("tunnel {id} made, not connected yet")
+        };
+        Summary::no(Reason::InProgress, message)
     })
 }
 
-fn ingress(status: &WorkspaceStatus, generation: i64) -> Fact {
-    let section = &status.ingress;
-    if is(&section.section, State::Completed, generation) {
-        let addresses =
-            section.addresses.iter().filter_map(|address| address.ip.as_deref().or(address.hostname.as_deref()));
-        return Fact::yes(Reason::Completed, format!("reached at {}", addresses.collect::<Vec<_>>().join(", ")));
+fn ingress(view: &WorkspaceView) -> Summary {
+    let (section, generation) = (&view.before.ingress, view.subject.generation);
+    if section.section.is(State::Completed, generation) {
+        let addresses = section
+            .addresses
+            .iter()
+            .filter_map(|address| address.ip.as_deref().or(address.hostname.as_deref()));
+        let message = format!("reached at {}", addresses.collect::<Vec<_>>().join(", "));
+        return Summary::yes(Reason::Completed, message);
     }
-    Fact::wrong(&section.section, None, generation).unwrap_or_else(|| {
-        let message = if section.name.is_some() { "made; it has no address yet" } else { "being made" };
-        Fact::no(Reason::InProgress, message)
+    wrong(&section.section, None, generation).unwrap_or_else(|| {
+        let message = if section.name.is_some() {
+            "made; it has no address yet"
+        } else {
+            "being made"
+        };
+        Summary::no(Reason::InProgress, message)
     })
 }
 
-fn dns_fact(workspace: &Workspace, family: &Family, chart: &Chart, taken: &Taken<'_>) -> Fact {
-    if let Some(refusal) = host_refusal(workspace, chart) {
-        return Fact::no(Reason::Error, told(refusal.code, &refusal.message));
+fn dns_summary(view: &WorkspaceView) -> Summary {
+    if !view.records.known {
+        return Summary::no(Reason::Waiting, "published when the way in is there");
     }
-    if let Some(host) = dns::is_taken(workspace, chart, taken) {
-        return Fact::no(
-            Reason::Error,
-            told(Code::HOST_TAKEN, &format!("{host} is taken: choose another networking.dns.name")),
-        );
-    }
-    let Some(wanted) = dns::wanted(workspace, chart) else {
-        return Fact::no(Reason::Waiting, "published when the way in is there");
-    };
-    let facts: Vec<_> = wanted.iter().map(|wanted| record(wanted, family)).collect();
-    worst(&facts).cloned().unwrap_or_else(|| Fact::yes(Reason::Completed, ""))
+    let records = view.records.records.iter();
+    let summaries: Vec<_> = records.map(|wanted| record_summary(wanted, view)).collect();
+    let worst = Summary::worst(&summaries).cloned();
+    worst.unwrap_or_else(|| Summary::yes(Reason::Completed, ""))
 }
 
-fn record(wanted: &sequencer_api::DNSRecord, family: &Family) -> Fact {
-    let Some(found) = dns::found(wanted, family) else {
-        return Fact::no(Reason::Waiting, "published when its components are ready");
+fn record_summary(wanted: &sequencer_api::DNSRecord, view: &WorkspaceView) -> Summary {
+    let found = dns::found(wanted, &view.owned).filter(|found| found.spec.target.is_some());
+    let Some(found) = found else {
+        return Summary::no(Reason::Waiting, "published when its components are ready");
     };
-    let ready = found
+    let generation = found.metadata.generation.unwrap_or_default();
+    let conditions = found
         .status
         .as_ref()
-        .filter(|_| found.spec == wanted.spec)
-        .and_then(|status| repeat(&status.conditions, "Ready", found.metadata.generation.unwrap_or_default()));
-    ready.unwrap_or_else(|| Fact::no(Reason::InProgress, "being made"))
+        .map_or(&[][..], |status| &status.conditions);
+    let reported = find(conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.observed_generation == Some(generation));
+    let ready = record::ready(found, &view.chart.zones.providers);
+    let current = found.spec == wanted.spec && reported;
+    if !current || (ready.holds && !holds_for(conditions, ConditionType::Ready, generation)) {
+        return Summary::no(Reason::InProgress, "being made");
+    }
+    ready
 }
 
-fn route(status: &WorkspaceStatus, generation: i64, before: bool) -> Fact {
-    let section = &status.route;
-    if is(&section.section, State::Healthy, generation) {
-        let code = section.rules.first().and_then(|rule| rule.http_status).unwrap_or_default();
-        let path = section.rules.first().map_or("/", |rule| rule.path.as_str());
-        return Fact::yes(Reason::Healthy, format!("GET {path} by the public way: {code}"));
+fn route(view: &WorkspaceView, before_it: bool) -> Summary {
+    let section = &view.before.route;
+    if view.is_probed() {
+        let rule = section.rules.first();
+        let code = rule.and_then(|rule| rule.http_status).unwrap_or_default();
+        let path = rule.map_or("/", |rule| rule.path.as_str());
+        let message = format!("GET {path} by the public way: {code}");
+        return Summary::yes(Reason::Healthy, message);
     }
     let failure = section.rules.iter().find_map(|rule| rule.failure.as_ref());
-    match Fact::wrong(&section.section, failure, generation) {
+    match wrong(&section.section, failure, view.subject.generation) {
         Some(wrong) => wrong,
-        None if before => Fact::no(Reason::InProgress, "probing"),
-        None => Fact::no(Reason::Waiting, "probed when its record is answered"),
+        None if before_it => Summary::no(Reason::InProgress, "probing"),
+        None => Summary::no(Reason::Waiting, "probed when its record is answered"),
     }
 }
 
 /// Some version serves at the URL.
-fn available(workspace: &Workspace, family: &Family, url: Option<&str>) -> Fact {
-    let up = |component: &Component| {
-        let conditions = component.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        find(conditions, "Available").is_some_and(|available| available.status == "True")
+fn available(view: &WorkspaceView, url: Option<&str>) -> Summary {
+    let up = |child: &Child| {
+        child
+            .found
+            .as_ref()
+            .is_some_and(|found| holds(&found.before.conditions, ConditionType::Available))
     };
-    let all = workspace.spec.components.iter().all(|template| family.component(&template.name).is_some_and(up));
-    if all && (url.is_some() || workspace.spec.networking.is_none()) {
-        let commit = commit(family);
-        return Fact::yes(Reason::Healthy, commit.map_or_else(String::new, |commit| format!("{commit} serves")));
+    let reached = url.is_some() || view.workspace.spec.networking.is_none();
+    if reached && view.children.iter().all(up) {
+        let serves = |commit| format!("{commit} serves");
+        let message = view.commit.as_deref().map(serves).unwrap_or_default();
+        return Summary::yes(Reason::Healthy, message);
     }
-    Fact::no(Reason::InProgress, "first roll-out")
+    Summary::no(Reason::InProgress, "first roll-out")
 }
 
 fn ready(
-    workspace: &Workspace,
-    facts: &[(&'static str, Fact)],
-    available: &Fact,
+    view: &WorkspaceView,
+    summaries: &[(ConditionType, Summary)],
+    available: &Summary,
     url: Option<&str>,
-    commit: Option<&str>,
-) -> Fact {
-    if workspace.metadata.deletion_timestamp.is_some() {
-        return Fact::no(Reason::Terminating, "being deleted");
+) -> Summary {
+    if view.is_terminating() {
+        return Summary::no(Reason::Terminating, "being deleted");
     }
-    let bad = worst(facts.iter().map(|(_, fact)| fact)).filter(|fact| !fact.holds);
-    let Some(bad) = bad else {
+    let commit = view.commit.as_deref();
+    let worst = Summary::worst(summaries.iter().map(|(_, summary)| summary));
+    let Some(bad) = worst.filter(|worst| !worst.holds) else {
         let what = commit.unwrap_or("it");
-        let message = url.map_or_else(|| "every component is ready".into(), |url| format!("{what} serves at {url}"));
-        return Fact::yes(Reason::Healthy, message);
+        let message = url.map_or_else(
+            || "every component is ready".into(),
+            |url| format!("{what} serves at {url}"),
+        );
+        return Summary::yes(Reason::Healthy, message);
     };
-    let held = workspace.spec.paused && matches!(bad.reason, Reason::Waiting | Reason::InProgress);
-    let reason = if held { Reason::Paused } else { bad.reason };
-    let still = available.holds && !available.message.is_empty() && !bad.message.contains("still serves");
-    let message = if still {
-        format!("{}; {}", bad.message, available.message.replace(" serves", " still serves"))
+    let goes_on = matches!(bad.reason, Reason::Waiting | Reason::InProgress);
+    let reason = if view.workspace.spec.paused && goes_on {
+        Reason::Paused
     } else {
-        bad.message.clone()
+        bad.reason
     };
-    Fact::no(reason, message)
+    let ready = Summary {
+        reason,
+        ..bad.clone()
+    };
+    while_serving(ready, commit.filter(|_| available.holds))
 }
 
-fn lines(workspace: &Workspace, family: &Family) -> Vec<ComponentLine> {
-    let line = |name: &str| {
-        let component = family.component(name);
-        let ready = component.and_then(ready_of).unwrap_or_else(|| Fact::no(Reason::InProgress, "being made"));
-        let deploy =
-            component.and_then(|component| Some(component.status.as_ref()?.deploy.clone())).unwrap_or_default();
-        ComponentLine {
-            name: name.into(),
-            ready: if ready.holds { "True".into() } else { "False".into() },
-            reason: ready.reason.word().into(),
-            message: Some(ready.message).filter(|message| !message.is_empty()),
-            commit: deploy.commit.as_deref().map(|commit| commit12(commit).into()),
-            image: deploy.images.first().map(|image| image.image.clone()),
-        }
+fn line(child: &Child) -> ComponentLine {
+    let found = child.found.as_ref();
+    let serving = found.and_then(|found| found.serving());
+    let ready = while_serving(child.reported.clone(), serving);
+    let deploy = found.map(|found| &found.before.deploy);
+    let status = if ready.holds {
+        Status::True
+    } else {
+        Status::False
     };
-    workspace.spec.components.iter().map(|template| line(&template.name)).collect()
-}
-
-/// The commits that serve: one alone, or each with its component's name.
-fn commit(family: &Family) -> Option<String> {
-    let serving = |component: &Component| {
-        let commit = component.status.as_ref()?.deploy.commit.clone()?;
-        Some((component.spec.template.name.clone(), commit12(&commit).to_owned()))
-    };
-    let commits: Vec<_> = family.components.iter().filter_map(|component| serving(component)).collect();
-    match commits.as_slice() {
-        [] => None,
-        [(_, commit)] => Some(commit.clone()),
-        several => Some(several.iter().map(|(name, commit)| format!("{name}={commit}")).collect::<Vec<_>>().join(",")),
+    ComponentLine {
+        name: child.name.clone(),
+        ready: status,
+        reason: ready.reason,
+        message: Some(ready.text()).filter(|message| !message.is_empty()),
+        commit: deploy
+            .and_then(|deploy| deploy.commit.as_deref())
+            .map(|commit| commit12(commit).into()),
+        image: deploy
+            .and_then(|deploy| deploy.images.first())
+            .map(|image| image.image.clone()),
     }
 }
 
-fn phase(ready: &Fact, terminating: bool) -> WorkspacePhase {
+/// `<ready>/<all>`
+fn count(lines: &[ComponentLine]) -> String {
+    let ready = lines.iter().filter(|line| line.ready == Status::True);
+    format!("{}/{}", ready.count(), lines.len())
+}
+
+fn phase(ready: &Summary, terminating: bool) -> WorkspacePhase {
     match ready.reason {
         _ if terminating => WorkspacePhase::Terminating,
         _ if ready.holds => WorkspacePhase::Healthy,
-        Reason::Error => WorkspacePhase::Error,
+        Reason::Code(_) if !ready.retried => WorkspacePhase::Error,
         _ => WorkspacePhase::Deploying,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,14 +23,18 @@ fn given(headers: &HeaderMap) -> Given<'_> {
     let Some(header) = headers.get(header::AUTHORIZATION) else {
         return Given::Nothing;
     };
-    let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+    let token = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.strip_prefix("Bearer "));
     match token.map(str::trim) {
         Some(token) if !token.is_empty() => Given::Token(token),
         _ => Given::Malformed,
     }
 }
 
-/// Tokens are at least 40 characters of this alphabet; anything else is turned away before it is looked up.
+/// Tokens are at least 40 characters of this alphabet; anything else is turned away before it is
+/// looked up.
 fn well_formed(token: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (40..=128).contains(&token.len()) && token.bytes().all(plain)
@@ -38,13 +42,18 @@ fn well_formed(token: &str) -> bool {
 
 /// Asks for the token. The wrong token is named differently by each part of the API.
 pub(crate) fn check(cloud: &Cloud, headers: &HeaderMap, path: &str) -> Result<(), Problem> {
-    let malformed =
-        || Problem::bad(6003, "Invalid request headers").because(6111, "Invalid format for Authorization header");
+    let malformed = || {
+        Problem::bad(6003, "Invalid request headers")
+            .because(6111, "Invalid format for Authorization header")
+    };
     match given(headers) {
         Given::Token(token) if cloud.accepts(token) => Ok(()),
         Given::Token(token) if well_formed(token) => Err(wrong(path)),
         Given::Token(_) | Given::Malformed => Err(malformed()),
-        Given::Nothing => Err(Problem::bad(9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers")),
+        Given::Nothing => Err(Problem::bad(
+            9106,
+            "Missing X-Auth-Key, X-Auth-Email or Authorization headers",
+        )),
     }
 }
 
@@ -59,9 +68,11 @@ fn wrong(path: &str) -> Problem {
 }
 
 pub(crate) async fn verify(State(cloud): Shared) -> Response {
-    let message = json!({"code": 10_000, "message": "This API Token is valid and active", "type": null});
+    let message =
+        json!({"code": 10_000, "message": "This API Token is valid and active", "type": null});
     let result = json!({"id": cloud.zone.id, "status": "active"});
-    Json(json!({"success": true, "errors": [], "messages": [message], "result": result})).into_response()
+    Json(json!({"success": true, "errors": [], "messages": [message], "result": result}))
+        .into_response()
 }
 
 pub(crate) async fn verify_account(State(cloud): Shared, Path(id): Path<String>) -> Answer {

@@ -29,7 +29,10 @@ fn describe(cloud: &Cloud, tunnel: &Tunnel) -> Value {
     })
 }
 
-pub(crate) async fn get(State(cloud): Shared, Path((account, id)): Path<(String, String)>) -> Answer {
+pub(crate) async fn get(
+    State(cloud): Shared,
+    Path((account, id)): Path<(String, String)>,
+) -> Answer {
     let tunnel = find_live(&cloud, &account, &id)?;
     done(describe(&cloud, &tunnel))
 }
@@ -48,10 +51,15 @@ pub(crate) async fn put(
     Rules::read(&body.config).map_err(|error| bad(format!("Validation failed: {error}")))?;
     let mut config = body.config;
     if let Some(fields) = config.as_object_mut() {
-        fields.entry("warp-routing").or_insert_with(|| json!({"enabled": false}));
+        fields
+            .entry("warp-routing")
+            .or_insert_with(|| json!({"enabled": false}));
     }
     let changed = cloud.store.write(|data| {
-        let tunnel = data.tunnel_mut(tunnel.id).filter(|tunnel| tunnel.live()).ok_or_else(not_found)?;
+        let tunnel = data
+            .tunnel_mut(tunnel.id)
+            .filter(|tunnel| tunnel.live())
+            .ok_or_else(not_found)?;
         tunnel.version += 1;
         tunnel.config = config;
         Ok::<_, Problem>(tunnel.clone())

@@ -21,7 +21,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), chain: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            chain: None,
+        }
     }
 
     pub(crate) fn bad(code: u32, message: impl Into<String>) -> Self {
@@ -29,7 +34,10 @@ impl Problem {
     }
 
     pub(crate) fn because(self, code: u32, message: &'static str) -> Self {
-        Self { chain: Some((code, message)), ..self }
+        Self {
+            chain: Some((code, message)),
+            ..self
+        }
     }
 }
 
@@ -37,7 +45,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut error = json!({"code": self.code, "message": self.message});
         if let (Some((code, message)), Some(error)) = (self.chain, error.as_object_mut()) {
-            error.insert("error_chain".into(), json!([{"code": code, "message": message}]));
+            error.insert(
+                "error_chain".into(),
+                json!([{"code": code, "message": message}]),
+            );
         }
         let body = json!({"success": false, "errors": [error], "messages": [], "result": null});
         (self.status, Json(body)).into_response()
@@ -53,7 +64,11 @@ impl From<Refusal> for Problem {
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         tracing::error!(%error, "the state is not written");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, 10_001, "Internal server error")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            10_001,
+            "Internal server error",
+        )
     }
 }
 
@@ -65,14 +80,29 @@ pub(crate) fn ok(result: Value) -> Response {
 pub(crate) type Filter = HashMap<String, String>;
 
 /// The page a list asks for, with `result_info`.
-pub(crate) fn page(items: &[Value], filter: &Filter, default: usize, most: usize) -> Result<Response, Problem> {
-    let number = |name: &str, default: usize, most: usize| match filter.get(name).map(|text| text.parse::<usize>()) {
+pub(crate) fn page(
+    items: &[Value],
+    filter: &Filter,
+    default: usize,
+    most: usize,
+) -> Result<Response, Problem> {
+    let number = |name: &str, default: usize, most: usize| match filter
+        .get(name)
+        .map(|text| text.parse::<usize>())
+    {
         None => Ok(default),
         Some(Ok(value)) if (1..=most).contains(&value) => Ok(value),
         Some(_) => Err(Problem::bad(1_004, format!("Invalid {name} parameter"))),
     };
-    let (page, per_page) = (number("page", 1, usize::MAX)?, number("per_page", default, most)?);
-    let shown: Vec<_> = items.iter().skip((page - 1).saturating_mul(per_page)).take(per_page).collect();
+    let (page, per_page) = (
+        number("page", 1, usize::MAX)?,
+        number("per_page", default, most)?,
+    );
+    let shown: Vec<_> = items
+        .iter()
+        .skip((page - 1).saturating_mul(per_page))
+        .take(per_page)
+        .collect();
     let info = json!({
         "page": page,
         "per_page": per_page,

@@ -36,7 +36,8 @@ fn not_found() -> Problem {
 type Sent = Result<Json<Map<String, Value>>, JsonRejection>;
 
 fn fields(sent: Sent) -> Result<Map<String, Value>, Problem> {
-    sent.map(|Json(fields)| fields).map_err(|_rejection| Problem::bad(9207, "Request body is invalid."))
+    sent.map(|Json(fields)| fields)
+        .map_err(|_rejection| Problem::bad(9207, "Request body is invalid."))
 }
 
 pub(crate) async fn create(State(cloud): Shared, Path(zone): Path<String>, sent: Sent) -> Answer {
@@ -78,7 +79,10 @@ pub(crate) async fn list(
 
 /// Whether the filters of a list select a record: all of them, or with `match=any` one of them.
 fn selects(filter: &Filter, content: &Content) -> bool {
-    let mut tests = filter.iter().filter_map(|(name, wanted)| test(name, wanted, content)).peekable();
+    let mut tests = filter
+        .iter()
+        .filter_map(|(name, wanted)| test(name, wanted, content))
+        .peekable();
     let any = filter.get("match").is_some_and(|mode| mode == "any");
     match any && tests.peek().is_some() {
         true => tests.any(|passed| passed),
@@ -115,27 +119,46 @@ type Ids = Path<(String, String)>;
 
 pub(crate) async fn get(State(cloud): Shared, Path((zone, id)): Ids) -> Answer {
     zones::check(&cloud, &zone)?;
-    let found = cloud.store.read(|data| data.records.iter().find(|record| record.id == id).cloned());
+    let found = cloud
+        .store
+        .read(|data| data.records.iter().find(|record| record.id == id).cloned());
     done(describe(&found.ok_or_else(not_found)?))
 }
 
 pub(crate) async fn put(State(cloud): Shared, Path((zone, id)): Ids, sent: Sent) -> Answer {
     let sent = fields(sent)?;
-    change(&cloud, &zone, &id, |_old| Ok(Content::read(Value::Object(sent), &cloud.zone.name)?))
+    change(&cloud, &zone, &id, |_old| {
+        Ok(Content::read(Value::Object(sent), &cloud.zone.name)?)
+    })
 }
 
 pub(crate) async fn patch(State(cloud): Shared, Path((zone, id)): Ids, sent: Sent) -> Answer {
     let sent = fields(sent)?;
-    change(&cloud, &zone, &id, |old| Ok(old.patched(sent, &cloud.zone.name)?))
+    change(&cloud, &zone, &id, |old| {
+        Ok(old.patched(sent, &cloud.zone.name)?)
+    })
 }
 
-fn change(cloud: &Cloud, zone: &str, id: &str, next: impl FnOnce(&Content) -> Result<Content, Problem>) -> Answer {
+fn change(
+    cloud: &Cloud,
+    zone: &str,
+    id: &str,
+    next: impl FnOnce(&Content) -> Result<Content, Problem>,
+) -> Answer {
     zones::check(cloud, zone)?;
     let changed = cloud.store.write(|data| {
-        let old = data.records.iter().find(|record| record.id == id).ok_or_else(not_found)?;
+        let old = data
+            .records
+            .iter()
+            .find(|record| record.id == id)
+            .ok_or_else(not_found)?;
         let content = next(&old.content)?;
         unique(&content, Some(id), &data.records)?;
-        let record = data.records.iter_mut().find(|record| record.id == id).ok_or_else(not_found)?;
+        let record = data
+            .records
+            .iter_mut()
+            .find(|record| record.id == id)
+            .ok_or_else(not_found)?;
         let now = clock::now();
         if record.content.comment != content.comment {
             record.comment_modified_on = content.comment.as_ref().map(|_| now);
@@ -151,7 +174,11 @@ fn change(cloud: &Cloud, zone: &str, id: &str, next: impl FnOnce(&Content) -> Re
 pub(crate) async fn delete(State(cloud): Shared, Path((zone, id)): Ids) -> Answer {
     zones::check(&cloud, &zone)?;
     let deleted = cloud.store.write(|data| {
-        let position = data.records.iter().position(|record| record.id == id).ok_or_else(not_found)?;
+        let position = data
+            .records
+            .iter()
+            .position(|record| record.id == id)
+            .ok_or_else(not_found)?;
         Ok::<_, Problem>(data.records.remove(position))
     })?;
     cloud.counters.record(Event::Delete, &deleted.content.name);
@@ -167,21 +194,45 @@ mod tests {
             "type": "CNAME", "name": "api.pr-1", "content": "x.cfargotunnel.com", "comment": "owner=uid-1", "proxied": true,
         });
         let content = Content::read(body, "yourdomain.com").unwrap();
-        let filter = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let filter = query
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         selects(&filter, &content)
     }
 
     #[test]
     fn filters_select_by_their_plain_and_dotted_forms() {
         assert!(selected(&[]));
-        assert!(selected(&[("name", "API.pr-1.yourdomain.com"), ("type", "CNAME"), ("page", "2")]));
+        assert!(selected(&[
+            ("name", "API.pr-1.yourdomain.com"),
+            ("type", "CNAME"),
+            ("page", "2")
+        ]));
         assert!(!selected(&[("name", "api.pr-1")]));
-        assert!(selected(&[("name.exact", "api.pr-1.yourdomain.com"), ("comment.exact", "owner=uid-1")]));
-        assert!(!selected(&[("name.exact", "api.pr-1.yourdomain.com"), ("comment.exact", "owner=uid-2")]));
-        assert!(selected(&[("comment.startswith", "owner="), ("content.endswith", ".cfargotunnel.com")]));
-        assert!(selected(&[("comment.present", ""), ("name.contains", "pr-1"), ("proxied", "true")]));
+        assert!(selected(&[
+            ("name.exact", "api.pr-1.yourdomain.com"),
+            ("comment.exact", "owner=uid-1")
+        ]));
+        assert!(!selected(&[
+            ("name.exact", "api.pr-1.yourdomain.com"),
+            ("comment.exact", "owner=uid-2")
+        ]));
+        assert!(selected(&[
+            ("comment.startswith", "owner="),
+            ("content.endswith", ".cfargotunnel.com")
+        ]));
+        assert!(selected(&[
+            ("comment.present", ""),
+            ("name.contains", "pr-1"),
+            ("proxied", "true")
+        ]));
         assert!(!selected(&[("comment.absent", "")]));
-        assert!(selected(&[("match", "any"), ("type", "A"), ("name.contains", "pr-1")]));
+        assert!(selected(&[
+            ("match", "any"),
+            ("type", "A"),
+            ("name.contains", "pr-1")
+        ]));
         assert!(!selected(&[("match", "any"), ("type", "A")]));
         assert!(selected(&[("match", "any")]));
     }

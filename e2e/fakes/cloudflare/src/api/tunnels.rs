@@ -67,7 +67,9 @@ pub(crate) fn not_found() -> Problem {
 }
 
 fn name_taken(data: &Data, account: Option<&str>, name: &str) -> Result<(), Problem> {
-    let same = |tunnel: &&Tunnel| tunnel.live() && tunnel.name == name && tunnel.account.as_deref() == account;
+    let same = |tunnel: &&Tunnel| {
+        tunnel.live() && tunnel.name == name && tunnel.account.as_deref() == account
+    };
     if data.tunnels.iter().any(|tunnel| same(&tunnel)) {
         let message = "You already have a tunnel with this name. \
                        Delete the existing tunnel, or choose a different name for your new tunnel";
@@ -77,7 +79,13 @@ fn name_taken(data: &Data, account: Option<&str>, name: &str) -> Result<(), Prob
 }
 
 fn malformed(rejection: &JsonRejection) -> Problem {
-    Problem::bad(1002, format!("Failed to decode the request body: {}", rejection.body_text()))
+    Problem::bad(
+        1002,
+        format!(
+            "Failed to decode the request body: {}",
+            rejection.body_text()
+        ),
+    )
 }
 
 pub(crate) async fn create(
@@ -87,17 +95,32 @@ pub(crate) async fn create(
 ) -> Answer {
     account(&cloud, &id)?;
     let Json(draft) = draft.map_err(|rejection| malformed(&rejection))?;
-    let name =
-        draft.name.filter(|name| !name.is_empty()).ok_or_else(|| Problem::bad(1001, "Tunnel name is required"))?;
+    let name = draft
+        .name
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| Problem::bad(1001, "Tunnel name is required"))?;
     let source = draft.config_src.unwrap_or_else(|| "local".into());
     if !["local", "cloudflare"].contains(&source.as_str()) {
-        return Err(Problem::bad(1002, "Invalid config_src: must be local or cloudflare"));
+        return Err(Problem::bad(
+            1002,
+            "Invalid config_src: must be local or cloudflare",
+        ));
     }
-    if draft.tunnel_secret.as_deref().is_some_and(|secret| !is_secret(secret)) {
-        return Err(Problem::bad(1004, "Invalid tunnel secret: must be at least 32 bytes, encoded as base64"));
+    if draft
+        .tunnel_secret
+        .as_deref()
+        .is_some_and(|secret| !is_secret(secret))
+    {
+        return Err(Problem::bad(
+            1004,
+            "Invalid tunnel secret: must be at least 32 bytes, encoded as base64",
+        ));
     }
     let account = Some(id).filter(|id| *id != cloud.account);
-    let tunnel = Tunnel { account, ..Tunnel::new(name, source, draft.tunnel_secret) };
+    let tunnel = Tunnel {
+        account,
+        ..Tunnel::new(name, source, draft.tunnel_secret)
+    };
     cloud.store.write(|data| {
         name_taken(data, tunnel.account.as_deref(), &tunnel.name)?;
         data.tunnels.push(tunnel.clone());
@@ -124,7 +147,9 @@ pub(crate) async fn list(
     Extension(lag): Hidden,
 ) -> Answer {
     account(&cloud, &id)?;
-    let wants = |name: &str, matches: &dyn Fn(&str) -> bool| filter.get(name).is_none_or(|wanted| matches(wanted));
+    let wants = |name: &str, matches: &dyn Fn(&str) -> bool| {
+        filter.get(name).is_none_or(|wanted| matches(wanted))
+    };
     let tunnels = cloud.store.read(|data| data.tunnels.clone());
     let shown: Vec<_> = tunnels
         .iter()
@@ -133,9 +158,21 @@ pub(crate) async fn list(
         .filter(|tunnel| wants("name", &|name| tunnel.name == name))
         .filter(|tunnel| wants("include_prefix", &|prefix| tunnel.name.starts_with(prefix)))
         .filter(|tunnel| wants("exclude_prefix", &|prefix| !tunnel.name.starts_with(prefix)))
-        .filter(|tunnel| wants("uuid", &|uuid| tunnel.id.to_string() == uuid.to_ascii_lowercase()))
-        .filter(|tunnel| wants("is_deleted", &|deleted| tunnel.live() == (deleted != "true")))
-        .filter(|tunnel| wants("status", &|status| tunnel.status(cloud.links.count(tunnel.id)) == status))
+        .filter(|tunnel| {
+            wants("uuid", &|uuid| {
+                tunnel.id.to_string() == uuid.to_ascii_lowercase()
+            })
+        })
+        .filter(|tunnel| {
+            wants("is_deleted", &|deleted| {
+                tunnel.live() == (deleted != "true")
+            })
+        })
+        .filter(|tunnel| {
+            wants("status", &|status| {
+                tunnel.status(cloud.links.count(tunnel.id)) == status
+            })
+        })
         .map(|tunnel| describe(&cloud, tunnel))
         .collect();
     page(&shown, &filter, 100, 1_000)
@@ -146,12 +183,20 @@ pub(crate) fn find(cloud: &Cloud, account_id: &str, id: &str) -> Result<Tunnel, 
     account(cloud, account_id)?;
     let id: Uuid = id.parse().map_err(|_invalid| not_found())?;
     let found = cloud.store.read(|data| data.tunnel(id).cloned());
-    found.filter(|tunnel| tunnel.account(&cloud.account) == account_id).ok_or_else(not_found)
+    found
+        .filter(|tunnel| tunnel.account(&cloud.account) == account_id)
+        .ok_or_else(not_found)
 }
 
 /// The tunnel a path names, if it still lives.
 pub(crate) fn find_live(cloud: &Cloud, account_id: &str, id: &str) -> Result<Tunnel, Problem> {
-    find(cloud, account_id, id).and_then(|tunnel| if tunnel.live() { Ok(tunnel) } else { Err(not_found()) })
+    find(cloud, account_id, id).and_then(|tunnel| {
+        if tunnel.live() {
+            Ok(tunnel)
+        } else {
+            Err(not_found())
+        }
+    })
 }
 
 type Ids = Path<(String, String)>;
@@ -172,7 +217,10 @@ pub(crate) async fn rename(
     let Json(draft) = draft.map_err(|rejection| malformed(&rejection))?;
     let tunnel = find_live(&cloud, &account, &id)?;
     let renamed = cloud.store.write(|data| {
-        if let Some(name) = draft.name.filter(|name| !name.is_empty() && *name != tunnel.name) {
+        if let Some(name) = draft
+            .name
+            .filter(|name| !name.is_empty() && *name != tunnel.name)
+        {
             name_taken(data, tunnel.account.as_deref(), &name)?;
             data.tunnel_mut(tunnel.id).ok_or_else(not_found)?.name = name;
         }
@@ -185,9 +233,15 @@ pub(crate) async fn delete(State(cloud): Shared, Path((account, id)): Ids) -> An
     let tunnel = find_live(&cloud, &account, &id)?;
     let deleted = cloud.store.write(|data| {
         if cloud.links.count(tunnel.id) > 0 {
-            return Err(Problem::bad(1022, "Cannot delete tunnel because it has active connections"));
+            return Err(Problem::bad(
+                1022,
+                "Cannot delete tunnel because it has active connections",
+            ));
         }
-        let tunnel = data.tunnel_mut(tunnel.id).filter(|tunnel| tunnel.live()).ok_or_else(not_found)?;
+        let tunnel = data
+            .tunnel_mut(tunnel.id)
+            .filter(|tunnel| tunnel.live())
+            .ok_or_else(not_found)?;
         tunnel.deleted_at = Some(clock::now());
         Ok(tunnel.clone())
     })?;
@@ -216,7 +270,11 @@ pub(crate) async fn connections(State(cloud): Shared, Path((account, id)): Ids) 
     done(described.collect::<Vec<_>>())
 }
 
-pub(crate) async fn cut(State(cloud): Shared, Path((account, id)): Ids, Query(filter): Query<Filter>) -> Answer {
+pub(crate) async fn cut(
+    State(cloud): Shared,
+    Path((account, id)): Ids,
+    Query(filter): Query<Filter>,
+) -> Answer {
     let tunnel = find_live(&cloud, &account, &id)?;
     let connector = match filter.get("client_id").map(|id| id.parse::<Uuid>()) {
         None => None,

@@ -28,9 +28,19 @@ fn zone(cloud: &Cloud) -> Value {
 }
 
 pub(crate) async fn list(State(cloud): Shared, Query(filter): Query<Filter>) -> Answer {
-    let wants = |name: &str, is: &str| filter.get(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(is));
-    let shown = wants("name", &cloud.zone.name) && wants("account.id", &cloud.account) && wants("status", "active");
-    let zones = if shown { vec![zone(&cloud)] } else { Vec::new() };
+    let wants = |name: &str, is: &str| {
+        filter
+            .get(name)
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
+    };
+    let shown = wants("name", &cloud.zone.name)
+        && wants("account.id", &cloud.account)
+        && wants("status", "active");
+    let zones = if shown {
+        vec![zone(&cloud)]
+    } else {
+        Vec::new()
+    };
     page(&zones, &filter, 20, 50)
 }
 
@@ -40,5 +50,9 @@ pub(crate) async fn get(State(cloud): Shared, Path(id): Path<String>) -> Answer 
 }
 
 pub(crate) fn check(cloud: &Cloud, id: &str) -> Result<(), Problem> {
-    if id == cloud.zone.id { Ok(()) } else { Err(super::foreign("zones", id)) }
+    if id == cloud.zone.id {
+        Ok(())
+    } else {
+        Err(super::foreign("zones", id))
+    }
 }

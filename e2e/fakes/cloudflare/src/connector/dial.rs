@@ -54,7 +54,10 @@ pub(super) async fn keep(shared: Arc<Shared>, index: usize) {
     let mut failures = 0;
     loop {
         let registered = CancellationToken::new();
-        let ended = shared.leaving.run_until_cancelled(reach(&shared, index)).await;
+        let ended = shared
+            .leaving
+            .run_until_cancelled(reach(&shared, index))
+            .await;
         let error = match ended {
             None => return,
             Some(Err(error)) => error,
@@ -68,18 +71,35 @@ pub(super) async fn keep(shared: Arc<Shared>, index: usize) {
         }
         match &error {
             Error::Refused(error) => {
-                tracing::error!(error, connIndex = index, "Register tunnel error from server side")
+                tracing::error!(
+                    error,
+                    connIndex = index,
+                    "Register tunnel error from server side"
+                )
             }
             error => {
                 tracing::error!(%error, connIndex = index, "Unable to establish connection with Cloudflare edge")
             }
         }
         shared.failures.fetch_add(1, Ordering::Relaxed);
-        failures = if registered.is_cancelled() { 0 } else { failures + 1 };
+        failures = if registered.is_cancelled() {
+            0
+        } else {
+            failures + 1
+        };
         let most = shared.backoff * 2_u32.pow(failures.min(DOUBLINGS));
-        tracing::info!(connIndex = index, "Retrying connection in up to {}s", most.as_secs());
+        tracing::info!(
+            connIndex = index,
+            "Retrying connection in up to {}s",
+            most.as_secs()
+        );
         let pause = most.mul_f64(random());
-        if shared.leaving.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+        if shared
+            .leaving
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -96,15 +116,29 @@ type EdgeStream = tokio_rustls::client::TlsStream<TcpStream>;
 /// Dials the edge and says who we are.
 async fn reach(shared: &Shared, index: usize) -> Result<(EdgeStream, Uuid), Error> {
     let turn = index % shared.edges.len().max(1);
-    let edge = shared.edges.get(turn).ok_or_else(|| Error::Edge("nothing".into()))?;
-    let host = edge.rsplit_once(':').map(|(host, _port)| host).ok_or_else(|| Error::Edge(edge.clone()))?;
-    let server = ServerName::try_from(host.to_owned()).map_err(|_invalid| Error::Edge(edge.clone()))?;
+    let edge = shared
+        .edges
+        .get(turn)
+        .ok_or_else(|| Error::Edge("nothing".into()))?;
+    let host = edge
+        .rsplit_once(':')
+        .map(|(host, _port)| host)
+        .ok_or_else(|| Error::Edge(edge.clone()))?;
+    let server =
+        ServerName::try_from(host.to_owned()).map_err(|_invalid| Error::Edge(edge.clone()))?;
     let silent = |error: tokio::time::error::Elapsed| io::Error::from(error);
-    let stream =
-        tokio::time::timeout(DIAL, TcpStream::connect(edge)).await.map_err(silent).flatten().map_err(Error::Dial)?;
+    let stream = tokio::time::timeout(DIAL, TcpStream::connect(edge))
+        .await
+        .map_err(silent)
+        .flatten()
+        .map_err(Error::Dial)?;
     stream.set_nodelay(true).map_err(Error::Dial)?;
     let handshake = TlsConnector::from(shared.verified.clone()).connect(server, stream);
-    let mut stream = tokio::time::timeout(DIAL, handshake).await.map_err(silent).flatten().map_err(Error::Tls)?;
+    let mut stream = tokio::time::timeout(DIAL, handshake)
+        .await
+        .map_err(silent)
+        .flatten()
+        .map_err(Error::Tls)?;
     let hello = Hello {
         token: shared.token.clone(),
         connector: shared.id,
@@ -115,8 +149,16 @@ async fn reach(shared: &Shared, index: usize) -> Result<(EdgeStream, Uuid), Erro
         send(&mut stream, &hello).await?;
         receive(&mut stream).await
     };
-    match tokio::time::timeout(DIAL, reply).await.map_err(silent).flatten().map_err(Error::Silent)? {
-        Reply::Accepted { connection, location } => {
+    match tokio::time::timeout(DIAL, reply)
+        .await
+        .map_err(silent)
+        .flatten()
+        .map_err(Error::Silent)?
+    {
+        Reply::Accepted {
+            connection,
+            location,
+        } => {
             tracing::debug!(connIndex = index, %connection, location, "the edge accepts the connection");
             Ok((stream, connection))
         }
@@ -141,7 +183,9 @@ async fn hold(
                 return Ok(proxy::answer(&shared, request).await);
             }
             match (request.method(), request.uri().path()) {
-                (&Method::PUT, CONFIGURATION) => configure(&shared, request).await.map_err(io::Error::other),
+                (&Method::PUT, CONFIGURATION) => {
+                    configure(&shared, request).await.map_err(io::Error::other)
+                }
                 (&Method::GET, REGISTERED) => {
                     tracing::info!(connIndex = index, %connection, protocol = "http2", "Registered tunnel connection");
                     registered.cancel();
@@ -152,7 +196,10 @@ async fn hold(
         }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new()).keep_alive_interval(HEARTBEAT).keep_alive_timeout(HEARTBEAT);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEARTBEAT)
+        .keep_alive_timeout(HEARTBEAT);
     builder.enable_connect_protocol();
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
@@ -168,7 +215,10 @@ async fn hold(
     }
 }
 
-async fn configure(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
+async fn configure(
+    shared: &Shared,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BoxError> {
     let body = request.into_body().collect().await?.to_bytes();
     let new: Configuration = serde_json::from_slice(&body)?;
     shared.configure(&new)?;
@@ -205,8 +255,16 @@ impl hyper::body::Body for Control {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let ended = self.leaving.as_mut().poll(context).is_ready() || self.gone.as_mut().poll(context).is_ready();
-        if ended { Poll::Ready(None) } else { Poll::Pending }
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let ended = self.leaving.as_mut().poll(context).is_ready()
+            || self.gone.as_mut().poll(context).is_ready();
+        if ended {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
     }
 }

@@ -22,7 +22,10 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
     let host = request.uri().host().unwrap_or_default().to_owned();
     let rules = shared.rules();
     let Some(rule) = rules.find(&host, request.uri().path()) else {
-        tracing::warn!(host, "No ingress rules were defined, cloudflared returns 503");
+        tracing::warn!(
+            host,
+            "No ingress rules were defined, cloudflared returns 503"
+        );
         return status(StatusCode::SERVICE_UNAVAILABLE);
     };
     let uri = match &rule.service {
@@ -37,7 +40,11 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
         service: uri,
         host_header: rule.origin.host_header(),
         server_name: rule.origin.server_name(),
-        tls: if rule.origin.verifies() { shared.verified.clone() } else { shared.unverified.clone() },
+        tls: if rule.origin.verifies() {
+            shared.verified.clone()
+        } else {
+            shared.unverified.clone()
+        },
         connect_timeout: rule.origin.connect_timeout(),
     };
     match pass(shared, target, &host, request).await {
@@ -56,8 +63,9 @@ async fn pass(
     host: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, origin::Error> {
-    let socket = (request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_some())
-        .then(|| hyper::upgrade::on(&mut request));
+    let socket = (request.method() == Method::CONNECT
+        && request.extensions().get::<Protocol>().is_some())
+    .then(|| hyper::upgrade::on(&mut request));
     let mut outgoing = request.map(streamed);
     drop_hop_by_hop(outgoing.headers_mut());
     if socket.is_some() {
@@ -81,14 +89,19 @@ async fn pass(
 fn status(code: StatusCode) -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = code;
-    response.headers_mut().insert(META, HeaderValue::from_static(META_CLOUDFLARED));
+    response
+        .headers_mut()
+        .insert(META, HeaderValue::from_static(META_CLOUDFLARED));
     response
 }
 
 fn unreached(shared: &Shared) -> Response<Body> {
     shared.errors.fetch_add(1, Ordering::Relaxed);
-    let mut response = status(StatusCode::BAD_GATEWAY).map(|_empty| full("Unable to reach the origin service."));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    let mut response =
+        status(StatusCode::BAD_GATEWAY).map(|_empty| full("Unable to reach the origin service."));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 

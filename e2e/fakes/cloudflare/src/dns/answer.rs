@@ -47,21 +47,48 @@ pub(crate) fn answer(view: &View<'_>, question: &Name, kind: RecordType) -> Repl
     let name = name.trim_end_matches('.');
     if let Some(address) = own(view.served, name) {
         let a = RData::A(A(address));
-        let answers =
-            if asks(kind, RecordType::A) { vec![Answer::from_rdata(question.clone(), TTL, a)] } else { vec![] };
-        return Reply { code: ResponseCode::NoError, authoritative: true, answers, authorities: vec![] };
+        let answers = if asks(kind, RecordType::A) {
+            vec![Answer::from_rdata(question.clone(), TTL, a)]
+        } else {
+            vec![]
+        };
+        return Reply {
+            code: ResponseCode::NoError,
+            authoritative: true,
+            answers,
+            authorities: vec![],
+        };
     }
     if under(name, "cfargotunnel.com") {
         // The names tunnels are reached by mean something to the edge alone.
-        return Reply { code: ResponseCode::NXDomain, authoritative: true, answers: vec![], authorities: vec![] };
+        return Reply {
+            code: ResponseCode::NXDomain,
+            authoritative: true,
+            answers: vec![],
+            authorities: vec![],
+        };
     }
     if !under(name, view.zone) {
-        return Reply { code: ResponseCode::Refused, authoritative: false, answers: vec![], authorities: vec![] };
+        return Reply {
+            code: ResponseCode::Refused,
+            authoritative: false,
+            answers: vec![],
+            authorities: vec![],
+        };
     }
     let (code, answers) = in_zone(view, question, name, kind);
     let negative = answers.is_empty() || code != ResponseCode::NoError;
-    let authorities = if negative { soa(view).into_iter().collect() } else { vec![] };
-    Reply { code, authoritative: true, answers, authorities }
+    let authorities = if negative {
+        soa(view).into_iter().collect()
+    } else {
+        vec![]
+    };
+    Reply {
+        code,
+        authoritative: true,
+        answers,
+        authorities,
+    }
 }
 
 /// The names of Cloudflare itself that are served here.
@@ -74,7 +101,12 @@ fn own(served: Served, name: &str) -> Option<Ipv4Addr> {
     }
 }
 
-fn in_zone(view: &View<'_>, question: &Name, name: &str, kind: RecordType) -> (ResponseCode, Vec<Answer>) {
+fn in_zone(
+    view: &View<'_>,
+    question: &Name,
+    name: &str,
+    kind: RecordType,
+) -> (ResponseCode, Vec<Answer>) {
     let mut answers = apex(view, name, kind);
     let (mut owner, mut name) = (question.clone(), name.to_owned());
     for _hop in 0..HOPS {
@@ -85,13 +117,22 @@ fn in_zone(view: &View<'_>, question: &Name, name: &str, kind: RecordType) -> (R
         };
         if found.iter().any(|record| record.content.proxied) {
             if asks(kind, RecordType::A) {
-                answers.push(Answer::from_rdata(owner.clone(), TTL, RData::A(A(view.served.edge))));
+                answers.push(Answer::from_rdata(
+                    owner.clone(),
+                    TTL,
+                    RData::A(A(view.served.edge)),
+                ));
             }
-            let plain = found.into_iter().filter(|record| record.content.kind == Kind::Txt);
+            let plain = found
+                .into_iter()
+                .filter(|record| record.content.kind == Kind::Txt);
             answers.extend(plain.filter_map(|record| data(record, &owner, kind)));
             return (ResponseCode::NoError, answers);
         }
-        let alias = found.iter().find(|record| record.content.kind == Kind::Cname).copied();
+        let alias = found
+            .iter()
+            .find(|record| record.content.kind == Kind::Cname)
+            .copied();
         answers.extend(found.iter().filter_map(|record| data(record, &owner, kind)));
         let follows = !matches!(kind, RecordType::CNAME | RecordType::ANY | RecordType::TXT);
         let Some(alias) = alias.filter(|_| follows) else {
@@ -118,8 +159,13 @@ fn apex(view: &View<'_>, name: &str, kind: RecordType) -> Vec<Answer> {
     if asks(kind, RecordType::NS) {
         let zone = absolute(view.zone);
         let servers = NAME_SERVERS.iter().filter_map(|server| absolute(server));
-        answers
-            .extend(servers.filter_map(|server| Some(Answer::from_rdata(zone.clone()?, DAY, RData::NS(NS(server))))));
+        answers.extend(servers.filter_map(|server| {
+            Some(Answer::from_rdata(
+                zone.clone()?,
+                DAY,
+                RData::NS(NS(server)),
+            ))
+        }));
     }
     answers
 }
@@ -128,8 +174,20 @@ fn soa(view: &View<'_>) -> Option<Answer> {
     let minimum = view.served.negative_ttl;
     let [server, _] = NAME_SERVERS;
     let (server, contact) = (absolute(server)?, absolute("dns.cloudflare.com")?);
-    let soa = SOA::new(server, contact, view.serial, 10_000, 2_400, 604_800, minimum);
-    Some(Answer::from_rdata(absolute(view.zone)?, minimum, RData::SOA(soa)))
+    let soa = SOA::new(
+        server,
+        contact,
+        view.serial,
+        10_000,
+        2_400,
+        604_800,
+        minimum,
+    );
+    Some(Answer::from_rdata(
+        absolute(view.zone)?,
+        minimum,
+        RData::SOA(soa),
+    ))
 }
 
 /// A record as it stands, if it is of the asked type.
@@ -137,14 +195,24 @@ fn data(record: &Record, owner: &Name, kind: RecordType) -> Option<Answer> {
     let content = &record.content;
     let (own, data) = match content.kind {
         Kind::A => (RecordType::A, RData::A(A(content.content.parse().ok()?))),
-        Kind::Aaaa => (RecordType::AAAA, RData::AAAA(AAAA(content.content.parse().ok()?))),
-        Kind::Cname => (RecordType::CNAME, RData::CNAME(CNAME(absolute(&content.content)?))),
+        Kind::Aaaa => (
+            RecordType::AAAA,
+            RData::AAAA(AAAA(content.content.parse().ok()?)),
+        ),
+        Kind::Cname => (
+            RecordType::CNAME,
+            RData::CNAME(CNAME(absolute(&content.content)?)),
+        ),
         Kind::Txt => {
             let strings = content.content.as_bytes().chunks(STRING).collect();
             (RecordType::TXT, RData::TXT(TXT::from_bytes(strings)))
         }
     };
-    let ttl = if content.ttl == AUTOMATIC { TTL } else { content.ttl };
+    let ttl = if content.ttl == AUTOMATIC {
+        TTL
+    } else {
+        content.ttl
+    };
     asks(kind, own).then(|| Answer::from_rdata(owner.clone(), ttl, data))
 }
 
@@ -165,24 +233,54 @@ mod tests {
 
     fn ask(records: &[Record], name: &str, kind: RecordType) -> Reply {
         let [api, dns] = [8, 9].map(|last| Ipv4Addr::new(203, 0, 113, last));
-        let served = Served { edge: EDGE, api, tunnel: EDGE, dns, negative_ttl: 1_800 };
-        let view = View { zone: ZONE, served, serial: 1, records };
+        let served = Served {
+            edge: EDGE,
+            api,
+            tunnel: EDGE,
+            dns,
+            negative_ttl: 1_800,
+        };
+        let view = View {
+            zone: ZONE,
+            served,
+            serial: 1,
+            records,
+        };
         answer(&view, &absolute(name).unwrap(), kind)
     }
 
     fn texts(reply: &Reply) -> Vec<String> {
-        reply.answers.iter().map(|answer| answer.data.to_string()).collect()
+        reply
+            .answers
+            .iter()
+            .map(|answer| answer.data.to_string())
+            .collect()
     }
 
     #[test]
     fn a_proxied_name_answers_with_the_edge_and_hides_its_content() {
-        let records = [record("CNAME", "api.pr-1", "x.cfargotunnel.com", true), record("TXT", "api.pr-1", "o", false)];
-        assert_eq!(texts(&ask(&records, "api.pr-1.yourdomain.com", RecordType::A)), ["203.0.113.7"]);
-        assert_eq!(texts(&ask(&records, "api.pr-1.yourdomain.com", RecordType::TXT)), ["o"]);
+        let records = [
+            record("CNAME", "api.pr-1", "x.cfargotunnel.com", true),
+            record("TXT", "api.pr-1", "o", false),
+        ];
+        assert_eq!(
+            texts(&ask(&records, "api.pr-1.yourdomain.com", RecordType::A)),
+            ["203.0.113.7"]
+        );
+        assert_eq!(
+            texts(&ask(&records, "api.pr-1.yourdomain.com", RecordType::TXT)),
+            ["o"]
+        );
         for kind in [RecordType::AAAA, RecordType::CNAME] {
             let reply = ask(&records, "api.pr-1.yourdomain.com", kind);
-            assert_eq!((reply.code, reply.answers.len()), (ResponseCode::NoError, 0));
-            assert_eq!(reply.authorities.first().map(Answer::record_type), Some(RecordType::SOA));
+            assert_eq!(
+                (reply.code, reply.answers.len()),
+                (ResponseCode::NoError, 0)
+            );
+            assert_eq!(
+                reply.authorities.first().map(Answer::record_type),
+                Some(RecordType::SOA)
+            );
         }
     }
 
@@ -193,16 +291,31 @@ mod tests {
             record("CNAME", "www", "a.yourdomain.com", false),
             record("CNAME", "tunnel", "x.cfargotunnel.com", false),
         ];
-        assert_eq!(texts(&ask(&records, "A.yourdomain.com", RecordType::A)), ["192.0.2.1"]);
-        assert_eq!(texts(&ask(&records, "www.yourdomain.com", RecordType::A)), ["a.yourdomain.com.", "192.0.2.1"]);
-        assert_eq!(texts(&ask(&records, "www.yourdomain.com", RecordType::CNAME)), ["a.yourdomain.com."]);
-        assert_eq!(texts(&ask(&records, "tunnel.yourdomain.com", RecordType::A)), ["x.cfargotunnel.com."]);
+        assert_eq!(
+            texts(&ask(&records, "A.yourdomain.com", RecordType::A)),
+            ["192.0.2.1"]
+        );
+        assert_eq!(
+            texts(&ask(&records, "www.yourdomain.com", RecordType::A)),
+            ["a.yourdomain.com.", "192.0.2.1"]
+        );
+        assert_eq!(
+            texts(&ask(&records, "www.yourdomain.com", RecordType::CNAME)),
+            ["a.yourdomain.com."]
+        );
+        assert_eq!(
+            texts(&ask(&records, "tunnel.yourdomain.com", RecordType::A)),
+            ["x.cfargotunnel.com."]
+        );
     }
 
     #[test]
     fn an_absent_name_is_nxdomain_with_the_soa() {
         let reply = ask(&[], "gone.yourdomain.com", RecordType::A);
-        assert_eq!((reply.code, reply.authoritative), (ResponseCode::NXDomain, true));
+        assert_eq!(
+            (reply.code, reply.authoritative),
+            (ResponseCode::NXDomain, true)
+        );
         assert_eq!(reply.authorities.first().map(|soa| soa.ttl), Some(1_800));
     }
 
@@ -217,19 +330,46 @@ mod tests {
     #[test]
     fn other_zones_are_refused_and_cloudflares_own_names_are_known() {
         let other = ask(&[], "example.com", RecordType::A);
-        assert_eq!((other.code, other.authoritative), (ResponseCode::Refused, false));
-        assert_eq!(ask(&[], "notyourdomain.com", RecordType::A).code, ResponseCode::Refused);
-        assert_eq!(ask(&[], "x.cfargotunnel.com", RecordType::A).code, ResponseCode::NXDomain);
-        assert_eq!(texts(&ask(&[], "region1.v2.argotunnel.com", RecordType::A)), ["203.0.113.7"]);
-        assert_eq!(texts(&ask(&[], "anna.ns.cloudflare.com", RecordType::A)), ["203.0.113.9"]);
-        assert_eq!(texts(&ask(&[], "api.cloudflare.com", RecordType::A)), ["203.0.113.8"]);
-        assert!(ask(&[], "api.cloudflare.com", RecordType::AAAA).answers.is_empty());
+        assert_eq!(
+            (other.code, other.authoritative),
+            (ResponseCode::Refused, false)
+        );
+        assert_eq!(
+            ask(&[], "notyourdomain.com", RecordType::A).code,
+            ResponseCode::Refused
+        );
+        assert_eq!(
+            ask(&[], "x.cfargotunnel.com", RecordType::A).code,
+            ResponseCode::NXDomain
+        );
+        assert_eq!(
+            texts(&ask(&[], "region1.v2.argotunnel.com", RecordType::A)),
+            ["203.0.113.7"]
+        );
+        assert_eq!(
+            texts(&ask(&[], "anna.ns.cloudflare.com", RecordType::A)),
+            ["203.0.113.9"]
+        );
+        assert_eq!(
+            texts(&ask(&[], "api.cloudflare.com", RecordType::A)),
+            ["203.0.113.8"]
+        );
+        assert!(
+            ask(&[], "api.cloudflare.com", RecordType::AAAA)
+                .answers
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_loop_of_aliases_fails() {
-        let records =
-            [record("CNAME", "a", "b.yourdomain.com", false), record("CNAME", "b", "a.yourdomain.com", false)];
-        assert_eq!(ask(&records, "a.yourdomain.com", RecordType::A).code, ResponseCode::ServFail);
+        let records = [
+            record("CNAME", "a", "b.yourdomain.com", false),
+            record("CNAME", "b", "a.yourdomain.com", false),
+        ];
+        assert_eq!(
+            ask(&records, "a.yourdomain.com", RecordType::A).code,
+            ResponseCode::ServFail
+        );
     }
 }

@@ -24,7 +24,10 @@ pub(crate) fn route(host: &str, zone: &str, data: &Data) -> Route {
         return Route::Nowhere;
     };
     let target = &record.content.content;
-    match (record.content.kind, target.strip_suffix(".cfargotunnel.com")) {
+    match (
+        record.content.kind,
+        target.strip_suffix(".cfargotunnel.com"),
+    ) {
         (Kind::Cname, Some(id)) => match id.parse().ok().and_then(|id| data.live(id)) {
             Some(tunnel) => Route::Tunnel(tunnel.id),
             None => Route::Nowhere,
@@ -48,8 +51,9 @@ mod tests {
         let live = Tunnel::new("live".into(), "cloudflare".into(), None);
         let mut deleted = Tunnel::new("deleted".into(), "cloudflare".into(), None);
         deleted.deleted_at = Some(clock::now());
-        let to =
-            |name: &str, id: Uuid, proxied: bool| record("CNAME", name, &format!("{id}.cfargotunnel.com"), proxied);
+        let to = |name: &str, id: Uuid, proxied: bool| {
+            record("CNAME", name, &format!("{id}.cfargotunnel.com"), proxied)
+        };
         let records = vec![
             to("live", live.id, true),
             to("*.pr-1", live.id, true),
@@ -59,7 +63,11 @@ mod tests {
             record("A", "a", "192.0.2.1", true),
         ];
         let id = live.id;
-        let data = Data { revision: 0, tunnels: vec![live, deleted], records };
+        let data = Data {
+            revision: 0,
+            tunnels: vec![live, deleted],
+            records,
+        };
         let at = |name: &str| route(&format!("{name}.{ZONE}"), ZONE, &data);
         assert_eq!(at("live"), Route::Tunnel(id));
         assert_eq!(at("api.pr-1"), Route::Tunnel(id));

@@ -1,4 +1,5 @@
-//! The edge's side of a link: who may connect, what the connector is told, and when the link is gone.
+//! The edge's side of a link: who may connect, what the connector is told, and when the link is
+//! gone.
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
@@ -31,7 +32,12 @@ const GREETING: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const LOCATION: &str = "tst01";
 
-pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, cloud: Arc<Cloud>, tasks: Tasks) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    cloud: Arc<Cloud>,
+    tasks: Tasks,
+) {
     listen::accept(listener, tasks, |stream, peer| {
         let (tls, cloud) = (tls.clone(), cloud.clone());
         async move {
@@ -43,15 +49,33 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, cloud: Arc<Cl
     .await;
 }
 
-async fn greet(stream: TcpStream, peer: SocketAddr, tls: &TlsAcceptor, cloud: &Cloud) -> Result<(), BoxError> {
+async fn greet(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: &TlsAcceptor,
+    cloud: &Cloud,
+) -> Result<(), BoxError> {
     let mut stream = listen::handshake(tls, stream).await?;
     let hello: Hello = tokio::time::timeout(GREETING, receive(&mut stream)).await??;
     if let Err(error) = cloud.store.read(|data| admit(&hello, &cloud.account, data)) {
         tracing::info!(%peer, tunnel = %hello.token.tunnel, error, "a connector is refused");
-        return Ok(send(&mut stream, &Reply::Refused { error: error.to_owned() }).await?);
+        return Ok(send(
+            &mut stream,
+            &Reply::Refused {
+                error: error.to_owned(),
+            },
+        )
+        .await?);
     }
     let id = Uuid::new_v4();
-    send(&mut stream, &Reply::Accepted { connection: id, location: LOCATION.to_owned() }).await?;
+    send(
+        &mut stream,
+        &Reply::Accepted {
+            connection: id,
+            location: LOCATION.to_owned(),
+        },
+    )
+    .await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(HEARTBEAT)
@@ -91,7 +115,9 @@ fn admit(hello: &Hello, account: &str, data: &Data) -> Result<(), &'static str> 
             Err("Unauthorized: Account doesn't have tunnel")
         }
         None => Err("Unauthorized: Tunnel not found"),
-        Some(tunnel) if tunnel.secret != hello.token.secret => Err("Unauthorized: Invalid tunnel secret"),
+        Some(tunnel) if tunnel.secret != hello.token.secret => {
+            Err("Unauthorized: Invalid tunnel secret")
+        }
         Some(_) => Ok(()),
     }
 }
@@ -113,7 +139,10 @@ async fn lead(link: Link, tunnel: Uuid, cloud: &Cloud) -> Result<End, BoxError> 
     loop {
         let current = cloud.store.read(|data| {
             let found = data.live(tunnel)?;
-            Some(Configuration { version: found.version, config: found.config.clone() })
+            Some(Configuration {
+                version: found.version,
+                config: found.config.clone(),
+            })
         });
         let Some(current) = current else {
             return Ok(End::Cut);
@@ -124,7 +153,14 @@ async fn lead(link: Link, tunnel: Uuid, cloud: &Cloud) -> Result<End, BoxError> 
             cloud.links.configured(tunnel, id, current.version);
         }
         if let Some(link) = link.take() {
-            enter(cloud, tunnel, Link { config_version: current.version, ..link });
+            enter(
+                cloud,
+                tunnel,
+                Link {
+                    config_version: current.version,
+                    ..link
+                },
+            );
             control = Some(ask(&mut sender, Method::GET, REGISTERED, empty()).await?);
         }
         let gone = async {
@@ -141,14 +177,25 @@ async fn lead(link: Link, tunnel: Uuid, cloud: &Cloud) -> Result<End, BoxError> 
     }
 }
 
-async fn configure(sender: &mut SendRequest<Body>, configuration: &Configuration) -> Result<(), BoxError> {
+async fn configure(
+    sender: &mut SendRequest<Body>,
+    configuration: &Configuration,
+) -> Result<(), BoxError> {
     let body = full(serde_json::to_vec(configuration)?);
     drop(ask(sender, Method::PUT, CONFIGURATION, body).await?);
     Ok(())
 }
 
-async fn ask(sender: &mut SendRequest<Body>, method: Method, path: &str, body: Body) -> Result<Incoming, BoxError> {
-    let request = Request::builder().method(method).uri(format!("https://{CONTROL}{path}")).body(body)?;
+async fn ask(
+    sender: &mut SendRequest<Body>,
+    method: Method,
+    path: &str,
+    body: Body,
+) -> Result<Incoming, BoxError> {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("https://{CONTROL}{path}"))
+        .body(body)?;
     sender.ready().await?;
     let response = sender.send_request(request).await?;
     if !response.status().is_success() {
@@ -167,7 +214,10 @@ fn enter(cloud: &Cloud, tunnel: Uuid, link: Link) {
 
 fn leave(cloud: &Cloud, tunnel: Uuid, id: Uuid) {
     let last = cloud.links.remove(tunnel, id);
-    let active = |data: &Data| data.tunnel(tunnel).is_some_and(|tunnel| tunnel.conns_active_at.is_some());
+    let active = |data: &Data| {
+        data.tunnel(tunnel)
+            .is_some_and(|tunnel| tunnel.conns_active_at.is_some())
+    };
     if last && cloud.store.read(active) {
         note(cloud, tunnel, |tunnel, now| {
             if tunnel.conns_active_at.take().is_some() {

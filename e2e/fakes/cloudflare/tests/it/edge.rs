@@ -39,13 +39,19 @@ pub(crate) async fn exposed(world: &World, router: Router) -> String {
 async fn a_host_is_served_once_it_has_a_record_and_a_connector() {
     let world = World::start().await;
     let address = application(greeting("hello")).await;
-    assert_eq!(world.visit(HOST, "/").await, (530, "error code: 1016".into()));
+    assert_eq!(
+        world.visit(HOST, "/").await,
+        (530, "error code: 1016".into())
+    );
 
     let tunnel = world.create_tunnel("pr-1").await;
     world.expose("api", &tunnel).await;
     let rules = json!([{"hostname": HOST, "service": format!("http://{address}")}, {"service": "http_status:404"}]);
     world.configure(&tunnel, rules).await.result();
-    assert_eq!(world.visit(HOST, "/").await, (530, "error code: 1033".into()));
+    assert_eq!(
+        world.visit(HOST, "/").await,
+        (530, "error code: 1033".into())
+    );
 
     let connector = world.connect(&tunnel).await;
     assert_eq!(world.visit(HOST, "/").await, (200, "hello".into()));
@@ -55,7 +61,10 @@ async fn a_host_is_served_once_it_has_a_record_and_a_connector() {
     assert_eq!(secure.text().await.unwrap(), "hello");
 
     connector.stop().await;
-    assert_eq!(world.visit(HOST, "/").await, (530, "error code: 1033".into()));
+    assert_eq!(
+        world.visit(HOST, "/").await,
+        (530, "error code: 1033".into())
+    );
 }
 
 #[tokio::test]
@@ -65,7 +74,10 @@ async fn a_new_configuration_takes_effect_within_a_second() {
     let connector = world.connect(&tunnel).await;
     assert_eq!(world.visit(HOST, "/").await.1, "old");
     let address = application(greeting("new")).await;
-    world.configure(&tunnel, json!([{"service": format!("http://{address}")}])).await.result();
+    world
+        .configure(&tunnel, json!([{"service": format!("http://{address}")}]))
+        .await
+        .result();
     within(Duration::from_secs(1), "the new application", async || {
         (world.visit(HOST, "/").await.1 == "new").then_some(())
     })
@@ -80,23 +92,38 @@ async fn rules_without_a_service_behind_them_are_answered_by_the_connector() {
     world.expose("*", &tunnel).await;
     let connector = world.connect(&tunnel).await;
     assert_eq!(world.visit(HOST, "/").await.0, 503);
-    let closed = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
+    let closed = {
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+    };
     let rules = json!([
         {"hostname": HOST, "path": "^/gone", "service": "http_status:410"},
         {"hostname": HOST, "service": format!("http://{closed}")},
         {"service": "http_status:404"},
     ]);
     world.configure(&tunnel, rules).await.result();
-    wait("the rules", async || (world.visit(HOST, "/gone").await.0 == 410).then_some(())).await;
-    assert_eq!(world.visit(HOST, "/").await, (502, "error code: 502".into()));
-    assert_eq!(world.visit("web.yourdomain.com", "/").await, (404, String::new()));
+    wait("the rules", async || {
+        (world.visit(HOST, "/gone").await.0 == 410).then_some(())
+    })
+    .await;
+    assert_eq!(
+        world.visit(HOST, "/").await,
+        (502, "error code: 502".into())
+    );
+    assert_eq!(
+        world.visit("web.yourdomain.com", "/").await,
+        (404, String::new())
+    );
     connector.stop().await;
 }
 
 #[tokio::test]
 async fn an_https_service_is_verified_unless_the_rule_says_otherwise() {
     let world = World::start().await;
-    // The admin of another stand-in will not do, its API will: HTTPS with a certificate nobody trusts here.
+    // The admin of another stand-in will not do, its API will: HTTPS with a certificate nobody
+    // trusts here.
     let other = World::start().await;
     let tunnel = world.create_tunnel("pr-1").await;
     world.expose("*", &tunnel).await;
@@ -108,21 +135,32 @@ async fn an_https_service_is_verified_unless_the_rule_says_otherwise() {
     world.configure(&tunnel, rules).await.result();
     let connector = world.connect(&tunnel).await;
     assert_eq!(world.visit(HOST, "/client/v4/zones").await.0, 400);
-    assert_eq!(world.visit("web.yourdomain.com", "/client/v4/zones").await.0, 502);
+    assert_eq!(
+        world
+            .visit("web.yourdomain.com", "/client/v4/zones")
+            .await
+            .0,
+        502
+    );
     connector.stop().await;
 }
 
 #[tokio::test]
 async fn the_application_learns_of_the_visitor() {
     async fn headers(headers: HeaderMap) -> Json<Value> {
-        let texts = headers.iter().map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap())));
+        let texts = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap())));
         Json(Value::Object(texts.collect()))
     }
     let world = World::start().await;
     let tunnel = exposed(&world, Router::new().route("/", get(headers))).await;
     let connector = world.connect(&tunnel).await;
     let (client, url) = world.at_edge("https", HOST, "/");
-    let request = client.get(url).header("x-forwarded-for", "198.51.100.1").header("cf-connecting-ip", "forged");
+    let request = client
+        .get(url)
+        .header("x-forwarded-for", "198.51.100.1")
+        .header("cf-connecting-ip", "forged");
     let seen: Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(seen["host"], HOST);
     assert_eq!(seen["cf-connecting-ip"], "127.0.0.1");
@@ -140,7 +178,12 @@ async fn bodies_are_streamed_both_ways() {
     let connector = world.connect(&tunnel).await;
     let (client, url) = world.at_edge("https", HOST, "/");
     let (mut sender, body) = Channel::<Bytes>::new(1);
-    let mut response = client.post(url).body(reqwest::Body::wrap(body)).send().await.unwrap();
+    let mut response = client
+        .post(url)
+        .body(reqwest::Body::wrap(body))
+        .send()
+        .await
+        .unwrap();
     // Each piece comes back before the next one is sent.
     for piece in ["first", "second"] {
         sender.send_data(piece.into()).await.unwrap();
@@ -160,13 +203,20 @@ async fn a_websocket_is_passed_through() {
             tokio::io::copy(&mut reader, &mut writer).await.unwrap();
         });
         let response = axum::response::Response::builder().status(101);
-        let response = response.header("connection", "Upgrade").header("upgrade", "websocket");
-        response.header("sec-websocket-accept", "accepted").body(Body::empty()).unwrap()
+        let response = response
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket");
+        response
+            .header("sec-websocket-accept", "accepted")
+            .body(Body::empty())
+            .unwrap()
     }
     let world = World::start().await;
     let tunnel = exposed(&world, Router::new().route("/socket", get(socket))).await;
     let connector = world.connect(&tunnel).await;
-    let mut stream = TcpStream::connect(world.cloud.addresses().edge_http).await.unwrap();
+    let mut stream = TcpStream::connect(world.cloud.addresses().edge_http)
+        .await
+        .unwrap();
     let hello = format!(
         "GET /socket HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

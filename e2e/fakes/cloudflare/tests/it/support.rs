@@ -14,7 +14,11 @@ pub(crate) async fn wait<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> 
     within(DEADLINE, what, ask).await
 }
 
-pub(crate) async fn within<T>(deadline: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn within<T>(
+    deadline: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let asked = async {
         loop {
             if let Some(found) = ask().await {
@@ -23,7 +27,9 @@ pub(crate) async fn within<T>(deadline: Duration, what: &str, mut ask: impl Asyn
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(deadline, asked).await.unwrap_or_else(|_elapsed| panic!("never: {what}"))
+    tokio::time::timeout(deadline, asked)
+        .await
+        .unwrap_or_else(|_elapsed| panic!("never: {what}"))
 }
 
 /// An answer of the API.
@@ -36,7 +42,12 @@ pub(crate) struct Answer {
 impl Answer {
     /// The code of its first error, 0 if there is none.
     pub(crate) fn code(&self) -> u64 {
-        assert_eq!(self.body["success"], json!(self.body["errors"].as_array().unwrap().is_empty()), "{:?}", self.body);
+        assert_eq!(
+            self.body["success"],
+            json!(self.body["errors"].as_array().unwrap().is_empty()),
+            "{:?}",
+            self.body
+        );
         self.body["errors"][0]["code"].as_u64().unwrap_or(0)
     }
 
@@ -51,7 +62,12 @@ impl Answer {
 
     /// One field of every object of a list.
     pub(crate) fn each(&self, field: &str) -> Vec<String> {
-        self.result().as_array().unwrap().iter().map(|one| one[field].as_str().unwrap().to_owned()).collect()
+        self.result()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one[field].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -70,7 +86,13 @@ impl World {
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         // Another test may have installed it before.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let names = ["127.0.0.1", "localhost", "yourdomain.com", "*.yourdomain.com"].map(str::to_owned);
+        let names = [
+            "127.0.0.1",
+            "localhost",
+            "yourdomain.com",
+            "*.yourdomain.com",
+        ]
+        .map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let mut settings = Settings::local(made.cert.pem(), made.signing_key.serialize_pem());
         change(&mut settings);
@@ -81,33 +103,58 @@ impl World {
         let cloud = serve(settings.clone()).await.unwrap();
         let client = builder(&settings).build().unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(settings.cert_pem.as_bytes()).unwrap()).unwrap();
-        Self { cloud, settings, client, roots }
+        roots
+            .add(CertificateDer::from_pem_slice(settings.cert_pem.as_bytes()).unwrap())
+            .unwrap();
+        Self {
+            cloud,
+            settings,
+            client,
+            roots,
+        }
     }
 
     /// Stops the stand-in and starts it again on the same ports.
     pub(crate) async fn restarted(self) -> Self {
         let at = self.cloud.addresses();
-        let settings = Settings { api: at.api, tunnel: at.tunnel, ..self.settings };
+        let settings = Settings {
+            api: at.api,
+            tunnel: at.tunnel,
+            ..self.settings
+        };
         self.cloud.stop().await;
         Self::serving(settings).await
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("https://127.0.0.1:{}/client/v4{path}", self.cloud.addresses().api.port())
+        format!(
+            "https://127.0.0.1:{}/client/v4{path}",
+            self.cloud.addresses().api.port()
+        )
     }
 
     pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.cloud.addresses().admin)
     }
 
-    pub(crate) async fn try_api(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<Answer> {
-        let mut request = self.client.request(method, self.url(path)).bearer_auth(&self.settings.token);
+    pub(crate) async fn try_api(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<Answer> {
+        let mut request = self
+            .client
+            .request(method, self.url(path))
+            .bearer_auth(&self.settings.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let response = request.send().await?;
-        Ok(Answer { status: response.status(), body: response.json().await? })
+        Ok(Answer {
+            status: response.status(),
+            body: response.json().await?,
+        })
     }
 
     pub(crate) async fn api(&self, method: Method, path: &str, body: Value) -> Answer {
@@ -124,12 +171,25 @@ impl World {
     }
 
     pub(crate) async fn set_faults(&self, faults: Value) {
-        let put = self.client.put(self.admin("/faults")).json(&faults).send().await.unwrap();
+        let put = self
+            .client
+            .put(self.admin("/faults"))
+            .json(&faults)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(put.status(), StatusCode::NO_CONTENT);
     }
 
     pub(crate) async fn counters(&self) -> Value {
-        self.client.get(self.admin("/counters")).send().await.unwrap().json().await.unwrap()
+        self.client
+            .get(self.admin("/counters"))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 
     pub(crate) fn tunnels(&self) -> String {
@@ -150,27 +210,41 @@ impl World {
     }
 
     /// Creates a record; `more` is laid over a proxied one with the automatic TTL.
-    pub(crate) async fn create_record(&self, kind: &str, name: &str, content: &str, more: Value) -> Answer {
+    pub(crate) async fn create_record(
+        &self,
+        kind: &str,
+        name: &str,
+        content: &str,
+        more: Value,
+    ) -> Answer {
         let mut body = json!({"type": kind, "name": name, "content": content});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         self.api(Method::POST, &self.records(), body).await
     }
 
     /// Points a name at a tunnel.
     pub(crate) async fn expose(&self, name: &str, tunnel: &str) {
         let target = format!("{tunnel}.cfargotunnel.com");
-        self.create_record("CNAME", name, &target, json!({"proxied": true})).await.result();
+        self.create_record("CNAME", name, &target, json!({"proxied": true}))
+            .await
+            .result();
     }
 
     pub(crate) async fn configure(&self, tunnel: &str, ingress: Value) -> Answer {
         let path = format!("{}/configurations", self.tunnel(tunnel));
-        self.api(Method::PUT, &path, json!({"config": {"ingress": ingress}})).await
+        self.api(Method::PUT, &path, json!({"config": {"ingress": ingress}}))
+            .await
     }
 
     pub(crate) async fn connector_settings(&self, tunnel: &str) -> ConnectorSettings {
         let token = self.get(&format!("{}/token", self.tunnel(tunnel))).await;
         let mut settings = ConnectorSettings::new(token.result().as_str().unwrap());
-        settings.edges = vec![format!("127.0.0.1:{}", self.cloud.addresses().tunnel.port())];
+        settings.edges = vec![format!(
+            "127.0.0.1:{}",
+            self.cloud.addresses().tunnel.port()
+        )];
         settings.roots = self.roots.clone();
         settings.backoff = Duration::from_millis(20);
         settings
@@ -181,7 +255,10 @@ impl World {
         let settings = self.connector_settings(tunnel).await;
         let all = settings.connections;
         let connector = Connector::start(settings).await.unwrap();
-        wait("the connector is ready", async || (self.ready(&connector).await.1 == all).then_some(())).await;
+        wait("the connector is ready", async || {
+            (self.ready(&connector).await.1 == all).then_some(())
+        })
+        .await;
         connector
     }
 
@@ -192,16 +269,35 @@ impl World {
         let status = response.status();
         let body: Value = response.json().await.unwrap();
         assert_eq!(body["status"], status.as_u16());
-        assert!(body["connectorId"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
-        (status, usize::try_from(body["readyConnections"].as_u64().unwrap()).unwrap())
+        assert!(
+            body["connectorId"]
+                .as_str()
+                .unwrap()
+                .parse::<uuid::Uuid>()
+                .is_ok()
+        );
+        (
+            status,
+            usize::try_from(body["readyConnections"].as_u64().unwrap()).unwrap(),
+        )
     }
 
     /// A client that finds `host` at the edge, and the URL to ask it.
     pub(crate) fn at_edge(&self, scheme: &str, host: &str, path: &str) -> (Client, String) {
         let at = self.cloud.addresses();
-        let address = if scheme == "https" { at.edge_https } else { at.edge_http };
-        let client = builder(&self.settings).resolve(host, address).build().unwrap();
-        (client, format!("{scheme}://{host}:{}{path}", address.port()))
+        let address = if scheme == "https" {
+            at.edge_https
+        } else {
+            at.edge_http
+        };
+        let client = builder(&self.settings)
+            .resolve(host, address)
+            .build()
+            .unwrap();
+        (
+            client,
+            format!("{scheme}://{host}:{}{path}", address.port()),
+        )
     }
 
     /// Asks a host at the edge over plain HTTP.

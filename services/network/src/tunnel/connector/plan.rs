@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
-use sequencer_api::{Workspace, labels};
-use serde_json::{Map, Value, json};
+use sequencer_api::{Workspace, labels, private};
+use sequencer_runtime::apply::Object;
+use serde_json::{Value, json};
 
 use super::{Connector, TOKEN};
 use crate::args::Args;
@@ -14,16 +16,13 @@ use crate::tunnel::{Routed, network};
 
 /// Where the connector says whether it is connected.
 const METRICS: u16 = 20241;
-/// Ranges that are not Cloudflare's edge: whoever re-points the route does not reach the cluster.
-const PRIVATE: [&str; 6] =
-    ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 
 impl Connector {
     fn selector(&self) -> Value {
         json!({labels::NAME: "connector", labels::WORKSPACE_UID: self.uid})
     }
 
-    pub(super) fn deployment(&self, args: &Args, tunnel: &str) -> Map<String, Value> {
+    pub(super) fn deployment(&self, args: &Args, tunnel: &str) -> Object {
         let container = json!({
             "name": "cloudflared", "image": args.connector_image,
             "args": [
@@ -42,10 +41,9 @@ impl Connector {
             "weight": 1,
             "podAffinityTerm": {"labelSelector": {"matchLabels": self.selector()}, "topologyKey": "kubernetes.io/hostname"},
         });
-        object(
-            "apps/v1",
-            "Deployment",
-            json!({
+        Object::new::<Deployment>(json!({
+            "metadata": self.metadata(),
+            "spec": {
                 "replicas": args.connector_replicas,
                 "selector": {"matchLabels": self.selector()},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
@@ -65,26 +63,40 @@ impl Connector {
                         }}],
                     },
                 },
-            }),
-        )
+            },
+        }))
     }
 
     /// Out to the edge, to DNS, and to the pods of the routes; nothing comes in.
-    pub(super) fn policy(&self, workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Map<String, Value>, Error> {
+    pub(super) fn policy(
+        &self,
+        workspace: &Workspace,
+        routes: &[Routed<'_>],
+    ) -> Result<Object, Error> {
         let namespace = workspace.namespace().unwrap_or_default();
         let ports = |ports: &[(u16, &str)]| -> Value {
-            ports.iter().map(|(port, protocol)| json!({"port": port, "protocol": protocol})).collect()
+            ports
+                .iter()
+                .map(|(port, protocol)| json!({"port": port, "protocol": protocol}))
+                .collect()
         };
         let mut egress = vec![
             json!({"ports": ports(&[(53, "UDP"), (53, "TCP")])}),
             json!({
-                "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE}}, {"ipBlock": {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]}}],
+                // Not Cloudflare's edge: whoever re-points the route does not reach the cluster.
+                "to": [
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": private::IPV4}},
+                    {"ipBlock": {"cidr": "::/0", "except": private::IPV6}},
+                ],
                 "ports": ports(&[(7844, "UDP"), (7844, "TCP"), (443, "TCP")]),
             }),
         ];
         for Routed { route, .. } in routes {
             let network = network(&workspace.spec, route)?;
-            let port = network.target_port.as_ref().map_or_else(|| json!(network.port), |port| json!(port));
+            let port = network
+                .target_port
+                .as_ref()
+                .map_or_else(|| json!(network.port), |port| json!(port));
             egress.push(json!({
                 "to": [{
                     "namespaceSelector": {"matchLabels": {labels::NAMESPACE_NAME: namespace}},
@@ -97,14 +109,11 @@ impl Connector {
             "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
             "ingress": [], "egress": egress,
         });
-        Ok(object("networking.k8s.io/v1", "NetworkPolicy", spec))
+        Ok(Object::new::<NetworkPolicy>(json!({
+            "metadata": self.metadata(),
+            "spec": spec,
+        })))
     }
-}
-
-/// An object that gets its metadata later.
-fn object(version: &str, kind: &str, spec: Value) -> Map<String, Value> {
-    let fields = [("apiVersion", json!(version)), ("kind", json!(kind)), ("spec", spec)];
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// How many connectors are ready, and what keeps the others.
@@ -112,14 +121,24 @@ fn object(version: &str, kind: &str, spec: Value) -> Map<String, Value> {
 pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
     let status = deployment.status.as_ref();
     let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
-    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
-    let why = conditions.filter(|condition| condition.status != "True" || condition.type_ == "ReplicaFailure");
-    (ready, why.filter_map(|condition| condition.message.clone()).next())
+    let conditions = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    let why = conditions
+        .filter(|condition| condition.status != "True" || condition.type_ == "ReplicaFailure");
+    (
+        ready,
+        why.filter_map(|condition| condition.message.clone()).next(),
+    )
 }
 
 pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
-    let (workspace_name, namespace, uid) =
-        (workspace.name_any(), workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
+    let (workspace_name, namespace, uid) = (
+        workspace.name_any(),
+        workspace.namespace().unwrap_or_default(),
+        workspace.uid().unwrap_or_default(),
+    );
     let pairs = [
         (labels::MANAGED_BY, labels::SEQUENCER),
         (labels::NAME, "connector"),
@@ -133,5 +152,8 @@ pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, Strin
         (labels::OWNER_NAME, &workspace_name),
         (labels::OWNER_UID, &uid),
     ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }

@@ -26,7 +26,11 @@ pub(crate) struct Args {
     #[arg(long, env = "FAKE_CLOUDFLARE_EDGE_HTTP", default_value = "0.0.0.0:80")]
     edge_http: SocketAddr,
     /// The edge, over TLS; an address or port other than the API's
-    #[arg(long, env = "FAKE_CLOUDFLARE_EDGE_HTTPS", default_value = "0.0.0.0:8443")]
+    #[arg(
+        long,
+        env = "FAKE_CLOUDFLARE_EDGE_HTTPS",
+        default_value = "0.0.0.0:8443"
+    )]
     edge_https: SocketAddr,
     /// Where connectors connect, over TLS
     #[arg(long, env = "FAKE_CLOUDFLARE_TUNNEL", default_value = "0.0.0.0:7844")]
@@ -65,7 +69,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn settings(self) -> anyhow::Result<Settings> {
-        let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+        };
         Ok(Settings {
             api: self.api,
             dns: self.dns,
@@ -81,7 +87,10 @@ impl Args {
             zone: self.zone,
             token: read(&self.token_file)?.trim().to_owned(),
             state: self.state,
-            limit: Limit { requests: self.rate_limit, window: Duration::from_secs(300) },
+            limit: Limit {
+                requests: self.rate_limit,
+                window: Duration::from_secs(300),
+            },
             negative_ttl: self.negative_ttl,
         })
     }

@@ -34,7 +34,12 @@ pub(crate) struct Tunnel {
     #[command(subcommand)]
     run: Run,
     /// Where /ready and /metrics are served
-    #[arg(long, env = "TUNNEL_METRICS", default_value = "localhost:20241", global = true)]
+    #[arg(
+        long,
+        env = "TUNNEL_METRICS",
+        default_value = "localhost:20241",
+        global = true
+    )]
     metrics: String,
     /// The edge, in place of the addresses DNS gives
     #[arg(long, env = "TUNNEL_EDGE", global = true)]
@@ -46,7 +51,13 @@ pub(crate) struct Tunnel {
     #[arg(long, env = "TUNNEL_LOGLEVEL", default_value = "info", value_parser = level, global = true)]
     pub(crate) loglevel: LevelFilter,
     /// How many connections to hold
-    #[arg(long, env = "TUNNEL_HA_CONNECTIONS", default_value_t = 4, hide = true, global = true)]
+    #[arg(
+        long,
+        env = "TUNNEL_HA_CONNECTIONS",
+        default_value_t = 4,
+        hide = true,
+        global = true
+    )]
     ha_connections: usize,
     #[command(flatten)]
     unused: Unused,
@@ -108,12 +119,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|byte: char| !byte.is_ascii_digit()).filter(|digits| *digits > 0).ok_or_else(wrong)?;
+        let digits = rest
+            .find(|byte: char| !byte.is_ascii_digit())
+            .filter(|digits| *digits > 0)
+            .ok_or_else(wrong)?;
         let (number, unit) = rest.split_at(digits);
         let number: u64 = number.parse().map_err(|_overflow| wrong())?;
         let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-        let (after, milliseconds) =
-            units.iter().find_map(|(name, each)| Some((unit.strip_prefix(name)?, each))).ok_or_else(wrong)?;
+        let (after, milliseconds) = units
+            .iter()
+            .find_map(|(name, each)| Some((unit.strip_prefix(name)?, each)))
+            .ok_or_else(wrong)?;
         total += Duration::from_millis(number.checked_mul(*milliseconds).ok_or_else(wrong)?);
         rest = after;
     }
@@ -123,7 +139,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn level(text: &str) -> Result<LevelFilter, String> {
     match text {
         "fatal" | "panic" => Ok(LevelFilter::ERROR),
-        level => level.parse().map_err(|_unknown| format!("unknown level {text:?}")),
+        level => level
+            .parse()
+            .map_err(|_unknown| format!("unknown level {text:?}")),
     }
 }
 
@@ -154,8 +172,14 @@ mod tests {
         assert_eq!(parsed.grace_period, Duration::from_secs(90));
         let Run::Run { token_file, .. } = parsed.run;
         assert_eq!(token_file, Some("/t".into()));
-        assert_eq!(tunnel("cloudflared --no-autoupdate tunnel run --token x").metrics, "localhost:20241");
-        assert_eq!(tunnel("cloudflared tunnel run --token x --metrics :1 --no-autoupdate=true").metrics, ":1");
+        assert_eq!(
+            tunnel("cloudflared --no-autoupdate tunnel run --token x").metrics,
+            "localhost:20241"
+        );
+        assert_eq!(
+            tunnel("cloudflared tunnel run --token x --metrics :1 --no-autoupdate=true").metrics,
+            ":1"
+        );
     }
 
     #[test]

@@ -13,7 +13,9 @@ use tracing_subscriber::{
 };
 
 pub(crate) fn init(level: LevelFilter) {
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr);
     subscriber.event_format(Lines).init();
 }
 
@@ -24,8 +26,15 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let second = TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(RoundMode::Trunc);
         let now = Timestamp::now();
         let now = now.round(second).unwrap_or(now);
         let level = match *event.metadata().level() {

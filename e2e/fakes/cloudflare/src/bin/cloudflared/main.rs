@@ -18,7 +18,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     let tunnel = match Args::parse().command {
         Command::Version => {
             use std::io::Write;
-            writeln!(std::io::stdout(), "cloudflared version {} (stand-in)", ConnectorSettings::VERSION)?;
+            writeln!(
+                std::io::stdout(),
+                "cloudflared version {} (stand-in)",
+                ConnectorSettings::VERSION
+            )?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Tunnel(tunnel) => tunnel,
@@ -29,7 +33,10 @@ async fn main() -> anyhow::Result<ExitCode> {
             "\"cloudflared tunnel run\" requires the ID or name of the tunnel to run as the last command line argument or in the configuration file.",
         ));
     };
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let connector = match Connector::start(settings).await {
         Err(error @ ConnectorError::Token) => return Ok(usage(&error.to_string())),
         started => started?,

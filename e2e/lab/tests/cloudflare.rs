@@ -1,0 +1,185 @@
+//! The stand-in for Cloudflare, with its connector as a Deployment.
+
+use anyhow::{Context as _, Result, ensure};
+use lab::layout::{CLOUDFLARE_EDGE, text};
+use lab::parts::cloudflare::ZONE;
+use lab::testing::{PATIENCE, Scene};
+use lab::until::until;
+use serde_json::{Value, json};
+
+/// Calls the API under its own name, from inside, and returns the whole envelope.
+fn call(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
+    let authority = text(scene.cluster.layout.pki("ca.crt"));
+    let header = tempfile::NamedTempFile::new()?;
+    std::fs::write(
+        header.path(),
+        format!("Authorization: Bearer {}", scene.secrets.cloudflare_token),
+    )?;
+    let bearer = format!("@{}", text(header.path()));
+    let url = format!("https://api.cloudflare.com/client/v4{path}");
+    let body = body.to_string();
+    let mut argv = vec![
+        "curl", "-s", "--cacert", &authority, "-X", method, "-H", &bearer, &url,
+    ];
+    if body != "null" {
+        argv.extend(["-H", "Content-Type: application/json", "-d", &body]);
+    }
+    let answer = scene.cluster.general.run(&argv)?;
+    serde_json::from_str(&answer).with_context(|| format!("{method} {path} answered {answer}"))
+}
+
+/// The result of a call that must succeed.
+fn result(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
+    let answer = call(scene, method, path, body)?;
+    ensure!(
+        answer.get("success") == Some(&Value::Bool(true)),
+        "{method} {path} answered {answer}"
+    );
+    answer
+        .get("result")
+        .cloned()
+        .with_context(|| format!("{method} {path} has no result"))
+}
+
+/// The status and body of a visit by way of the cluster's DNS.
+fn visit(scene: &Scene, scheme: &str, host: &str) -> Result<(String, String)> {
+    let found = scene.cluster.general.run(&["dig", "+short", host])?;
+    ensure!(
+        found.trim() == CLOUDFLARE_EDGE.to_string(),
+        "{host} is found at {found:?}"
+    );
+    let authority = text(scene.cluster.layout.pki("ca.crt"));
+    let url = format!("{scheme}://{host}/");
+    let answer = scene.cluster.general.run(&[
+        "curl",
+        "-s",
+        "-m",
+        "10",
+        "--cacert",
+        &authority,
+        "-w",
+        "\n%{http_code}",
+        &url,
+    ])?;
+    let (body, status) = answer.rsplit_once('\n').context("no status")?;
+    Ok((status.to_owned(), body.trim().to_owned()))
+}
+
+fn wait_visit(scene: &Scene, scheme: &str, host: &str, status: &str) -> Result<String> {
+    until(
+        &format!("{scheme}://{host} answers {status}"),
+        PATIENCE,
+        || {
+            let (found, body) = visit(scene, scheme, host)?;
+            ensure!(found == status, "it answers {found}: {body}");
+            Ok(body)
+        },
+    )
+}
+
+/// The connector as a Deployment that reads its token from a file.
+fn connector() -> (Value, Value) {
+    let container = json!({
+        "image": "cloudflare/cloudflared:latest",
+        "args": ["tunnel", "--no-autoupdate", "--metrics", "0.0.0.0:20241", "run", "--token-file", "/token/token"],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 20241}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "token", "mountPath": "/token", "readOnly": true}],
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": 65532, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    });
+    (
+        container,
+        json!({"volumes": [{"name": "token", "secret": {"secretName": "tunnel"}}]}),
+    )
+}
+
+#[test]
+fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
+    let scene = Scene::new("tunnel")?;
+    scene.deploy_click()?;
+
+    let tunnels = format!("/accounts/{}/cfd_tunnel", scene.secrets.cloudflare_account);
+    let tunnel = result(
+        &scene,
+        "POST",
+        &tunnels,
+        &json!({"name": scene.namespace, "config_src": "cloudflare"}),
+    )?;
+    let id = tunnel["id"].as_str().context("a tunnel without an id")?;
+    let token = result(
+        &scene,
+        "GET",
+        &format!("{tunnels}/{id}/token"),
+        &Value::Null,
+    )?;
+    let host = format!("{}.{ZONE}", scene.namespace);
+    let service = format!("http://click.{}.svc.cluster.local:3000", scene.namespace);
+    let ingress = json!({"config": {"ingress": [{"hostname": host, "service": service}, {"service": "http_status:404"}]}});
+    result(
+        &scene,
+        "PUT",
+        &format!("{tunnels}/{id}/configurations"),
+        &ingress,
+    )?;
+    scene.secret("tunnel", "Opaque", &json!({"token": token}))?;
+    let (container, pod) = connector();
+    scene.deploy("connector", &container, &pod, &[])?;
+    scene.wait_rolled_out("connector")?;
+
+    let zones = result(&scene, "GET", &format!("/zones?name={ZONE}"), &Value::Null)?;
+    let records = format!(
+        "/zones/{}/dns_records",
+        zones[0]["id"].as_str().context("the zone is not listed")?
+    );
+    let record = json!({"type": "CNAME", "name": host, "content": format!("{id}.cfargotunnel.com"), "proxied": true, "ttl": 1});
+    let record = result(&scene, "POST", &records, &record)?;
+    let clicks = |scheme: &str| -> Result<Value> {
+        Ok(serde_json::from_str(&wait_visit(
+            &scene, scheme, &host, "200",
+        )?)?)
+    };
+    let (first, second) = (clicks("http")?, clicks("https")?);
+    for counter in ["mysql", "redis"] {
+        ensure!(
+            second[counter].as_u64() > first[counter].as_u64(),
+            "{second} after {first}"
+        );
+    }
+
+    // What lives is not deleted.
+    let refused = call(&scene, "DELETE", &format!("{tunnels}/{id}"), &Value::Null)?;
+    assert_eq!(
+        (&refused["success"], &refused["errors"][0]["code"]),
+        (&json!(false), &json!(1022)),
+        "{refused}"
+    );
+
+    scene.kubectl(&["scale", "deployment/connector", "--replicas=0"])?;
+    let body = wait_visit(&scene, "https", &host, "530")?;
+    ensure!(body.contains("error code: 1033"), "{body}");
+    until("the tunnel can be deleted", PATIENCE, || {
+        result(&scene, "DELETE", &format!("{tunnels}/{id}"), &Value::Null)
+    })?;
+    result(
+        &scene,
+        "DELETE",
+        &format!(
+            "{records}/{}",
+            record["id"].as_str().context("a record without an id")?
+        ),
+        &Value::Null,
+    )?;
+    assert_eq!(scene.cluster.general.run(&["dig", "+short", &host])?, "");
+    Ok(())
+}
+
+#[test]
+fn the_api_refuses_another_token() -> Result<()> {
+    let mut scene = Scene::new("token")?;
+    scene.secrets.cloudflare_token = "0123456789012345678901234567890123456789".to_owned();
+    let answer = call(&scene, "GET", "/user/tokens/verify", &Value::Null)?;
+    assert_eq!(answer["success"], json!(false), "{answer}");
+    Ok(())
+}

@@ -1,0 +1,484 @@
+//! Hosts of Workspaces: how they are called, which zones the chart grants, and who holds a host.
+//! Pure: the watcher reserves hosts by it, and whoever exposes one (an Ingress, a tunnel, a probe)
+//! asks it again with what it read itself.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use thiserror::Error;
+
+use crate::code::Code;
+use crate::condition::Summary;
+use crate::dns_record::RecordType;
+use crate::names::{Owner, record, rule_host};
+use crate::provider::{Provider, choose};
+use crate::workspace::Ingress;
+use crate::{DNSRecord, Workspace, labels};
+
+/// The longest host: its DNSRecord's name has the type behind it, and an object's name has at most
+/// 253 characters.
+const MAX_HOST: usize = 240;
+
+/// The most characters of a user's value that a message repeats.
+const SHOWN: usize = 64;
+
+/// Something in a spec that nothing can be made from.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The code.
+    pub code: Code,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Refuses with this code and message.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Summary {
+    fn from(refusal: Refusal) -> Self {
+        Self::failed(refusal.code, refusal.message)
+    }
+}
+
+/// Whether a Workspace may be reached at a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// It holds the host, in a zone that it is granted.
+    Held,
+    /// Nobody holds the host yet.
+    Free,
+    /// It may not have it.
+    Refused(Refusal),
+}
+
+impl Lock {
+    /// The lock on several hosts: held if each is, and a refusal comes before one that nobody
+    /// holds.
+    #[must_use]
+    pub fn all(locks: impl IntoIterator<Item = Self>) -> Self {
+        locks
+            .into_iter()
+            .fold(Self::Held, |worst, lock| match (&worst, &lock) {
+                (Self::Refused(_), _) | (_, Self::Held) => worst,
+                _ => lock,
+            })
+    }
+}
+
+/// The zones of the chart, and the cluster that names hosts in them.
+#[derive(Clone, Debug, Default)]
+pub struct Zones {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The chart's `dns.providers`.
+    pub providers: Vec<Provider>,
+}
+
+/// How URLs begin where a spec does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schemes {
+    /// The scheme behind a tunnel.
+    pub tunnel: String,
+    /// Whether an Ingress is served by https.
+    pub ingress_tls: bool,
+}
+
+impl Workspace {
+    /// Returns the URL of the Workspace, whether or not it answers, or None if it has no networking.
+    #[must_use]
+    pub fn url(&self, cluster_id: &str, schemes: &Schemes) -> Option<String> {
+        let host = self.host(cluster_id)?;
+        Some(format!("{}://{host}", self.scheme(schemes)))
+    }
+
+    /// Returns the scheme of its URLs.
+    #[must_use]
+    pub fn scheme<'a>(&self, schemes: &'a Schemes) -> &'a str {
+        let networking = self.spec.networking.as_ref();
+        match networking.and_then(|networking| networking.ingress.as_ref()) {
+            None => &schemes.tunnel,
+            Some(ingress) if ingress.is_https(schemes) => "https",
+            Some(_) => "http",
+        }
+    }
+
+    /// The host that the Workspace is reached at, or None if it has no networking. It follows from
+    /// names alone.
+    #[must_use]
+    pub fn host(&self, cluster_id: &str) -> Option<String> {
+        let dns = &self.spec.networking.as_ref()?.dns;
+        let label = dns
+            .name
+            .clone()
+            .unwrap_or_else(|| self.generated_label(cluster_id));
+        Some(format!("{label}.{}", dns.zone))
+    }
+
+    /// Every host of the Workspace: its own and those of subdomains.
+    #[must_use]
+    pub fn hosts(&self, cluster_id: &str) -> BTreeSet<String> {
+        let Some((networking, host)) = self.spec.networking.as_ref().zip(self.host(cluster_id))
+        else {
+            return BTreeSet::new();
+        };
+        let rules = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
+        let rules = rules.map(|rule| rule.subdomain.as_deref());
+        let tunnels = networking
+            .tunnel
+            .iter()
+            .flat_map(|tunnel| &tunnel.cloudflare);
+        let routes = tunnels.flat_map(|tunnel| {
+            let more = tunnel
+                .additional_routes
+                .iter()
+                .map(|route| Some(route.subdomain.as_str()));
+            [None].into_iter().chain(more)
+        });
+        rules
+            .chain(routes)
+            .map(|subdomain| rule_host(subdomain, &host))
+            .collect()
+    }
+
+    fn generated_label(&self, cluster_id: &str) -> String {
+        let (name, uid) = (self.name_any(), self.uid().unwrap_or_default());
+        Owner {
+            name: &name,
+            uid: &uid,
+        }
+        .host_label(cluster_id, &self.namespace().unwrap_or_default())
+    }
+}
+
+impl Ingress {
+    /// Tells whether it is served by https.
+    #[must_use]
+    pub fn is_https(&self, schemes: &Schemes) -> bool {
+        let tls = self.tls.as_ref();
+        tls.map_or(schemes.ingress_tls, |tls| tls.enabled)
+    }
+}
+
+/// The names of all DNSRecords that lock a host: one for each type that an address can have.
+#[must_use]
+pub fn locks(host: &str) -> [String; 3] {
+    RecordType::ADDRESSES.map(|kind| record(host, kind.as_str()))
+}
+
+impl Zones {
+    /// Returns the provider of the Workspace's zone, or None if it has no networking.
+    ///
+    /// # Errors
+    /// The chart does not grant the zone or the name, or the host is too long.
+    pub fn grant(&self, workspace: &Workspace) -> Result<Option<&Provider>, Refusal> {
+        let Some(networking) = &workspace.spec.networking else {
+            return Ok(None);
+        };
+        let dns = &networking.dns;
+        let provider = self.provider(workspace, &dns.zone, dns.provider.as_deref())?;
+        if dns.name.is_some() && !provider.allow_names {
+            return Err(no_names(provider));
+        }
+        match workspace
+            .hosts(&self.cluster_id)
+            .into_iter()
+            .find(|host| host.len() > MAX_HOST)
+        {
+            None => Ok(Some(provider)),
+            Some(host) => Err(Refusal {
+                code: Code::HostTooLong,
+                message: format!(
+                    "{host} has {} characters; a host has at most {MAX_HOST}",
+                    host.len()
+                ),
+            }),
+        }
+    }
+
+    /// Tells whether the Workspace may be reached at a host. `records` are those of the names that
+    /// [`locks`] lists; an older one of another Workspace wins.
+    pub fn lock<'a>(
+        &self,
+        workspace: &Workspace,
+        host: &str,
+        records: impl IntoIterator<Item = &'a DNSRecord>,
+    ) -> Lock {
+        let (ours, others): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| belongs(record, workspace));
+        let standing = ours
+            .into_iter()
+            .filter(|record| record.metadata.deletion_timestamp.is_none());
+        let ours = standing.min_by_key(|record| age(record));
+        if others
+            .iter()
+            .any(|other| ours.is_none_or(|ours| age(other) < age(ours)))
+        {
+            return Lock::Refused(taken(host));
+        }
+        let Some(ours) = ours else { return Lock::Free };
+        match self.provider(workspace, &ours.spec.zone, ours.spec.provider.as_deref()) {
+            Ok(provider) if provider.allow_names || self.generated(workspace, &ours.spec.name) => {
+                Lock::Held
+            }
+            Ok(provider) => Lock::Refused(no_names(provider)),
+            Err(refusal) => Lock::Refused(refusal),
+        }
+    }
+
+    /// Whether we chose a label, perhaps with a subdomain in front.
+    fn generated(&self, workspace: &Workspace, label: &str) -> bool {
+        let generated = workspace.generated_label(&self.cluster_id);
+        label
+            .strip_suffix(&generated)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
+    }
+
+    fn provider(
+        &self,
+        workspace: &Workspace,
+        zone: &str,
+        named: Option<&str>,
+    ) -> Result<&Provider, Refusal> {
+        let namespace = workspace.namespace().unwrap_or_default();
+        choose(&self.providers, zone, &namespace, named).map_err(|code| not_granted(code, zone))
+    }
+}
+
+/// Whether a record was made for this Workspace. Only the watcher makes records.
+#[must_use]
+pub fn belongs(record: &DNSRecord, workspace: &Workspace) -> bool {
+    let label = |name: &str| record.labels().get(name);
+    workspace.metadata.uid.is_some()
+        && label(labels::WORKSPACE_UID) == workspace.metadata.uid.as_ref()
+        && label(labels::WORKSPACE_NAMESPACE) == workspace.metadata.namespace.as_ref()
+}
+
+fn age(record: &DNSRecord) -> (Timestamp, Option<&str>) {
+    let created = record.metadata.creation_timestamp.as_ref();
+    (
+        created.map_or(Timestamp::MAX, |created| created.0),
+        record.metadata.uid.as_deref(),
+    )
+}
+
+/// Another Workspace holds the host. Whose it is, is told to nobody.
+#[must_use]
+pub fn taken(host: &str) -> Refusal {
+    let message = format!("{host} is taken: choose another networking.dns.name");
+    Refusal {
+        code: Code::HostTaken,
+        message,
+    }
+}
+
+/// No provider serves the zone for the namespace.
+#[must_use]
+pub fn not_granted(code: Code, zone: &str) -> Refusal {
+    let shown: String = zone.chars().take(SHOWN).collect();
+    let message = format!(
+        "no DNS provider of the chart serves zone {shown} for this namespace: ask whoever installed Sequencer to add it \
+         to dns.providers"
+    );
+    Refusal { code, message }
+}
+
+fn no_names(provider: &Provider) -> Refusal {
+    let message = format!(
+        "networking.dns.name: provider {} has no allowNames, so hosts are named by Sequencer; leave it out",
+        provider.name
+    );
+    Refusal {
+        code: Code::ZoneNotGranted,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider::parse;
+
+    const PROVIDERS: &str = "
+- {name: bank, zones: [bank.example], namespaces: [team-a], allowNames: true, wildcard: {}}
+- {name: lab, zones: [preview.test], wildcard: {}}
+";
+
+    fn zones() -> Zones {
+        Zones {
+            cluster_id: "c1".into(),
+            providers: parse(PROVIDERS).unwrap(),
+        }
+    }
+
+    fn workspace(namespace: &str, uid: &str, dns: Value) -> Workspace {
+        let rule = |name: &str, subdomain: Option<&str>| json!({"name": name, "component": "web", "network": "http", "subdomain": subdomain});
+        serde_json::from_value(json!({
+            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": "w", "namespace": namespace, "uid": uid},
+            "spec": {
+                "networking": {"dns": dns, "ingress": {"rules": [rule("web", None), rule("admin", Some("admin"))]}},
+                "components": [],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn of(workspace: &Workspace, host: &str, kind: RecordType, second: i64) -> DNSRecord {
+        let zone = &workspace.spec.networking.as_ref().unwrap().dns.zone;
+        let spec = json!({"zone": zone, "name": host.strip_suffix(&format!(".{zone}")), "recordType": kind});
+        let mut made = DNSRecord::new(
+            &record(host, kind.as_str()),
+            serde_json::from_value(spec).unwrap(),
+        );
+        made.metadata = serde_json::from_value(json!({
+            "uid": format!("{second}"), "creationTimestamp": Timestamp::from_second(second).unwrap(),
+            "labels": {
+                labels::WORKSPACE_UID: workspace.metadata.uid, labels::WORKSPACE_NAMESPACE: workspace.metadata.namespace,
+            },
+        }))
+        .unwrap();
+        made
+    }
+
+    fn code(lock: Lock) -> Option<u16> {
+        match lock {
+            Lock::Refused(refusal) => Some(refusal.code.number()),
+            Lock::Held | Lock::Free => None,
+        }
+    }
+
+    #[test]
+    fn a_host_is_held_by_who_has_its_record_and_free_before() {
+        let ours = workspace("team-b", "b", json!({"zone": "preview.test"}));
+        let hosts = ours.hosts("c1");
+        assert_eq!(hosts.len(), 2);
+        for host in hosts {
+            assert_eq!(zones().lock(&ours, &host, []), Lock::Free);
+            for kind in RecordType::ADDRESSES {
+                assert_eq!(
+                    zones().lock(&ours, &host, [&of(&ours, &host, kind, 5)]),
+                    Lock::Held
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_workspaces_the_older_record_of_any_type_wins() {
+        let ours = workspace(
+            "team-a",
+            "b",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let theirs = workspace(
+            "team-a",
+            "a",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let host = "login.bank.example";
+        let (a, b) = (
+            of(&theirs, host, RecordType::A, 5),
+            of(&ours, host, RecordType::Cname, 6),
+        );
+        assert_eq!(code(zones().lock(&ours, host, [&a, &b])), Some(3020));
+        assert_eq!(zones().lock(&theirs, host, [&a, &b]), Lock::Held);
+        assert_eq!(code(zones().lock(&ours, host, [&a])), Some(3020));
+    }
+
+    #[test]
+    fn a_record_that_is_being_deleted_holds_nothing_and_still_keeps_others_away() {
+        let ours = workspace(
+            "team-a",
+            "a",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let other = workspace(
+            "team-a",
+            "b",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let host = "login.bank.example";
+        let mut record = of(&ours, host, RecordType::A, 5);
+        record.metadata.deletion_timestamp = record.metadata.creation_timestamp.clone();
+        assert_eq!(zones().lock(&ours, host, [&record]), Lock::Free);
+        assert_eq!(code(zones().lock(&other, host, [&record])), Some(3020));
+    }
+
+    #[test]
+    fn a_record_of_the_same_uid_in_another_namespace_is_somebody_elses() {
+        let ours = workspace(
+            "team-a",
+            "a",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let namesake = workspace(
+            "team-b",
+            "a",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let host = "login.bank.example";
+        assert_eq!(
+            code(zones().lock(&namesake, host, [&of(&ours, host, RecordType::A, 5)])),
+            Some(3020)
+        );
+    }
+
+    #[test]
+    fn a_zone_or_name_that_is_not_granted_is_refused_although_its_record_is_there() {
+        let bank = workspace(
+            "team-b",
+            "b",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        let named = workspace(
+            "team-b",
+            "b",
+            json!({"zone": "preview.test", "name": "login"}),
+        );
+        for (workspace, host) in [
+            (&bank, "login.bank.example"),
+            (&named, "login.preview.test"),
+        ] {
+            assert_eq!(
+                zones().grant(workspace).unwrap_err().code,
+                Code::ZoneNotGranted
+            );
+            assert_eq!(
+                code(zones().lock(workspace, host, [&of(workspace, host, RecordType::A, 5)])),
+                Some(6051)
+            );
+        }
+        let granted = workspace(
+            "team-a",
+            "a",
+            json!({"zone": "bank.example", "name": "login"}),
+        );
+        assert_eq!(zones().grant(&granted).unwrap().unwrap().name, "bank");
+    }
+
+    #[test]
+    fn a_host_that_only_a_subdomain_makes_too_long_is_refused() {
+        let label = "a".repeat(59);
+        let zone = format!("{label}.{label}.{label}.preview.test");
+        let mut long = workspace("team-a", "a", json!({"zone": zone}));
+        let mut providers = zones();
+        providers.providers[1].zones = vec![zone.clone()];
+        assert!(providers.grant(&long).is_ok());
+        long.metadata.name = Some("b".repeat(40));
+        let error = providers.grant(&long).unwrap_err();
+        assert_eq!(error.code, Code::HostTooLong, "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! A Component that was applied on its own.
+
+use anyhow::Result;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::PostParams;
+use sequencer_api::Component;
+use sequencer_api::names::Owner;
+use sequencer_proto::topics::Verb;
+use sequencer_proto::v1::Trigger;
+use sequencer_runtime::bus::{Delivery, Outcome};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::scene::{Scene, plain};
+
+async fn apply(scene: &Scene, name: &str, spec: &Value) -> Result<Component> {
+    let body = json!({
+        "apiVersion": "se.quencer.io/v1alpha1", "kind": "Component", "metadata": {"name": name}, "spec": spec,
+    });
+    Ok(scene
+        .api()
+        .create(&PostParams::default(), &serde_json::from_value(body)?)
+        .await?)
+}
+
+async fn deploy(scene: &Scene, component: &Component) -> Result<(Outcome, Value)> {
+    let (name, uid) = (
+        component.metadata.name.as_deref().unwrap(),
+        component.metadata.uid.as_deref().unwrap(),
+    );
+    let uid = Uuid::try_parse(uid)?;
+    let command = sequencer_proto::topics::Command::new(Verb::Deploy, None, uid, uid)?;
+    let wake = command.wake(scene.namespace(), name, Trigger::Change);
+    let outcome = scene
+        .handle(Delivery {
+            command,
+            wake,
+            again: false,
+        })
+        .await;
+    let status = scene
+        .api::<Component>()
+        .get(name)
+        .await?
+        .status
+        .unwrap_or_default();
+    Ok((outcome, json!(status.deploy)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_of_their_own_find_each_other_and_owe_nothing_to_a_workspace() -> Result<()> {
+    let scene = Scene::still("alone").await?;
+    let mysql = apply(&scene, "database", &plain()[1]).await?;
+    let click = apply(&scene, "front", &plain()[2]).await?;
+    assert_eq!(deploy(&scene, &mysql).await?.0, Outcome::Done);
+    assert_eq!(deploy(&scene, &click).await?.0, Outcome::Done);
+    let made: Deployment = scene.api().get("front").await?;
+    let host = made.spec.unwrap().template.spec.unwrap().containers[0]
+        .env
+        .clone()
+        .unwrap()[0]
+        .value
+        .clone()
+        .unwrap();
+    let service = host.split('.').next().unwrap();
+    assert_eq!(
+        scene
+            .cluster
+            .field(&format!("service/{service}"), ".spec.ports[0].port")?,
+        "3306"
+    );
+    for (component, name) in [(&mysql, "mysql"), (&click, "click-mania")] {
+        let (own, uid) = (
+            component.metadata.name.as_deref().unwrap(),
+            component.metadata.uid.as_deref().unwrap(),
+        );
+        let policy = format!("networkpolicy/{}", Owner { name: own, uid }.policy(name));
+        assert_eq!(
+            scene
+                .cluster
+                .field(&policy, ".metadata.ownerReferences[0].uid")?,
+            uid
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_one_name_are_e2017() -> Result<()> {
+    let scene = Scene::still("twins").await?;
+    let one = apply(&scene, "one", &plain()[0]).await?;
+    apply(&scene, "two", &plain()[0]).await?;
+    let (outcome, section) = deploy(&scene, &one).await?;
+    assert_eq!(
+        (outcome, &section["failure"]["code"]),
+        (Outcome::Recorded, &json!("E#2017"))
+    );
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Components that run images of Builds, and values that are made for them. Built images are played
+//! by one that was pushed to a registry that asks for a login.
+
+use std::process::Command;
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource as _;
+use kube::api::PostParams;
+use sequencer_api::status::State;
+use sequencer_api::{Build, Workspace};
+use sequencer_runtime::bus::Outcome;
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, name, owner, plain};
+
+const COMMIT: &str = "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a";
+
+fn healthy(section: &Value) -> bool {
+    section["state"] == json!(State::Healthy)
+}
+
+/// A component that runs its build.
+fn built(repository: &str) -> Value {
+    let credentials = json!({"authScheme": "keyPair", "secretRef": {"name": "company"}});
+    let git = json!({"url": "https://github.com/x/y.git"});
+    json!([{
+        "name": "web", "template": {"containers": [{
+            "name": "main", "image": "${build::app}", "env": [{"name": "COMMIT", "value": "${build::app.commit}"}],
+        }]},
+        "build": {
+            "name": "app", "importContent": [{"contentFrom": {"git": git}}],
+            "containerRegistries": [{"url": repository, "tags": ["dev"], "credentials": credentials}],
+        },
+    }])
+}
+
+/// A Build of the component, published if there is an image.
+async fn build(
+    scene: &Scene,
+    workspace: &Workspace,
+    object: &str,
+    image: Option<&str>,
+) -> Result<()> {
+    let mut spec = json!(workspace.spec.components[0].build);
+    spec["importContent"][0]["contentFrom"]["git"]["commit"] = COMMIT.into();
+    let owner = scene
+        .component(workspace, "web")
+        .await?
+        .controller_owner_ref(&());
+    let metadata = json!({"name": object, "labels": crate::scene::labels(workspace, "web"), "ownerReferences": [owner]});
+    let body = json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "Build", "metadata": metadata, "spec": spec});
+    let _: Build = scene
+        .api()
+        .create(&PostParams::default(), &serde_json::from_value(body)?)
+        .await?;
+    let component = name(workspace, "web");
+    scene.patch_status("component", &component, &json!({"latestBuild": object}))?;
+    if let Some(image) = image {
+        scene.patch_status(
+            "build",
+            object,
+            &json!({"publish": {"state": "Completed", "image": image}}),
+        )?;
+    }
+    Ok(())
+}
+
+/// Copies redis to the registry of the company, and returns its name by digest.
+fn publish(scene: &Scene, repository: &str) -> Result<String> {
+    let login = scene.cluster.log_in_to_registry()?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("config.json"), login)?;
+    let crane = |args: &[&str]| -> Result<String> {
+        let mut crane = Command::new(scene.cluster.cluster.layout.bin("crane"));
+        crane
+            .args(args)
+            .env("DOCKER_CONFIG", folder.path())
+            .env("SSL_CERT_FILE", scene.cluster.cluster.layout.pki("ca.crt"));
+        let done = crane.output()?;
+        anyhow::ensure!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        Ok(String::from_utf8(done.stdout)?.trim().to_owned())
+    };
+    crane(&[
+        "copy",
+        "docker.io/library/redis:latest",
+        &format!("{repository}:dev"),
+    ])?;
+    Ok(format!(
+        "{repository}@{}",
+        crane(&["digest", &format!("{repository}:dev")])?
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_until_the_new()
+-> Result<()> {
+    let scene = Scene::new("private").await?;
+    let repository = format!("registry.test/{}/app", scene.namespace());
+    let image = publish(&scene, &repository)?;
+    let workspace = scene.workspace(built(&repository)).await?;
+    build(&scene, &workspace, "app-1", None).await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| {
+            section["state"] == json!(State::Waiting)
+        })
+        .await?;
+    let waits =
+        json!([{"componentName": "web", "conditionType": "Build", "conditionStatus": "Completed"}]);
+    assert_eq!(section["waitingFor"], waits);
+
+    let publish = json!({"publish": {"state": "Completed", "image": image}});
+    scene.patch_status("build", "app-1", &publish)?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene.section(&workspace, "web", healthy).await?;
+    assert_eq!(
+        section["images"],
+        json!([{"container": "main", "image": image}])
+    );
+    assert_eq!(
+        (&section["build"], &section["commit"]),
+        (&json!("app-1"), &json!(&COMMIT[..12]))
+    );
+
+    // A newer Build changes nothing until it is published, and then rolls out in place.
+    build(&scene, &workspace, "app-2", None).await?;
+    assert_eq!(scene.deploy(&workspace, "web").await?, Outcome::Done);
+    assert_eq!(
+        scene.section(&workspace, "web", |_section| true).await?,
+        section
+    );
+    let missing = format!("{repository}@sha256:{}", "a".repeat(64));
+    scene.patch_status(
+        "build",
+        "app-2",
+        &json!({"publish": {"state": "Completed", "image": missing}}),
+    )?;
+    scene.deploy(&workspace, "web").await?;
+    let failed = scene
+        .section(&workspace, "web", |section| {
+            section["failure"]["code"] == "E#2020"
+        })
+        .await?;
+    let told = |section: &Value| {
+        [
+            section["build"].clone(),
+            section["images"].clone(),
+            section["readyReplicas"].clone(),
+        ]
+    };
+    assert_eq!(told(&failed), told(&section));
+    let secret = format!("{}/company", scene.namespace());
+    assert!(
+        failed["retry"]["secretVersions"][&secret].is_string(),
+        "{failed:#}"
+    );
+    assert_eq!(
+        scene.cluster.field(
+            &format!("deployment/{}", name(&workspace, "web")),
+            ".status.availableReplicas"
+        )?,
+        "1"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods() -> Result<()> {
+    let scene = Scene::still("login").await?;
+    let workspace = scene.workspace(built("registry.test/x/app")).await?;
+    build(
+        &scene,
+        &workspace,
+        "app-1",
+        Some(&format!("registry.test/x/app@sha256:{}", "a".repeat(64))),
+    )
+    .await?;
+    assert_eq!(scene.deploy(&workspace, "web").await?, Outcome::Recorded);
+    let section = scene
+        .section(&workspace, "web", |section| {
+            section["state"] == json!(State::Error)
+        })
+        .await?;
+    let secret = format!("{}/company", scene.namespace());
+    assert_eq!(
+        (
+            &section["retry"]["code"],
+            &section["retry"]["secretVersions"][&secret]
+        ),
+        (&json!("E#1007"), &json!(""))
+    );
+
+    let auths = async |password: &str| -> Result<Value> {
+        scene.cluster.secret(
+            "company",
+            "Opaque",
+            &json!({"accessKey": "me", "secretToken": password}),
+        )?;
+        scene.deploy(&workspace, "web").await?;
+        let name = format!("{}-pull", name(&workspace, "web"));
+        let pull: Secret = scene.api().get(&name).await?;
+        let config =
+            serde_json::from_slice::<Value>(&pull.data.unwrap_or_default()[".dockerconfigjson"].0)?;
+        Ok(config["auths"]["registry.test"].clone())
+    };
+    assert_eq!(auths("one\n").await?["password"], "one");
+    assert_eq!(auths("two").await?["password"], "two");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_value_is_made_once_for_all_components() -> Result<()> {
+    let scene = Scene::still("generated").await?;
+    let mut components = json!([plain()[0], plain()[1]]);
+    for component in components.as_array_mut().unwrap() {
+        let env = json!([{"name": "PASSWORD", "value": "${variables::PASSWORD}"}]);
+        component["template"]["containers"][0]["env"] = env;
+    }
+    let variables = json!([{"name": "PASSWORD", "generate": {"length": 24}}]);
+    let workspace = scene
+        .workspace_with(json!({"components": components, "variables": variables}))
+        .await?;
+    let (one, two) = tokio::join!(
+        scene.deploy(&workspace, "redis"),
+        scene.deploy(&workspace, "mysql")
+    );
+    assert_eq!((one?, two?), (Outcome::Done, Outcome::Done));
+    let secret = owner(&workspace).variables();
+    let made: Secret = scene.api().get(&secret).await?;
+    assert_eq!(
+        made.data.as_ref().map(|data| data["PASSWORD"].0.len()),
+        Some(24)
+    );
+    scene.deploy(&workspace, "redis").await?;
+    let now: Secret = scene.api().get(&secret).await?;
+    assert_eq!(
+        now.metadata.resource_version,
+        made.metadata.resource_version
+    );
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! What is wrong with pods shows in the section, and heals with them.
+
+use anyhow::Result;
+use sequencer_api::status::State;
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, name};
+
+/// A Workspace with one component of one container.
+fn one(container: Value) -> Value {
+    let mut container = container;
+    container["name"] = json!("main");
+    json!([{"name": "web", "template": {"containers": [container], "terminationGracePeriodSeconds": 1}}])
+}
+
+fn failed(section: &Value, code: &str) -> bool {
+    section["state"] == json!(State::Error) && section["failure"]["code"] == code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_is_e2005_with_its_last_lines_and_heals() -> Result<()> {
+    let scene = Scene::new("crash").await?;
+    // It crashes until somebody makes the ConfigMap's other half: the same pod then runs.
+    scene
+        .cluster
+        .kubectl(&["create", "configmap", "switch", "--from-literal=ready=no"])?;
+    let script = "test \"$(cat /switch/ready)\" = yes && exec sleep 1000; for i in $(seq 30); do echo line $i; done; exit 3";
+    let container = json!({
+        "image": "app-base:bookworm", "command": ["sh", "-c", script],
+        "volumeMounts": [{"name": "switch", "mountPath": "/switch"}],
+    });
+    let mut components = one(container);
+    components[0]["template"]["volumes"] =
+        json!([{"name": "switch", "configMap": {"name": "switch"}}]);
+    let workspace = scene.workspace(components).await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| failed(section, "E#2005"))
+        .await?;
+    let failure = &section["failure"];
+    assert_eq!(
+        (&failure["container"], &failure["exitCode"]),
+        (&json!("main"), &json!(3)),
+        "{section:#}"
+    );
+    let lines = failure["logTail"].as_array().unwrap();
+    assert_eq!(
+        (lines.len(), &lines[0], &lines[19]),
+        (20, &json!("line 11"), &json!("line 30"))
+    );
+    assert!(
+        section.get("retry").is_none() && section.get("images").is_none(),
+        "{section:#}"
+    );
+
+    scene.cluster.kubectl(&[
+        "patch",
+        "configmap",
+        "switch",
+        "-p",
+        r#"{"data":{"ready":"yes"}}"#,
+    ])?;
+    // A pod of the same revision that finds the switch on.
+    scene.cluster.kubectl(&[
+        "delete",
+        "pods",
+        "-l",
+        "se.quencer.io/component=web",
+        "--wait=false",
+    ])?;
+    let section = scene
+        .section(&workspace, "web", |section| {
+            section["state"] == json!(State::Healthy)
+        })
+        .await?;
+    assert!(section.get("failure").is_none(), "{section:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_image_is_e2020_and_another_one_heals_it() -> Result<()> {
+    let scene = Scene::new("image").await?;
+    let workspace = scene.workspace(one(json!({"image": "redis:nope"}))).await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| failed(section, "E#2020"))
+        .await?;
+    assert_eq!(section["failure"]["container"], "main");
+    let patch =
+        json!({"spec": {"template": {"containers": [{"name": "main", "image": "redis:latest"}]}}});
+    let component = name(&workspace, "web");
+    scene.cluster.kubectl(&[
+        "patch",
+        "component",
+        &component,
+        "--type=merge",
+        "-p",
+        &patch.to_string(),
+    ])?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| {
+            section["state"] == json!(State::Healthy)
+        })
+        .await?;
+    assert_eq!(
+        section["images"],
+        json!([{"container": "main", "image": "redis:latest"}])
+    );
+    assert_eq!(section["observedGeneration"], 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_no_node_takes_is_e2021() -> Result<()> {
+    let scene = Scene::new("place").await?;
+    let mut components = one(json!({"image": "redis:latest"}));
+    components[0]["template"]["nodeSelector"] = json!({"nowhere": "x"});
+    let workspace = scene.workspace(components).await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| failed(section, "E#2021"))
+        .await?;
+    assert_eq!(section["failure"]["reason"], "Unschedulable");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_container_that_fails_is_e2024_with_its_last_lines() -> Result<()> {
+    let scene = Scene::new("init").await?;
+    let mut components = one(json!({"image": "redis:latest"}));
+    components[0]["template"]["initContainers"] = json!([{"name": "first", "image": "app-base:bookworm", "command": ["sh", "-c", "echo no; exit 4"]}]);
+    let workspace = scene.workspace(components).await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| failed(section, "E#2024"))
+        .await?;
+    let failure = &section["failure"];
+    assert_eq!(
+        (
+            &failure["container"],
+            &failure["exitCode"],
+            &failure["logTail"]
+        ),
+        (&json!("first"), &json!(4), &json!(["no"]))
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_used_up_is_e2022_and_more_of_it_heals() -> Result<()> {
+    let scene = Scene::new("quota").await?;
+    scene
+        .cluster
+        .kubectl(&["create", "quota", "none", "--hard=pods=0"])?;
+    let workspace = scene
+        .workspace(one(json!({"image": "redis:latest"})))
+        .await?;
+    scene.deploy(&workspace, "web").await?;
+    scene
+        .section(&workspace, "web", |section| failed(section, "E#2022"))
+        .await?;
+    scene.cluster.kubectl(&["delete", "quota", "none"])?;
+    scene
+        .section(&workspace, "web", |section| {
+            section["state"] == json!(State::Healthy)
+        })
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_once_for_each_template() -> Result<()> {
+    let scene = Scene::new("job").await?;
+    let container =
+        json!({"name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "true"]});
+    let job =
+        json!({"name": "good", "template": {"restartPolicy": "Never", "containers": [container]}});
+    let workspace = scene.workspace(json!([job])).await?;
+    scene.deploy(&workspace, "good").await?;
+    let section = scene
+        .section(&workspace, "good", |section| {
+            section["state"] == json!(State::Completed)
+        })
+        .await?;
+    assert_eq!(section["kind"], "Job");
+    // What was run is not run again because somebody cleans up.
+    scene
+        .cluster
+        .kubectl(&["delete", "job", &name(&workspace, "good")])?;
+    scene.deploy(&workspace, "good").await?;
+    assert!(
+        scene
+            .cluster
+            .field(
+                &format!("job/{}", name(&workspace, "good")),
+                ".metadata.uid"
+            )
+            .is_err()
+    );
+    // What was run is run again when it changes.
+    let component = name(&workspace, "good");
+    let patch = json!([{"op": "replace", "path": "/spec/template/containers/0/command/2", "value": "exit 0"}]);
+    scene.cluster.kubectl(&[
+        "patch",
+        "component",
+        &component,
+        "--type=json",
+        "-p",
+        &patch.to_string(),
+    ])?;
+    scene.deploy(&workspace, "good").await?;
+    let done = |section: &Value| {
+        section["state"] == json!(State::Completed) && section["observedGeneration"] == 2
+    };
+    scene.section(&workspace, "good", done).await?;
+    assert!(
+        scene
+            .cluster
+            .field(&format!("job/{component}"), ".metadata.uid")
+            .is_ok()
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_fails_again_and_again_is_e2005() -> Result<()> {
+    let scene = Scene::new("badjob").await?;
+    let secret =
+        json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "a"}}});
+    scene
+        .cluster
+        .secret("hidden", "Opaque", &json!({"a": "SEQCANARY-1\n"}))?;
+    let container = json!({
+        "name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "echo \"why: $A\"; exit 5"], "env": [secret],
+    });
+    let job = json!({"name": "bad", "template": {"restartPolicy": "OnFailure", "containers": [container]}});
+    let workspace = scene.workspace(json!([job])).await?;
+    scene.deploy(&workspace, "bad").await?;
+    let section = scene
+        .section(&workspace, "bad", |section| failed(section, "E#2005"))
+        .await?;
+    assert_eq!(
+        (
+            &section["failure"]["exitCode"],
+            &section["failure"]["logTail"][0]
+        ),
+        (&json!(5), &json!("why: ***"))
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_refuses_is_e2023() -> Result<()> {
+    let scene = Scene::still("refusal").await?;
+    let mounts = json!([{"name": "nowhere", "mountPath": "/x"}]);
+    let workspace = scene
+        .workspace(one(
+            json!({"image": "redis:latest", "volumeMounts": mounts}),
+        ))
+        .await?;
+    scene.deploy(&workspace, "web").await?;
+    let section = scene
+        .section(&workspace, "web", |section| failed(section, "E#2023"))
+        .await?;
+    assert_eq!(section["retry"]["code"], "E#2023");
+    Ok(())
+}

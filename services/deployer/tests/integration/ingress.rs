@@ -1,0 +1,344 @@
+//! The Ingress of a Workspace.
+
+use anyhow::Result;
+use k8s_openapi::api::networking::v1::Ingress;
+use sequencer_api::Workspace;
+use sequencer_api::status::State;
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::bus::Outcome;
+use serde_json::{Value, json};
+
+use crate::scene::{Held, Scene, owner, plain, until};
+
+/// A Workspace whose hosts nobody holds yet.
+async fn unheld(scene: &Scene, ingress: Value) -> Result<Workspace> {
+    let networking = json!({"dns": {"zone": "preview.test"}, "ingress": ingress});
+    let mut component = plain()[2].clone();
+    component["template"]["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("env");
+    scene
+        .workspace_with(json!({"components": [component], "networking": networking}))
+        .await
+}
+
+async fn workspace(scene: &Scene, ingress: Value) -> Result<(Workspace, Vec<Held>)> {
+    let workspace = unheld(scene, ingress).await?;
+    let held = hold(scene, &workspace)?;
+    Ok((workspace, held))
+}
+
+fn hold(scene: &Scene, workspace: &Workspace) -> Result<Vec<Held>> {
+    let uid = workspace.metadata.uid.as_deref().unwrap();
+    workspace
+        .hosts("test")
+        .iter()
+        .map(|host| scene.hold(host, uid))
+        .collect()
+}
+
+async fn section(
+    scene: &Scene,
+    workspace: &Workspace,
+    check: impl Fn(&Value) -> bool,
+) -> Result<Value> {
+    let mut found = Value::Null;
+    let name = workspace.metadata.name.as_deref().unwrap();
+    until("the ingress section is as it should be", async || {
+        let status = scene
+            .api::<Workspace>()
+            .get(name)
+            .await?
+            .status
+            .unwrap_or_default();
+        found = json!(status.ingress);
+        anyhow::ensure!(check(&found), "it is {found:#}");
+        Ok(true)
+    })
+    .await?;
+    Ok(found)
+}
+
+async fn wake(scene: &Scene, workspace: &Workspace) -> Result<Outcome> {
+    let (name, uid) = (
+        workspace.metadata.name.as_deref().unwrap(),
+        workspace.metadata.uid.as_deref().unwrap(),
+    );
+    scene.wake(Verb::Ingress, workspace, name, uid).await
+}
+
+fn rules() -> Value {
+    json!([
+        {"name": "main", "component": "click-mania", "network": "http"},
+        {"name": "admin", "component": "click-mania", "network": "http", "subdomain": "admin"},
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
+    let scene = Scene::new("ingress").await?;
+    let (workspace, _held) =
+        workspace(&scene, json!({"className": "traefik", "rules": rules()})).await?;
+    scene.deploy(&workspace, "click-mania").await?;
+    assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
+    let section = section(&scene, &workspace, |section| {
+        section["state"] == json!(State::Completed)
+    })
+    .await?;
+    assert_eq!(section["className"], "traefik");
+    assert!(section["addresses"][0]["ip"].is_string(), "{section:#}");
+    let host = workspace.host("test").unwrap();
+    assert_eq!(
+        (&section["rules"][0]["host"], &section["rules"][1]["host"]),
+        (&json!(host), &json!(format!("admin-{host}")))
+    );
+    for host in [host.clone(), format!("admin-{host}")] {
+        until("the ingress serves", async || {
+            Ok(scene.cluster.curl_ingress("https", &host, "/").is_ok())
+        })
+        .await?;
+    }
+    let name = owner(&workspace).ingress();
+    let version = scene
+        .api::<Ingress>()
+        .get(&name)
+        .await?
+        .metadata
+        .resource_version;
+    assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
+    assert_eq!(
+        scene
+            .api::<Ingress>()
+            .get(&name)
+            .await?
+            .metadata
+            .resource_version,
+        version
+    );
+
+    // What a person deletes is made again, and what is not asked for any more goes.
+    scene.cluster.kubectl(&["delete", "ingress", &name])?;
+    until("it is made again", async || {
+        Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some())
+    })
+    .await?;
+    let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
+    scene.cluster.kubectl(&[
+        "patch",
+        "workspace",
+        "shop",
+        "--type=json",
+        "-p",
+        &patch.to_string(),
+    ])?;
+    wake(&scene, &workspace).await?;
+    let gone = self::section(&scene, &workspace, |section| {
+        section["state"] == json!(State::Gone)
+    })
+    .await?;
+    assert!(
+        gone.get("name").is_none() && gone.get("addresses").is_none(),
+        "{gone:#}"
+    );
+    until("it is gone", async || {
+        Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_ingress_may_not_ask_for_has_its_code() -> Result<()> {
+    let scene = Scene::still("ingress-bad").await?;
+    let annotations = json!({"nginx.ingress.kubernetes.io/server-snippet": "x"});
+    let (workspace, _held) = workspace(
+        &scene,
+        json!({"rules": rules(), "annotations": annotations}),
+    )
+    .await?;
+    let code = async || -> Result<Value> {
+        wake(&scene, &workspace).await?;
+        let error = |section: &Value| section["state"] == json!(State::Error);
+        Ok(section(&scene, &workspace, error).await?["retry"]["code"].clone())
+    };
+    assert_eq!(code().await?, "E#6065");
+    let change = |ingress: Value| -> Result<String> {
+        let patch =
+            json!([{"op": "replace", "path": "/spec/networking/ingress", "value": ingress}]);
+        scene.cluster.kubectl(&[
+            "patch",
+            "workspace",
+            "shop",
+            "--type=json",
+            "-p",
+            &patch.to_string(),
+        ])
+    };
+    change(json!({"rules": rules(), "loadBalancerRef": {"name": "nowhere"}}))?;
+    assert_eq!(code().await?, "E#3013");
+    change(json!({"rules": rules(), "gatewayRef": {"name": "public"}}))?;
+    assert_eq!(code().await?, "E#3014");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_named_load_balancer_is_taken() -> Result<()> {
+    let scene = Scene::still("balancer").await?;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+    });
+    scene.cluster.apply(&service)?;
+    let (workspace, _held) = workspace(
+        &scene,
+        json!({"rules": rules(), "loadBalancerRef": {"name": "front"}}),
+    )
+    .await?;
+    wake(&scene, &workspace).await?;
+    // It has no address yet; this is written after a while only.
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}});
+    let patch = [
+        "patch",
+        "service",
+        "front",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status.to_string(),
+    ];
+    scene.cluster.kubectl(&patch)?;
+    wake(&scene, &workspace).await?;
+    let section = section(&scene, &workspace, |section| {
+        section["state"] == json!(State::Completed)
+    })
+    .await?;
+    assert_eq!(section["addresses"], json!([{"hostname": "lb.example"}]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
+    let scene = Scene::still("ingress-lock").await?;
+    let workspace = unheld(&scene, json!({"rules": rules()})).await?;
+    let name = owner(&workspace).ingress();
+    let served =
+        async || -> Result<bool> { Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some()) };
+    assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
+    assert!(!served().await?);
+
+    let held = hold(&scene, &workspace)?;
+    wake(&scene, &workspace).await?;
+    assert!(served().await?);
+
+    // Nobody holds it any more, and then somebody else does.
+    drop(held);
+    wake(&scene, &workspace).await?;
+    until("it is gone", async || Ok(!served().await?)).await?;
+    let others = scene.hold(
+        &workspace.host("test").unwrap(),
+        "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10",
+    )?;
+    wake(&scene, &workspace).await?;
+    let refused = section(&scene, &workspace, |section| {
+        section["state"] == json!(State::Error)
+    })
+    .await?;
+    assert_eq!(
+        (&refused["retry"]["code"], refused.get("name")),
+        (&json!("E#3020"), None)
+    );
+    assert!(!served().await?);
+
+    drop(others);
+    let _held = hold(&scene, &workspace)?;
+    wake(&scene, &workspace).await?;
+    assert!(served().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_anothers_zone_has_its_code()
+-> Result<()> {
+    let scene = Scene::still("ingress-edit").await?;
+    let (workspace, _held) = workspace(&scene, json!({"rules": rules()})).await?;
+    let name = owner(&workspace).ingress();
+    wake(&scene, &workspace).await?;
+    for (dns, code) in [
+        (json!({"zone": "preview.test", "name": "login"}), "E#6051"),
+        (json!({"zone": "bank.example", "name": "login"}), "E#6051"),
+    ] {
+        let patch = json!([{"op": "replace", "path": "/spec/networking/dns", "value": dns}]);
+        scene.cluster.kubectl(&[
+            "patch",
+            "workspace",
+            "shop",
+            "--type=json",
+            "-p",
+            &patch.to_string(),
+        ])?;
+        wake(&scene, &workspace).await?;
+        let generation = scene
+            .api::<Workspace>()
+            .get("shop")
+            .await?
+            .metadata
+            .generation;
+        let refused = section(&scene, &workspace, |section| {
+            section["observedGeneration"] == json!(generation)
+        })
+        .await?;
+        assert_eq!(
+            (&refused["state"], &refused["retry"]["code"]),
+            (&json!(State::Error), &json!(code))
+        );
+        let ingress = scene.api::<Ingress>().get(&name).await?;
+        let hosts: Vec<_> = ingress
+            .spec
+            .unwrap()
+            .rules
+            .unwrap()
+            .into_iter()
+            .filter_map(|rule| rule.host)
+            .collect();
+        assert_eq!(hosts.len(), 2);
+        assert!(
+            hosts.contains(&workspace.host("test").unwrap()),
+            "{hosts:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_go() -> Result<()> {
+    let scene = Scene::still("ingress-end").await?;
+    let (workspace, _held) = workspace(&scene, json!({"rules": rules()})).await?;
+    let name = owner(&workspace).ingress();
+    wake(&scene, &workspace).await?;
+    let finalizer = json!({"metadata": {"finalizers": ["se.quencer.io/workspace"]}}).to_string();
+    scene.cluster.kubectl(&[
+        "patch",
+        "workspace",
+        "shop",
+        "--type=merge",
+        "-p",
+        &finalizer,
+    ])?;
+    scene
+        .cluster
+        .kubectl(&["delete", "workspace", "shop", "--wait=false"])?;
+    wake(&scene, &workspace).await?;
+    section(&scene, &workspace, |section| {
+        section["state"] == json!(State::Gone)
+    })
+    .await?;
+    until("it is gone", async || {
+        Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())
+    })
+    .await?;
+    let free = json!({"metadata": {"finalizers": null}}).to_string();
+    scene
+        .cluster
+        .kubectl(&["patch", "workspace", "shop", "--type=merge", "-p", &free])
+        .map(drop)
+}

@@ -1,0 +1,64 @@
+//! Components without a build.
+
+use anyhow::Result;
+use sequencer_runtime::bus::Outcome;
+use serde_json::json;
+
+use crate::scene::{Scene, plain};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -> Result<()> {
+    let scene = Scene::new("plain").await?;
+    let workspace = scene.workspace(plain()).await?;
+    let (redis, mysql, click) = tokio::join!(
+        scene.deploy(&workspace, "redis"),
+        scene.deploy(&workspace, "mysql"),
+        scene.deploy(&workspace, "click-mania"),
+    );
+    assert_eq!([redis?, mysql?, click?], [Outcome::Done; 3]);
+    for component in ["redis", "mysql", "click-mania"] {
+        let section = scene
+            .section(&workspace, component, |section| {
+                section["state"] == "Healthy"
+            })
+            .await?;
+        assert_eq!(
+            (&section["readyReplicas"], &section["replicas"]),
+            (&json!(1), &json!(1)),
+            "{section:#}"
+        );
+        assert!(section["rev"].as_i64() <= Some(2), "{section:#}");
+    }
+    let writes = scene.writes()?;
+    for (write, times) in [
+        ("patch deployments", 3),
+        ("patch services", 3),
+        ("patch networkpolicies", 1),
+    ] {
+        assert_eq!(writes.get(write), Some(&times), "{writes:?}");
+    }
+    // A start that takes longer than ten seconds is written down once more.
+    let sections = writes
+        .get("patch components/status")
+        .copied()
+        .unwrap_or_default();
+    assert!(
+        (3..=6).contains(&sections) && writes.values().sum::<usize>() == 7 + sections,
+        "{writes:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_began_another_goes_on_with() -> Result<()> {
+    let scene = Scene::still("resumed").await?;
+    let workspace = scene.workspace(json!([plain()[0]])).await?;
+    scene.deploy(&workspace, "redis").await?;
+    // The first one is gone before anything was ready, and no message comes: the second one sees
+    // what was made.
+    let scene = scene.watched()?;
+    scene
+        .section(&workspace, "redis", |section| section["state"] == "Healthy")
+        .await?;
+    Ok(())
+}

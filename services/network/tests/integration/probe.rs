@@ -1,0 +1,257 @@
+//! The probe, through the stand-in's DNS and edge to a server of the test's own.
+
+use sequencer_api::code::Code;
+use sequencer_proto::v1::Trigger;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::ResourceExt as _;
+use reqwest::Method;
+use sequencer_api::Workspace;
+use sequencer_api::names::Owner;
+use sequencer_api::status::State;
+use sequencer_api::status::workspace::RouteSection;
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::bus::Outcome;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::preview::{TEAM, object};
+use crate::scene::{Host, Scene, ZONE, delivery, until};
+
+/// An application that answers every request with one status.
+struct Application {
+    status: Arc<AtomicU16>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Application {
+    /// On the port that the edge fetches from; an address of this machine that the edge does not
+    /// have.
+    async fn start(address: &str) -> Result<Self> {
+        let listener = TcpListener::bind((address, 80)).await?;
+        let (status, asked) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicUsize::new(0)));
+        let (answers, counts) = (Arc::clone(&status), Arc::clone(&asked));
+        background(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                if stream
+                    .read(&mut request)
+                    .await
+                    .is_ok_and(|length| length > 0)
+                {
+                    counts.fetch_add(1, Ordering::SeqCst);
+                    let status = answers.load(Ordering::SeqCst);
+                    let answer = format!(
+                        "HTTP/1.1 {status} X\r\nserver: app\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
+                    );
+                    drop(stream.write_all(answer.as_bytes()).await);
+                }
+            }
+        });
+        Ok(Self { status, asked })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test ends with its tasks")]
+pub(crate) fn background(future: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(future);
+}
+
+async fn workspace(scene: &Scene) -> Result<(Workspace, String)> {
+    let mut object = object(
+        &json!({"name": Host::new(ZONE).label}),
+        &scene.settings.account,
+    );
+    object["spec"]["networking"]["tunnel"]["cloudflare"]["route"]["path"] = "/app".into();
+    let workspace: Workspace = scene.make(TEAM, object).await?;
+    scene.hold(&workspace).await?;
+    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap());
+    let label = Owner {
+        name: &name,
+        uid: &uid,
+    }
+    .host_label("c1", TEAM);
+    Ok((workspace, format!("{label}.{ZONE}")))
+}
+
+async fn point(scene: &Scene, host: &str, address: &str) -> Result<()> {
+    let body = json!({"type": "A", "name": host, "content": address, "proxied": true});
+    scene
+        .call(
+            Method::POST,
+            &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+            &body,
+        )
+        .await
+        .map(drop)
+}
+
+async fn recorded(scene: &Scene, workspace: &Workspace) -> Result<RouteSection> {
+    let found = scene
+        .api::<Workspace>(TEAM)
+        .get(&workspace.name_any())
+        .await?;
+    Ok(found.status.context("no status")?.route)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (workspace, host) = workspace(&scene).await?;
+    // An address beside the edge's own.
+    let std::net::IpAddr::V4(edge) = scene.address() else {
+        anyhow::bail!("no IPv4 address")
+    };
+    let [a, b, c, d] = edge.octets();
+    let own = format!("{a}.{b}.{c}.{}", d ^ 0x80);
+    let application = Application::start(&own).await?;
+    // URLs that need no certificate.
+    let service = scene.replica(&["--tunnel-url-scheme=http"])?;
+    let probe = async |trigger: Trigger| {
+        service
+            .handle(delivery(Verb::Probe, TEAM, &workspace, trigger))
+            .await
+    };
+
+    // No name yet.
+    assert_eq!(probe(Trigger::Change).await, Outcome::Recorded);
+    let missing = recorded(&scene, &workspace).await?;
+    assert_eq!(
+        (missing.section.state, missing.section.retry.unwrap().code),
+        (Some(State::InProgress), Code::UrlNotAnswering)
+    );
+    assert_eq!(
+        (missing.rules.len(), missing.rules[0].http_status),
+        (1, None)
+    );
+    assert_eq!(application.asked.load(Ordering::SeqCst), 0);
+
+    // The application has trouble of its own.
+    point(&scene, &host, &own).await?;
+    application.status.store(500, Ordering::SeqCst);
+    assert_eq!(probe(Trigger::Retry).await, Outcome::Recorded);
+    let trouble = recorded(&scene, &workspace).await?;
+    assert_eq!(
+        (
+            trouble.rules[0].http_status,
+            trouble.rules[0].failure.clone().unwrap().code
+        ),
+        (Some(500), Code::UrlNotAnswering)
+    );
+
+    // What it answers below 500 is an answer; and what failed is looked at again by the timer
+    // alone.
+    application.status.store(404, Ordering::SeqCst);
+    until("it is looked at again", async || {
+        ensure!(probe(Trigger::Change).await == Outcome::Done, "not yet");
+        ensure!(
+            recorded(&scene, &workspace).await?.section.retry.is_none(),
+            "not yet"
+        );
+        Ok(())
+    })
+    .await?;
+    let healthy = recorded(&scene, &workspace).await?;
+    assert_eq!(
+        (healthy.section.state, healthy.section.retry),
+        (Some(State::Healthy), None)
+    );
+    let rule = &healthy.rules[0];
+    assert_eq!(
+        (rule.http_status, rule.failure.clone(), rule.url.clone()),
+        (Some(404), None, format!("http://{host}/app"))
+    );
+
+    // Delivered again: nobody asks, and nothing is written.
+    let asked = application.asked.load(Ordering::SeqCst);
+    assert_eq!(probe(Trigger::Resync).await, Outcome::Done);
+    assert_eq!(application.asked.load(Ordering::SeqCst), asked);
+    assert_eq!(
+        recorded(&scene, &workspace).await?.section.rev,
+        healthy.section.rev
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (workspace, host) = workspace(&scene).await?;
+    let tunnels = format!("/accounts/{}/cfd_tunnel", scene.settings.account);
+    let tunnel = scene
+        .call(
+            Method::POST,
+            &tunnels,
+            &json!({"name": host, "config_src": "cloudflare"}),
+        )
+        .await?;
+    let target = format!(
+        "{}.cfargotunnel.com",
+        tunnel["id"].as_str().context("no id")?
+    );
+    let body = json!({"type": "CNAME", "name": host, "content": target, "proxied": true});
+    scene
+        .call(
+            Method::POST,
+            &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+            &body,
+        )
+        .await?;
+    assert_eq!(
+        scene
+            .service
+            .handle(delivery(Verb::Probe, TEAM, &workspace, Trigger::Change))
+            .await,
+        Outcome::Recorded
+    );
+    let section = recorded(&scene, &workspace).await?;
+    assert_eq!(
+        (section.rules[0].http_status, section.rules[0].url.clone()),
+        (Some(530), format!("https://{host}/app"))
+    );
+    assert_eq!(section.section.retry.unwrap().code, Code::UrlNotAnswering);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_address_is_e6037_and_a_workspace_without_a_host_is_not_asked() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (workspace, host) = workspace(&scene).await?;
+    let body = json!({"type": "A", "name": host, "content": "10.0.0.1", "proxied": false});
+    scene
+        .call(
+            Method::POST,
+            &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+            &body,
+        )
+        .await?;
+    assert_eq!(
+        scene
+            .service
+            .handle(delivery(Verb::Probe, TEAM, &workspace, Trigger::Change))
+            .await,
+        Outcome::Recorded
+    );
+    assert_eq!(
+        recorded(&scene, &workspace).await?.rules[0]
+            .failure
+            .clone()
+            .unwrap()
+            .code,
+        Code::AddressForbidden
+    );
+
+    let plain = scene.workspace(TEAM, "plain").await?;
+    assert_eq!(
+        scene
+            .service
+            .handle(delivery(Verb::Probe, TEAM, &plain, Trigger::Change))
+            .await,
+        Outcome::Stale
+    );
+    assert_eq!(recorded(&scene, &plain).await?.section.rev, 0);
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The service as it runs: fed by NATS, twice at once.
+
+use anyhow::{Result, ensure};
+use sequencer_api::status::State;
+use sequencer_proto::topics::{Consumer, Verb};
+use sequencer_proto::v1::Trigger;
+use sequencer_runtime::Handles;
+use sequencer_runtime::args::Args;
+use sequencer_runtime::bus::{Bus, Keep};
+use serde_json::json;
+
+use crate::scene::{Host, RELEASE, Scene, ZONE, delivery, until};
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    shared: Args,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    let nats = scene.nats()?;
+    let watcher =
+        <Cli as clap::Parser>::parse_from(["watcher", "--pod=watcher", "--nats-url", &nats]).shared;
+    let bus = Bus::connect("watcher", &watcher, &Handles::default()).await?;
+    let keep = Keep {
+        consumers: vec![Consumer::network()],
+        ack_wait: std::time::Duration::from_secs(30),
+        every: std::time::Duration::from_millis(100),
+    };
+    crate::probe::background({
+        let bus = bus.clone();
+        async move { bus.keep(keep, || {}).await }
+    });
+    let _replicas = [
+        scene.process("network-a", &nats)?,
+        scene.process("network-b", &nats)?,
+    ];
+
+    let host = Host::new(ZONE);
+    scene
+        .faults(json!([{"method": "GET", "path": "/zones/**", "times": 6, "delay_ms": 150}]))
+        .await?;
+    let record = scene
+        .record(
+            &host,
+            "CNAME",
+            "6ff42ae2-0000-4000-8000-000000000000.cfargotunnel.com",
+        )
+        .await?;
+    let command = delivery(Verb::Dns, RELEASE, &record, Trigger::Change).command;
+    let name = record.metadata.name.as_deref().unwrap_or_default();
+    until("the record is made", async || {
+        bus.wake(&command, RELEASE, name, Trigger::Resync).await?;
+        ensure!(
+            scene.recorded(&record).await?.section.state == Some(State::Completed),
+            "not yet"
+        );
+        Ok(())
+    })
+    .await?;
+    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
+    scene.delete(&record).await?;
+    until("the record is deleted", async || {
+        bus.wake(&command, RELEASE, name, Trigger::Resync).await?;
+        ensure!(
+            scene.recorded(&record).await?.section.state == Some(State::Gone),
+            "not yet"
+        );
+        Ok(())
+    })
+    .await?;
+    assert_eq!(scene.counted("records", "deletes", &host.fqdn()).await?, 1);
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! Writing objects into the cluster: server-side apply with the service's field manager
+//! (Kubernetes "Server-Side Apply"), so that what a plan does not say any more goes from the object
+//! too, and what others wrote beside it stays.
+
+use data_encoding::HEXLOWER;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
+};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use sequencer_api::labels::REVISION;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use tracing::info;
+
+/// Writes objects as one field manager.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+    manager: &'static str,
+}
+
+/// An object as a plan has it.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its kind.
+    pub resource: ApiResource,
+    /// Everything that is wanted of it. Fields that are not in it are not ours.
+    pub body: Value,
+    /// It is written once and then left as it is.
+    pub fixed: bool,
+}
+
+/// Returns sixteen characters of the SHA-256 of a value. Keys of a JSON object are sorted: the same
+/// value has the same hash.
+#[must_use]
+pub fn hash(value: &Value) -> String {
+    let digest = HEXLOWER.encode(&Sha256::digest(value.to_string()));
+    digest.chars().take(16).collect()
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Applier")
+            .field("manager", &self.manager)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Object {
+    /// An object of the kind `K`, which carries a hash of all of it as its revision.
+    #[must_use]
+    pub fn new<K: Resource<DynamicType = ()>>(body: Value) -> Self {
+        let resource = ApiResource::erase::<K>(&());
+        let revision = hash(&body);
+        let mut object = Self {
+            resource,
+            body,
+            fixed: false,
+        };
+
+        object.set("apiVersion", object.resource.api_version.clone().into());
+        object.set("kind", object.resource.kind.clone().into());
+        object.annotate(REVISION, revision.into());
+        object
+    }
+
+    /// The same, but never written again once it is there.
+    #[must_use]
+    pub fn fixed<K: Resource<DynamicType = ()>>(body: Value) -> Self {
+        Self {
+            fixed: true,
+            ..Self::new::<K>(body)
+        }
+    }
+
+    /// `metadata.name`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.text("/metadata/name")
+    }
+
+    /// The uid of the object that it belongs to, by its first owner reference.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.text("/metadata/ownerReferences/0/uid")
+    }
+
+    /// The hash of all of it.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        let annotations = self.body.pointer("/metadata/annotations")?;
+        annotations.get(REVISION)?.as_str()
+    }
+
+    fn text(&self, path: &str) -> &str {
+        self.body
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    fn set(&mut self, field: &str, value: Value) {
+        if let Value::Object(body) = &mut self.body {
+            body.insert(field.into(), value);
+        }
+    }
+
+    fn annotate(&mut self, key: &str, value: Value) {
+        let Value::Object(body) = &mut self.body else {
+            return;
+        };
+        let empty = || Value::Object(Map::new());
+        if let Value::Object(metadata) = body.entry("metadata").or_insert_with(empty)
+            && let Value::Object(annotations) = metadata.entry("annotations").or_insert_with(empty)
+        {
+            annotations.insert(key.into(), value);
+        }
+    }
+}
+
+impl Applier {
+    /// Writes as this field manager, with the rights of this client.
+    #[must_use]
+    pub fn new(client: Client, manager: &'static str) -> Self {
+        Self { client, manager }
+    }
+
+    /// Objects of a kind in a namespace.
+    #[must_use]
+    pub fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, resource)
+    }
+
+    /// Makes the object so, unless what was found under its name has its revision already. `found`
+    /// must be ours, or None where there is nothing: no other object of its name is written.
+    ///
+    /// # Errors
+    /// The API server refuses; 409 if another object has the name by now.
+    pub async fn apply(
+        &self,
+        namespace: &str,
+        object: &Object,
+        found: Option<DynamicObject>,
+    ) -> kube::Result<DynamicObject> {
+        let made = match found {
+            Some(found) if object.fixed || revision(&found) == object.revision() => {
+                return Ok(found);
+            }
+            Some(found) => self.write(namespace, object, Some(&found)).await?,
+            None => self.write(namespace, object, None).await?,
+        };
+        info!(
+            kind = object.resource.kind,
+            name = object.name(),
+            namespace,
+            "Applied object"
+        );
+        Ok(made)
+    }
+
+    async fn write(
+        &self,
+        namespace: &str,
+        object: &Object,
+        found: Option<&DynamicObject>,
+    ) -> kube::Result<DynamicObject> {
+        let mut body = object.body.clone();
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+            && let Some(found) = found
+        {
+            // The uid and no resourceVersion: a Deployment's changes with every pod.
+            metadata.insert("uid".into(), found.uid().into());
+        }
+
+        // What others changed of our fields is ours again.
+        let params = PatchParams::apply(self.manager).force();
+        self.api(&object.resource, namespace)
+            .patch(object.name(), &params, &Patch::Apply(&body))
+            .await
+    }
+
+    /// Deletes an object that was read, and no other of its name. It is no error if it is gone.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub async fn delete(
+        &self,
+        resource: &ApiResource,
+        found: &DynamicObject,
+        policy: PropagationPolicy,
+    ) -> kube::Result<()> {
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(Preconditions {
+                uid: found.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let (name, namespace) = (found.name_any(), found.namespace().unwrap_or_default());
+
+        match self.api(resource, &namespace).delete(&name, &params).await {
+            Ok(_) => info!(kind = resource.kind, name, namespace, "Deleted object"),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The hash of the plan that an object was last written by.
+#[must_use]
+pub fn revision(found: &DynamicObject) -> Option<&str> {
+    found.annotations().get(REVISION).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_revision_is_of_all_that_is_wanted_and_nothing_else() {
+        let object = |port: i32| {
+            Object::new::<Service>(json!({
+                "metadata": {"name": "a", "ownerReferences": [{"uid": "u"}]},
+                "spec": {"ports": [{"port": port}]},
+            }))
+        };
+        assert_eq!(object(1).revision(), object(1).revision());
+        assert_ne!(object(1).revision(), object(2).revision());
+        assert_eq!((object(1).name(), object(1).owner()), ("a", "u"));
+        assert_eq!(object(1).body["apiVersion"], "v1");
+    }
+
+    #[test]
+    fn annotations_of_a_plan_stay_beside_its_revision() {
+        let body = json!({"metadata": {"name": "a", "annotations": {"b": "c"}}});
+        let object = Object::new::<Service>(body);
+        assert_eq!(object.body["metadata"]["annotations"]["b"], "c");
+        assert!(object.revision().is_some());
+    }
+}

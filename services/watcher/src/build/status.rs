@@ -1,0 +1,123 @@
+//! The watcher's part of a Build's status, from what is known of it.
+
+use kube::ResourceExt as _;
+use sequencer_api::condition::{ConditionType, Reason, Summary};
+use sequencer_api::labels::{self, commit12};
+use sequencer_api::status::State;
+use sequencer_api::status::build::{BuildPhase, BuildStatus};
+
+use super::{BuildView, commit};
+use crate::conditions::{Conditions, advice, wrong};
+
+/// The status as it has to be.
+pub(super) fn status(view: &BuildView) -> BuildStatus {
+    let BuildView {
+        subject, before, ..
+    } = view;
+    let (image, publish, ready) = summaries(view);
+
+    let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
+    conditions.add(ConditionType::Image, &image);
+    conditions.add(ConditionType::Publish, &publish);
+    let stalled = match ready.reason {
+        Reason::Superseded => {
+            "nobody needs it; to come back to it, pin its commit in the Component".into()
+        }
+        _ => advice(&ready, "bld", view.build.as_ref()),
+    };
+    BuildStatus {
+        observed_generation: subject.generation,
+        phase: phase(&ready, &image),
+        conditions: conditions.finish(&ready, false, &stalled),
+        ..before.clone()
+    }
+}
+
+/// What `Ready` says.
+pub(super) fn ready(view: &BuildView) -> Summary {
+    let (_, _, ready) = summaries(view);
+    ready
+}
+
+/// Of the image, of its publication, and of both.
+fn summaries(view: &BuildView) -> (Summary, Summary, Summary) {
+    let image = match image(view) {
+        image if view.held && image.reason == Reason::Waiting => Summary::no(
+            Reason::Waiting,
+            "waits until fewer Builds of this namespace run",
+        ),
+        image => image,
+    };
+    let superseded = view.build.is_superseded().then(|| superseded(view));
+    let publish = superseded.clone().unwrap_or_else(|| publish(view, &image));
+
+    let worst = Summary::worst([&image, &publish]).unwrap_or(&publish);
+    let ready = if view.build.metadata.deletion_timestamp.is_some() {
+        Summary::no(Reason::Terminating, "being deleted")
+    } else if let Some(superseded) = superseded {
+        superseded
+    } else if worst.holds {
+        let image = view.before.publish.image.clone();
+        Summary::yes(Reason::Completed, image.unwrap_or_default())
+    } else {
+        worst.clone()
+    };
+    (image, publish, ready)
+}
+
+fn superseded(view: &BuildView) -> Summary {
+    let by = view.build.annotations().get(labels::SUPERSEDED_BY);
+    let by = by.map_or("", String::as_str);
+    Summary::no(Reason::Superseded, format!("{by} took its place"))
+}
+
+fn image(view: &BuildView) -> Summary {
+    let (section, generation) = (&view.before.image, view.subject.generation);
+    if section.section.is(State::Completed, generation) {
+        let digest = section.digest.clone();
+        return Summary::yes(Reason::Completed, digest.unwrap_or_default());
+    }
+    if let Err(refusal) = &view.pool {
+        return refusal.clone().into();
+    }
+    if let Some(wrong) = wrong(&section.section, section.failure.as_ref(), generation) {
+        return wrong;
+    }
+    let spec = &view.build.spec;
+    let (commit, pool) = (commit12(commit(spec)), &spec.runtime.pool);
+    match &section.section.claim {
+        Some(_) => {
+            let message = format!("building {commit} in pool {pool}");
+            Summary::no(Reason::InProgress, message)
+        }
+        None => {
+            let message = format!("{commit} waits for a builder of pool {pool}");
+            Summary::no(Reason::Waiting, message)
+        }
+    }
+}
+
+fn publish(view: &BuildView, image: &Summary) -> Summary {
+    let section = &view.before.publish;
+    if view.build.is_published() {
+        let image = section.image.clone();
+        return Summary::yes(Reason::Completed, image.unwrap_or_default());
+    }
+    if !image.holds {
+        return Summary::no(Reason::Waiting, "published when it is built");
+    }
+    wrong(&section.section, None, view.subject.generation)
+        .unwrap_or_else(|| Summary::no(Reason::InProgress, "publishing"))
+}
+
+fn phase(ready: &Summary, image: &Summary) -> BuildPhase {
+    match ready.reason {
+        Reason::Terminating => BuildPhase::Terminating,
+        _ if ready.holds => BuildPhase::Completed,
+        Reason::Superseded => BuildPhase::Superseded,
+        Reason::Code(_) if !ready.retried => BuildPhase::Error,
+        _ if image.holds => BuildPhase::Publishing,
+        _ if image.reason == Reason::Waiting => BuildPhase::Queued,
+        _ => BuildPhase::Building,
+    }
+}

@@ -1,0 +1,124 @@
+//! What is to be done for a Component.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+use sequencer_api::status::State;
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::section::Due;
+
+use super::builds;
+use super::view::ComponentView;
+use crate::notifier::{due_of, notification, notify};
+use crate::owned::Owned;
+use crate::plan::{Plan, Policy};
+
+/// A poll interval that cannot be read, which the schema does not let in.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is to be done.
+pub(super) fn plan(view: &ComponentView) -> Plan {
+    let mut plan = Plan::default();
+    if view.component.metadata.deletion_timestamp.is_some() {
+        return plan;
+    }
+    let paused = view.component.spec.paused;
+    if !paused {
+        resolve(&mut plan, view);
+        builds::follow(&mut plan, view);
+    }
+    builds::prune(&mut plan, view);
+    if !paused {
+        deploy(&mut plan, view);
+    }
+    plan
+}
+
+/// Looks at the branches, once in each interval.
+fn resolve(plan: &mut Plan, view: &ComponentView) {
+    let Some((build, Some(Ok(pool)))) = view
+        .component
+        .spec
+        .template
+        .build
+        .as_ref()
+        .map(|build| (build, view.pool.as_ref()))
+    else {
+        return;
+    };
+    let (source, subject) = (&view.before.source, &view.subject);
+    let fixed = build.import_content.iter().all(|import| {
+        let git = import.content_from.git.as_ref();
+        git.is_some_and(|git| git.commit.is_some())
+    });
+    let finished = fixed && builds::resolved(build, source);
+    let policy = match due_of(&source.section, finished, subject.generation, subject.now) {
+        Due::Never => return,
+        Due::Now => Policy::Poll(interval(&view.component.spec.update_policy.interval)),
+        Due::At(at) => {
+            plan.again_at(at);
+            Policy::Held
+        }
+        Due::IfSecretChanged(at) => {
+            plan.again_at(at);
+            Policy::Secret
+        }
+    };
+    let (pool, key) = (pool.clone(), format!("{}/{policy:?}", subject.generation));
+    plan.notifications.push(notification(
+        subject,
+        Verb::Resolve,
+        Some(pool),
+        key,
+        policy,
+    ));
+}
+
+fn interval(text: &str) -> Duration {
+    let parsed = text.parse::<SignedDuration>().ok();
+    let positive = parsed.and_then(|interval| Duration::try_from(interval).ok());
+    positive.unwrap_or(INTERVAL)
+}
+
+/// Rolls out what may start. What is settled is looked at once for each state of what it may use:
+/// another component's image may be part of it.
+fn deploy(plan: &mut Plan, view: &ComponentView) {
+    if !view.started && !view.may_start() {
+        return;
+    }
+    let (subject, more) = (&view.subject, surroundings(&view.owned));
+    if is_rolled_out(view) {
+        let key = format!("{}/{more}", subject.generation);
+        plan.notifications
+            .push(notification(subject, Verb::Deploy, None, key, Policy::Once));
+    } else {
+        let section = &view.before.deploy.section;
+        notify(plan, subject, Verb::Deploy, None, section, false, &more);
+    }
+}
+
+/// Whether the newest that can run does.
+fn is_rolled_out(view: &ComponentView) -> bool {
+    let (deploy, generation) = (&view.before.deploy, view.subject.generation);
+    let runs = deploy.section.is(State::Healthy, generation)
+        || deploy.section.is(State::Completed, generation);
+    let newest = view.newest.as_deref().map(ResourceExt::name_any);
+    runs && (newest.is_none() || newest == deploy.build)
+}
+
+/// Everything of the Workspace that a rendered template may hold, as a hash.
+fn surroundings(owned: &Owned) -> String {
+    let images = owned
+        .builds
+        .iter()
+        .filter_map(|build| build.status.as_ref()?.publish.image.as_deref());
+    let workspace = owned.workspace.as_deref();
+    let host = workspace.and_then(|workspace| workspace.status.as_ref()?.host.as_deref());
+    let generation = workspace
+        .and_then(|workspace| workspace.metadata.generation)
+        .unwrap_or_default()
+        .to_string();
+    let parts = images.chain(host).chain([generation.as_str()]);
+    sequencer_api::names::h10(&parts.collect::<Vec<_>>())
+}

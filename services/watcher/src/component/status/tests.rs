@@ -1,0 +1,83 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::chart::Chart;
+use crate::owned::Owned;
+
+fn component(name: &str, on: &str, status: &Value) -> Component {
+    let depends_on: Vec<_> = on
+        .split_terminator(',')
+        .map(|on| json!({"componentName": on}))
+        .collect();
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "n", "uid": name, "generation": 1},
+        "spec": {"name": name, "dependsOn": depends_on, "template": {"containers": []}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// A deploy section that failed with this code.
+fn failed(code: Code) -> Value {
+    let failure = json!({"code": code, "message": "words"});
+    json!({"state": "Error", "observedGeneration": 1, "replicas": 1, "failure": failure})
+}
+
+fn view(component: &Component, components: &[&Component]) -> ComponentView {
+    let components = components.iter().map(|each| Arc::new((*each).clone()));
+    let owned = Owned {
+        components: components.collect(),
+        ..Owned::default()
+    };
+    let (chart, now) = (Arc::new(Chart::default()), Timestamp::UNIX_EPOCH);
+    ComponentView::new(component.clone().into(), owned.into(), &chart, now)
+}
+
+/// The Component with the status that the watcher derives.
+fn derived(component: &Component) -> Component {
+    let mut derived = component.clone();
+    derived.status = Some(status(&view(component, &[])));
+    derived
+}
+
+#[test]
+fn what_waits_for_a_failed_component_has_its_code_and_no_trouble_of_its_own() {
+    let crash = json!({"deploy": failed(Code::CrashLoop)});
+    let db = derived(&component("db", "", &crash));
+    let app = component("app", "db", &json!({}));
+    let (of_db, of_app) = (view(&db, &[&db, &app]), view(&app, &[&db, &app]));
+
+    let crash = Reason::Code(Code::CrashLoop);
+    assert_eq!(ready(&of_app).reason, crash);
+    assert_eq!(trouble(&of_app), None);
+    assert_eq!(trouble(&of_db).map(|trouble| trouble.reason), Some(crash));
+}
+
+#[test]
+fn components_that_wait_for_each_other_end_with_a_word_on_each() {
+    let (one, two) = (
+        component("one", "two", &json!({})),
+        component("two", "one", &json!({})),
+    );
+    assert_eq!(ready(&view(&one, &[&one, &two])).reason, Reason::Waiting);
+}
+
+#[test]
+fn what_is_wrong_stands_at_the_condition_that_its_code_belongs_to() {
+    for (code, kind) in [
+        (Code::VariableNameUnknown, ConditionType::Variables),
+        (Code::ImagePullFailed, ConditionType::Pod),
+    ] {
+        let status = json!({"deploy": failed(code)});
+        let app = component("app", "", &status);
+        let failing: Vec<_> = own(&view(&app, &[]))
+            .into_iter()
+            .filter(|(_, summary)| summary.reason == Reason::Code(code))
+            .map(|(kind, _)| kind)
+            .collect();
+        assert_eq!(failing, [kind]);
+    }
+}

@@ -1,0 +1,244 @@
+//! What is known of a Component, found out once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use sequencer_api::condition::{ConditionType, Summary};
+use sequencer_api::dependencies::{siblings, unmet};
+use sequencer_api::host::Refusal;
+use sequencer_api::status::State;
+use sequencer_api::status::component::{ComponentStatus, WaitingFor};
+use sequencer_api::{Build, Component};
+use sequencer_proto::topics::{Kind, Pool};
+
+use super::{builds, plan, status};
+use crate::cache::{Cache, Index};
+use crate::chart::Chart;
+use crate::error::Error;
+use crate::events::transitions;
+use crate::owned::{Owned, retry_word};
+use crate::plan::{Event, Plan, Subject, Target};
+use crate::pools;
+use crate::reconcile::{Context, Reconciled};
+use crate::status_writer::StatusWriter;
+use crate::triggers::Triggers;
+
+/// What is known of a Component.
+pub struct ComponentView {
+    pub(crate) subject: Subject,
+    pub(crate) component: Arc<Component>,
+    pub(crate) before: ComponentStatus,
+    pub(super) owned: Arc<Owned>,
+    pub(super) chart: Arc<Chart>,
+    /// The pool of its Builds; none if it builds nothing.
+    pub(super) pool: Option<Result<Pool, Refusal>>,
+    /// The Build of the newest commits, once they are known.
+    pub(super) desired: Option<Build>,
+    /// The newest Build that pods can run: the desired one once it is published, else the last that
+    /// was.
+    pub(super) newest: Option<Arc<Build>>,
+    /// The dependencies that do not hold yet.
+    pub(super) unmet: Vec<WaitingFor>,
+    /// Whether the deployer began with this generation: from then on a dependency that falters
+    /// holds nothing back.
+    pub(super) started: bool,
+}
+
+impl ComponentView {
+    /// From what is cached.
+    pub fn new(
+        component: Arc<Component>,
+        owned: Arc<Owned>,
+        chart: &Arc<Chart>,
+        now: Timestamp,
+    ) -> Self {
+        // Whoever annotates the Workspace means all of it.
+        let above = owned.workspace.as_deref().map_or("", retry_word);
+        let retry = format!("{}{above}", retry_word(component.as_ref()));
+        let owner = owned.owner_uid(&component);
+        let subject = Subject::of(Kind::Component, component.as_ref(), owner, retry, now);
+
+        let before = component.status.clone().unwrap_or_default();
+        let siblings = siblings(owned.components.iter().map(AsRef::as_ref));
+        let desired = builds::desired(&component, &owned);
+        let deploy = &before.deploy;
+        let started = deploy.section.observed_generation == Some(subject.generation)
+            && deploy.section.state != Some(State::Waiting)
+            && deploy.revision.is_some();
+        Self {
+            pool: pool(&component, chart),
+            newest: builds::newest(&component, &owned, desired.as_ref()),
+            unmet: unmet(&component.spec.template.depends_on, &siblings),
+            chart: chart.clone(),
+            subject,
+            before,
+            desired,
+            started,
+            component,
+            owned,
+        }
+    }
+
+    /// What `Ready` says.
+    pub(crate) fn ready(&self) -> Summary {
+        status::ready(self)
+    }
+
+    /// The commit that serves, if some version does.
+    pub(crate) fn serving(&self) -> Option<&str> {
+        status::serving(&self.before)
+    }
+
+    /// Whether nothing that it depends on holds it back, its own image included.
+    pub(super) fn may_start(&self) -> bool {
+        let has_image = self.component.spec.template.build.is_none() || self.newest.is_some();
+        self.unmet.is_empty() && has_image
+    }
+
+    /// Another component of the same Workspace.
+    pub(super) fn sibling(&self, name: &str) -> Option<Self> {
+        let named = |sibling: &&Arc<Component>| sibling.spec.template.name == name;
+        let sibling = self.owned.components.iter().find(named)?.clone();
+        let (owned, now) = (self.owned.clone(), self.subject.now);
+        Some(Self::new(sibling, owned, &self.chart, now))
+    }
+
+    /// Whether more can be told of a young component than that it starts: what it waits for, what
+    /// the deployer found, or nobody else tells of it.
+    fn has_findings(&self) -> bool {
+        let template = &self.component.spec.template;
+        let alone = self.owned.workspace.is_none();
+        let found = self.before.deploy.section.state.is_some();
+        alone || found || template.build.is_some() || !template.depends_on.is_empty()
+    }
+}
+
+impl Reconciled for ComponentView {
+    type Object = Component;
+    type Status = ComponentStatus;
+    const KIND: Kind = Kind::Component;
+
+    fn index(cache: &Cache) -> &Index<Component> {
+        &cache.components
+    }
+
+    fn changed(component: &Component, cache: &Cache, triggers: &Triggers) {
+        triggers.component(cache, component);
+    }
+
+    async fn observe(
+        component: Arc<Component>,
+        context: &Context,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Error> {
+        let owned = context.cache.owned_with(&component).map(Arc::new);
+        Ok(owned.map(|owned| Self::new(component, owned, &context.chart, now)))
+    }
+
+    fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    fn before(&self) -> &ComponentStatus {
+        &self.before
+    }
+
+    fn plan(&self) -> Plan {
+        plan::plan(self)
+    }
+
+    fn status(&self) -> ComponentStatus {
+        status::status(self)
+    }
+
+    /// What went wrong its Workspace tells as well.
+    fn events(&self, after: &ComponentStatus) -> Vec<Event> {
+        let workspace = self.owned.workspace.as_deref();
+        let mut events = transitions(
+            &self.subject.target,
+            &self.before.conditions,
+            &after.conditions,
+            workspace.is_none(),
+        );
+
+        let above = workspace.filter(|_| events.iter().any(|event| event.warning));
+        // One that waits for a failed one has nothing to add.
+        let trouble = above.and_then(|_| status::trouble(self));
+        if let Some((workspace, trouble)) = above.zip(trouble) {
+            let name = &self.component.spec.template.name;
+            let named = Summary {
+                message: format!("{name}: {}", trouble.message),
+                ..trouble
+            };
+            let target = Target::of(Kind::Workspace, workspace);
+            let code = named.reason.code();
+            events.extend(code.map(|code| Event::wrong(&target, code, named.text())));
+        }
+        events
+    }
+
+    /// Where there is no more to say than that it starts, its Workspace says it for all of them.
+    fn patience(&self, statuses: &StatusWriter) -> Duration {
+        if self.has_findings() {
+            statuses.first
+        } else {
+            statuses.quiet
+        }
+    }
+
+    /// Those that its siblings wait for.
+    fn depended_on(&self) -> Vec<ConditionType> {
+        let name = &self.component.spec.template.name;
+        let siblings = self.owned.components.iter();
+        siblings
+            .flat_map(|sibling| &sibling.spec.template.depends_on)
+            .filter(|dependency| dependency.component_name == *name)
+            .map(|dependency| dependency.condition_type)
+            .collect()
+    }
+}
+
+fn pool(component: &Component, chart: &Chart) -> Option<Result<Pool, Refusal>> {
+    let pool = &component.spec.template.build.as_ref()?.runtime.pool;
+    let namespace = component.namespace().unwrap_or_default();
+    Some(pools::open(&chart.pools, pool, &namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use sequencer_api::Workspace;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_only_starts_is_told_of_by_its_workspace() {
+        let news = |owned: &Owned, deploy: Value, field: &str, value: Value| {
+            let mut spec = json!({"name": "app", "template": {"containers": []}});
+            spec[field] = value;
+            let component: Component = serde_json::from_value(
+                json!({"metadata": {"name": "app"}, "spec": spec, "status": {"deploy": deploy}}),
+            )
+            .unwrap();
+            let (owned, chart) = (Arc::new(owned.clone()), Arc::new(Chart::default()));
+            ComponentView::new(component.into(), owned, &chart, Timestamp::UNIX_EPOCH)
+                .has_findings()
+        };
+        let workspace: Workspace =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"components": []}})).unwrap();
+        let owned = Owned {
+            workspace: Some(workspace.into()),
+            ..Owned::default()
+        };
+        let on = json!([{"componentName": "db"}]);
+        let build = json!({"name": "app", "containerRegistries": [], "importContent": []});
+        assert!(!news(&owned, json!({}), "dependsOn", json!([])));
+        assert!(news(&Owned::default(), json!({}), "dependsOn", json!([])));
+        let started = json!({"state": "InProgress"});
+        assert!(news(&owned, started, "dependsOn", json!([])));
+        assert!(news(&owned, json!({}), "dependsOn", on));
+        assert!(news(&owned, json!({}), "build", build));
+    }
+}

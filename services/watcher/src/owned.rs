@@ -1,0 +1,137 @@
+//! A Workspace and what belongs to it, as the cache knows it. A Component or Build that was
+//! applied on its own is its own Workspace. What belongs to whom follows from controllers and
+//! namespaces, never from labels that anybody may write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt as _};
+use sequencer_api::labels;
+use sequencer_api::names::Owner;
+use sequencer_api::{Build, Component, DNSRecord, Workspace};
+use sequencer_runtime::retry::later;
+use uuid::Uuid;
+
+/// Everything of one Workspace.
+#[derive(Clone, Debug, Default)]
+pub struct Owned {
+    /// The Workspace; none for objects on their own.
+    pub workspace: Option<Arc<Workspace>>,
+    /// Its Components, by name.
+    pub components: Vec<Arc<Component>>,
+    /// Its Builds, by name.
+    pub builds: Vec<Arc<Build>>,
+    /// Its DNSRecords, by name.
+    pub records: Vec<Arc<DNSRecord>>,
+    /// How many Workspaces of its namespace come before it, as long as it has no Component.
+    pub older: usize,
+    /// Since when it is known that an administrator gave up what the Workspace has outside.
+    pub abandoned_since: Option<Timestamp>,
+}
+
+/// Whether what is outside is left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandon {
+    /// It is not.
+    No,
+    /// Then: first the network service may delete what it can.
+    At(Timestamp),
+    /// It is.
+    Now,
+}
+
+impl Owned {
+    /// Whether what is outside is left behind, this long after an administrator said so.
+    #[must_use]
+    pub fn abandon(&self, after: Duration, now: Timestamp) -> Abandon {
+        match self.abandoned_since.map(|since| later(since, after)) {
+            None => Abandon::No,
+            Some(at) if now < at => Abandon::At(at),
+            Some(_) => Abandon::Now,
+        }
+    }
+
+    /// By whose name and uid everything of a Component is called: its Workspace's, or its own.
+    #[must_use]
+    pub fn owner<'a>(&'a self, component: &'a Component) -> Owner<'a> {
+        let meta = self
+            .workspace
+            .as_deref()
+            .map_or(&component.metadata, |workspace| &workspace.metadata);
+        Owner {
+            name: meta.name.as_deref().unwrap_or_default(),
+            uid: meta.uid.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// The uid that the commands and traces of a Component carry: its Workspace's, or its own.
+    #[must_use]
+    pub fn owner_uid(&self, component: &Component) -> Uuid {
+        self.workspace
+            .as_deref()
+            .map_or_else(|| uuid(component), uuid)
+    }
+}
+
+/// The uid of an object as a number; nil for one that has none, which the API server never makes.
+#[must_use]
+pub fn uuid<K: Resource>(object: &K) -> Uuid {
+    object
+        .meta()
+        .uid
+        .as_deref()
+        .and_then(|uid| Uuid::try_parse(uid).ok())
+        .unwrap_or_default()
+}
+
+/// The uid of the Workspace that a record was made for, or its own. Only the watcher writes these
+/// labels: an admission policy keeps them from everybody else.
+#[must_use]
+pub fn workspace_of_record(record: &DNSRecord) -> Uuid {
+    let label = record.labels().get(labels::WORKSPACE_UID);
+    label
+        .and_then(|uid| Uuid::try_parse(uid).ok())
+        .unwrap_or_else(|| uuid(record))
+}
+
+/// Whether an administrator gave up what a Workspace has outside: the annotation names exactly this
+/// one.
+#[must_use]
+pub fn is_abandoned(workspace: &Workspace) -> bool {
+    let deleting = workspace.metadata.deletion_timestamp.is_some();
+    let uid = workspace.uid().filter(|uid| !uid.is_empty());
+    deleting
+        && uid.is_some()
+        && workspace.annotations().get(labels::ABANDON_EXTERNAL) == uid.as_ref()
+}
+
+/// What a change of tries everything outside again now: the user's word, and an administrator's.
+#[must_use]
+pub fn outside_word(workspace: &Workspace) -> String {
+    format!(
+        "{}{}",
+        retry_word(workspace),
+        if is_abandoned(workspace) {
+            "abandoned"
+        } else {
+            ""
+        }
+    )
+}
+
+/// What a user changes to try again now.
+#[must_use]
+pub fn retry_word<K: Resource>(object: &K) -> &str {
+    object
+        .annotations()
+        .get(labels::RETRY)
+        .map_or("", String::as_str)
+}
+
+/// The owner that garbage collection follows, and that no other controller adopts.
+#[must_use]
+pub fn controller<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference> {
+    object.controller_owner_ref(&())
+}

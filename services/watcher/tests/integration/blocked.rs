@@ -1,0 +1,162 @@
+//! A teardown that something outside holds up, and the way out.
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use sequencer_api::code::Code;
+use sequencer_api::status::{Retry, Section, State};
+use sequencer_api::{DNSRecord, Workspace, labels};
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::bus::Delivery;
+use sequencer_runtime::cluster::current;
+use sequencer_runtime::section::StatusPatch;
+use serde_json::json;
+
+use crate::hands::{section, well};
+use crate::life::sample;
+use crate::scene::{Scene, until};
+
+fn failed(generation: Option<i64>) -> Section {
+    let retry = Retry {
+        attempts: 1,
+        next_attempt_at: Time(Timestamp::now() + SignedDuration::from_hours(1)),
+        code: Code::DnsProviderRefused,
+        message: "the account is closed".into(),
+        secret_versions: Default::default(),
+    };
+    Section {
+        retry: Some(retry),
+        ..section(State::Error, generation)
+    }
+}
+
+/// Makes all, and deletes nothing.
+async fn stubborn(delivery: Delivery, client: Client) -> Result<()> {
+    let (name, uid) = (
+        delivery.wake.name.clone(),
+        delivery.command.uid().to_string(),
+    );
+    let (verb, namespace) = (delivery.command.verb(), delivery.wake.namespace.clone());
+    if verb == Verb::Dns {
+        let api: Api<DNSRecord> = Api::namespaced(client.clone(), &namespace);
+        let found = current(&api, &name, &uid).await?.context("gone")?;
+        if found.metadata.deletion_timestamp.is_some() {
+            let mut record = found.status.clone().unwrap_or_default().record;
+            let rev = record.section.rev;
+            record.section = failed(found.metadata.generation);
+            StatusPatch::new(&uid)
+                .section("record", rev, &record)?
+                .apply(&api, &name)
+                .await?;
+            return Ok(());
+        }
+    }
+    if verb == Verb::Tunnel {
+        let api: Api<Workspace> = Api::namespaced(client.clone(), &namespace);
+        let found = current(&api, &name, &uid).await?.context("gone")?;
+        if found.metadata.deletion_timestamp.is_some() {
+            let mut tunnel = found.status.clone().unwrap_or_default().tunnel;
+            let rev = tunnel.section.rev;
+            tunnel.section = failed(found.metadata.generation);
+            StatusPatch::new(&uid)
+                .section("tunnel", rev, &tunnel)?
+                .apply(&api, &name)
+                .await?;
+            return Ok(());
+        }
+    }
+    well(delivery, client).await
+}
+
+async fn give_up(scene: &Scene, uid: &str) -> Result<()> {
+    let annotation =
+        Patch::Merge(json!({"metadata": {"annotations": {labels::ABANDON_EXTERNAL: uid}}}));
+    scene
+        .all::<Workspace>()
+        .patch("sample", &PatchParams::default(), &annotation)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administrator_gives_this_one_up()
+-> Result<()> {
+    let scene = Scene::new().await?;
+    scene.play(stubborn).await?;
+    scene.workspace("sample", sample()?).await?;
+    let ready = scene.ready("sample", "True", "Healthy").await?;
+    let record = scene.find::<DNSRecord>("sample-").await?.name_any();
+    scene
+        .all::<Workspace>()
+        .delete("sample", &DeleteParams::default())
+        .await?;
+    until("it says what blocks it", async || {
+        let status = scene
+            .all::<Workspace>()
+            .get("sample")
+            .await?
+            .status
+            .context("no status")?;
+        let blocked = status
+            .conditions
+            .iter()
+            .find(|found| found.type_ == "TeardownBlocked")
+            .context("not blocked")?;
+        ensure!(
+            (blocked.status.as_str(), blocked.reason.as_str())
+                == ("True", "ExternalDeletionPending"),
+            "{blocked:?}"
+        );
+        ensure!(
+            blocked.message.starts_with("E#3021 ") && blocked.message.contains(&record),
+            "{}",
+            blocked.message
+        );
+        let remaining = status.teardown.context("no teardown")?.remaining;
+        Ok(remaining
+            .iter()
+            .all(|left| left.code == Some(Code::DnsProviderRefused)))
+    })
+    .await?;
+
+    // Another's uid is no word on this one.
+    give_up(&scene, "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10").await?;
+    scene.resyncs().await;
+    assert_eq!(
+        (
+            scene.count::<Workspace>().await?,
+            scene.count::<DNSRecord>().await?
+        ),
+        (1, 1)
+    );
+    let asked = scene.times("dns", "");
+    give_up(&scene, &ready.uid().context("no uid")?).await?;
+    until("all is gone", async || {
+        Ok(scene.count::<Workspace>().await? + scene.count::<DNSRecord>().await? == 0)
+    })
+    .await?;
+    ensure!(
+        scene.times("dns", "") > asked,
+        "the network service was not asked once more"
+    );
+    until("it is told what was left behind", async || {
+        let told = scene.told("Workspace", "sample").await?;
+        let left: Vec<_> = told
+            .iter()
+            .filter(|(reason, _)| reason == "Abandoned")
+            .map(|(_, note)| note)
+            .collect();
+        let both = left.len() == 2 && left[0].contains(&record) && left[1].contains("seq-test");
+        ensure!(both, "{told:?}");
+        Ok(true)
+    })
+    .await?;
+    let told = scene.told("Workspace", "sample").await?;
+    assert!(
+        told.iter().all(|(reason, _)| reason != "Deleted"),
+        "{told:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! A host is held before anything leads to it, and let go after.
+
+use anyhow::{Context as _, Result, ensure};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use sequencer_api::status::State;
+use sequencer_api::status::workspace::IngressSection;
+use sequencer_api::{DNSRecord, Workspace};
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::bus::Delivery;
+use sequencer_runtime::cluster::current;
+use sequencer_runtime::section::StatusPatch;
+use serde_json::{Value, json};
+
+use crate::hands::{section, well};
+use crate::scene::{Scene, until};
+
+/// A component behind an ingress.
+fn served(dns: &Value) -> Value {
+    let container = json!({"name": "a", "image": "redis:latest"});
+    let rule = json!({"name": "main", "component": "a", "network": "http"});
+    json!({
+        "networking": {"dns": dns, "ingress": {"rules": [rule]}},
+        "components": [{
+            "name": "a", "networks": [{"name": "http", "port": 80}], "template": {"containers": [container]},
+        }],
+    })
+}
+
+fn condition(workspace: &Workspace, kind: &str) -> Option<(String, String)> {
+    let found = workspace
+        .status
+        .as_ref()?
+        .conditions
+        .iter()
+        .find(|found| found.type_ == kind)?;
+    Some((
+        found.reason.clone(),
+        found.message.split(' ').next()?.to_owned(),
+    ))
+}
+
+/// Plays nothing but the end of an Ingress.
+async fn idle(delivery: Delivery, client: Client) -> Result<()> {
+    let api: Api<Workspace> = Api::namespaced(client, &delivery.wake.namespace);
+    if delivery.command.verb() != Verb::Ingress {
+        return Ok(());
+    }
+    let Some(found) = current(
+        &api,
+        &delivery.wake.name,
+        &delivery.command.uid().to_string(),
+    )
+    .await?
+    else {
+        return Ok(());
+    };
+    if found.metadata.deletion_timestamp.is_some() {
+        let before = found.status.clone().unwrap_or_default().ingress;
+        let gone = IngressSection {
+            section: section(State::Gone, found.metadata.generation),
+            ..IngressSection::default()
+        };
+        let patch = StatusPatch::new(&found.uid().unwrap_or_default()).section(
+            "ingress",
+            before.section.rev,
+            &gone,
+        )?;
+        let _: Workspace = patch.apply(&api, &found.name_any()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_is_held_before_its_ingress_is_asked_for_and_published_when_it_is_known_where_to()
+-> Result<()> {
+    let scene = Scene::new().await?;
+    // Nobody plays the deployer: it is not known where the host leads.
+    scene.play(idle).await?;
+    let workspace = scene
+        .workspace("shop", served(&json!({"zone": "preview.test"})))
+        .await?;
+    let host = workspace.host("test").context("no host")?;
+    until("the ingress is asked for", async || {
+        Ok(scene.times("ingress", "shop") > 0)
+    })
+    .await?;
+    let record: DNSRecord = scene.find(&host).await?;
+    assert_eq!(
+        (record.spec.target.as_ref(), record.name_any()),
+        (None, format!("{host}.a"))
+    );
+    assert_eq!(scene.times("dns", &host), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people_look() -> Result<()>
+{
+    let scene = Scene::new().await?;
+    scene.play(well).await?;
+    scene
+        .workspace(
+            "shop",
+            served(&json!({"zone": "bank.example", "name": "login"})),
+        )
+        .await?;
+    let refused = scene.ready("shop", "False", "ZoneNotGranted").await?;
+    for kind in ["Ingress", "DNS", "Ready"] {
+        assert_eq!(
+            condition(&refused, kind),
+            Some(("ZoneNotGranted".into(), "E#6051".into())),
+            "{kind}"
+        );
+    }
+    let status = refused.status.context("no status")?;
+    assert_eq!((status.host, status.url), (None, None));
+    assert_eq!(
+        (
+            scene.count::<DNSRecord>().await?,
+            scene.times("ingress", "shop")
+        ),
+        (0, 0)
+    );
+    // Its components run all the same.
+    until("they are ready", async || {
+        let found = scene.all::<Workspace>().get("shop").await?;
+        ensure!(
+            condition(&found, "Components").is_some_and(|(reason, _)| reason == "Healthy"),
+            "not yet"
+        );
+        Ok(true)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.play(idle).await?;
+    let named = json!({"zone": "names.test", "name": "login"});
+    scene.workspace("first", served(&named)).await?;
+    until("the first holds it", async || {
+        Ok(scene.find::<DNSRecord>("login.names.test").await.is_ok())
+    })
+    .await?;
+    scene.workspace("second", served(&named)).await?;
+    let refused = scene.ready("second", "False", "HostTaken").await?;
+    for kind in ["Ingress", "DNS", "Ready"] {
+        assert_eq!(
+            condition(&refused, kind),
+            Some(("HostTaken".into(), "E#3020".into())),
+            "{kind}"
+        );
+    }
+    assert_eq!(scene.times("ingress", "second"), 0);
+
+    let first = scene
+        .all::<DNSRecord>()
+        .get("login.names.test.a")
+        .await?
+        .labels()
+        .clone();
+    scene
+        .all::<Workspace>()
+        .delete("first", &DeleteParams::default())
+        .await?;
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    until("the second holds it", async || {
+        // Nobody plays the network service either.
+        let found = scene.all::<DNSRecord>().get("login.names.test.a").await?;
+        if found.metadata.deletion_timestamp.is_some() {
+            scene
+                .all::<DNSRecord>()
+                .patch(&found.name_any(), &PatchParams::default(), &free)
+                .await?;
+        }
+        Ok(*found.labels() != first)
+    })
+    .await?;
+    until("its ingress is asked for", async || {
+        Ok(scene.times("ingress", "second") > 0)
+    })
+    .await
+}

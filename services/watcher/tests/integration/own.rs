@@ -1,0 +1,134 @@
+//! Components that were applied on their own.
+
+use anyhow::{Context as _, Result, ensure};
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use sequencer_api::{Build, Component, labels};
+use serde_json::{Value, json};
+
+use crate::hands::well;
+use crate::life::{plain, sample};
+use crate::scene::{Scene, until};
+
+async fn apply(scene: &Scene, name: &str, spec: Value) -> Result<Component> {
+    let object = json!({
+        "apiVersion": "se.quencer.io/v1alpha1", "kind": "Component", "metadata": {"name": name}, "spec": spec,
+    });
+    Ok(scene
+        .all()
+        .create(&PostParams::default(), &serde_json::from_value(object)?)
+        .await?)
+}
+
+async fn healthy(scene: &Scene, name: &str) -> Result<Component> {
+    until(&format!("{name} is healthy"), async || {
+        let status = scene
+            .all::<Component>()
+            .get(name)
+            .await?
+            .status
+            .context("no status")?;
+        let ready = status
+            .conditions
+            .iter()
+            .find(|found| found.type_ == "Ready")
+            .context("no Ready")?;
+        ensure!(ready.reason == "Healthy", "{ready:?}");
+        Ok(true)
+    })
+    .await?;
+    Ok(scene.all::<Component>().get(name).await?)
+}
+
+async fn reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
+    Ok(scene
+        .told("Component", name)
+        .await?
+        .into_iter()
+        .map(|(reason, _)| reason)
+        .collect())
+}
+
+#[tokio::test]
+async fn a_component_on_its_own_is_built_runs_tells_and_goes() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.play(well).await?;
+    // The sample's application without its databases, and a sibling that waits for it.
+    let mut app = sample()?
+        .pointer("/components")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    app.retain(|component| component.get("build").is_some());
+    let mut app = app.pop().context("no component with a build")?;
+    app.as_object_mut()
+        .context("no object")?
+        .remove("dependsOn");
+    let mut after = plain()
+        .pointer("/components/0")
+        .cloned()
+        .context("no component")?;
+    let on = json!([{"componentName": app.get("name")}]);
+    after
+        .as_object_mut()
+        .context("no object")?
+        .insert("dependsOn".into(), on);
+    apply(&scene, "after", after).await?;
+    let made = apply(&scene, "app", app).await?;
+    let uid = made.uid().context("no uid")?;
+    let ready = healthy(&scene, "app").await?;
+
+    // As the deployer looks for it.
+    let ours = ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID));
+    let builds = scene.all::<Build>().list(&ours).await?.items;
+    let [build] = builds.as_slice() else {
+        anyhow::bail!("{} Builds", builds.len())
+    };
+    assert_eq!(
+        ready.status.and_then(|status| status.latest_build),
+        build.metadata.name
+    );
+    ensure!(build.labels().get(labels::WORKSPACE).is_none());
+    ensure!(
+        build
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == uid && owner.controller == Some(true))
+    );
+    healthy(&scene, "after").await?;
+    let told = async || {
+        Ok(reasons(&scene, "app").await?.len() >= 2 && !reasons(&scene, "after").await?.is_empty())
+    };
+    until("it is told on them", told).await?;
+    assert_eq!(
+        (
+            reasons(&scene, "app").await?,
+            reasons(&scene, "after").await?
+        ),
+        (
+            vec!["Building".into(), "Ready".into()],
+            vec!["Ready".into()]
+        )
+    );
+
+    // Nothing outside, so nothing holds it; garbage collection, which this API server lacks, takes
+    // what it owns.
+    scene
+        .all::<Component>()
+        .delete("app", &DeleteParams::default())
+        .await?;
+    until("it is gone", async || {
+        Ok(scene.all::<Component>().get_opt("app").await?.is_none())
+    })
+    .await?;
+    let builds = scene.count::<Build>().await?;
+    scene.resyncs().await;
+    assert_eq!(
+        (
+            scene.count::<Component>().await?,
+            scene.count::<Build>().await?
+        ),
+        (1, builds)
+    );
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! An object that the API server takes and the watcher's types cannot read.
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use sequencer_api::{Component, Workspace};
+use serde_json::{Value, json};
+
+use crate::hands::well;
+use crate::life::plain;
+use crate::scene::{NAMESPACE, Scene, until};
+
+/// As if another version of the chart had been here: a ttl may be anything.
+async fn loosen(scene: &Scene) -> Result<()> {
+    let crds: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ttl";
+    let operations = json!([{"op": "replace", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
+    let patch = Patch::<()>::Json(serde_json::from_value(operations)?);
+    crds.patch("workspaces.se.quencer.io", &PatchParams::default(), &patch)
+        .await?;
+    Ok(())
+}
+
+fn raw(scene: &Scene) -> Api<DynamicObject> {
+    Api::namespaced_with(
+        scene.client.clone(),
+        NAMESPACE,
+        &ApiResource::erase::<Workspace>(&()),
+    )
+}
+
+async fn ready(scene: &Scene, name: &str) -> Result<Value> {
+    let found = raw(scene).get(name).await?;
+    let conditions = found
+        .data
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    conditions
+        .into_iter()
+        .find(|found| found.get("type") == Some(&"Ready".into()))
+        .context("no Ready")
+}
+
+fn says_so(ready: &Value) -> bool {
+    let message = ready
+        .get("message")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    ready.get("status") == Some(&"False".into()) && message.starts_with("E#5012 ")
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_says_so_holds_up_no_other_and_heals() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    scene.play(well).await?;
+    scene.workspace("before", plain()).await?;
+    scene.ready("before", "True", "Healthy").await?;
+    loosen(&scene).await?;
+    let mut spec = plain();
+    spec.as_object_mut()
+        .context("no object")?
+        .insert("ttl".into(), json!(5));
+    let bad = json!({
+        "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": "bad"}, "spec": spec,
+    });
+    let bad: DynamicObject = serde_json::from_value(bad)?;
+    until("it is taken", async || {
+        Ok(raw(&scene)
+            .create(&PostParams::default(), &bad)
+            .await
+            .is_ok())
+    })
+    .await?;
+    until("it says so", async || {
+        Ok(says_so(&ready(&scene, "bad").await?))
+    })
+    .await?;
+    until("it is told", async || {
+        Ok(scene.told("Workspace", "bad").await?.len() == 1)
+    })
+    .await?;
+    scene.workspace("beside", plain()).await?;
+    scene.ready("beside", "True", "Healthy").await?;
+
+    // One that could be read before: what it made stays.
+    let spoiled = Patch::Merge(json!({"spec": {"ttl": 5}}));
+    raw(&scene)
+        .patch("before", &PatchParams::default(), &spoiled)
+        .await?;
+    until("it says so", async || {
+        Ok(says_so(&ready(&scene, "before").await?))
+    })
+    .await?;
+    let version = raw(&scene).get("bad").await?.resource_version();
+
+    // Neither a list nor a new watcher is held up.
+    scene.kill()?;
+    scene.start()?;
+    scene.workspace("after", plain()).await?;
+    scene.ready("after", "True", "Healthy").await?;
+    ensure!(
+        raw(&scene).get("bad").await?.resource_version() == version,
+        "written again"
+    );
+    assert_eq!(scene.count::<Component>().await?, 9);
+
+    for name in ["bad", "before"] {
+        let healed = Patch::Merge(json!({"spec": {"ttl": "1h"}}));
+        raw(&scene)
+            .patch(name, &PatchParams::default(), &healed)
+            .await?;
+        scene.ready(name, "True", "Healthy").await?;
+    }
+    Ok(())
+}
