@@ -1,4 +1,4 @@
-//! The step of a Component: what it asks for runs, and its status tells how that is.
+//! A Component reconciled: what it asks for runs, and its section says how that is.
 
 mod section;
 
@@ -10,66 +10,67 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::controller::Action;
 use sequencer_api::Component;
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::status::State;
 use sequencer_api::status::component::DeploySection;
-use sequencer_runtime::bus::Outcome;
-use sequencer_runtime::section::StatusPatch;
+use sequencer_proto::topics::Verb;
+use sequencer_runtime::telemetry::join_workspace;
 use serde::Deserialize as _;
+use tracing::{Instrument as _, info_span};
 
 use crate::apply::{Apply, revision};
 use crate::error::Error;
-use crate::handle::{Done, Service};
 use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
 use crate::pull::Versions;
-use crate::queue::Key;
 use crate::readiness::{self, Health};
-use crate::record::{Write, write};
+use crate::reconcile::{Derived, Reconciled, next};
+use crate::service::Service;
 use crate::{logs, read};
 
-/// How soon something is looked at again that is being deleted before it can be made anew.
+/// The wait for something that is being deleted before it can be made anew.
 const DELETING: Duration = Duration::from_secs(1);
 
-/// What a step came to: the section, and when to look again.
+/// What a reconcile came to: the section, and when to reconcile again although nothing changes.
 type Reached = (DeploySection, Option<Duration>);
 
+impl Reconciled for Component {
+    async fn reconcile(service: &Service, namespace: &str, name: &str) -> Result<Action, Error> {
+        let api: Api<Self> = Api::namespaced(service.client().clone(), namespace);
+        let Some(view) = service.observe(&api, name).await? else {
+            return Ok(Action::await_change());
+        };
+
+        let span = info_span!("reconcile", verb = Verb::Deploy.word(), namespace, name);
+        join_workspace(&span, view.trace());
+        let reconciled = async {
+            let (after, again) = match service.reach(&view).await {
+                Err(Error::Deleting { .. }) => return Ok(Action::requeue(DELETING)),
+                Err(error) => (section::failed(&view, error, service.waits())?, None),
+                Ok(reached) => reached,
+            };
+            let later = service.record_deploy(&api, &view, &after).await?;
+            Ok(next([again, later]))
+        };
+        reconciled.instrument(span).await
+    }
+}
+
 impl Service {
-    /// Reads, plans, acts and records. `uid` is the object that a message spoke of.
-    pub(crate) async fn deploy(&self, key: &Key, uid: Option<&str>) -> Result<Done, Error> {
-        let api: Api<Component> = Api::namespaced(self.client().clone(), &key.namespace);
-        let found = api.get_opt(&key.name).await?;
-        let Some(component) =
-            found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
-        else {
-            self.memory().forget(key);
-            return Ok(Done::new(Outcome::Gone));
+    /// Reads what the plan needs. None: the Component or its Workspace goes, and so does everything
+    /// that was made for it.
+    async fn observe(&self, api: &Api<Component>, name: &str) -> Result<Option<View>, Error> {
+        let stays = |component: &Component| component.metadata.deletion_timestamp.is_none();
+        let Some(component) = api.get_opt(name).await?.filter(stays) else {
+            return Ok(None);
         };
-        if component.metadata.deletion_timestamp.is_some() {
-            self.memory().forget(key);
-            return Ok(Done::new(Outcome::Stale));
-        }
-        let Some(view) = read::view(self.client(), component).await? else {
-            return Ok(Done::new(Outcome::Stale));
-        };
-        let deleting = view
-            .workspace
-            .as_ref()
-            .is_some_and(|workspace| workspace.metadata.deletion_timestamp.is_some());
-        if deleting {
-            return Ok(Done::new(Outcome::Stale));
-        }
-        let reached = match self.reach(&view).await {
-            Ok(reached) => reached,
-            Err(Error::Deleting { .. }) => {
-                return Ok(Done {
-                    outcome: Outcome::Done,
-                    again: Some(DELETING),
-                });
-            }
-            Err(error) => (section::failed(&view, error, self.waits())?, None),
-        };
-        self.record(key, &api, &view, reached).await
+        let view = read::view(self.client(), component).await?;
+
+        Ok(view.filter(|view| {
+            let workspace = view.workspace.as_ref();
+            workspace.is_none_or(|workspace| workspace.metadata.deletion_timestamp.is_none())
+        }))
     }
 
     /// Makes the cluster so, as far as it may be now.
@@ -81,7 +82,7 @@ impl Service {
         let workload = match &plan.workload {
             Ok(workload) => workload,
             Err(missing) => {
-                self.surround(view, &apply, &plan).await?;
+                surround(&apply, &plan).await?;
                 waiting.extend(missing.clone());
                 return Ok((section::waiting(view, &plan, waiting), None));
             }
@@ -93,7 +94,7 @@ impl Service {
         if view.component.spec.paused && !started {
             return Ok((section::waiting(view, &plan, Vec::new()), None));
         }
-        self.surround(view, &apply, &plan).await?;
+        surround(&apply, &plan).await?;
         if !started && !waiting.is_empty() {
             return Ok((section::waiting(view, &plan, waiting), None));
         }
@@ -111,31 +112,9 @@ impl Service {
         tidy(view, &apply, &plan, workload).await?;
         let health = self.health(view, workload, &there).await?;
         let again = health.again;
-        let mut section = self.told(view, &plan, workload, health).await;
+        let mut section = self.describe(view, &plan, workload, health).await;
         section::retry_pull(view, &mut section, logins, self.waits());
         Ok((section, again))
-    }
-
-    /// What may be there before anything runs.
-    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
-        let of_component = |object: &&Object| object.owner() == view.uid();
-        for object in plan.surroundings.iter().filter(of_component) {
-            apply.ensure(object).await?;
-        }
-        for object in plan
-            .surroundings
-            .iter()
-            .filter(|object| !of_component(object))
-        {
-            // Components of one Workspace start together, and each would make it.
-            let _one = self.shared().lock(view.owner().uid).await;
-            apply.ensure(object).await?;
-        }
-        // Whatever the pods wait for: what is not published any more is closed at once.
-        match &plan.unwanted {
-            Some(object) => apply.remove(object).await,
-            None => Ok(()),
-        }
     }
 
     /// What has to be there before the pods start.
@@ -165,7 +144,7 @@ impl Service {
             Some(State::Healthy | State::Completed)
         ) && before.revision.as_ref() == Some(&workload.revision);
         let (there, now) = (serde_json::to_value(there)?, Timestamp::now());
-        let look = |pods: &[Pod]| -> Result<Health, Error> {
+        let judge = |pods: &[Pod]| -> Result<Health, Error> {
             Ok(if is_deployment(&workload.object) {
                 readiness::deployment(
                     &Deployment::deserialize(&there)?,
@@ -177,17 +156,17 @@ impl Service {
                 readiness::job(&Job::deserialize(&there)?, pods, &workload.revision, now)
             })
         };
-        let health = look(&[])?;
+        let health = judge(&[])?;
         let well = matches!(health.state, State::Healthy | State::Completed);
         if well && was_well {
             Ok(health)
         } else {
-            look(&read::pods(self.client(), view).await?)
+            judge(&read::pods(self.client(), view).await?)
         }
     }
 
     /// The section of something that was made, with the log of what is wrong.
-    async fn told(
+    async fn describe(
         &self,
         view: &View,
         plan: &Plan,
@@ -215,46 +194,34 @@ impl Service {
         section::running(view, plan, workload, &health, known, lines)
     }
 
-    async fn record(
+    async fn record_deploy(
         &self,
-        key: &Key,
         api: &Api<Component>,
         view: &View,
-        (after, again): Reached,
-    ) -> Result<Done, Error> {
+        after: &DeploySection,
+    ) -> Result<Option<Duration>, Error> {
         let before = section::before(view);
-        let (differs, written) = self.memory().times(key);
-        match write(&before, &after, view.is_awaited(), differs, written) {
-            Write::Nothing => {
-                self.memory().same(key);
-                Ok(Done {
-                    outcome: Outcome::Done,
-                    again,
-                })
-            }
-            Write::Later(later) => {
-                let again = again.map_or(later, |again| again.min(later));
-                Ok(Done {
-                    outcome: Outcome::Done,
-                    again: Some(again),
-                })
-            }
-            Write::Now => {
-                let patch =
-                    StatusPatch::new(view.uid()).section("deploy", before.section.rev, &after)?;
-                let _: Component = patch.apply(api, view.name()).await?;
-                self.memory().written(key);
-                let failed = after.section.state == Some(State::Error);
-                Ok(Done {
-                    outcome: if failed {
-                        Outcome::Recorded
-                    } else {
-                        Outcome::Done
-                    },
-                    again,
-                })
-            }
-        }
+        let derived = Derived {
+            uid: view.uid(),
+            name: view.name(),
+            field: "deploy",
+            rev: before.section.rev,
+            section: after,
+            difference: section::difference(&before, after, view.is_awaited()),
+        };
+        self.record(api, derived).await
+    }
+}
+
+/// What may be there before anything runs.
+async fn surround(apply: &Apply, plan: &Plan) -> Result<(), Error> {
+    for object in &plan.surroundings {
+        apply.ensure(object).await?;
+    }
+    // Whatever the pods wait for: what is not published any more is closed at once.
+    match &plan.unwanted {
+        Some(object) => apply.remove(object).await,
+        None => Ok(()),
     }
 }
 

@@ -100,6 +100,21 @@ impl Error {
         }
     }
 
+    /// Whether it goes with the object or its namespace.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Namespace | Self::Record(RecordError::Gone))
+    }
+
+    /// Whether somebody else wrote since the object was read.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Record(RecordError::Conflict) => true,
+            Self::Cluster(kube::Error::Api(status)) => status.code == 409,
+            _ => false,
+        }
+    }
+
     /// The code that users see.
     #[must_use]
     pub fn code(&self) -> Option<Code> {

@@ -1,101 +1,85 @@
-//! The step of a Workspace with an ingress: its Ingress is there, and its status tells the address.
+//! A Workspace reconciled: its Ingress is there, and its section says the address.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service as CoreService};
 use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerStatus};
-use kube::api::{DynamicObject, ListParams};
+use kube::api::DynamicObject;
+use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
+use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::host::{Lock, Refusal};
 use sequencer_api::names::Owner;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{Address, IngressSection};
 use sequencer_api::workspace::{Ingress as Spec, ObjectRef};
-use sequencer_api::{Component, Workspace, labels};
-use sequencer_proto::topics::Verb;
-use sequencer_runtime::bus::Outcome;
-use sequencer_runtime::section::StatusPatch;
+use sequencer_runtime::status_writer::Difference;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::apply::Apply;
 use crate::error::Error;
 use crate::failure::Failed;
-use crate::handle::{Done, Service};
 use crate::plan::ingress::{IngressPlan, plan};
 use crate::plan::{Object, workspace_owner};
-use crate::queue::Key;
-use crate::record::QUIET;
+use crate::reconcile::{Derived, Reconciled, next};
+use crate::service::Service;
 
 /// How often a load balancer is looked at that has no address: nothing tells when somebody else's
 /// Service gets one.
 const LOOK: Duration = Duration::from_secs(5);
 
+impl Reconciled for Workspace {
+    async fn reconcile(service: &Service, namespace: &str, name: &str) -> Result<Action, Error> {
+        let api: Api<Self> = Api::namespaced(service.client().clone(), namespace);
+        let Some(workspace) = api.get_opt(name).await? else {
+            return Ok(Action::await_change());
+        };
+
+        let after = match service.expose(&workspace).await {
+            Err(Error::Deleting { .. }) => return Ok(Action::requeue(LOOK)),
+            exposed => exposed?,
+        };
+        let Some(after) = after else {
+            return Ok(Action::await_change());
+        };
+        let later = service.record_ingress(&api, &workspace, &after).await?;
+        Ok(next([looks_elsewhere(&workspace, &after), later]))
+    }
+}
+
 impl Service {
-    /// Reads, plans, acts and records.
-    pub(crate) async fn ingress(&self, key: &Key, uid: Option<&str>) -> Result<Done, Error> {
-        let api: Api<Workspace> = Api::namespaced(self.client().clone(), &key.namespace);
-        let found = api.get_opt(&key.name).await?;
-        let Some(workspace) =
-            found.filter(|found| uid.is_none_or(|uid| found.metadata.uid.as_deref() == Some(uid)))
-        else {
-            if uid.is_none() {
-                // A Component of its own is its own Workspace.
-                self.queue().add(
-                    Key {
-                        verb: Verb::Deploy,
-                        ..key.clone()
-                    },
-                    Duration::ZERO,
-                );
-            }
-            self.memory().forget(key);
-            return Ok(Done::new(Outcome::Gone));
-        };
+    /// Makes the Ingress so, or deletes the one that is not wanted any more. None: there is nothing
+    /// to do.
+    async fn expose(&self, workspace: &Workspace) -> Result<Option<IngressSection>, Error> {
+        let namespace = workspace.namespace().unwrap_or_default();
+        let apply = Apply::new(self.client().clone(), &namespace);
+        let before = before(workspace);
         let deleting = workspace.metadata.deletion_timestamp.is_some();
-        if uid.is_none() && !deleting {
-            self.wake_components(key).await?;
+        let networking = workspace.spec.networking.as_ref();
+        let spec = networking
+            .filter(|_networking| !deleting)
+            .and_then(|networking| networking.ingress.as_ref());
+
+        if let Some(spec) = spec {
+            let served = self.serve(workspace, spec, &apply, &before).await;
+            return served
+                .or_else(|error| self.failed_ingress(workspace, &before, error))
+                .map(Some);
         }
-        let before = workspace
-            .status
-            .as_ref()
-            .map(|status| status.ingress.clone())
-            .unwrap_or_default();
-        let networking = workspace
-            .spec
-            .networking
-            .as_ref()
-            .filter(|_networking| !deleting);
-        let spec = networking.and_then(|networking| networking.ingress.as_ref());
-        let apply = Apply::new(self.client().clone(), &key.namespace);
-        let Some(spec) = spec else {
-            // What was made last need not be recorded yet when a Workspace is deleted.
-            let done = if deleting {
-                before.section.state == Some(State::Gone)
-            } else {
-                before.name.is_none()
-            };
-            if done {
-                return Ok(Done::new(Outcome::Stale));
-            }
-            apply.remove(&named(&workspace)).await?;
-            return self
-                .record_ingress(key, &workspace, before, gone(&workspace))
-                .await;
+        // What was made last need not be recorded yet when a Workspace is deleted.
+        let done = if deleting {
+            before.section.state == Some(State::Gone)
+        } else {
+            before.name.is_none()
         };
-        let after = match self.serve(&workspace, spec, &apply, &before).await {
-            Ok(after) => after,
-            Err(Error::Deleting { .. }) => {
-                return Ok(Done {
-                    outcome: Outcome::Done,
-                    again: Some(LOOK),
-                });
-            }
-            Err(error) => self.failed_ingress(&workspace, &before, error)?,
-        };
-        self.record_ingress(key, &workspace, before, after).await
+        if done {
+            return Ok(None);
+        }
+        apply.remove(&named(workspace)).await?;
+        Ok(Some(gone(workspace)))
     }
 
     async fn serve(
@@ -172,24 +156,6 @@ impl Service {
         ))
     }
 
-    /// What a Workspace has once may have gone: its Components make it again.
-    async fn wake_components(&self, key: &Key) -> Result<(), Error> {
-        let api: Api<Component> = Api::namespaced(self.client().clone(), &key.namespace);
-        let labels = format!("{}={}", labels::WORKSPACE, key.name);
-        let found = api
-            .list_metadata(&ListParams::default().labels(&labels).limit(1))
-            .await?;
-        for component in found {
-            let key = Key {
-                verb: Verb::Deploy,
-                namespace: key.namespace.clone(),
-                name: component.name_any(),
-            };
-            self.queue().add(key, Duration::ZERO);
-        }
-        Ok(())
-    }
-
     fn failed_ingress(
         &self,
         workspace: &Workspace,
@@ -213,70 +179,57 @@ impl Service {
 
     async fn record_ingress(
         &self,
-        key: &Key,
+        api: &Api<Workspace>,
         workspace: &Workspace,
-        before: IngressSection,
-        after: IngressSection,
-    ) -> Result<Done, Error> {
-        let uid = workspace.uid().unwrap_or_default();
-        let waits = matches!(
-            after.section.state,
-            Some(State::InProgress | State::Waiting)
-        );
-        let look = looks_elsewhere(workspace)
-            .filter(|_look| after.section.state == Some(State::InProgress));
-        if before == after {
-            self.memory().same(key);
-            return Ok(Done {
-                outcome: Outcome::Done,
-                again: look,
-            });
-        }
-        let (differs, _) = self.memory().times(key);
-        // That it is there is recorded at once: by that it is known what has to be taken down.
-        let made = before.name.is_none() && after.name.is_some();
-        if let Some(left) = QUIET
-            .checked_sub(differs)
-            .filter(|left| waits && !made && !left.is_zero())
-        {
-            return Ok(Done {
-                outcome: Outcome::Done,
-                again: Some(left),
-            });
-        }
-        let patch = StatusPatch::new(&uid).section("ingress", before.section.rev, &after)?;
-        let api: Api<Workspace> = Api::namespaced(self.client().clone(), &key.namespace);
-        let _: Workspace = patch.apply(&api, &workspace.name_any()).await?;
-        self.memory().written(key);
-        let failed = after.section.state == Some(State::Error);
-        Ok(Done {
-            outcome: if failed {
-                Outcome::Recorded
-            } else {
-                Outcome::Done
-            },
-            again: look,
-        })
+        after: &IngressSection,
+    ) -> Result<Option<Duration>, Error> {
+        let before = before(workspace);
+        let derived = Derived {
+            uid: &workspace.uid().unwrap_or_default(),
+            name: &workspace.name_any(),
+            field: "ingress",
+            rev: before.section.rev,
+            section: after,
+            difference: difference(&before, after),
+        };
+        self.record(api, derived).await
     }
 }
 
-/// Whether the address is that of an object which nothing tells about.
-fn looks_elsewhere(workspace: &Workspace) -> Option<Duration> {
-    let networking = workspace.spec.networking.as_ref()?;
-    networking
-        .ingress
-        .as_ref()?
-        .load_balancer_ref
-        .as_ref()
-        .map(|_reference| LOOK)
+/// How one section differs from another for those who read it.
+fn difference(before: &IngressSection, after: &IngressSection) -> Option<Difference> {
+    if before == after {
+        return None;
+    }
+    let state = after.section.state;
+    let goes_on = matches!(state, Some(State::InProgress | State::Waiting));
+    // That it is there is recorded at once: by that it is known what has to be taken down.
+    let made = before.name.is_none() && after.name.is_some();
+
+    Some(if goes_on && !made {
+        Difference::Progress
+    } else {
+        Difference::Outcome
+    })
+}
+
+/// When to look again for the address of an object that nothing tells about.
+fn looks_elsewhere(workspace: &Workspace, after: &IngressSection) -> Option<Duration> {
+    let ingress = workspace.spec.networking.as_ref()?.ingress.as_ref()?;
+    let waits = after.section.state == Some(State::InProgress);
+    (waits && ingress.load_balancer_ref.is_some()).then_some(LOOK)
+}
+
+/// The section as it was read.
+fn before(workspace: &Workspace) -> IngressSection {
+    let status = workspace.status.as_ref();
+    status
+        .map(|status| status.ingress.clone())
+        .unwrap_or_default()
 }
 
 fn begin(workspace: &Workspace, state: State) -> IngressSection {
-    let mut section = workspace
-        .status
-        .as_ref()
-        .map(|status| status.ingress.clone())
-        .unwrap_or_default();
+    let mut section = before(workspace);
     section.section.state = Some(state);
     section.section.observed_generation = workspace.metadata.generation;
     section.section.retry = None;

@@ -3,17 +3,18 @@
 
 mod apply;
 pub mod args;
+mod changes;
+mod controllers;
 mod deploy;
 pub mod error;
 mod failure;
-pub mod handle;
 mod ingress;
 mod logs;
 pub mod plan;
 mod pull;
-mod queue;
 mod read;
 mod readiness;
-mod record;
+pub mod reconcile;
+pub mod service;
+pub mod triggers;
 mod variables;
-pub mod watch;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser as _;
 use sequencer_deployer::args::{Args, NAME};
-use sequencer_deployer::handle::Service;
+use sequencer_deployer::service::Service;
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::Bus;
 use sequencer_runtime::{Runtime, cluster};
@@ -16,14 +16,13 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let mut rt = Runtime::start(NAME, &args.shared).await?;
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
-    let service = Service::new(cluster::connect(NAME).await?, &args)?;
+    let (service, receivers) = Service::new(cluster::connect(NAME).await?, &args)?;
     rt.handle(&bus, Consumer::deployer(), SLOTS, {
         let service = service.clone();
         move |delivery| service.clone().handle(delivery)
     });
     let handles = rt.handles();
-    rt.spawn("watch", service.clone().watch(handles.shutdown.clone()));
-    rt.spawn("look", service.look(handles.shutdown));
+    rt.spawn("reconcile", service.run(receivers, handles));
     rt.run(&bus).await?;
     Ok(())
 }

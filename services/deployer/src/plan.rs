@@ -21,6 +21,7 @@ use sequencer_api::names::{self, Owner};
 use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
 use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::{Build, Component, Workspace};
+use uuid::Uuid;
 
 use crate::args::Settings;
 use sequencer_api::host::Refusal;
@@ -76,6 +77,11 @@ impl View {
                 uid: self.uid(),
             },
         }
+    }
+
+    /// The uid whose trace the work belongs to.
+    pub(crate) fn trace(&self) -> Uuid {
+        Uuid::try_parse(self.owner().uid).unwrap_or_default()
     }
 
     pub(crate) fn template(&self) -> &ComponentTemplate {

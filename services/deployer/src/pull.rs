@@ -16,8 +16,8 @@ use sequencer_runtime::cluster::secret::Secrets;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::handle::Service;
 use crate::plan::{Used, View, WantedLogin, controller, pull_metadata, pull_secret, wanted_logins};
+use crate::service::Service;
 
 /// Secrets, `<namespace>/<name>`, with their versions.
 pub(crate) type Versions = BTreeMap<String, String>;

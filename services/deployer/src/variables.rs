@@ -11,8 +11,8 @@ use rand::distr::Alphanumeric;
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::handle::Service;
 use crate::plan::{Used, View, controller, variables_metadata};
+use crate::service::Service;
 
 /// The most Secrets that are read for their values.
 const SECRETS: usize = 16;
@@ -23,7 +23,6 @@ impl Service {
         if used.generated.is_empty() {
             return Ok(());
         }
-        let _one = self.shared().lock(view.owner().uid).await;
         let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
         let name = view.owner().variables();
         let Some(found) = api.get_opt(&name).await? else {

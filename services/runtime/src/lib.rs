@@ -29,6 +29,7 @@ pub mod readiness;
 pub mod retry;
 pub mod section;
 pub mod shutdown;
+pub mod status_writer;
 pub mod telemetry;
 
 pub use process::{Ended, Handles, Runtime, StartError};

@@ -58,13 +58,6 @@ pub struct Args {
     /// Everything is listed and what is unfinished woken this often
     #[arg(long, env = "SEQUENCER_RESYNC", default_value = "60s", value_parser = duration)]
     pub resync: Duration,
-    /// How long a new object may be without a condition of ours, if it is not ready sooner
-    #[arg(long, env = "SEQUENCER_FIRST_WRITE", default_value = "5s", value_parser = duration)]
-    pub first_write: Duration,
-    /// How often a change of messages and counts alone is written, and the first word on what
-    /// another object tells of
-    #[arg(long, env = "SEQUENCER_QUIET", default_value = "20s", value_parser = duration)]
-    pub quiet: Duration,
 }
 
 #[cfg(test)]

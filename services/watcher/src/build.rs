@@ -1,7 +1,6 @@
 //! A Build: built, then published.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -25,7 +24,6 @@ use crate::owned::retry_word;
 use crate::plan::{Event, Plan, Policy, Subject};
 use crate::pools;
 use crate::reconcile::{Context, Reconciled};
-use crate::status_writer::StatusWriter;
 use crate::triggers::Triggers;
 
 mod status;
@@ -127,15 +125,6 @@ impl Reconciled for BuildView {
         let before = &self.before.conditions;
         let target = &self.subject.target;
         transitions(target, before, &after.conditions, self.is_standalone())
-    }
-
-    /// What goes on is told by its Component, if it has one.
-    fn patience(&self, statuses: &StatusWriter) -> Duration {
-        if self.is_standalone() {
-            statuses.first
-        } else {
-            statuses.quiet
-        }
     }
 }
 

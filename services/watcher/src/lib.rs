@@ -20,7 +20,7 @@ pub mod pools;
 pub mod reconcile;
 pub mod record;
 pub mod service;
-pub mod status_writer;
+pub mod status_change;
 pub mod triggers;
 pub mod unreadable;
 pub mod workspace;

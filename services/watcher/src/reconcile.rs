@@ -12,10 +12,12 @@ use kube::{Client, Resource, ResourceExt as _};
 use sequencer_api::condition::ConditionType;
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::section::RecordError;
+use sequencer_runtime::status_writer::{Decision, StatusWriter};
 use sequencer_runtime::telemetry::join_workspace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span, warn};
+use uuid::Uuid;
 
 use crate::apply::{self, apply};
 use crate::cache::{Cache, Index};
@@ -25,7 +27,7 @@ use crate::events::Recorder;
 use crate::notifier::Notifier;
 use crate::owned::uuid;
 use crate::plan::{Action, Event, Plan, Subject};
-use crate::status_writer::{Change, Decision, StatusWriter};
+use crate::status_change::StatusChange;
 use crate::triggers::Triggers;
 use crate::unreadable::Unreadables;
 
@@ -50,7 +52,7 @@ pub struct Context {
     /// Events for people.
     pub events: Recorder,
     /// When statuses are written.
-    pub statuses: StatusWriter,
+    pub statuses: StatusWriter<Uuid>,
     /// What the operator decided.
     pub chart: Arc<Chart>,
 }
@@ -106,11 +108,6 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
 
     /// What people are told once the status is written.
     fn events(&self, after: &Self::Status) -> Vec<Event>;
-
-    /// How long the first status may wait if nothing is to be told yet.
-    fn patience(&self, _statuses: &StatusWriter) -> Duration {
-        Duration::ZERO
-    }
 
     /// The conditions besides `Ready` that others wait for.
     fn depended_on(&self) -> Vec<ConditionType> {
@@ -186,7 +183,7 @@ impl Context {
     pub fn forget<K: Resource>(&self, object: &K) {
         let uid = uuid(object);
         self.notifier.forget(uid);
-        self.statuses.forget(uid);
+        self.statuses.forget(&uid);
     }
 
     /// Carries out the actions in their order, up to the first that fails.
@@ -220,23 +217,20 @@ impl Context {
         plan: &mut Plan,
     ) -> Result<bool, Error> {
         let subject = view.subject();
-        let target = &subject.target;
-        let derived = Change {
-            uid: &target.uid,
-            created: subject.created.unwrap_or(subject.now),
-            patience: view.patience(&self.statuses),
-            depended_on: &view.depended_on(),
-            before: serde_json::to_value(view.before())?,
-            after: serde_json::to_value(after)?,
-        };
-        let patch = match self.statuses.decide(&derived, subject.now)? {
+        let (target, now) = (&subject.target, subject.now);
+        let before = serde_json::to_value(view.before())?;
+        let depended_on = view.depended_on();
+        let change = StatusChange::new(before, &serde_json::to_value(after)?, &depended_on);
+
+        let uid = target.uuid();
+        match self.statuses.decide(uid, change.difference(), now) {
             Decision::Nothing => return Ok(false),
             Decision::Later(when) => {
                 plan.again_at(when);
                 return Ok(false);
             }
-            Decision::Now(patch) => patch,
-        };
+            Decision::Now => {}
+        }
 
         let span = info_span!(
             "record",
@@ -246,12 +240,13 @@ impl Context {
         );
         join_workspace(&span, subject.owner);
         let api = apply::api(&self.client, target.kind, &target.namespace);
+        let patch = change.patch(&target.uid)?;
         match patch.apply(&api, &target.name).instrument(span).await {
             // Its last finalizer was just taken away; that is told all the same.
             Err(RecordError::Gone) => return Ok(false),
             written => written?,
         };
-        self.statuses.wrote(target.uuid(), subject.now);
+        self.statuses.wrote(uid, now);
         Ok(true)
     }
 }

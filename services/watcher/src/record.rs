@@ -1,7 +1,6 @@
 //! A DNSRecord: made at its provider, answered, and gone from there before it goes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
@@ -24,7 +23,6 @@ use crate::notifier::notify;
 use crate::owned::{Abandon, outside_word, retry_word, workspace_of_record};
 use crate::plan::{Action, Event, Plan, Subject, Target};
 use crate::reconcile::{Context, Reconciled};
-use crate::status_writer::StatusWriter;
 use crate::triggers::Triggers;
 use crate::workspace::{abandoned, gives_up};
 
@@ -131,10 +129,6 @@ impl Reconciled for RecordView {
     fn events(&self, after: &DNSRecordStatus) -> Vec<Event> {
         let before = &self.before.conditions;
         transitions(&self.subject.target, before, &after.conditions, false)
-    }
-
-    fn patience(&self, statuses: &StatusWriter) -> Duration {
-        statuses.first
     }
 }
 

@@ -7,6 +7,7 @@ use kube::{Api, Client};
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::{Bus, Keep};
 use sequencer_runtime::hosts::ProvidersError;
+use sequencer_runtime::status_writer::StatusWriter;
 use sequencer_runtime::{Handles, Runtime};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -23,7 +24,6 @@ use crate::leader::Candidate;
 use crate::notifier::{Notifier, Periods};
 use crate::reconcile::Context;
 use crate::record::RecordView;
-use crate::status_writer::StatusWriter;
 use crate::triggers::Triggers;
 use crate::unreadable::{self, Unreadables};
 use crate::workspace::WorkspaceView;
@@ -107,7 +107,7 @@ impl Watcher {
             unreadable: Unreadables::default(),
             notifier: Notifier::new(bus.clone(), periods),
             events: Recorder::new(client.clone(), &args.shared.pod),
-            statuses: StatusWriter::new(args.first_write, args.quiet),
+            statuses: StatusWriter::default(),
             chart: self.chart.clone(),
         });
 

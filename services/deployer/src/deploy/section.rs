@@ -4,6 +4,7 @@ use sequencer_api::code::Code;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_api::status::{self, Failure, State};
 use sequencer_runtime::retry::{Retry, Waits};
+use sequencer_runtime::status_writer::Difference;
 
 use crate::error::Error;
 use crate::failure::Failed;
@@ -170,3 +171,61 @@ pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeployS
 fn retry(view: &View, failure: Failed, waits: &Waits) -> status::Retry {
     failure.retry(&before(view).section, &view.component.metadata, waits)
 }
+
+/// How one section differs from another for those who read it. `awaited` is whether a sibling waits
+/// for what comes before the pods.
+pub(super) fn difference(
+    before: &DeploySection,
+    after: &DeploySection,
+    awaited: bool,
+) -> Option<Difference> {
+    if before == after {
+        return None;
+    }
+    if awaited && (before.services != after.services || before.revision != after.revision) {
+        return Some(Difference::Outcome);
+    }
+    if without_words(before) == without_words(after) {
+        return Some(Difference::Words);
+    }
+
+    Some(if goes_on(after) || is_unschedulable(after) {
+        Difference::Progress
+    } else {
+        Difference::Outcome
+    })
+}
+
+/// What may be over before anybody reads it.
+fn goes_on(section: &DeploySection) -> bool {
+    let state = section.section.state;
+    matches!(state, Some(State::InProgress | State::Waiting))
+}
+
+/// A pod that finds no node at once may find one soon.
+fn is_unschedulable(section: &DeploySection) -> bool {
+    let failure = section.failure.as_ref();
+    failure.is_some_and(|failure| failure.code == Code::Unschedulable)
+}
+
+/// A section without what changes all the time.
+fn without_words(section: &DeploySection) -> DeploySection {
+    let mut rest = section.clone();
+    rest.section.rev = 0;
+    rest.ready_replicas = None;
+    rest.replicas = None;
+    for waiting in &mut rest.waiting_for {
+        waiting.now = None;
+    }
+    if let Some(failure) = &mut rest.failure {
+        failure.message = None;
+        failure.log_tail.clear();
+    }
+    if let Some(retry) = &mut rest.section.retry {
+        retry.message.clear();
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,6 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, PostParams};
 use sequencer_api::Component;
 use sequencer_api::status::State;
-use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, name, owner, plain, until};
@@ -37,7 +36,8 @@ async fn delivered_twice_nothing_is_written() -> Result<()> {
     let (before, writes) = (versions(&scene)?, scene.writes()?);
     assert!(before.lines().count() == 4, "{before}");
     for _ in 0..2 {
-        assert_eq!(scene.deploy(&workspace, "redis").await?, Outcome::Done);
+        let component = name(&workspace, "redis");
+        scene.reconcile::<Component>(&component).await?;
     }
     assert_eq!((versions(&scene)?, scene.writes()?), (before, writes));
     Ok(())
@@ -53,7 +53,7 @@ async fn a_foreign_object_of_our_name_is_e5011_and_stays_as_it_is() -> Result<()
         .api()
         .create(&PostParams::default(), &serde_json::from_value(body)?)
         .await?;
-    assert_eq!(scene.deploy(&workspace, "redis").await?, Outcome::Recorded);
+    scene.deploy(&workspace, "redis").await?;
     let section = scene
         .section(&workspace, "redis", |section| {
             section["state"] == json!(State::Error)
@@ -378,21 +378,12 @@ async fn what_is_paused_stays_as_it_is() -> Result<()> {
 async fn a_component_that_goes_is_left_alone() -> Result<()> {
     let scene = Scene::still("gone").await?;
     let workspace = scene.workspace(json!([plain()[0]])).await?;
-    let found = scene.component(&workspace, "redis").await?;
-    let (component, uid) = (name(&workspace, "redis"), found.metadata.uid.unwrap());
+    let component = name(&workspace, "redis");
     scene
         .api::<Component>()
         .delete(&component, &DeleteParams::default())
         .await?;
-    let outcome = scene
-        .wake(
-            sequencer_proto::topics::Verb::Deploy,
-            &workspace,
-            &component,
-            &uid,
-        )
-        .await?;
-    assert_eq!(outcome, Outcome::Gone);
+    scene.reconcile::<Component>(&component).await?;
     assert!(
         scene
             .api::<Deployment>()
@@ -409,7 +400,7 @@ async fn a_spec_that_cannot_be_is_recorded_once_with_its_code() -> Result<()> {
     let mut components = json!([plain()[0]]);
     components[0]["template"]["containers"][0]["args"] = json!(["${build::nope}"]);
     let workspace = scene.workspace(components).await?;
-    assert_eq!(scene.deploy(&workspace, "redis").await?, Outcome::Recorded);
+    scene.deploy(&workspace, "redis").await?;
     let section = scene
         .section(&workspace, "redis", |section| {
             section["state"] == json!(State::Error)
@@ -419,7 +410,7 @@ async fn a_spec_that_cannot_be_is_recorded_once_with_its_code() -> Result<()> {
         (&section["retry"]["code"], &section["retry"]["attempts"]),
         (&json!("E#2009"), &json!(1))
     );
-    assert_eq!(scene.deploy(&workspace, "redis").await?, Outcome::Done);
+    scene.deploy(&workspace, "redis").await?;
     assert_eq!(
         scene.section(&workspace, "redis", |_section| true).await?,
         section

@@ -4,8 +4,6 @@ use anyhow::Result;
 use k8s_openapi::api::networking::v1::Ingress;
 use sequencer_api::Workspace;
 use sequencer_api::status::State;
-use sequencer_proto::topics::Verb;
-use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
 use crate::scene::{Held, Scene, owner, plain, until};
@@ -60,14 +58,6 @@ async fn section(
     Ok(found)
 }
 
-async fn wake(scene: &Scene, workspace: &Workspace) -> Result<Outcome> {
-    let (name, uid) = (
-        workspace.metadata.name.as_deref().unwrap(),
-        workspace.metadata.uid.as_deref().unwrap(),
-    );
-    scene.wake(Verb::Ingress, workspace, name, uid).await
-}
-
 fn rules() -> Value {
     json!([
         {"name": "main", "component": "click-mania", "network": "http"},
@@ -81,7 +71,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
     let (workspace, _held) =
         workspace(&scene, json!({"className": "traefik", "rules": rules()})).await?;
     scene.deploy(&workspace, "click-mania").await?;
-    assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
+    scene.expose(&workspace).await?;
     let section = section(&scene, &workspace, |section| {
         section["state"] == json!(State::Completed)
     })
@@ -106,7 +96,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         .await?
         .metadata
         .resource_version;
-    assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
+    scene.reconcile::<Workspace>("shop").await?;
     assert_eq!(
         scene
             .api::<Ingress>()
@@ -132,7 +122,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         "-p",
         &patch.to_string(),
     ])?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     let gone = self::section(&scene, &workspace, |section| {
         section["state"] == json!(State::Gone)
     })
@@ -157,7 +147,7 @@ async fn what_an_ingress_may_not_ask_for_has_its_code() -> Result<()> {
     )
     .await?;
     let code = async || -> Result<Value> {
-        wake(&scene, &workspace).await?;
+        scene.expose(&workspace).await?;
         let error = |section: &Value| section["state"] == json!(State::Error);
         Ok(section(&scene, &workspace, error).await?["retry"]["code"].clone())
     };
@@ -194,7 +184,7 @@ async fn the_address_of_a_named_load_balancer_is_taken() -> Result<()> {
         json!({"rules": rules(), "loadBalancerRef": {"name": "front"}}),
     )
     .await?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     // It has no address yet; this is written after a while only.
     let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}});
     let patch = [
@@ -207,7 +197,7 @@ async fn the_address_of_a_named_load_balancer_is_taken() -> Result<()> {
         &status.to_string(),
     ];
     scene.cluster.kubectl(&patch)?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     let section = section(&scene, &workspace, |section| {
         section["state"] == json!(State::Completed)
     })
@@ -223,22 +213,22 @@ async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
     let name = owner(&workspace).ingress();
     let served =
         async || -> Result<bool> { Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some()) };
-    assert_eq!(wake(&scene, &workspace).await?, Outcome::Done);
+    scene.expose(&workspace).await?;
     assert!(!served().await?);
 
     let held = hold(&scene, &workspace)?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     assert!(served().await?);
 
     // Nobody holds it any more, and then somebody else does.
     drop(held);
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     until("it is gone", async || Ok(!served().await?)).await?;
     let others = scene.hold(
         &workspace.host("test").unwrap(),
         "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10",
     )?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     let refused = section(&scene, &workspace, |section| {
         section["state"] == json!(State::Error)
     })
@@ -251,7 +241,7 @@ async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
 
     drop(others);
     let _held = hold(&scene, &workspace)?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     assert!(served().await?);
     Ok(())
 }
@@ -262,7 +252,7 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
     let scene = Scene::still("ingress-edit").await?;
     let (workspace, _held) = workspace(&scene, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     for (dns, code) in [
         (json!({"zone": "preview.test", "name": "login"}), "E#6051"),
         (json!({"zone": "bank.example", "name": "login"}), "E#6051"),
@@ -276,7 +266,7 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
             "-p",
             &patch.to_string(),
         ])?;
-        wake(&scene, &workspace).await?;
+        scene.expose(&workspace).await?;
         let generation = scene
             .api::<Workspace>()
             .get("shop")
@@ -314,7 +304,7 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
     let scene = Scene::still("ingress-end").await?;
     let (workspace, _held) = workspace(&scene, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     let finalizer = json!({"metadata": {"finalizers": ["se.quencer.io/workspace"]}}).to_string();
     scene.cluster.kubectl(&[
         "patch",
@@ -327,7 +317,7 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
     scene
         .cluster
         .kubectl(&["delete", "workspace", "shop", "--wait=false"])?;
-    wake(&scene, &workspace).await?;
+    scene.expose(&workspace).await?;
     section(&scene, &workspace, |section| {
         section["state"] == json!(State::Gone)
     })

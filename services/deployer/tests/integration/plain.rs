@@ -1,7 +1,6 @@
 //! Components without a build.
 
 use anyhow::Result;
-use sequencer_runtime::bus::Outcome;
 use serde_json::json;
 
 use crate::scene::{Scene, plain};
@@ -10,12 +9,6 @@ use crate::scene::{Scene, plain};
 async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -> Result<()> {
     let scene = Scene::new("plain").await?;
     let workspace = scene.workspace(plain()).await?;
-    let (redis, mysql, click) = tokio::join!(
-        scene.deploy(&workspace, "redis"),
-        scene.deploy(&workspace, "mysql"),
-        scene.deploy(&workspace, "click-mania"),
-    );
-    assert_eq!([redis?, mysql?, click?], [Outcome::Done; 3]);
     for component in ["redis", "mysql", "click-mania"] {
         let section = scene
             .section(&workspace, component, |section| {
@@ -27,7 +20,7 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
             (&json!(1), &json!(1)),
             "{section:#}"
         );
-        assert!(section["rev"].as_i64() <= Some(2), "{section:#}");
+        assert!(section["rev"].as_i64() <= Some(3), "{section:#}");
     }
     let writes = scene.writes()?;
     for (write, times) in [
@@ -37,13 +30,13 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
     ] {
         assert_eq!(writes.get(write), Some(&times), "{writes:?}");
     }
-    // A start that takes longer than ten seconds is written down once more.
+    // A start that is not over at once is written down, too, and so is what it waits for.
     let sections = writes
         .get("patch components/status")
         .copied()
         .unwrap_or_default();
     assert!(
-        (3..=6).contains(&sections) && writes.values().sum::<usize>() == 7 + sections,
+        (3..=9).contains(&sections) && writes.values().sum::<usize>() == 7 + sections,
         "{writes:?}"
     );
     Ok(())

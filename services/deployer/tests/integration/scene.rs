@@ -16,11 +16,12 @@ pub(crate) use lab::release::NAMESPACE as RELEASE;
 use sequencer_api::names::Owner;
 use sequencer_api::{Component, Workspace};
 use sequencer_deployer::args::{Args, NAME};
-use sequencer_deployer::handle::Service;
+use sequencer_deployer::reconcile::Reconciled;
+use sequencer_deployer::service::Service;
+use sequencer_deployer::triggers::Receivers;
 use sequencer_proto::topics::{Command, Verb};
-use sequencer_runtime::bus::{Delivery, Outcome};
-use sequencer_runtime::cluster;
-use sequencer_runtime::shutdown::Shutdown;
+use sequencer_runtime::bus::Delivery;
+use sequencer_runtime::{Handles, cluster};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -36,6 +37,7 @@ pub(crate) struct Scene {
     client: Client,
     service_client: Client,
     service: Service,
+    watches: bool,
     tasks: JoinSet<()>,
 }
 
@@ -82,13 +84,14 @@ impl Scene {
         keep_out(&cluster, &owner)?;
         let kubeconfig = cluster.cluster.layout.state.join("etc/admin.kubeconfig");
         let service_client = client(&kubeconfig, NAME).await?;
-        let service = service(&service_client, &cluster.namespace, &[])?;
+        let (service, _) = service(&service_client, &cluster.namespace, &[])?;
         let client = client(&kubeconfig, "watcher").await?;
         Ok(Self {
             cluster,
             client,
             service_client,
             service,
+            watches: false,
             tasks: JoinSet::new(),
         })
     }
@@ -100,17 +103,17 @@ impl Scene {
 
     /// Another deployer, which watches.
     pub(crate) fn watched(mut self) -> Result<Self> {
-        self.service = service(&self.service_client, self.namespace(), &[])?;
-        let shutdown = Shutdown::default();
+        let (service, receivers) = service(&self.service_client, self.namespace(), &[])?;
         self.tasks
-            .spawn(self.service.clone().watch(shutdown.clone()));
-        self.tasks.spawn(self.service.clone().look(shutdown));
+            .spawn(service.clone().run(receivers, Handles::default()));
+        self.service = service;
+        self.watches = true;
         Ok(self)
     }
 
     /// Another deployer, with more flags.
     pub(crate) fn configured(mut self, flags: &[&str]) -> Result<Self> {
-        self.service = service(&self.service_client, self.namespace(), flags)?;
+        (self.service, _) = service(&self.service_client, self.namespace(), flags)?;
         Ok(self)
     }
 
@@ -182,37 +185,55 @@ impl Scene {
             .await?)
     }
 
-    /// Wakes the deployer for a component, as the watcher does.
-    pub(crate) async fn deploy(&self, workspace: &Workspace, component: &str) -> Result<Outcome> {
-        let component = self.component(workspace, component).await?;
-        let (name, uid) = (
-            component.metadata.name.unwrap(),
-            component.metadata.uid.unwrap(),
-        );
-        self.wake(Verb::Deploy, workspace, &name, &uid).await
+    /// Has a component reconciled: where a deployer watches by a message of the watcher's.
+    pub(crate) async fn deploy(&self, workspace: &Workspace, component: &str) -> Result<()> {
+        let name = name(workspace, component);
+        if !self.watches {
+            return self.reconcile::<Component>(&name).await;
+        }
+        let found = self.component(workspace, component).await?;
+        let uid = found.metadata.uid.context("no uid")?;
+        self.message(Verb::Deploy, workspace, &name, &uid).await
     }
 
-    pub(crate) async fn wake(
+    /// Has a Workspace reconciled: where a deployer watches by a message of the watcher's.
+    pub(crate) async fn expose(&self, workspace: &Workspace) -> Result<()> {
+        let Owner { name, uid } = owner(workspace);
+        if self.watches {
+            self.message(Verb::Ingress, workspace, name, uid).await
+        } else {
+            self.reconcile::<Workspace>(name).await
+        }
+    }
+
+    /// Reconciles an object here and now, and again if somebody else wrote meanwhile.
+    pub(crate) async fn reconcile<K: Reconciled>(&self, name: &str) -> Result<()> {
+        until("it is reconciled", async || {
+            let reconciled = K::reconcile(&self.service, self.namespace(), name).await;
+            match reconciled {
+                Err(error) if error.is_stale() => Ok(false),
+                reconciled => Ok(reconciled.map(|_next| true)?),
+            }
+        })
+        .await
+    }
+
+    async fn message(
         &self,
         verb: Verb,
         workspace: &Workspace,
         name: &str,
         uid: &str,
-    ) -> Result<Outcome> {
-        let workspace = Uuid::try_parse(workspace.metadata.uid.as_deref().unwrap())?;
+    ) -> Result<()> {
+        let workspace = Uuid::try_parse(owner(workspace).uid)?;
         let command = Command::new(verb, None, workspace, Uuid::try_parse(uid)?)?;
-        let wake = command.wake(self.namespace(), name, Trigger::Change);
-        Ok(self
-            .handle(Delivery {
-                command,
-                wake,
-                again: false,
-            })
-            .await)
-    }
-
-    pub(crate) async fn handle(&self, delivery: Delivery) -> Outcome {
-        self.service.clone().handle(delivery).await
+        let delivery = Delivery {
+            wake: command.wake(self.namespace(), name, Trigger::Change),
+            command,
+            again: false,
+        };
+        self.service.clone().handle(delivery).await;
+        Ok(())
     }
 
     /// Waits until the deploy section of a component is as `check` wants it.
@@ -382,7 +403,7 @@ pub(crate) fn labels(workspace: &Workspace, component: &str) -> Value {
 }
 
 /// The deployer of a test: those of other tests have namespaces of their own.
-fn service(client: &Client, namespace: &str, flags: &[&str]) -> Result<Service> {
+fn service(client: &Client, namespace: &str, flags: &[&str]) -> Result<(Service, Receivers)> {
     let providers = tempfile::NamedTempFile::new()?;
     std::fs::write(
         providers.path(),

@@ -1,7 +1,6 @@
 //! What is known of a Component, found out once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -22,7 +21,6 @@ use crate::owned::{Owned, retry_word};
 use crate::plan::{Event, Plan, Subject, Target};
 use crate::pools;
 use crate::reconcile::{Context, Reconciled};
-use crate::status_writer::StatusWriter;
 use crate::triggers::Triggers;
 
 /// What is known of a Component.
@@ -104,15 +102,6 @@ impl ComponentView {
         let (owned, now) = (self.owned.clone(), self.subject.now);
         Some(Self::new(sibling, owned, &self.chart, now))
     }
-
-    /// Whether more can be told of a young component than that it starts: what it waits for, what
-    /// the deployer found, or nobody else tells of it.
-    fn has_findings(&self) -> bool {
-        let template = &self.component.spec.template;
-        let alone = self.owned.workspace.is_none();
-        let found = self.before.deploy.section.state.is_some();
-        alone || found || template.build.is_some() || !template.depends_on.is_empty()
-    }
 }
 
 impl Reconciled for ComponentView {
@@ -179,15 +168,6 @@ impl Reconciled for ComponentView {
         events
     }
 
-    /// Where there is no more to say than that it starts, its Workspace says it for all of them.
-    fn patience(&self, statuses: &StatusWriter) -> Duration {
-        if self.has_findings() {
-            statuses.first
-        } else {
-            statuses.quiet
-        }
-    }
-
     /// Those that its siblings wait for.
     fn depended_on(&self) -> Vec<ConditionType> {
         let name = &self.component.spec.template.name;
@@ -204,41 +184,4 @@ fn pool(component: &Component, chart: &Chart) -> Option<Result<Pool, Refusal>> {
     let pool = &component.spec.template.build.as_ref()?.runtime.pool;
     let namespace = component.namespace().unwrap_or_default();
     Some(pools::open(&chart.pools, pool, &namespace))
-}
-
-#[cfg(test)]
-mod tests {
-    use sequencer_api::Workspace;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[test]
-    fn what_only_starts_is_told_of_by_its_workspace() {
-        let news = |owned: &Owned, deploy: Value, field: &str, value: Value| {
-            let mut spec = json!({"name": "app", "template": {"containers": []}});
-            spec[field] = value;
-            let component: Component = serde_json::from_value(
-                json!({"metadata": {"name": "app"}, "spec": spec, "status": {"deploy": deploy}}),
-            )
-            .unwrap();
-            let (owned, chart) = (Arc::new(owned.clone()), Arc::new(Chart::default()));
-            ComponentView::new(component.into(), owned, &chart, Timestamp::UNIX_EPOCH)
-                .has_findings()
-        };
-        let workspace: Workspace =
-            serde_json::from_value(json!({"metadata": {}, "spec": {"components": []}})).unwrap();
-        let owned = Owned {
-            workspace: Some(workspace.into()),
-            ..Owned::default()
-        };
-        let on = json!([{"componentName": "db"}]);
-        let build = json!({"name": "app", "containerRegistries": [], "importContent": []});
-        assert!(!news(&owned, json!({}), "dependsOn", json!([])));
-        assert!(news(&Owned::default(), json!({}), "dependsOn", json!([])));
-        let started = json!({"state": "InProgress"});
-        assert!(news(&owned, started, "dependsOn", json!([])));
-        assert!(news(&owned, json!({}), "dependsOn", on));
-        assert!(news(&owned, json!({}), "build", build));
-    }
 }

@@ -149,9 +149,7 @@ impl Scene {
             .arg(format!("{}:{port}", self.alone.address));
         // In the environment, so that a test's own arguments win.
         command.env("SEQUENCER_RESYNC", format!("{}s", RESYNC.as_secs()));
-        for name in ["SECRET_RETRY", "FIRST_WRITE", "QUIET"] {
-            command.env(format!("SEQUENCER_{name}"), "1s");
-        }
+        command.env("SEQUENCER_SECRET_RETRY", "1s");
         command.args(self.arguments);
         command
             .env("KUBECONFIG", &self.kubeconfig)

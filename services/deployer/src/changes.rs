@@ -1,0 +1,198 @@
+//! What was made, followed: an object comes again only if something of it changed that matters. Of
+//! each object one number is kept.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use futures_util::{Stream, StreamExt as _};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::{Api, Resource};
+use sequencer_api::labels;
+use sequencer_runtime::error::chain;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
+
+use crate::read::PAGE;
+
+/// What a kubelet says of a container that nothing is wrong with.
+const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
+
+/// Follows the objects of a kind that Sequencer made. `facts` is what matters of one. What there is
+/// when it begins does not come; `relisted` is told when what changed cannot be known, because
+/// nobody followed for a while.
+pub(crate) fn changes<K, F>(
+    api: Api<K>,
+    facts: fn(&K) -> F,
+    relisted: &UnboundedSender<()>,
+) -> impl Stream<Item = watcher::Result<K>> + Send + use<K, F>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Hash + 'static,
+{
+    let config = Config::default()
+        .labels(&format!("{}={}", labels::MANAGED_BY, labels::SEQUENCER))
+        .page_size(PAGE);
+    let mut known = Known::default();
+    let relisted = relisted.clone();
+
+    following::<K, _>(watcher(api, config)).filter_map(move |event| {
+        let changed = event.map(|event| known.changed(event, facts, &relisted));
+        std::future::ready(changed.transpose())
+    })
+}
+
+/// The events of a watch, which begins anew whenever it breaks.
+pub(crate) fn following<K, T>(
+    events: impl Stream<Item = watcher::Result<T>> + Send,
+) -> impl Stream<Item = watcher::Result<T>> + Send
+where
+    K: Resource<DynamicType = ()>,
+    T: Send,
+{
+    events.default_backoff().filter_map(|event| {
+        let event = event.inspect_err(|error| {
+            warn!(error = chain(error), kind = %K::kind(&()), "Failed to watch");
+        });
+        // One broken watch holds up no other.
+        std::future::ready(event.ok().map(Ok))
+    })
+}
+
+/// The objects of a kind, by uid, each as a hash of its facts.
+#[derive(Debug, Default)]
+struct Known {
+    hashes: HashMap<String, u64>,
+    listed: bool,
+}
+
+impl Known {
+    /// Takes an event in, and returns its object if that changed.
+    fn changed<K, F>(
+        &mut self,
+        event: Event<K>,
+        facts: fn(&K) -> F,
+        relisted: &UnboundedSender<()>,
+    ) -> Option<K>
+    where
+        K: Resource<DynamicType = ()>,
+        F: Hash,
+    {
+        match event {
+            Event::Init => self.hashes.clear(),
+            Event::InitApply(object) => {
+                self.put(&object, facts);
+            }
+            Event::InitDone => {
+                if std::mem::replace(&mut self.listed, true) {
+                    // It fails only while the process ends.
+                    relisted.send(()).ok();
+                }
+            }
+            Event::Apply(object) => return self.put(&object, facts).then_some(object),
+            Event::Delete(object) => {
+                self.hashes.remove(uid(&object));
+                return Some(object);
+            }
+        }
+        None
+    }
+
+    /// Whether the facts of the object are new.
+    fn put<K, F>(&mut self, object: &K, facts: fn(&K) -> F) -> bool
+    where
+        K: Resource<DynamicType = ()>,
+        F: Hash,
+    {
+        let mut hasher = DefaultHasher::new();
+        facts(object).hash(&mut hasher);
+        let hash = hasher.finish();
+
+        self.hashes.insert(uid(object).into(), hash) != Some(hash)
+    }
+}
+
+fn uid<K: Resource>(object: &K) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
+
+/// That it is there.
+pub(crate) fn existence<K>(_object: &K) {}
+
+/// How far a Deployment has come.
+pub(crate) fn deployment(deployment: &Deployment) -> impl Hash + use<> {
+    let status = deployment.status.clone().unwrap_or_default();
+    let conditions = status.conditions.into_iter().flatten();
+    let conditions = conditions.map(|found| (found.type_, found.status, found.reason));
+
+    (
+        deployment.metadata.generation,
+        status.observed_generation,
+        [
+            status.replicas,
+            status.updated_replicas,
+            status.ready_replicas,
+            status.available_replicas,
+        ],
+        conditions.collect::<Vec<_>>(),
+    )
+}
+
+/// How far a Job has come.
+pub(crate) fn job(job: &Job) -> impl Hash + use<> {
+    let status = job.status.clone().unwrap_or_default();
+    let conditions = status.conditions.into_iter().flatten();
+    let conditions = conditions.map(|found| (found.type_, found.status, found.reason));
+
+    (
+        job.metadata.generation,
+        [status.active, status.succeeded, status.failed],
+        conditions.collect::<Vec<_>>(),
+    )
+}
+
+/// Where an Ingress can be reached.
+pub(crate) fn ingress(ingress: &Ingress) -> impl Hash + use<> {
+    let status = ingress.status.clone().unwrap_or_default();
+    let points = status.load_balancer.and_then(|balancer| balancer.ingress);
+    let addresses = points
+        .into_iter()
+        .flatten()
+        .map(|point| (point.ip, point.hostname));
+
+    (ingress.metadata.generation, addresses.collect::<Vec<_>>())
+}
+
+/// What is wrong with a pod, or has been. Its readiness shows on its Deployment.
+pub(crate) fn pod(pod: &Pod) -> impl Hash + use<> {
+    let status = pod.status.clone().unwrap_or_default();
+    let init = status.init_container_statuses.into_iter().flatten();
+    let containers = init.chain(status.container_statuses.into_iter().flatten());
+    let mut conditions = status.conditions.into_iter().flatten();
+
+    (
+        containers.filter_map(trouble).collect::<Vec<_>>(),
+        conditions.any(|found| found.reason.as_deref() == Some("Unschedulable")),
+    )
+}
+
+fn trouble(container: ContainerStatus) -> Option<(Option<String>, Option<String>, i32)> {
+    let state = container.state.unwrap_or_default();
+    let waits = state.waiting.and_then(|waiting| waiting.reason);
+    let ended = state.terminated.and_then(|terminated| terminated.reason);
+    let starts = waits
+        .as_deref()
+        .is_some_and(|reason| STARTING.contains(&reason));
+    let well = waits.is_none() && ended.is_none() && container.restart_count == 0;
+
+    (!starts && !well).then_some((waits, ended, container.restart_count))
+}
+
+#[cfg(test)]
+mod tests;

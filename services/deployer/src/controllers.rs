@@ -1,0 +1,162 @@
+//! The two controllers. Each follows the metadata of its kind and what was made for it, and
+//! reconciles what changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{Stream, poll_fn};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Service as CoreService};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
+use sequencer_api::owner::controller;
+use sequencer_api::{Component, Workspace, labels};
+use sequencer_runtime::Handles;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tracing::debug;
+
+use crate::changes::{self, changes, following};
+use crate::reconcile::{Reconciled, after_error, reconcile};
+use crate::service::Service;
+use crate::triggers::Reference;
+
+/// Changes that come together are reconciled together.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// How many objects of a kind are reconciled at once.
+const CONCURRENCY: u16 = 16;
+
+/// What is kept of an object.
+type Meta<K> = PartialObjectMeta<K>;
+
+/// Reconciles Components until shutdown.
+pub(crate) async fn components(
+    service: Service,
+    triggered: UnboundedReceiver<Reference<Component>>,
+    handles: Handles,
+) {
+    let (relisted, relists) = unbounded_channel();
+    let controller = follow::<Component>(&service, triggered, relists, &handles);
+    let components = controller.store();
+
+    let deployments = changes(service.watched(), changes::deployment, &relisted);
+    let jobs = changes(service.watched(), changes::job, &relisted);
+    let services = changes(service.watched(), changes::existence, &relisted);
+    let pods = changes(service.watched(), changes::pod, &relisted);
+    let policies = changes(service.watched(), changes::existence, &relisted);
+    let controller = controller
+        .owns_stream::<Deployment>(deployments)
+        .owns_stream::<Job>(jobs)
+        .owns_stream::<CoreService>(services)
+        .watches_stream(pods, |pod| component_of(&pod))
+        .watches_stream(policies, move |policy| maker(&policy, &components));
+    run(controller, service).await;
+}
+
+/// Reconciles Workspaces until shutdown.
+pub(crate) async fn workspaces(
+    service: Service,
+    triggered: UnboundedReceiver<Reference<Workspace>>,
+    handles: Handles,
+) {
+    let (relisted, relists) = unbounded_channel();
+    let controller = follow::<Workspace>(&service, triggered, relists, &handles);
+
+    let ingresses = changes(service.watched(), changes::ingress, &relisted);
+    run(controller.owns_stream(ingresses), service).await;
+}
+
+/// A controller of a kind's objects, of those that messages name, and of all whenever `relists` says
+/// so.
+fn follow<K: Reconciled>(
+    service: &Service,
+    mut triggered: UnboundedReceiver<Reference<K>>,
+    mut relists: UnboundedReceiver<()>,
+    handles: &Handles,
+) -> Controller<Meta<K>> {
+    let (reader, writer) = store();
+    let objects = objects(service.clone(), writer, handles);
+    let shutdown = handles.shutdown.clone();
+
+    Controller::for_stream(objects, reader)
+        .reconcile_on(poll_fn(move |cx| triggered.poll_recv(cx)))
+        .reconcile_all_on(poll_fn(move |cx| relists.poll_recv(cx)))
+        .with_config(
+            Config::default()
+                .debounce(DEBOUNCE)
+                .concurrency(CONCURRENCY),
+        )
+        .graceful_shutdown_on(async move { shutdown.stopping().await })
+}
+
+/// The objects of a kind that are new or whose spec changed, of all that there are when it begins.
+fn objects<K: Reconciled>(
+    service: Service,
+    writer: Writer<Meta<K>>,
+    handles: &Handles,
+) -> impl Stream<Item = watcher::Result<Meta<K>>> + Send + 'static {
+    let listed = handles
+        .readiness
+        .part(format!("list of {}", K::plural(&())));
+    let events = watcher(service.watched::<Meta<K>>(), watcher::Config::default());
+
+    following::<K, _>(events)
+        .modify(|object| {
+            object.metadata.managed_fields = None;
+            object.metadata.annotations = None;
+            object.metadata.labels = None;
+        })
+        .reflect(writer)
+        .inspect(move |event| match event {
+            Ok(Event::Delete(object)) => service.forget(object),
+            Ok(Event::InitDone) => listed.set(true),
+            _ => {}
+        })
+        .applied_objects()
+        .predicate_filter(predicates::generation, PredicateConfig::default())
+}
+
+async fn run<K: Reconciled>(controller: Controller<Meta<K>>, service: Service) {
+    controller
+        .run(reconcile::<K>, after_error::<K>, Arc::new(service))
+        .for_each(|reconciled| {
+            match reconciled {
+                Ok((object, next)) => debug!(%object, ?next, "Reconciled"),
+                // What failed was logged where it failed; the rest is an object that is gone.
+                Err(error) => debug!(%error, "Did not reconcile"),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// A pod belongs to a ReplicaSet or a Job: only its labels name the Component. Whoever writes them
+/// himself has another reconciled, which changes nothing.
+fn component_of(pod: &Pod) -> Option<Reference<Component>> {
+    let name = pod.labels().get(labels::INSTANCE)?;
+    Some(ObjectRef::new(name).within(&pod.namespace()?))
+}
+
+/// The Component that makes a NetworkPolicy again; of a Workspace's any one.
+fn maker(
+    policy: &NetworkPolicy,
+    components: &Store<Meta<Component>>,
+) -> Option<Reference<Component>> {
+    if let Some(component) = controller::<Component>(policy) {
+        return Some(ObjectRef::new(&component.name).within(&policy.namespace()?));
+    }
+    let workspace = controller::<Workspace>(policy)?;
+    let beside = |component: &Meta<Component>| {
+        controller::<Workspace>(component).is_some_and(|owner| owner.uid == workspace.uid)
+    };
+    let found = components.find(beside)?;
+    Some(ObjectRef::from_obj(found.as_ref()))
+}

@@ -1,0 +1,89 @@
+use sequencer_api::status::Section;
+
+use super::*;
+
+fn section(state: State) -> DeploySection {
+    DeploySection {
+        section: Section {
+            state: Some(state),
+            ..Section::default()
+        },
+        ..DeploySection::default()
+    }
+}
+
+/// Where no sibling waits.
+fn from(before: &DeploySection, after: &DeploySection) -> Option<Difference> {
+    difference(before, after, false)
+}
+
+#[test]
+fn what_ends_and_what_fails_is_an_outcome_and_what_goes_on_is_not() {
+    let new = DeploySection::default();
+
+    for (state, expected) in [
+        (State::Healthy, Difference::Outcome),
+        (State::Completed, Difference::Outcome),
+        (State::Error, Difference::Outcome),
+        (State::InProgress, Difference::Progress),
+        (State::Waiting, Difference::Progress),
+    ] {
+        assert_eq!(from(&new, &section(state)), Some(expected), "{state:?}");
+        assert_eq!(from(&section(state), &section(state)), None);
+    }
+}
+
+#[test]
+fn what_a_sibling_waits_for_is_an_outcome() {
+    let waiting = section(State::Waiting);
+    let started = DeploySection {
+        revision: Some("a".into()),
+        ..section(State::InProgress)
+    };
+    let ready = DeploySection {
+        ready_replicas: Some(1),
+        ..started.clone()
+    };
+
+    assert_eq!(
+        difference(&waiting, &started, true),
+        Some(Difference::Outcome)
+    );
+    assert_eq!(
+        difference(&waiting, &started, false),
+        Some(Difference::Progress)
+    );
+    assert_eq!(difference(&started, &ready, true), Some(Difference::Words));
+}
+
+#[test]
+fn counts_and_messages_alone_are_words() {
+    let failing = |message: &str, ready| DeploySection {
+        ready_replicas: Some(ready),
+        failure: Some(Failure::new(Code::CrashLoop, message)),
+        ..section(State::Error)
+    };
+
+    assert_eq!(
+        from(&failing("a", 1), &failing("b", 2)),
+        Some(Difference::Words)
+    );
+}
+
+#[test]
+fn a_pod_that_finds_no_node_at_once_is_no_failure_yet() {
+    let failing = |code| DeploySection {
+        failure: Some(Failure::new(code, "")),
+        ..section(State::Error)
+    };
+    let new = DeploySection::default();
+
+    assert_eq!(
+        from(&new, &failing(Code::Unschedulable)),
+        Some(Difference::Progress)
+    );
+    assert_eq!(
+        from(&new, &failing(Code::ImagePullFailed)),
+        Some(Difference::Outcome)
+    );
+}

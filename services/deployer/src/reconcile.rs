@@ -1,0 +1,134 @@
+//! One object reconciled: observed afresh, planned, applied, recorded. The steps are each kind's
+//! own; this is the same for both.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource};
+use sequencer_runtime::error::chain;
+use sequencer_runtime::section::StatusPatch;
+use sequencer_runtime::status_writer::{Decision, Difference};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+use crate::error::Error;
+use crate::service::Service;
+
+/// The wait after what was read proved old.
+const STALE: Duration = Duration::from_millis(100);
+
+/// The wait after something failed that the object cannot help.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A kind that is reconciled.
+pub trait Reconciled:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Reads the object afresh, makes the cluster so, and records how it is.
+    fn reconcile(
+        service: &Service,
+        namespace: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Action, Error>> + Send;
+}
+
+/// A section that was derived, and the one that it takes the place of.
+pub(crate) struct Derived<'a, S> {
+    /// The object's uid.
+    pub(crate) uid: &'a str,
+    /// The object's name.
+    pub(crate) name: &'a str,
+    /// The section's field in the status.
+    pub(crate) field: &'static str,
+    /// Its revision as it was read.
+    pub(crate) rev: i64,
+    /// What is true.
+    pub(crate) section: &'a S,
+    /// How that differs from what was read.
+    pub(crate) difference: Option<Difference>,
+}
+
+/// Reconciles an object of which the metadata is known.
+///
+/// # Errors
+/// See [`Error`].
+pub(crate) async fn reconcile<K: Reconciled>(
+    object: Arc<PartialObjectMeta<K>>,
+    service: Arc<Service>,
+) -> Result<Action, Error> {
+    let reference = ObjectRef::from_obj(object.as_ref());
+    let namespace = reference.namespace.unwrap_or_default();
+    Box::pin(K::reconcile(&service, &namespace, &reference.name)).await
+}
+
+/// When to reconcile again after an error.
+#[expect(clippy::needless_pass_by_value, reason = "it is called so")]
+pub(crate) fn after_error<K: Reconciled>(
+    object: Arc<PartialObjectMeta<K>>,
+    error: &Error,
+    _service: Arc<Service>,
+) -> Action {
+    if error.is_gone() {
+        return Action::await_change();
+    }
+    if error.is_stale() {
+        return Action::requeue(STALE);
+    }
+    let object = ObjectRef::from_obj(object.as_ref());
+    warn!(kind = %K::kind(&()), %object, error = chain(error), "Failed to reconcile");
+    Action::requeue(AGAIN)
+}
+
+/// When to reconcile again although nothing changes: after the shorter of two waits.
+pub(crate) fn next(waits: [Option<Duration>; 2]) -> Action {
+    let shortest = waits.into_iter().flatten().min();
+    shortest.map_or_else(Action::await_change, Action::requeue)
+}
+
+impl Service {
+    /// An object is gone.
+    pub(crate) fn forget(&self, object: &impl Resource) {
+        if let Some(uid) = &object.meta().uid {
+            self.statuses().forget(uid);
+        }
+    }
+
+    /// Writes a section once it is time. Returns how long that is, if it is not yet.
+    pub(crate) async fn record<K, S>(
+        &self,
+        api: &Api<K>,
+        derived: Derived<'_, S>,
+    ) -> Result<Option<Duration>, Error>
+    where
+        K: Reconciled,
+        S: Serialize,
+    {
+        let (uid, now) = (derived.uid.to_owned(), Timestamp::now());
+        match self.statuses().decide(uid.clone(), derived.difference, now) {
+            Decision::Nothing => return Ok(None),
+            Decision::Later(at) => {
+                let wait = Duration::try_from(at.duration_since(now));
+                return Ok(Some(wait.unwrap_or_default()));
+            }
+            Decision::Now => {}
+        }
+
+        let patch =
+            StatusPatch::new(derived.uid).section(derived.field, derived.rev, derived.section)?;
+        let _: K = patch.apply(api, derived.name).await?;
+        self.statuses().wrote(uid, now);
+        Ok(None)
+    }
+}

@@ -1,0 +1,103 @@
+//! What every reconcile of the deployer needs, and the parts that run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use kube::core::{NamespaceResourceScope, Resource};
+use kube::{Api, Client};
+use sequencer_runtime::Handles;
+use sequencer_runtime::bus::{Delivery, Outcome};
+use sequencer_runtime::hosts::{Hosts, ProvidersError};
+use sequencer_runtime::retry::Waits;
+use sequencer_runtime::status_writer::StatusWriter;
+
+use crate::args::{Args, Settings};
+use crate::controllers;
+use crate::triggers::{Receivers, Triggers};
+
+/// The deployer. Clones share everything.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    hosts: Hosts,
+    settings: Settings,
+    waits: Waits,
+    triggers: Triggers,
+    statuses: StatusWriter<String>,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// A deployer with this client, and what its messages trigger.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub fn new(client: Client, args: &Args) -> Result<(Self, Receivers), ProvidersError> {
+        let (triggers, receivers) = Triggers::new();
+        let service = Self(Arc::new(Inner {
+            hosts: Hosts::new(client.clone(), &args.hosts)?,
+            client,
+            settings: args.settings.clone(),
+            waits: Waits::from(&args.shared.periods),
+            triggers,
+            statuses: StatusWriter::default(),
+        }));
+        Ok((service, receivers))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.0.hosts
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.0.waits
+    }
+
+    /// By the uid of the Component or Workspace.
+    pub(crate) fn statuses(&self) -> &StatusWriter<String> {
+        &self.0.statuses
+    }
+
+    /// Objects of the namespaces that are watched.
+    pub(crate) fn watched<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.settings().watch_namespace {
+            Some(namespace) => Api::namespaced(self.client().clone(), namespace),
+            None => Api::all(self.client().clone()),
+        }
+    }
+
+    /// Has the object of a message reconciled. Nothing is lost if the process ends before it is:
+    /// another one reconciles everything when it begins.
+    pub async fn handle(self, delivery: Delivery) -> Outcome {
+        self.0.triggers.message(&delivery);
+        Outcome::Done
+    }
+
+    /// Reconciles what changed and what messages name, until shutdown.
+    pub async fn run(self, receivers: Receivers, handles: Handles) {
+        tokio::join!(
+            controllers::components(self.clone(), receivers.components, handles.clone()),
+            controllers::workspaces(self, receivers.workspaces, handles),
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! When a status is written: one rule for every service.
+//!
+//! An outcome is written at once. Progress is written once it has lasted long enough for somebody
+//! to read it, so that what is over at once costs one write. Words and counts alone are written
+//! every few seconds at most.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::retry::later;
+
+/// How long progress has to last before it is written.
+pub const PROGRESS: Duration = Duration::from_millis(1500);
+
+/// How often words and counts alone are written at most.
+pub const WORDS: Duration = Duration::from_secs(5);
+
+/// How what is true differs from what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// In messages, counts and lines of logs: nobody acts by them.
+    Words,
+    /// In how far the work has come, which may go on before anybody reads it.
+    Progress,
+    /// In something that somebody may wait for.
+    Outcome,
+}
+
+/// What to do about a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// There is none.
+    Nothing,
+    /// Decide again then, by what is true then.
+    Later(Timestamp),
+    /// Write it.
+    Now,
+}
+
+/// Decides when the statuses of one service are written. `K` names a status.
+#[derive(Debug)]
+pub struct StatusWriter<K> {
+    times: Mutex<HashMap<K, Times>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// Since when it has differed by more than words.
+    differs: Option<Timestamp>,
+    written: Option<Timestamp>,
+}
+
+impl<K> Default for StatusWriter<K> {
+    fn default() -> Self {
+        Self {
+            times: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Hash + Eq> StatusWriter<K> {
+    /// Decides whether a status is written, which differs so from what is true. None: it does not.
+    pub fn decide(&self, status: K, difference: Option<Difference>, now: Timestamp) -> Decision {
+        let mut times = self.times();
+        let known = times.entry(status).or_default();
+
+        let due = match difference {
+            None => {
+                known.differs = None;
+                return Decision::Nothing;
+            }
+            Some(Difference::Outcome) => now,
+            Some(Difference::Progress) => later(*known.differs.get_or_insert(now), PROGRESS),
+            Some(Difference::Words) => known.written.map_or(now, |written| later(written, WORDS)),
+        };
+        if due <= now {
+            Decision::Now
+        } else {
+            Decision::Later(due)
+        }
+    }
+
+    /// The status was written.
+    pub fn wrote(&self, status: K, now: Timestamp) {
+        let written = Times {
+            differs: None,
+            written: Some(now),
+        };
+        self.times().insert(status, written);
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, status: &K) {
+        self.times().remove(status);
+    }
+
+    fn times(&self) -> MutexGuard<'_, HashMap<K, Times>> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_millisecond(milliseconds).unwrap()
+    }
+
+    #[test]
+    fn an_outcome_is_written_at_once_and_what_is_the_same_never() {
+        let writer = StatusWriter::default();
+        writer.wrote("a", at(1000));
+
+        assert_eq!(
+            writer.decide("a", Some(Difference::Outcome), at(1001)),
+            Decision::Now
+        );
+        assert_eq!(writer.decide("a", None, at(90_000)), Decision::Nothing);
+    }
+
+    #[test]
+    fn progress_is_written_once_it_has_lasted() {
+        let writer = StatusWriter::default();
+        let progress = Some(Difference::Progress);
+
+        assert_eq!(
+            writer.decide("a", progress, at(0)),
+            Decision::Later(at(1500))
+        );
+        assert_eq!(
+            writer.decide("a", progress, at(1000)),
+            Decision::Later(at(1500))
+        );
+        assert_eq!(writer.decide("a", progress, at(1500)), Decision::Now);
+    }
+
+    #[test]
+    fn progress_that_is_undone_or_written_counts_anew() {
+        for undo in [
+            |writer: &StatusWriter<&str>| {
+                writer.decide("a", None, at(1000));
+            },
+            |writer: &StatusWriter<&str>| writer.wrote("a", at(1000)),
+        ] {
+            let writer = StatusWriter::default();
+            writer.decide("a", Some(Difference::Progress), at(0));
+            undo(&writer);
+
+            assert_eq!(
+                writer.decide("a", Some(Difference::Progress), at(2000)),
+                Decision::Later(at(3500))
+            );
+        }
+    }
+
+    #[test]
+    fn words_alone_are_written_every_five_seconds() {
+        let writer = StatusWriter::default();
+        let words = Some(Difference::Words);
+
+        assert_eq!(writer.decide("a", words, at(0)), Decision::Now);
+        writer.wrote("a", at(0));
+        assert_eq!(
+            writer.decide("a", words, at(4000)),
+            Decision::Later(at(5000))
+        );
+        assert_eq!(writer.decide("a", words, at(5000)), Decision::Now);
+    }
+
+    #[test]
+    fn each_status_has_its_own_times() {
+        let writer = StatusWriter::default();
+        writer.wrote("a", at(0));
+
+        assert_eq!(
+            writer.decide("b", Some(Difference::Words), at(1)),
+            Decision::Now
+        );
+    }
+}
