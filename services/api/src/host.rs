@@ -151,12 +151,8 @@ impl Workspace {
     }
 
     fn generated_label(&self, cluster_id: &str) -> String {
-        let (name, uid) = (self.name_any(), self.uid().unwrap_or_default());
-        Owner {
-            name: &name,
-            uid: &uid,
-        }
-        .host_label(cluster_id, &self.namespace().unwrap_or_default())
+        let namespace = self.namespace().unwrap_or_default();
+        Owner::of(self).host_label(cluster_id, &namespace)
     }
 }
 

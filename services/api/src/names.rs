@@ -3,6 +3,7 @@
 //! cut.
 
 use data_encoding::BASE32_NOPAD;
+use kube::Resource;
 use sha2::{Digest as _, Sha256};
 
 /// The longest name of a Component: its pods' names stay host names.
@@ -36,13 +37,24 @@ pub fn h10(parts: &[&str]) -> String {
     hash(parts, 10)
 }
 
-/// A Workspace as names need it.
+/// A Workspace as names need it, or a Component that was applied on its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its uid.
     pub uid: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    /// An object of the API server, which gives each a name and a uid.
+    pub fn of(object: &'a impl Resource) -> Self {
+        let metadata = object.meta();
+        Self {
+            name: metadata.name.as_deref().unwrap_or_default(),
+            uid: metadata.uid.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 impl Owner<'_> {

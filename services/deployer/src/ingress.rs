@@ -184,9 +184,10 @@ impl Service {
         after: &IngressSection,
     ) -> Result<Option<Duration>, Error> {
         let before = before(workspace);
+        let Owner { name, uid } = Owner::of(workspace);
         let derived = Derived {
-            uid: &workspace.uid().unwrap_or_default(),
-            name: &workspace.name_any(),
+            uid,
+            name,
             field: "ingress",
             rev: before.section.rev,
             section: after,
@@ -293,9 +294,9 @@ fn of_service(status: Option<LoadBalancerStatus>) -> Vec<Address> {
 
 /// The Workspace's Ingress by its name and owner alone.
 fn named(workspace: &Workspace) -> Object {
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
+    let name = Owner::of(workspace).ingress();
     let body = serde_json::json!({
-        "metadata": {"name": Owner { name: &name, uid: &uid }.ingress(), "ownerReferences": [workspace_owner(workspace)]},
+        "metadata": {"name": name, "ownerReferences": [workspace_owner(workspace)]},
     });
     Object::new::<Ingress>(body)
 }

@@ -48,12 +48,12 @@ pub struct View {
 impl View {
     /// The Component's name.
     pub(crate) fn name(&self) -> &str {
-        self.component.metadata.name.as_deref().unwrap_or_default()
+        Owner::of(&self.component).name
     }
 
     /// The Component's uid.
     pub(crate) fn uid(&self) -> &str {
-        self.component.metadata.uid.as_deref().unwrap_or_default()
+        Owner::of(&self.component).uid
     }
 
     /// Where everything is made.
@@ -67,16 +67,9 @@ impl View {
 
     /// The Workspace by whose name and uid everything is called; a Component of its own is its own.
     pub(crate) fn owner(&self) -> Owner<'_> {
-        match &self.workspace {
-            Some(workspace) => Owner {
-                name: workspace.metadata.name.as_deref().unwrap_or_default(),
-                uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
-            },
-            None => Owner {
-                name: self.name(),
-                uid: self.uid(),
-            },
-        }
+        self.workspace
+            .as_ref()
+            .map_or_else(|| Owner::of(&self.component), Owner::of)
     }
 
     /// The uid whose trace the work belongs to.
@@ -235,15 +228,8 @@ pub(crate) fn service_name(view: &View, component: &str, network: &str) -> Strin
     // Without a Workspace each Component is its own.
     let own = view
         .find(component)
-        .filter(|_found| view.workspace.is_none())
-        .map(|found| &found.metadata);
-    let owner = own.map_or_else(
-        || view.owner(),
-        |own| Owner {
-            name: own.name.as_deref().unwrap_or_default(),
-            uid: own.uid.as_deref().unwrap_or_default(),
-        },
-    );
+        .filter(|_found| view.workspace.is_none());
+    let owner = own.map_or_else(|| view.owner(), Owner::of);
     owner.service(component, network)
 }
 

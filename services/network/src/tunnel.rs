@@ -42,16 +42,6 @@ pub fn wanted(spec: &WorkspaceSpec) -> Option<&CloudflareTunnel> {
         .as_ref()
 }
 
-/// The Workspace as names need it.
-#[must_use]
-pub fn owner(workspace: &Workspace) -> Owner<'_> {
-    let metadata = &workspace.metadata;
-    Owner {
-        name: metadata.name.as_deref().unwrap_or_default(),
-        uid: metadata.uid.as_deref().unwrap_or_default(),
-    }
-}
-
 /// Every route of a tunnel, the host's own first.
 #[must_use]
 pub fn routes<'a>(tunnel: &'a CloudflareTunnel, host: &str) -> Vec<Routed<'a>> {
@@ -78,7 +68,7 @@ pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Val
     let mut ingress = Vec::new();
     for Routed { host, route, .. } in routes {
         let network = network(&workspace.spec, route)?;
-        let service = owner(workspace).service(&route.component, &network.name);
+        let service = Owner::of(workspace).service(&route.component, &network.name);
         let mut rule = Map::new();
         let target = format!(
             "{}://{service}.{namespace}.svc:{}",
@@ -197,7 +187,7 @@ mod tests {
         let workspace = workspace();
         let tunnel = wanted(&workspace.spec).unwrap();
         let host = workspace.host("c1").unwrap();
-        let service = owner(&workspace).service("click-mania", "HTTP");
+        let service = Owner::of(&workspace).service("click-mania", "HTTP");
         assert_eq!(
             configuration(&workspace, &routes(tunnel, &host)).unwrap(),
             json!({"ingress": [

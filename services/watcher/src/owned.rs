@@ -56,14 +56,8 @@ impl Owned {
     /// By whose name and uid everything of a Component is called: its Workspace's, or its own.
     #[must_use]
     pub fn owner<'a>(&'a self, component: &'a Component) -> Owner<'a> {
-        let meta = self
-            .workspace
-            .as_deref()
-            .map_or(&component.metadata, |workspace| &workspace.metadata);
-        Owner {
-            name: meta.name.as_deref().unwrap_or_default(),
-            uid: meta.uid.as_deref().unwrap_or_default(),
-        }
+        let workspace = self.workspace.as_deref();
+        workspace.map_or_else(|| Owner::of(component), Owner::of)
     }
 
     /// The uid that the commands and traces of a Component carry: its Workspace's, or its own.

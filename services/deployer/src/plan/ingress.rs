@@ -89,13 +89,6 @@ pub fn plan(
     })
 }
 
-fn owner(workspace: &Workspace) -> Owner<'_> {
-    Owner {
-        name: workspace.metadata.name.as_deref().unwrap_or_default(),
-        uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
-    }
-}
-
 fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<ServedRule, Refusal> {
     let network = network(workspace, rule).ok_or_else(|| {
         let message = format!(
@@ -108,7 +101,7 @@ fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<Serve
         name: rule.name.clone(),
         host: rule_host(rule.subdomain.as_deref(), host),
         path: rule.path.clone(),
-        service: owner(workspace).service(&rule.component, &network.name),
+        service: Owner::of(workspace).service(&rule.component, &network.name),
         port: network.port,
     })
 }
@@ -153,7 +146,7 @@ fn certificate(workspace: &Workspace, ingress: &Ingress, settings: &Settings) ->
     let issuer = issuer.or(chart);
     let issued = issuer
         .as_ref()
-        .map(|_issuer| format!("{}-tls", owner(workspace).ingress()));
+        .map(|_issuer| format!("{}-tls", Owner::of(workspace).ingress()));
     let secret = named
         .or(issued)
         .or_else(|| settings.ingress_tls_secret.clone());
@@ -190,7 +183,7 @@ fn object(
         };
         spec.extend(certificate.enabled.then_some(("tls".to_owned(), tls)));
     }
-    let owner = owner(workspace);
+    let owner = Owner::of(workspace);
     let body = json!({
         "metadata": {
             "name": owner.ingress(), "namespace": workspace.metadata.namespace, "annotations": annotations,
@@ -224,7 +217,7 @@ fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
 }
 
 fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String> {
-    let owner = owner(workspace);
+    let owner = Owner::of(workspace);
     let theirs = workspace.metadata.labels.as_ref();
     let mut labels = theirs
         .map(|theirs| inherited_of(theirs, settings))
@@ -329,7 +322,7 @@ mod tests {
         };
         let made = Some(format!(
             "{}-tls",
-            owner(&testing::workspace(|_spec| ())).ingress()
+            Owner::of(&testing::workspace(|_spec| ())).ingress()
         ));
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(of(&[], json!({"enabled": true})), (None, None));

@@ -43,10 +43,7 @@ pub(crate) fn component(workspace: &Workspace, name: &str) -> Component {
         .iter()
         .find(|component| component.name == name)
         .unwrap();
-    let object = sequencer_api::names::Owner {
-        name: workspace.metadata.name.as_deref().unwrap(),
-        uid: workspace.metadata.uid.as_deref().unwrap(),
-    };
+    let object = sequencer_api::names::Owner::of(workspace);
     let body = json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "Component",
         "metadata": {

@@ -700,12 +700,8 @@ fn components_of_their_own_have_names_of_their_own() {
     view.workspace = None;
     view.siblings
         .retain(|sibling| sibling.spec.template.name == "mysql");
-    let mysql = view.siblings[0].metadata.clone();
-    let service = Owner {
-        name: &mysql.name.unwrap(),
-        uid: &mysql.uid.unwrap(),
-    }
-    .service("mysql", "tcp");
+    let mysql = view.siblings[0].clone();
+    let service = Owner::of(&mysql).service("mysql", "tcp");
     let plan = plan(&view, &settings(&[])).unwrap();
     let env =
         &plan.workload.unwrap().object.body["spec"]["template"]["spec"]["containers"][0]["env"][0];

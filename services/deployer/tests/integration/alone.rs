@@ -51,16 +51,13 @@ async fn components_of_their_own_find_each_other_and_owe_nothing_to_a_workspace(
         "3306"
     );
     for (component, name) in [(&mysql, "mysql"), (&click, "click-mania")] {
-        let (own, uid) = (
-            component.metadata.name.as_deref().unwrap(),
-            component.metadata.uid.as_deref().unwrap(),
-        );
-        let policy = format!("networkpolicy/{}", Owner { name: own, uid }.policy(name));
+        let owner = Owner::of(component);
+        let policy = format!("networkpolicy/{}", owner.policy(name));
         assert_eq!(
             scene
                 .cluster
                 .field(&policy, ".metadata.ownerReferences[0].uid")?,
-            uid
+            owner.uid
         );
     }
     Ok(())

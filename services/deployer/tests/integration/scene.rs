@@ -389,10 +389,7 @@ pub(crate) fn name(workspace: &Workspace, component: &str) -> String {
 }
 
 pub(crate) fn owner(workspace: &Workspace) -> Owner<'_> {
-    Owner {
-        name: workspace.metadata.name.as_deref().unwrap(),
-        uid: workspace.metadata.uid.as_deref().unwrap(),
-    }
+    Owner::of(workspace)
 }
 
 pub(crate) fn labels(workspace: &Workspace, component: &str) -> Value {

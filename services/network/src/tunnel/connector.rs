@@ -13,12 +13,13 @@ use k8s_openapi::{ByteString, NamespaceResourceScope};
 use kube::api::{ApiResource, DynamicObject, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
+use sequencer_api::names::Owner;
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::apply::{Applier, Object, revision};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Routed, owner};
+use super::Routed;
 use crate::args::{Args, NAME};
 use crate::error::Error;
 
@@ -59,7 +60,7 @@ impl Connector {
     /// That of this Workspace.
     #[must_use]
     pub fn new(client: Client, namespace: &str, workspace: &Workspace) -> Self {
-        let name = owner(workspace).connector();
+        let name = Owner::of(workspace).connector();
         let uid = workspace.uid().unwrap_or_default();
         Self {
             applier: Applier::new(client.clone(), NAME),

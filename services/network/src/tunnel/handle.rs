@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use secrecy::SecretString;
 use sequencer_api::code::Code;
 use sequencer_api::host::Lock;
+use sequencer_api::names::Owner;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::TunnelSection;
 use sequencer_api::workspace::{CloudflareTunnel, ObjectRef};
@@ -19,7 +20,7 @@ use tracing::info;
 use super::cloudflare::Tunnels;
 use super::connector::{API_TOKEN, Connector, TOKEN, ready};
 use super::section::{intend, only_connection_is_missing, was_made};
-use super::{Routed, configuration, owner, routes, wanted};
+use super::{Routed, configuration, routes, wanted};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
 use crate::handle::{Service, credential};
@@ -187,7 +188,7 @@ impl TunnelHandler<'_> {
         Ok(Tunnel {
             workspace,
             spec,
-            name: owner(workspace).tunnel(cluster),
+            name: Owner::of(workspace).tunnel(cluster),
             tunnels: self.tunnels(token.clone(), &spec.account_id),
             token,
             connector: self.connector(workspace),

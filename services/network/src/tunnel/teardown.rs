@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use sequencer_api::names::Owner;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::TunnelSection;
 use sequencer_api::{Workspace, labels};
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 
 use super::handle::{CLOUDFLARE, HOST, TunnelHandler};
 use super::section::gone;
-use super::{owner, wanted};
+use super::wanted;
 use crate::error::Error;
 use crate::handle::credential;
 
@@ -85,7 +86,7 @@ impl TunnelHandler<'_> {
         }
         connector.delete_network_policy().await?;
 
-        let name = owner(workspace).tunnel(&self.0.args.hosts.cluster_id);
+        let name = Owner::of(workspace).tunnel(&self.0.args.hosts.cluster_id);
         let intended = section
             .intents
             .iter()

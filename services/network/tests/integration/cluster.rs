@@ -9,11 +9,12 @@ use kube::{Api, Config};
 use lab::layout::text;
 use lab::testing::Scene;
 use sequencer_api::Workspace;
+use sequencer_api::names::Owner;
 use sequencer_network::args::Args;
 use sequencer_network::cloudflare::Cloudflare;
 use sequencer_network::tunnel::cloudflare::Tunnels;
 use sequencer_network::tunnel::connector::{API_TOKEN, Connector, TOKEN, ready};
-use sequencer_network::tunnel::{configuration, owner, routes, wanted};
+use sequencer_network::tunnel::{configuration, routes, wanted};
 use sequencer_runtime::cluster;
 use sequencer_runtime::outside::Outside;
 use serde_json::json;
@@ -49,7 +50,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     let token: secrecy::SecretString = scene.secrets.cloudflare_token.clone().into();
     let api = Cloudflare::new(http, &args.cloudflare_url, token.clone());
     let tunnels = Tunnels::new(api, account, args.quarantine);
-    let name = owner(&workspace).tunnel(&args.hosts.cluster_id);
+    let name = Owner::of(&workspace).tunnel(&args.hosts.cluster_id);
     let tunnel = wanted(&workspace.spec).context("no tunnel")?;
     let routes = routes(
         tunnel,

@@ -231,10 +231,6 @@ impl<'a> Preview<'a> {
     }
 
     pub(crate) fn owner(&self) -> Owner<'_> {
-        let metadata = &self.workspace.metadata;
-        Owner {
-            name: metadata.name.as_deref().unwrap(),
-            uid: metadata.uid.as_deref().unwrap(),
-        }
+        Owner::of(&self.workspace)
     }
 }

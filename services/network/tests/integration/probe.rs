@@ -68,12 +68,7 @@ async fn workspace(scene: &Scene) -> Result<(Workspace, String)> {
     object["spec"]["networking"]["tunnel"]["cloudflare"]["route"]["path"] = "/app".into();
     let workspace: Workspace = scene.make(TEAM, object).await?;
     scene.hold(&workspace).await?;
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap());
-    let label = Owner {
-        name: &name,
-        uid: &uid,
-    }
-    .host_label("c1", TEAM);
+    let label = Owner::of(&workspace).host_label("c1", TEAM);
     Ok((workspace, format!("{label}.{ZONE}")))
 }
 

@@ -112,11 +112,7 @@ pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> 
         update_policy: workspace.spec.update_policy.clone(),
         paused: workspace.spec.paused,
     };
-    let made = Owner {
-        name: &name,
-        uid: &uid,
-    }
-    .component(&template.name);
+    let made = Owner::of(workspace).component(&template.name);
     let mut component = Component::new(&made, spec);
     let label = [
         (labels::MANAGED_BY, labels::SEQUENCER),
