@@ -290,7 +290,7 @@ pub struct ContainerRegistry {
     pub create_repository: bool,
 }
 
-/// Distribution's reference grammar, the host in front told by a dot, a port or `localhost`.
+/// Distribution's reference grammar, the host in front known by a dot, a port or `localhost`.
 const REPOSITORY_RULE: &str = "self.matches('^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$')";
 
 /// What becomes of pushed tags when their Build goes.

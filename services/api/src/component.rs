@@ -158,7 +158,7 @@ pub struct UpdatePolicy {
     /// Whether new commits are.
     #[serde(default)]
     pub mode: UpdateMode,
-    /// How often a branch is looked at: a duration like `1m`.
+    /// How often a branch is polled: a duration like `1m`.
     #[schemars(length(max = 32), regex(pattern = DURATION))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('24h')")
         .message("E#6067 interval: from 5s to 24h"))]

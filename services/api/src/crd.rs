@@ -191,7 +191,7 @@ fn limit_claim(schema: &mut Map<String, Value>) {
     );
 }
 
-/// Until the watcher has looked, an object reads as not ready: without these defaults tools take a
+/// Until the watcher has reconciled it, an object reads as not ready: without these defaults tools take a
 /// new object for done.
 fn complete_status(status: &mut Map<String, Value>) {
     status.insert("default".into(), json!({}));

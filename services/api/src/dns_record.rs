@@ -121,7 +121,7 @@ pub enum RecordType {
 }
 
 impl RecordType {
-    /// The types that tell where a host is.
+    /// The types that hold addresses of a host.
     pub const ADDRESSES: [Self; 3] = [Self::A, Self::Aaaa, Self::Cname];
 
     /// As zone files write it.

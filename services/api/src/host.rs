@@ -268,7 +268,7 @@ fn age(record: &DNSRecord) -> (Timestamp, Option<&str>) {
     )
 }
 
-/// Another Workspace holds the host. Whose it is, is told to nobody.
+/// Another Workspace holds the host. Nobody learns whose it is.
 #[must_use]
 pub fn taken(host: &str) -> Refusal {
     let message = format!("{host} is taken: choose another networking.dns.name");

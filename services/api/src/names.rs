@@ -59,7 +59,7 @@ impl<'a> Owner<'a> {
 
 impl Owner<'_> {
     /// `<workspace>-<shown>-<hash>`, the Workspace's name cut as far as `limit` needs. `hashed` is
-    /// told apart by the hash alone.
+    /// distinguished by the hash alone.
     fn made(&self, shown: &[&str], hashed: &[&str], limit: usize) -> String {
         let hash = h6(&[&[self.uid], shown, hashed].concat());
         let rest: String = shown

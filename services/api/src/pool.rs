@@ -1,4 +1,4 @@
-//! Who may name a pool of builders. Pure: the watcher refuses by it, and a builder looks again
+//! Who may name a pool of builders. Pure: the watcher refuses by it, and a builder checks again
 //! before it acts.
 
 use crate::provider::matches;

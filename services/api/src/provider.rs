@@ -193,7 +193,7 @@ pub fn parse(list: &str) -> Result<Vec<Provider>, serde_yaml::Error> {
 /// first of equals, or the one that is named. `zone` may be any name below.
 ///
 /// # Errors
-/// [`Code::ZoneNotGranted`], whether there is none or it is not granted: nobody is told of
+/// [`Code::ZoneNotGranted`], whether there is none or it is not granted: nobody learns of
 /// others' zones.
 pub fn choose<'a>(
     providers: &'a [Provider],

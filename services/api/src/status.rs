@@ -105,7 +105,7 @@ impl Section {
 /// Where a section stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum State {
-    /// Not looked at yet.
+    /// Not observed yet.
     Pending,
     /// Held back by something that it names.
     Waiting,
@@ -190,7 +190,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Returns a failure of which there is only this to tell.
+    /// Returns a failure of which no more is known.
     #[must_use]
     pub fn new(code: Code, message: &str) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! Variables in images, environment values, commands and arguments:
 //! `${components::mysql.networks.tcp}` and its like, anywhere inside a text. `$${` stands for a
 //! `${` of the text's own, and a `${` with another word behind it is left as it is. A text is
-//! rendered once: what a value holds is never looked at again.
+//! rendered once: what a value holds is never rendered again.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub enum Variable {
     Named(String),
 }
 
-/// What a Workspace tells about itself.
+/// What is known of a Workspace itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     /// Its host.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 /// The service's one name.
 pub const NAME: &str = "deployer";
 
-/// Runs components in the cluster and tells whether they are ready.
+/// Runs components in the cluster and reports whether they are ready.
 #[derive(Clone, Debug, Parser)]
 #[command(name = NAME, version)]
 #[group(skip)]

@@ -25,7 +25,7 @@ use crate::read::PAGE;
 const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
 
 /// Follows the objects of a kind that Sequencer made. `facts` is what matters of one. What there is
-/// when it begins does not come; `relisted` is told when what changed cannot be known, because
+/// when it begins does not come; `relisted` is sent to when what changed cannot be known, because
 /// nobody followed for a while.
 pub(crate) fn changes<K, F>(
     api: Api<K>,

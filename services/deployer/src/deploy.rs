@@ -102,7 +102,7 @@ impl Service {
             return Ok((section::still_done(view, &plan), None));
         }
         let logins = match self.provide(view, &apply, workload).await {
-            // What runs has pulled its image. If it has to again and cannot, its pods tell.
+            // What runs has pulled its image. If it has to again and cannot, its pods show it.
             Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => {
                 error.secrets()
             }

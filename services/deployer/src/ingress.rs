@@ -27,9 +27,9 @@ use crate::plan::{Object, workspace_owner};
 use crate::reconcile::{Derived, Reconciled, next};
 use crate::service::Service;
 
-/// How often a load balancer is looked at that has no address: nothing tells when somebody else's
+/// How often a load balancer is read that has no address: nothing reports when somebody else's
 /// Service gets one.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_secs(5);
 
 impl Reconciled for Workspace {
     async fn reconcile(service: &Service, namespace: &str, name: &str) -> Result<Action, Error> {
@@ -39,14 +39,14 @@ impl Reconciled for Workspace {
         };
 
         let after = match service.expose(&workspace).await {
-            Err(Error::Deleting { .. }) => return Ok(Action::requeue(LOOK)),
+            Err(Error::Deleting { .. }) => return Ok(Action::requeue(POLL)),
             exposed => exposed?,
         };
         let Some(after) = after else {
             return Ok(Action::await_change());
         };
         let later = service.record_ingress(&api, &workspace, &after).await?;
-        Ok(next([looks_elsewhere(&workspace, &after), later]))
+        Ok(next([reads_again(&workspace, &after), later]))
     }
 }
 
@@ -59,19 +59,18 @@ impl Service {
         let before = before(workspace);
         let deleting = workspace.metadata.deletion_timestamp.is_some();
         let networking = workspace.spec.networking.as_ref();
-        let spec = networking
-            .filter(|_networking| !deleting)
-            .and_then(|networking| networking.ingress.as_ref());
+        let ingress = networking.and_then(|networking| networking.ingress.as_ref());
 
-        if let Some(spec) = spec {
+        if let Some(spec) = ingress.filter(|_spec| !deleting) {
             let served = self.serve(workspace, spec, &apply, &before).await;
             return served
                 .or_else(|error| self.failed_ingress(workspace, &before, error))
                 .map(Some);
         }
         // What was made last need not be recorded yet when a Workspace is deleted.
+        let was_wanted = before.section.state.is_some() || ingress.is_some();
         let done = if deleting {
-            before.section.state == Some(State::Gone)
+            before.section.state == Some(State::Gone) || !was_wanted
         } else {
             before.name.is_none()
         };
@@ -214,11 +213,11 @@ fn difference(before: &IngressSection, after: &IngressSection) -> Option<Differe
     })
 }
 
-/// When to look again for the address of an object that nothing tells about.
-fn looks_elsewhere(workspace: &Workspace, after: &IngressSection) -> Option<Duration> {
+/// When to read an object again that is not watched, for its address.
+fn reads_again(workspace: &Workspace, after: &IngressSection) -> Option<Duration> {
     let ingress = workspace.spec.networking.as_ref()?.ingress.as_ref()?;
     let waits = after.section.state == Some(State::InProgress);
-    (waits && ingress.load_balancer_ref.is_some()).then_some(LOOK)
+    (waits && ingress.load_balancer_ref.is_some()).then_some(POLL)
 }
 
 /// The section as it was read.

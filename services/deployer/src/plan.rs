@@ -133,7 +133,7 @@ pub struct Plan {
     /// What has to go if it is there, though nobody waits for it: a NetworkPolicy that lets in what
     /// is not published any more.
     pub unwanted: Option<Object>,
-    /// What a Service is told about.
+    /// The Services as the status lists them.
     pub services: Vec<DeployedService>,
     /// What runs; or what still has to have a value.
     pub workload: Result<Workload, Vec<WaitingFor>>,

@@ -1,4 +1,4 @@
-//! What a step looks at, read afresh: no cache stands between a decision and the API server.
+//! What a reconcile decides by, read afresh: no cache stands between a decision and the API server.
 
 use std::fmt::Debug;
 

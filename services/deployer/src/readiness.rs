@@ -25,7 +25,7 @@ pub(crate) struct Health {
     pub(crate) ready: i32,
     /// What is wrong.
     pub(crate) trouble: Option<Trouble>,
-    /// When it has to be looked at again although nothing changes.
+    /// When it has to be observed again although nothing changes.
     pub(crate) again: Option<Duration>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Trouble {
     pub(crate) log: Option<LogOf>,
 }
 
-/// A log whose last lines tell more.
+/// A log whose last lines say more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogOf {
     pub(crate) pod: String,
@@ -146,7 +146,7 @@ fn is_of(pod: &Pod, revision: &str) -> bool {
             == Some(revision)
 }
 
-/// What a Deployment's condition tells if pods tell nothing.
+/// What is wrong by a Deployment's condition, if its pods show nothing.
 fn of_condition(condition: &DeploymentCondition) -> Option<Trouble> {
     let message = condition.message.as_deref();
     match (condition.type_.as_str(), condition.status.as_str()) {

@@ -68,11 +68,11 @@ pub struct Args {
         reason = "a comment here would replace the command's own text"
     )]
     pub urls: sequencer_runtime::hosts::Urls,
-    /// The wait between two looks at what takes its time: answers of name servers, connectors, the
+    /// The wait between two checks of what takes its time: answers of name servers, connectors, the
     /// URL
     #[arg(long, env = "SEQUENCER_PROBE", default_value = "5s", value_parser = duration)]
     pub probe: Duration,
-    /// The wait before something whose outcome is unknown is looked at again
+    /// The wait before something whose outcome is unknown is checked again
     #[arg(long, env = "SEQUENCER_QUARANTINE", default_value = "30s", value_parser = duration)]
     pub quarantine: Duration,
 }

@@ -49,7 +49,7 @@ pub enum Error {
     #[error("{0} limits our calls")]
     Limited(&'static str, Duration),
     /// It was sent, and nobody knows whether it was done.
-    #[error("{0} did not answer: whether it was done is looked at later")]
+    #[error("{0} did not answer: whether it was done is checked later")]
     Unknown(&'static str, Duration),
     /// Somebody changed the same thing at once.
     #[error("the provider's records changed meanwhile")]

@@ -31,7 +31,7 @@ use crate::tunnel::{routes, wanted};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two questions meanwhile.
 const LOOK: Duration = Duration::from_millis(500);
-/// So many looks without an answer are a failure.
+/// So many probes without an answer are a failure.
 const SLOW: i32 = 12;
 
 /// A URL that shall answer.
@@ -74,8 +74,8 @@ impl Handler for ProbeHandler<'_> {
             return Ok(End::Nothing(Outcome::Done));
         }
 
-        let looks = work.looks(Code::UrlNotAnswering);
-        let (rules, fault) = self.0.ask_all(&workspace, &targets, looks).await;
+        let waits = work.waits(Code::UrlNotAnswering);
+        let (rules, fault) = self.0.ask_all(&workspace, &targets, waits).await;
         work.section.rules = rules;
 
         match fault {
@@ -85,7 +85,7 @@ impl Handler for ProbeHandler<'_> {
             }
             Some(Fault::Failed(error)) => Err(error.into()),
             Some(Fault::NoAnswer(why)) => {
-                let state = if looks < SLOW {
+                let state = if waits < SLOW {
                     State::InProgress
                 } else {
                     State::Error
@@ -102,13 +102,13 @@ impl Service {
         &self,
         workspace: &Workspace,
         targets: &[Target],
-        looks: i32,
+        waits: i32,
     ) -> (Vec<RouteRule>, Option<Fault>) {
         let until = Instant::now() + PATIENCE;
         loop {
             let asked = targets
                 .iter()
-                .map(|target| self.ask(workspace, target, looks));
+                .map(|target| self.ask(workspace, target, waits));
             let answers = join_all(asked).await;
 
             let rules = targets
@@ -125,7 +125,7 @@ impl Service {
     }
 
     /// The status of a URL's answer, and why it does not count.
-    async fn ask(&self, workspace: &Workspace, target: &Target, looks: i32) -> Answer {
+    async fn ask(&self, workspace: &Workspace, target: &Target, waits: i32) -> Answer {
         let no_answer = |why: String| Fault::NoAnswer(format!("{}: {why}", target.url));
         let addresses = match self.addresses(workspace, target).await {
             Ok(addresses) => addresses,
@@ -138,7 +138,7 @@ impl Service {
 
         match http::get(self.outside.http(), &target.host, &addresses, &target.url).await {
             Ok(answer) => {
-                let why = http::judge(&answer, looks < SLOW);
+                let why = http::judge(&answer, waits < SLOW);
                 (Some(answer.status), why.map(no_answer))
             }
             Err(why) => (None, Some(no_answer(why))),

@@ -52,7 +52,7 @@ pub struct Periods {
     /// A claim is renewed this often
     #[arg(long, env = "SEQUENCER_CLAIM_RENEW", default_value = "40s", value_parser = duration)]
     pub claim_renew: Duration,
-    /// An object that fails perhaps because of a Secret is looked at this often
+    /// An object that fails perhaps because of a Secret is checked this often
     #[arg(long, env = "SEQUENCER_SECRET_RETRY", default_value = "30s", value_parser = duration)]
     pub secret_retry: Duration,
     /// The first wait after a failure; it doubles with each

@@ -50,7 +50,7 @@ pub enum ConnectError {
     /// The server is too old.
     #[error("NATS {0} is too old: 2.10 is needed")]
     Old(String),
-    /// The process was told to end first.
+    /// The process was asked to end first.
     #[error("shut down before NATS answered")]
     Stopped,
 }
@@ -144,7 +144,7 @@ fn options(
     options
 }
 
-/// What the connection tells about itself.
+/// What the connection reports.
 fn events(
     handles: &Handles,
     count: watch::Sender<u64>,

@@ -140,7 +140,7 @@ impl Outside {
         })
     }
 
-    /// A client for hosts that users name. It follows no redirect: whoever does has to look at
+    /// A client for hosts that users name. It follows no redirect: whoever does has to check
     /// where it leads.
     pub fn http(&self) -> ClientBuilder {
         self.trusted().dns_resolver(Arc::new(self.clone()))
@@ -156,7 +156,7 @@ impl Outside {
             .read_timeout(SILENCE)
     }
 
-    /// That a URL does not name a private address itself; a host's addresses are looked at when it
+    /// That a URL does not name a private address itself; a host's addresses are checked when it
     /// is connected to.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub struct Part {
 }
 
 impl Readiness {
-    /// Adds a part, which is not ready yet. `name` tells a person what is missing.
+    /// Adds a part, which is not ready yet. `name` says to a person what is missing.
     pub fn part(&self, name: impl Into<String>) -> Part {
         let part = Part {
             all: self.clone(),

@@ -10,10 +10,10 @@ use crate::args::Periods;
 /// How a failure is tried again; each error of a service says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// A person has to do something. It is still looked at, as seldom as possible, and heals by
+    /// A person has to do something. It is still tried, as seldom as possible, and heals by
     /// itself.
     Stalled,
-    /// Nothing is wrong; look again after this long.
+    /// Nothing is wrong; check again after this long.
     Wait(Duration),
     /// Again, each time after a longer wait.
     Backoff,

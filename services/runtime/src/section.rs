@@ -65,7 +65,7 @@ pub enum End {
     /// Nothing is left to do. Recorded with this state: Completed, Healthy or Gone; or Waiting for
     /// what somebody else has to do.
     Reached(State),
-    /// Nothing is wrong, but it takes its time. Recorded with when it is looked at again.
+    /// Nothing is wrong, but it takes its time. Recorded with when it is handled again.
     Waiting(Waiting),
     /// Nothing is to be recorded.
     Nothing(Outcome),

@@ -54,7 +54,7 @@ impl Telemetry {
             .map(|endpoint| provider(name, endpoint))
             .transpose()?;
         let traces = provider.as_ref().map(|provider| {
-            // The exporter's own spans would be traced for ever, and every look at an object that
+            // The exporter's own spans would be traced for ever, and every read of an object that
             // is as it should be.
             let others = [
                 "h2",

@@ -1,4 +1,4 @@
-//! Every object of the four kinds, as the API server told last, and what belongs to what.
+//! Every object of the four kinds, as the watches returned it last, and what belongs to what.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -89,7 +89,7 @@ impl<'a> Conditions<'a> {
             .push(summary.condition(kind, self.generation, self.before, now));
     }
 
-    /// Adds `Ready`, and what follows from it. `stalled` tells a person what to do.
+    /// Adds `Ready`, and what follows from it. `stalled` says to a person what to do.
     #[must_use]
     pub fn finish(mut self, ready: &Summary, paused: bool, stalled: &str) -> Vec<Condition> {
         self.add(ConditionType::Ready, ready);

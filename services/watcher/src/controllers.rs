@@ -93,7 +93,7 @@ fn objects<V: Reconciled>(
         })
         .modify(|object| {
             object.managed_fields_mut().clear();
-            // None stay none: patches tell them from empty ones.
+            // None stay none: patches distinguish them from empty ones.
             if let Some(annotations) = &mut object.meta_mut().annotations {
                 annotations.remove(LAST_APPLIED);
             }
@@ -128,7 +128,7 @@ fn changed<V: Reconciled>(event: &Event<V::Object>, context: &Context) {
     }
 }
 
-/// An event of an object that can be read. One that cannot holds up no other: it is told so, and
+/// An event of an object that can be read. One that cannot holds up no other: its status says so, and
 /// what was read of it before is forgotten, since nobody may act by it.
 fn readable<K: Resource<DynamicType = ()> + Clone>(
     kind: Kind,

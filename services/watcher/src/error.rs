@@ -1,10 +1,10 @@
-//! What can go wrong. Everything is tried again by itself: the next event or resync looks at the
+//! What can go wrong. Everything is tried again by itself: the next event or requeue reconciles the
 //! object anew.
 
 use sequencer_runtime::section::RecordError;
 use thiserror::Error;
 
-/// A look at an object ended early.
+/// A reconcile ended early.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -29,7 +29,7 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// An object's owner could not be looked up.
+    /// An object's owner could not be read.
     #[error("cannot read {0}")]
     Read(String, #[source] kube::Error),
     /// A status was not written.

@@ -78,7 +78,7 @@ impl Recorder {
             action: reason.as_str().into(),
             secondary: None,
         };
-        // A recorder folds what has the same reason into what it told first, with the first's
+        // A recorder folds what has the same reason into what it published first, with the first's
         // words: each has its own.
         let publisher = Publisher::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = publisher.publish(&event, &about).await {
@@ -87,7 +87,7 @@ impl Recorder {
     }
 }
 
-/// What a change of `Ready` tells: that something went wrong, once for each code; where
+/// The Events of a change of `Ready`: that something went wrong, once for each code; where
 /// `says_ready`, also that it is ready.
 #[must_use]
 pub fn transitions(

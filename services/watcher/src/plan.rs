@@ -19,7 +19,7 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Who may have to be woken.
     pub notifications: Vec<Notification>,
-    /// What people are told, once the actions are done.
+    /// The Events to publish once the actions are done.
     pub events: Vec<Event>,
     /// When it has to be reconciled again, if nothing happens before.
     pub next: Option<Timestamp>,
@@ -188,11 +188,11 @@ pub struct Notification {
 pub enum Policy {
     /// Something is unfinished: at once, and again with each resync.
     Now,
-    /// It is as it should be, as far as status tells: once for each state of what it depends on.
+    /// It is as it should be, as far as its status says: once for each state of what it depends on.
     Once,
-    /// It is looked at this often.
+    /// It is notified this often.
     Poll(Duration),
-    /// It failed perhaps because of a Secret, which is looked at now and then.
+    /// It failed perhaps because of a Secret, which is checked now and then.
     Secret,
     /// Only when a user says so.
     Held,

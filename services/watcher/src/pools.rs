@@ -42,7 +42,7 @@ impl FromStr for OpenPool {
 /// The pool of this name, as far as it is open to the namespace.
 ///
 /// # Errors
-/// There is none. It tells only of those that are open: the others are nobody else's business.
+/// There is none. It names only those that are open: the others are nobody else's business.
 pub fn open(pools: &[OpenPool], name: &str, namespace: &str) -> Result<Pool, Refusal> {
     let open = pools
         .iter()

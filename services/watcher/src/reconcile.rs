@@ -106,7 +106,7 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
     /// The status as it has to be.
     fn status(&self) -> Self::Status;
 
-    /// What people are told once the status is written.
+    /// The Events to publish once the status is written.
     fn events(&self, after: &Self::Status) -> Vec<Event>;
 
     /// The conditions besides `Ready` that others wait for.
@@ -119,7 +119,7 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
 }
 
 /// Reconciles an object. Neither a failed write nor a wake-up that is lost keeps its status from
-/// being told.
+/// being written.
 ///
 /// # Errors
 /// See [`Error`].
@@ -242,7 +242,7 @@ impl Context {
         let api = apply::api(&self.client, target.kind, &target.namespace);
         let patch = change.patch(&target.uid)?;
         match patch.apply(&api, &target.name).instrument(span).await {
-            // Its last finalizer was just taken away; that is told all the same.
+            // Its last finalizer was just taken away; that is reported all the same.
             Err(RecordError::Gone) => return Ok(false),
             written => written?,
         };

@@ -28,10 +28,10 @@ use crate::triggers::Triggers;
 use crate::unreadable::{self, Unreadables};
 use crate::workspace::WorkspaceView;
 
-/// How often streams and consumers are looked at.
+/// How often streams and consumers are checked.
 const KEEP: Duration = Duration::from_secs(5);
 
-/// The wait after an unreadable object could not be told so.
+/// The wait after the status of an unreadable object could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Starts every part.

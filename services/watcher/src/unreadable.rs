@@ -34,7 +34,7 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    /// As the watch told it.
+    /// As the watch returned it.
     #[must_use]
     pub fn new(kind: Kind, object: InvalidObject) -> Self {
         let metadata = object.metadata;
@@ -51,7 +51,7 @@ impl Unreadable {
     }
 }
 
-/// Those that nobody has looked at since they were listed last. Clones share them.
+/// Those that were not answered since they were listed last. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Unreadables {
     found: Arc<Mutex<HashMap<String, Unreadable>>>,

@@ -156,10 +156,10 @@ fn the_page_of_a_kind_tells_what_kubectl_get_prints() {
             "`kubectl get {}` prints ",
             spec["names"]["shortNames"][0].as_str().unwrap()
         );
-        let told = page
+        let columns = page
             .line(&prints)
             .unwrap_or_else(|| panic!("{}: {prints}", page.path));
-        let (narrow, wide) = told.split_once("; `-o wide` adds ").unwrap();
+        let (narrow, wide) = columns.split_once("; `-o wide` adds ").unwrap();
 
         let columns = spec["versions"][0]["additionalPrinterColumns"]
             .as_array()

@@ -17,7 +17,7 @@ use sequencer_api::host::Refusal;
 /// How often a port is tried until it answers, in seconds.
 const TRY_EVERY: i32 = 2;
 
-/// How long a pod goes on answering that was told to stop, in seconds.
+/// How long a pod goes on answering that was asked to stop, in seconds.
 const LINGER: i64 = 3;
 
 /// How long a pod may take to stop where its template does not say, in seconds (core/v1).
@@ -141,7 +141,7 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     }
 }
 
-/// A pod that others reach goes on answering for a moment after it was told to stop: whoever sends
+/// A pod that others reach goes on answering for a moment after it was asked to stop: whoever sends
 /// requests hears of it later than the pod does. A template that says what to do then, or has no
 /// time for it, is left alone.
 fn linger(view: &View, pod: &mut PodSpec) {

@@ -66,7 +66,7 @@ fn has_port(view: &View, name: &str) -> bool {
         .any(|port| port.name.as_deref() == Some(name))
 }
 
-/// The Services as status tells them.
+/// The Services as the status lists them.
 pub(super) fn deployed(view: &View) -> Vec<DeployedService> {
     let component = &view.template().name;
     let networks = view.template().networks.iter();

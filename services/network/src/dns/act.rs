@@ -24,7 +24,7 @@ use crate::mark::Mark;
 /// How long the handler itself waits for the name servers, before it leaves that to the next
 /// wake-up.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks meanwhile.
+/// The wait between two checks meanwhile.
 const LOOK: Duration = Duration::from_millis(300);
 /// Where Cloudflare's tunnels are: only its edge knows these names.
 const TUNNELS: &str = ".cfargotunnel.com";
@@ -246,7 +246,7 @@ enum Connected {
     Nothing,
 }
 
-/// Deletes what is ours, and looks whether it is gone.
+/// Deletes what is ours, and checks that it is gone.
 async fn remove<P: Provider>(provider: &P, wanted: &Wanted) -> Result<(), Error> {
     let ours = |seen: &Seen| {
         (

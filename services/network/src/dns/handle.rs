@@ -194,13 +194,13 @@ impl RecordHandler<'_> {
     }
 }
 
-/// Whether the newest spec is made, and only answers were missing when it was looked at last. Now
-/// and then all of it is looked at again.
+/// Whether the newest spec is made, and only answers were missing when it was checked last. Now
+/// and then all of it is checked again.
 fn only_answers_are_missing(work: &Work<RecordSection>) -> bool {
     let Section { claim, .. } = &work.section.section;
-    let looks = work.looks(Code::RecordNotResolved);
+    let waits = work.waits(Code::RecordNotResolved);
 
-    claim.is_none() && looks % 8 != 0
+    claim.is_none() && waits % 8 != 0
 }
 
 /// What will be made.

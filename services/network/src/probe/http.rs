@@ -7,7 +7,7 @@ use reqwest::{ClientBuilder, Response, header};
 
 /// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The most bytes of a body that are looked at.
+/// The most bytes of a body that are read.
 const BODY: usize = 512;
 /// What ingress controllers say of a host that they do not know (yet): Traefik, and nginx.
 const UNKNOWN_HOST: [&str; 2] = ["404 page not found", "default backend - 404"];

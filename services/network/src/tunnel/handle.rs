@@ -35,10 +35,10 @@ pub(super) const HOST: &str = "api.cloudflare.com";
 /// next message: longer than one mostly takes whose image is present.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// Between two looks meanwhile.
+/// The wait between two checks meanwhile.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// So many looks without a connection are a failure.
+/// So many checks without a connection are a failure.
 const SLOW: i32 = 24;
 
 /// Makes tunnels with their connectors, and takes them down.
@@ -304,7 +304,7 @@ impl TunnelHandler<'_> {
 
     /// A connector that is not there after minutes is a failure; until then it takes its time.
     fn not_connected(&self, work: &Work<TunnelSection>, why: String) -> End {
-        let state = if work.looks(Code::ConnectorNotConnected) + 1 < SLOW {
+        let state = if work.waits(Code::ConnectorNotConnected) + 1 < SLOW {
             State::InProgress
         } else {
             State::Error

@@ -11,8 +11,8 @@ use sequencer_runtime::section::{End, Work};
 
 use super::PROVIDER;
 
-/// Whether the newest spec is made, and only the connector was not connected when it was looked at
-/// last. Now and then all of it is looked at again.
+/// Whether the newest spec is made, and only the connector was not connected when it was checked
+/// last. Now and then all of it is checked again.
 pub(super) fn only_connection_is_missing(
     work: &Work<TunnelSection>,
     spec: &CloudflareTunnel,
@@ -20,7 +20,7 @@ pub(super) fn only_connection_is_missing(
     let section = &work.section;
     let made = section.account_id.as_ref() == Some(&spec.account_id) && section.connector.is_some();
 
-    made && section.section.claim.is_none() && work.looks(Code::ConnectorNotConnected) % 8 != 0
+    made && section.section.claim.is_none() && work.waits(Code::ConnectorNotConnected) % 8 != 0
 }
 
 /// Whether the tunnel of this name, and none of another account, was made and connected once.

@@ -17,7 +17,7 @@ use super::single::Single;
 use crate::process::Handles;
 use crate::telemetry::{Handled, VerbLabel};
 
-/// What a handler is asked to look at.
+/// What a handler is asked to handle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// The object and the verb.

@@ -32,7 +32,7 @@ pub struct Keep {
     pub consumers: Vec<Consumer>,
     /// How long a delivered command may stay without a sign of life.
     pub ack_wait: Duration,
-    /// How often it is looked at.
+    /// How often it is checked.
     pub every: Duration,
 }
 

@@ -40,7 +40,7 @@ impl Bus {
     /// subject, until shutdown. Then it takes on nothing new, waits for what is under way, and
     /// gives back what is still there at the cut-off.
     ///
-    /// It waits, unready, until the consumer answers. Whatever goes wrong with it, it looks again.
+    /// It waits, unready, until the consumer answers. Whatever goes wrong with it, it tries again.
     pub async fn run<H, F>(&self, consumer: &Consumer, slots: usize, handler: H)
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,

@@ -17,7 +17,7 @@ const SHARED_WITH: &str = "se.quencer.io/shared-with";
 /// The hosts that a Secret may be sent to, if it has it.
 const HOST: &str = "se.quencer.io/host";
 
-/// A Secret cannot be used. No message tells of a value.
+/// A Secret cannot be used. No message names a value.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SecretError {

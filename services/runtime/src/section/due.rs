@@ -24,9 +24,9 @@ pub enum Due {
 pub enum Finality {
     /// It stays so for this generation.
     Final,
-    /// It stays so until a person asks for another look.
+    /// It stays so until a person asks for another try.
     UntilAsked,
-    /// It is looked at again by every message.
+    /// It is handled again by every message.
     Polled,
 }
 

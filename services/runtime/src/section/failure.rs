@@ -19,7 +19,7 @@ const MAX_MESSAGE: usize = 1024;
 /// The most Secrets that a section names (the schema's `maxProperties`).
 const MAX_SECRETS: usize = 16;
 
-/// So many looks at what takes its time come at their usual pace; then each is twice as late as
+/// So many checks of what takes its time come at their usual interval; then each is twice as late as
 /// the one before, up to sixteen times.
 const PATIENT: i32 = 24;
 
@@ -90,7 +90,7 @@ pub struct Waiting {
     pub code: Code,
     /// The same in words.
     pub message: String,
-    /// When it is looked at again.
+    /// When it is handled again.
     pub after: Duration,
     /// The state of the section meanwhile.
     pub state: State,
@@ -137,16 +137,16 @@ pub fn waiting(
     waiting: &Waiting,
     now: Timestamp,
 ) -> status::Retry {
-    let looks = same_generation(before, generation)
+    let checks = same_generation(before, generation)
         .filter(|earlier| earlier.code == waiting.code)
         .map_or(0, |earlier| earlier.attempts);
-    let doublings = u32::try_from(looks.saturating_sub(PATIENT))
+    let doublings = u32::try_from(checks.saturating_sub(PATIENT))
         .unwrap_or_default()
         .min(4);
     let after = waiting.after.saturating_mul(1 << doublings);
 
     recorded(
-        looks.saturating_add(1),
+        checks.saturating_add(1),
         later(now, after),
         waiting.code,
         &waiting.message,
@@ -278,10 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_long_is_looked_at_less_often() {
-        let looks = [0, 23, 24, 25, 28, 1000].map(|looks| {
+    fn what_takes_long_is_checked_less_often() {
+        let seconds = [0, 23, 24, 25, 28, 1000].map(|earlier| {
             let before = after(recorded(
-                looks,
+                earlier,
                 at(0),
                 Code::ConnectorNotConnected,
                 "",
@@ -292,6 +292,6 @@ mod tests {
                 .0
                 .as_second()
         });
-        assert_eq!(looks, [5, 5, 5, 10, 80, 80]);
+        assert_eq!(seconds, [5, 5, 5, 10, 80, 80]);
     }
 }

@@ -185,9 +185,9 @@ impl<S: StatusSection> Work<S> {
         Ok(Some(self.object()))
     }
 
-    /// How often this generation was looked at in vain for this reason.
+    /// How often this generation had to wait for this reason.
     #[must_use]
-    pub fn looks(&self, code: Code) -> i32 {
+    pub fn waits(&self, code: Code) -> i32 {
         let section = self.recorded.common();
         section
             .retry
@@ -397,7 +397,7 @@ fn poisoned(after: Duration) -> Failing {
     Failing {
         code: Code::WorkInterrupted,
         message: format!(
-            "the work ended {POISON} times in a row without a result: the log tells why"
+            "the work ended {POISON} times in a row without a result: the log says why"
         ),
         retry: Retry::Wait(after),
         may_be_a_secrets: false,

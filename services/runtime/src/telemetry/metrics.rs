@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Seconds: from a look that finds nothing to do, to a long build.
+/// Seconds: from a handler that finds nothing to do, to a long build.
 const BUCKETS: [f64; 10] = [
     0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 30.0, 120.0, 600.0, 1800.0,
 ];

@@ -194,7 +194,7 @@ fn superseded_by() -> String {
 pub(super) fn prune(plan: &mut Plan, view: &ComponentView) {
     let template = &view.component.spec.template;
     let limit = usize::try_from(template.build_history_limit).unwrap_or_default();
-    // Until the commits are known nobody can tell which one is wanted.
+    // Until the commits are known nobody knows which one is wanted.
     if template.build.is_some() && view.desired.is_none() {
         return;
     }

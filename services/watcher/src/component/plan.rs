@@ -81,7 +81,7 @@ fn interval(text: &str) -> Duration {
     positive.unwrap_or(INTERVAL)
 }
 
-/// Rolls out what may start. What is settled is looked at once for each state of what it may use:
+/// Rolls out what may start. What is settled is notified once for each state of what it may use:
 /// another component's image may be part of it.
 fn deploy(plan: &mut Plan, view: &ComponentView) {
     if !view.started && !view.may_start() {

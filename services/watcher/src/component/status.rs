@@ -158,7 +158,7 @@ fn build(view: &ComponentView) -> Summary {
         .and_then(|status| find(&status.conditions, ConditionType::Ready))
         .filter(waits);
     match ready.reason {
-        // Whether it waits for its turn only its own status tells.
+        // Whether it waits for its turn only its own status says.
         Reason::Waiting => {
             let message = reported.map_or(&ready.message, |reported| &reported.message);
             Summary::no(Reason::Waiting, format!("{message} ({name})"))

@@ -142,7 +142,7 @@ impl Reconciled for ComponentView {
         status::status(self)
     }
 
-    /// What went wrong its Workspace tells as well.
+    /// What went wrong is an Event of its Workspace as well.
     fn events(&self, after: &ComponentStatus) -> Vec<Event> {
         let workspace = self.owned.workspace.as_deref();
         let mut events = transitions(

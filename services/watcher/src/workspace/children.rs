@@ -39,10 +39,10 @@ fn being_made() -> Summary {
 /// What is said of a Component: nothing of it counts before it says so itself.
 fn reported(found: &ComponentView) -> Summary {
     let conditions = &found.before.conditions;
-    let told = find(conditions, ConditionType::Ready)
+    let reported = find(conditions, ConditionType::Ready)
         .is_some_and(|ready| ready.observed_generation == Some(found.subject.generation));
     let ready = found.ready();
-    if !told || (ready.holds && !holds(conditions, ConditionType::Ready)) {
+    if !reported || (ready.holds && !holds(conditions, ConditionType::Ready)) {
         return being_made();
     }
     ready

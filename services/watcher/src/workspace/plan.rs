@@ -49,7 +49,7 @@ pub(super) fn plan(view: &WorkspaceView) -> Plan {
     plan
 }
 
-/// The ttl is over. With a finalizer the end is told when all of it is gone.
+/// The ttl is over. With a finalizer the end is reported when all of it is gone.
 fn expire(plan: &mut Plan, view: &WorkspaceView) {
     let target = &view.subject.target;
     if !view.has_finalizer() {

@@ -34,7 +34,7 @@ pub struct WorkspaceView {
     pub(super) before: WorkspaceStatus,
     pub(super) owned: Arc<Owned>,
     pub(super) chart: Arc<Chart>,
-    /// What is wrong with it as a whole, beyond what the schema can tell: nothing is made or
+    /// What is wrong with it as a whole, beyond what the schema can check: nothing is made or
     /// changed for it.
     pub(super) refusal: Option<Refusal>,
     /// Its Components, in the order of its spec.
@@ -163,7 +163,7 @@ impl Reconciled for WorkspaceView {
         status::status(self)
     }
 
-    /// What is wrong with a component, the component tells.
+    /// What is wrong with a component, the component's own status says.
     fn events(&self, after: &WorkspaceStatus) -> Vec<Event> {
         let target = &self.subject.target;
         let (before, conditions) = (&self.before.conditions, &after.conditions);
@@ -227,7 +227,7 @@ fn components(refusal: Option<&Refusal>, children: &[Child]) -> Summary {
     }
     let all = children.len();
     let good = children.iter().filter(|child| child.ready.holds).count();
-    // Of equals the first is told of.
+    // Of equals the first is reported.
     let worst = Summary::worst(children.iter().map(|child| &child.ready));
     let bad = children
         .iter()
