@@ -249,7 +249,7 @@ fn network(view: &ComponentView) -> Summary {
     }
     let not_ours =
         not_deployed(view).filter(|wrong| wrong.reason == Reason::Code(Code::ObjectNotOwned));
-    not_ours.unwrap_or_else(|| Summary::no(Reason::Waiting, "its Services are made when it starts"))
+    not_ours.unwrap_or_else(|| Summary::no(Reason::Waiting, "its Services are not made yet"))
 }
 
 fn pod(view: &ComponentView) -> Summary {
