@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use sequencer_runtime::registry::{Digest, Fault, Manifest, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
-use crate::digest::Digest;
-use crate::error::{Error, Fault};
-use crate::manifest::{Blob, Manifest, Unfit};
-use crate::registry::Registry;
+use crate::error::Error;
+use crate::parts::{Blob, Parts, Unfit};
 use crate::verified::{Broken, verified};
 
 /// The most manifests of an index: platforms, and attestations of each.
@@ -68,7 +67,7 @@ impl Image {
         let root = passing(|| staging.manifest(digest))
             .await
             .map_err(Error::Staging)?;
-        let parts = root.parts()?;
+        let parts = Parts::of(&root)?;
         if parts.manifests.len() > MANIFESTS {
             return Err(Unfit::Malformed.into());
         }
@@ -79,7 +78,7 @@ impl Image {
         let children = try_join_all(children).await.map_err(Error::Staging)?;
         let mut blobs: BTreeSet<_> = parts.blobs.into_iter().collect();
         for child in &children {
-            let parts = child.parts()?;
+            let parts = Parts::of(child)?;
             if !parts.manifests.is_empty() {
                 return Err(Unfit::Type.into());
             }

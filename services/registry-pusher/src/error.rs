@@ -2,75 +2,17 @@
 
 use std::path::PathBuf;
 
-use reqwest::StatusCode;
 use sequencer_api::code::Code;
 use sequencer_api::login::LoginError;
 use sequencer_api::repository::Malformed;
 use sequencer_runtime::cluster::secret::SecretError;
-use sequencer_runtime::outside::{BundleError, Denied};
+use sequencer_runtime::outside::BundleError;
+use sequencer_runtime::registry::Fault;
 use sequencer_runtime::retry::Retry;
 use sequencer_runtime::section::Failure;
 use thiserror::Error;
 
-use crate::manifest::Unfit;
-
-/// What a registry did instead of what it was asked for.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// There is no connection, or it broke.
-    #[error("it cannot be reached")]
-    Unreachable(#[source] reqwest::Error),
-    /// Nothing moved for too long.
-    #[error("it is silent")]
-    Silent,
-    /// It has too much to do, or is broken.
-    #[error("it answers {0}")]
-    Busy(StatusCode),
-    /// The token was good no longer: the next request gets another.
-    #[error("its token is over")]
-    Expired,
-    /// The login, or the lack of one, does not suffice.
-    #[error("it refuses ({0})")]
-    Refused(StatusCode),
-    /// There is no such thing.
-    #[error("it does not have it")]
-    Missing,
-    /// It leads to a private address.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// It answers what the protocol does not know.
-    #[error("{0}")]
-    Protocol(&'static str),
-    /// It does not take what it was sent.
-    #[error("it does not take it ({0})")]
-    Answer(StatusCode),
-    /// Its content is not what its digest says.
-    #[error("its content does not have its digest")]
-    Digest,
-}
-
-impl From<reqwest::Error> for Fault {
-    /// Without the URL: that of an upload holds its state.
-    fn from(error: reqwest::Error) -> Self {
-        match Denied::behind(&error) {
-            Some(denied) => Self::Denied(denied.clone()),
-            None => Self::Unreachable(error.without_url()),
-        }
-    }
-}
-
-impl Fault {
-    /// Whether it may be over a moment later.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable(error) => !error.is_builder(),
-            Self::Busy(_) | Self::Expired => true,
-            _ => false,
-        }
-    }
-}
+use crate::parts::Unfit;
 
 /// Why an image is not published.
 #[derive(Debug, Error)]
@@ -192,6 +134,8 @@ pub enum StartError {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+
     use super::*;
 
     #[test]

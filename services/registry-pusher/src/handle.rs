@@ -17,6 +17,7 @@ use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::cluster::current;
 use sequencer_runtime::outside::Outside;
+use sequencer_runtime::registry::{self, Fault, Registry};
 use sequencer_runtime::section::{
     End, Failing, Finality, Handler, SecretReader, Sections, Stop, Work,
 };
@@ -27,10 +28,9 @@ use tracing::{info, warn};
 use crate::args::Args;
 use crate::copy::{self, Copied, Target};
 use crate::credentials;
-use crate::error::{Error, Fault, StartError};
+use crate::error::{Error, StartError};
 use crate::plan::{Image, Job, Plan, plan};
 use crate::record::{Done, Tried, end, note};
-use crate::registry::{self, Registry};
 use crate::turns::Turns;
 
 /// The service.
@@ -116,7 +116,7 @@ impl Service {
             sections: Sections::new(client.clone(), &args.shared),
             client,
             http: registry::client(&outside)?,
-            staging_http: registry::staging_client(&outside)?,
+            staging_http: registry::trusted_client(&outside)?,
             outside,
             staging_url: args.staging_url.clone(),
             staging_login: staging_login.transpose()?,

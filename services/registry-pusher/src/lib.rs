@@ -4,13 +4,11 @@
 pub mod args;
 pub mod copy;
 pub mod credentials;
-pub mod digest;
 pub mod error;
 pub mod handle;
-pub mod manifest;
+pub mod parts;
 pub mod plan;
 mod record;
-pub mod registry;
 mod turns;
 mod verified;
 

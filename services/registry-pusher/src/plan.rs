@@ -5,8 +5,8 @@ use sequencer_api::build::{ContainerRegistry, DeletionPolicy};
 use sequencer_api::status::State;
 use sequencer_api::status::build::{ImageSection, PublishedTo};
 use sequencer_api::{Build, names};
+use sequencer_runtime::registry::Digest;
 
-use crate::digest::Digest;
 use crate::error::Error;
 
 /// What follows from a Build as it was read.

@@ -6,10 +6,9 @@ use sequencer_api::Build;
 use sequencer_api::repository::Repository;
 use sequencer_api::status::State;
 use sequencer_api::status::build::{PublishSection, PublishedTo};
+use sequencer_runtime::registry::Digest;
 use sequencer_runtime::retry::Retry;
 use sequencer_runtime::section::{End, Failing, Stop};
-
-use crate::digest::Digest;
 
 /// What became of one registry.
 #[derive(Clone, Debug)]

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt as _};
+use sequencer_runtime::registry::{Fault, Hasher};
 
-use crate::digest::Hasher;
-use crate::error::Fault;
-use crate::manifest::Blob;
+use crate::parts::Blob;
 
 /// Where the reader of a [`verified`] stream learns why it broke: the client that sends it says
 /// only that it did.
@@ -93,9 +92,9 @@ where
 mod tests {
     use futures_util::stream;
     use proptest::prelude::*;
+    use sequencer_runtime::registry::Digest;
 
     use super::*;
-    use crate::digest::Digest;
 
     /// What passes, and why the rest does not.
     fn pass(parts: &[Vec<u8>], blob: Blob) -> (Vec<u8>, Option<Fault>) {

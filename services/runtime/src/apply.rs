@@ -7,9 +7,9 @@ use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
 use kube::{Api, Client, Resource, ResourceExt as _};
+use ring::digest::{SHA256, digest};
 use sequencer_api::labels::REVISION;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 use tracing::info;
 
 /// Writes objects as one field manager.
@@ -34,8 +34,11 @@ pub struct Object {
 /// value has the same hash.
 #[must_use]
 pub fn hash(value: &Value) -> String {
-    let digest = HEXLOWER.encode(&Sha256::digest(value.to_string()));
-    digest.chars().take(16).collect()
+    HEXLOWER
+        .encode(digest(&SHA256, value.to_string().as_bytes()).as_ref())
+        .chars()
+        .take(16)
+        .collect()
 }
 
 impl std::fmt::Debug for Applier {

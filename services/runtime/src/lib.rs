@@ -26,6 +26,7 @@ pub mod hosts;
 pub mod outside;
 mod process;
 pub mod readiness;
+pub mod registry;
 pub mod retry;
 pub mod section;
 pub mod shutdown;

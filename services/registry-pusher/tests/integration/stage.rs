@@ -11,7 +11,7 @@ use lab::testing::layout;
 use rand::Rng as _;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use reqwest::Client;
-use sequencer_registry_pusher::digest::Digest;
+use sequencer_runtime::registry::Digest;
 use serde_json::{Value, json};
 
 /// The user of every registry of the test's own.

@@ -8,13 +8,12 @@ use reqwest::header::HeaderValue;
 use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use sequencer_api::login::Login;
-use sequencer_runtime::outside::Outside;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::challenge::Challenge;
-use super::{TIMEOUT, body, origin};
-use crate::error::Fault;
+use super::{Fault, TIMEOUT, body, origin};
+use crate::outside::Outside;
 
 /// The longest answer of a token service.
 const LONGEST: usize = 256 << 10;

@@ -1,32 +1,8 @@
-//! Manifests: what an image consists of. They are copied byte by byte; only what they refer to is
-//! read.
+//! What an image consists of, as far as it is copied. Manifests are copied byte by byte; only what
+//! they refer to is read.
 
-use serde::Deserialize;
+use sequencer_runtime::registry::{Descriptor, Digest, Manifest, TYPES};
 use thiserror::Error;
-
-use crate::digest::Digest;
-
-/// The media types that are asked for and copied: OCI's and Docker's, of an image and of an index.
-pub const TYPES: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
-
-/// The longest manifest that registries take.
-pub const LONGEST: usize = 4 << 20;
-
-/// A manifest as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
-    /// Its name.
-    pub digest: Digest,
-    /// How it is to be read.
-    pub media_type: String,
-    /// Its bytes, which the digest is of.
-    pub bytes: Vec<u8>,
-}
 
 /// A blob that a manifest refers to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,55 +37,33 @@ pub enum Unfit {
     Foreign,
 }
 
-#[derive(Deserialize)]
-struct Document {
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: String,
-    digest: Digest,
-    size: u64,
-    #[serde(default)]
-    urls: Vec<String>,
-}
-
-impl Manifest {
-    /// What it refers to.
+impl Parts {
+    /// What a manifest refers to.
     ///
     /// # Errors
     /// See [`Unfit`].
-    pub fn parts(&self) -> Result<Parts, Unfit> {
-        if !TYPES.contains(&self.media_type.as_str()) {
+    pub fn of(manifest: &Manifest) -> Result<Self, Unfit> {
+        if !TYPES.contains(&manifest.media_type.as_str()) {
             return Err(Unfit::Type);
         }
-        let document: Document =
-            serde_json::from_slice(&self.bytes).map_err(|_error| Unfit::Malformed)?;
-        let is_index = self.media_type.contains("index") || self.media_type.contains("list");
+        let document = manifest.document().map_err(|_error| Unfit::Malformed)?;
+        let is_index =
+            manifest.media_type.contains("index") || manifest.media_type.contains("list");
         if is_index != document.config.is_none() || is_index && !document.layers.is_empty() {
             return Err(Unfit::Malformed);
         }
+
         let manifests = if is_index {
             document.manifests
         } else {
             Vec::new()
         };
         let blobs: Vec<_> = document.config.into_iter().chain(document.layers).collect();
-        let foreign = |part: &Descriptor| {
-            !part.urls.is_empty()
-                || part.media_type.contains("foreign")
-                || part.media_type.contains("nondistributable")
-        };
-        if blobs.iter().chain(&manifests).any(foreign) {
+        if blobs.iter().chain(&manifests).any(is_foreign) {
             return Err(Unfit::Foreign);
         }
-        Ok(Parts {
+
+        Ok(Self {
             manifests: manifests.into_iter().map(|part| part.digest).collect(),
             blobs: blobs
                 .into_iter()
@@ -120,6 +74,12 @@ impl Manifest {
                 .collect(),
         })
     }
+}
+
+fn is_foreign(part: &Descriptor) -> bool {
+    !part.urls.is_empty()
+        || part.media_type.contains("foreign")
+        || part.media_type.contains("nondistributable")
 }
 
 #[cfg(test)]
@@ -150,7 +110,7 @@ mod tests {
     fn an_image_is_its_configuration_and_layers_and_an_index_its_manifests() {
         let document = json!({"config": descriptor("c", &json!({})), "layers": [descriptor("layer", &json!({}))]});
         for media_type in [TYPES[1], TYPES[3]] {
-            let parts = manifest(media_type, &document).parts().unwrap();
+            let parts = Parts::of(&manifest(media_type, &document)).unwrap();
             let wanted = ["c", "layer"].map(|text| Blob {
                 digest: Digest::of(text.as_bytes()),
                 size: text.len() as u64,
@@ -166,7 +126,7 @@ mod tests {
         let document =
             json!({"manifests": [descriptor("a", &json!({})), descriptor("b", &json!({}))]});
         for media_type in [TYPES[0], TYPES[2]] {
-            let parts = manifest(media_type, &document).parts().unwrap();
+            let parts = Parts::of(&manifest(media_type, &document)).unwrap();
             assert_eq!(
                 parts,
                 Parts {
@@ -218,7 +178,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                manifest(media_type, &document).parts(),
+                Parts::of(&manifest(media_type, &document)),
                 Err(wanted),
                 "{document}"
             );

@@ -6,37 +6,31 @@
 
 mod access;
 mod challenge;
+mod digest;
+mod fault;
+mod manifest;
 #[cfg(test)]
 mod tests;
+mod upload;
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt as _};
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-};
-use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use sequencer_api::login::Login;
 use sequencer_api::repository::Repository;
-use sequencer_runtime::outside::Outside;
-use tokio::time::sleep;
 
-use crate::digest::Digest;
-use crate::error::Fault;
-use crate::manifest::{LONGEST, Manifest, TYPES};
-use access::Access;
-use challenge::Challenge;
+use self::access::Access;
+use self::challenge::Challenge;
+use self::manifest::LONGEST;
+use crate::outside::Outside;
+
+pub use digest::{Digest, Hasher};
+pub use fault::Fault;
+pub use manifest::{Descriptor, Document, Manifest, TYPES};
 
 /// How long an answer may take, uploads and downloads of blobs apart.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// So long without a byte, and an upload is given up. Longer than staging's own silence, so that
-/// its is seen first.
-const SILENCE: Duration = Duration::from_secs(90);
 
 /// Longer than anything takes.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -87,23 +81,24 @@ impl Registry {
         })
     }
 
-    /// A repository of a registry that the operator named, to pull from.
+    /// A repository of a registry that the operator named, to pull from. `path` is below the path
+    /// of the registry's URL.
     ///
     /// # Errors
-    /// `path` is none.
+    /// The two paths together are none of a repository.
     pub fn trusted(
         http: &Client,
-        origin: &Url,
+        registry: &Url,
         path: &str,
         login: Option<Login>,
     ) -> Result<Self, Fault> {
         // As what it is a path of, it is judged as strictly as a user's.
-        let path = format!("docker.io/{path}")
+        let repository = format!("docker.io{}/{path}", registry.path().trim_end_matches('/'))
             .parse::<Repository>()
-            .map_err(|_error| Fault::Missing)?
-            .path()
-            .to_owned();
-        let base = origin
+            .map_err(|_error| Fault::Missing)?;
+        let path = repository.path();
+
+        let base = registry
             .join(&format!("/v2/{path}/"))
             .map_err(|_error| Fault::Missing)?;
         let access = Access::new(login, format!("repository:{path}:pull"));
@@ -142,28 +137,42 @@ impl Registry {
     /// # Errors
     /// See [`Fault`].
     pub async fn manifest(&self, digest: &Digest) -> Result<Manifest, Fault> {
-        let answer = self
-            .ask(Method::GET, &format!("manifests/{digest}"), TIMEOUT)
-            .await?;
-        let answer = found(answer)?.ok_or(Fault::Missing)?;
+        let manifest = self
+            .find_manifest(digest.as_str())
+            .await?
+            .ok_or(Fault::Missing)?;
+        if manifest.digest == *digest {
+            Ok(manifest)
+        } else {
+            Err(Fault::Digest)
+        }
+    }
+
+    /// The manifest that a tag points to, if there is one. Nothing says which it has to be: its
+    /// digest is that of its content.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn find_manifest(&self, tag: &str) -> Result<Option<Manifest>, Fault> {
+        let path = format!("manifests/{tag}");
+        let Some(answer) = found(self.ask(Method::GET, &path, TIMEOUT).await?)? else {
+            return Ok(None);
+        };
+
         let media_type = answer
             .headers()
             .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let media_type = media_type
+            .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
             .unwrap_or_default()
             .trim()
             .to_owned();
         let bytes = body(answer, LONGEST).await?;
-        if Digest::of(&bytes) != *digest {
-            return Err(Fault::Digest);
-        }
-        Ok(Manifest {
-            digest: digest.clone(),
+        Ok(Some(Manifest {
+            digest: Digest::of(&bytes),
             media_type,
             bytes,
-        })
+        }))
     }
 
     /// The digest that a tag points to, or a manifest's own, if there is one.
@@ -182,65 +191,9 @@ impl Registry {
         {
             return Ok(Some(digest));
         }
-        let Some(answer) = found(self.ask(Method::GET, &path, TIMEOUT).await?)? else {
-            return Ok(None);
-        };
-        Ok(Some(Digest::of(&body(answer, LONGEST).await?)))
-    }
 
-    /// Sends a blob of `size` bytes in one request.
-    ///
-    /// # Errors
-    /// See [`Fault`]. An error of `content` is one of [`Fault::Unreachable`]: its cause is known
-    /// where it was made.
-    pub async fn put_blob<S>(&self, digest: &Digest, size: u64, content: S) -> Result<(), Fault>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        let uploads = self.url("blobs/uploads/")?;
-        let begun = self
-            .send(|| {
-                self.http
-                    .post(uploads.clone())
-                    .header(CONTENT_LENGTH, 0)
-                    .timeout(TIMEOUT)
-            })
-            .await?;
-        let begun = taken(begun)?;
-        let mut place = self.location(&uploads, &begun)?;
-        place
-            .query_pairs_mut()
-            .append_pair("digest", digest.as_str());
-        let moved = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&moved);
-        let content = content.inspect_ok(move |part| {
-            counter.fetch_add(
-                u64::try_from(part.len()).unwrap_or(u64::MAX),
-                Ordering::Relaxed,
-            );
-        });
-        let header = if self.is_own(&place) {
-            self.access.header().await
-        } else {
-            None
-        };
-        let request = self
-            .http
-            .put(place)
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_LENGTH, size);
-        let request = with(request, header.as_ref())
-            .body(Body::wrap_stream(content))
-            .send();
-        let answer = tokio::select! {
-            answer = request => answer?,
-            () = silent(&moved) => return Err(Fault::Silent),
-        };
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            self.access.forget().await;
-            return Err(Fault::Expired);
-        }
-        taken(judged(answer)?).map(drop)
+        let manifest = self.find_manifest(reference).await?;
+        Ok(manifest.map(|manifest| manifest.digest))
     }
 
     /// Sends a manifest, and points this tag to it; its digest in the place of a tag stores it and
@@ -347,7 +300,7 @@ pub fn client(outside: &Outside) -> reqwest::Result<Client> {
 ///
 /// # Errors
 /// The certificate authorities cannot be used.
-pub fn staging_client(outside: &Outside) -> reqwest::Result<Client> {
+pub fn trusted_client(outside: &Outside) -> reqwest::Result<Client> {
     outside.trusted().http1_only().build()
 }
 
@@ -397,17 +350,4 @@ async fn body(mut answer: Response, longest: usize) -> Result<Vec<u8>, Fault> {
         content.extend_from_slice(&part);
     }
     Ok(content)
-}
-
-/// Returns when nothing more moves.
-async fn silent(moved: &AtomicU64) {
-    let mut before = None;
-    loop {
-        let now = Some(moved.load(Ordering::Relaxed));
-        if before == now {
-            return;
-        }
-        before = now;
-        sleep(SILENCE).await;
-    }
 }

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures_util::stream;
-use sequencer_runtime::outside::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::outside::Args;
 
 /// A server that answers each request as `answer` says, by its head and by how many came before.
 struct Liar {
@@ -160,6 +161,49 @@ async fn a_manifest_of_another_digest_is_refused_and_a_long_one_is_not_read() {
         liar.registry(None, None).digest_of("dev").await.unwrap(),
         Some(digest())
     );
+}
+
+#[tokio::test]
+async fn what_a_tag_points_to_has_the_digest_of_its_content() {
+    let liar = Liar::new(|head, _| {
+        if head.starts_with("GET /v2/app/manifests/dev ") {
+            let header = format!("content-type: {}; charset=utf-8", TYPES[0]);
+            format!("200 Yes\r\n{header}\r\ncontent-length: 7\r\n\r\ncontent")
+        } else {
+            bare("404 No", "x: y")
+        }
+    })
+    .await;
+    let registry = liar.registry(None, None);
+    assert_eq!(
+        registry.find_manifest("dev").await.unwrap(),
+        Some(Manifest {
+            digest: digest(),
+            media_type: TYPES[0].into(),
+            bytes: b"content".to_vec(),
+        })
+    );
+    assert_eq!(registry.find_manifest("other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_trusted_registry_may_be_below_a_path_and_no_name_leads_out_of_it() {
+    let http = client(&Outside::new(&Args::default()).unwrap()).unwrap();
+    let base = |url: &str, path: &str| {
+        let registry = Registry::trusted(&http, &url.parse().unwrap(), path, None);
+        registry.map(|registry| registry.base.to_string())
+    };
+    for (url, wanted) in [
+        ("http://r.test:5000", "http://r.test:5000/v2/b/x/"),
+        ("https://r.test/", "https://r.test/v2/b/x/"),
+        ("https://r.test/seq/", "https://r.test/v2/seq/b/x/"),
+    ] {
+        assert_eq!(base(url, "b/x").unwrap(), wanted);
+    }
+    for path in ["", "/b", "../b", "b/%2e%2e", "b?x", "B"] {
+        let fault = base("https://r.test/seq", path).unwrap_err();
+        assert!(matches!(fault, Fault::Missing), "{path}: {fault:?}");
+    }
 }
 
 #[tokio::test]
