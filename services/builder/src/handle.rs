@@ -13,6 +13,7 @@ use sequencer_api::pool::Access;
 use sequencer_proto::topics::{BuildLog, Pool, Verb};
 use sequencer_runtime::bus::{Bus, Delivery, Outcome};
 use sequencer_runtime::outside::{BundleError, Outside};
+use sequencer_runtime::registry;
 use sequencer_runtime::section::Sections;
 use thiserror::Error;
 
@@ -114,7 +115,11 @@ impl Service {
         }
         let login = args.staging_login.as_deref().map(login).transpose()?;
         let pepper = Pepper::new(login.as_ref());
-        let staging = Staging::new(outside.trusted().build()?, &args.staging_url, login)?;
+        let staging = Staging::new(
+            registry::trusted_client(&outside)?,
+            &args.staging_url,
+            login,
+        )?;
         let ca_bundle = args.outside.ca_bundle.clone();
         let settings = git::Settings {
             data,

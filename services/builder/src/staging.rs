@@ -1,25 +1,13 @@
 //! The staging registry: what is there under a content key.
 
-use data_encoding::HEXLOWER;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Client, StatusCode, Url};
-use secrecy::ExposeSecret as _;
+use reqwest::{Client, Url};
 use sequencer_api::login::Login;
 use sequencer_api::names;
-use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
+use sequencer_runtime::registry::{Document, Fault, Manifest, Registry};
 use thiserror::Error;
 
 /// The one tag of a staged repository.
 const TAG: &str = "latest";
-
-/// What a manifest may be.
-const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-                         application/vnd.docker.distribution.manifest.list.v2+json, \
-                         application/vnd.docker.distribution.manifest.v2+json";
-
-/// The most bytes of a manifest.
-const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// The registry does not tell.
 #[derive(Debug, Error)]
@@ -28,12 +16,9 @@ pub enum StagingError {
     /// It is no URL of a registry.
     #[error("the staging registry's URL is http[s]://host[:port][/path]")]
     Url,
-    /// It does not answer.
-    #[error("the staging registry does not answer")]
-    Silent(#[source] reqwest::Error),
-    /// It refuses.
-    #[error("the staging registry answers {0}")]
-    Refused(StatusCode),
+    /// It does not answer, or refuses.
+    #[error("the staging registry")]
+    Registry(#[from] Fault),
     /// What it has is no manifest.
     #[error("the staging registry has something else than a manifest")]
     Malformed,
@@ -56,22 +41,6 @@ pub struct Staged {
     pub media_type: String,
     /// Bytes of all layers.
     pub size: i64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest {
-    media_type: Option<String>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
-    size: i64,
 }
 
 impl Staging {
@@ -136,92 +105,184 @@ impl Staging {
     /// # Errors
     /// See [`StagingError`].
     pub async fn find(&self, namespace: &str, key: &str) -> Result<Option<Staged>, StagingError> {
-        let repository = names::staging(namespace, key);
-        let Some((staged, manifest)) = self.manifest(&repository, TAG).await? else {
+        let path = names::staging(namespace, key);
+        let registry = Registry::trusted(&self.http, &self.base, &path, self.login.clone())?;
+        let Some(manifest) = registry.find_manifest(TAG).await? else {
             return Ok(None);
         };
-        let mut size: i64 = manifest.layers.iter().map(|layer| layer.size).sum();
-        for child in &manifest.manifests {
-            let child = self
-                .manifest(&repository, &child.digest)
-                .await?
-                .ok_or(StagingError::Malformed)?;
-            size = size.saturating_add(child.1.layers.iter().map(|layer| layer.size).sum());
-        }
-        Ok(Some(Staged { size, ..staged }))
-    }
+        let document = content(&manifest)?;
 
-    async fn manifest(
-        &self,
-        repository: &str,
-        reference: &str,
-    ) -> Result<Option<(Staged, Manifest)>, StagingError> {
-        let path = self
-            .base
-            .path()
-            .trim_end_matches('/')
-            .trim_start_matches('/');
-        let repository = if path.is_empty() {
-            repository.to_owned()
-        } else {
-            format!("{path}/{repository}")
-        };
-        let mut url = self.base.clone();
-        url.set_path(&format!("/v2/{repository}/manifests/{reference}"));
-        let mut request = self.http.get(url).header(ACCEPT, MANIFESTS);
-        if let Some(login) = &self.login {
-            request = request.basic_auth(&login.username, Some(login.password.expose_secret()));
+        let mut layers = document.layers;
+        for child in &document.manifests {
+            let child = registry.manifest(&child.digest).await?;
+            layers.extend(content(&child)?.layers);
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| StagingError::Silent(error.without_url()))?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
-            other => return Err(StagingError::Refused(other)),
-        }
-        if answer
-            .content_length()
-            .is_some_and(|length| length > LONGEST)
-        {
+        let size = layers
+            .iter()
+            .fold(0_u64, |size, layer| size.saturating_add(layer.size));
+
+        let media_type = document.media_type.unwrap_or(manifest.media_type);
+        if media_type.is_empty() {
             return Err(StagingError::Malformed);
         }
-        let told = answer
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(Into::into);
-        let body = answer
-            .bytes()
-            .await
-            .map_err(|error| StagingError::Silent(error.without_url()))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&body).map_err(|_error| StagingError::Malformed)?;
-        let media_type = manifest
-            .media_type
-            .clone()
-            .or(told)
-            .ok_or(StagingError::Malformed)?;
-        let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&body)));
-        Ok(Some((
-            Staged {
-                digest,
-                media_type,
-                size: 0,
-            },
-            manifest,
-        )))
+        Ok(Some(Staged {
+            digest: manifest.digest.to_string(),
+            media_type,
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+        }))
     }
+}
+
+fn content(manifest: &Manifest) -> Result<Document, StagingError> {
+    manifest
+        .document()
+        .map_err(|_error| StagingError::Malformed)
 }
 
 #[cfg(test)]
 mod tests {
+    use sequencer_api::code::Code;
+    use sequencer_runtime::outside::{Args, Outside};
+    use sequencer_runtime::registry::{Digest, TYPES, trusted_client};
+    use sequencer_runtime::section::Failure as _;
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
     use super::*;
+    use crate::error::Error;
 
     fn staging(url: &str) -> Result<Staging, StagingError> {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        Staging::new(Client::new(), url, None)
+        let http = trusted_client(&Outside::new(&Args::default()).unwrap()).unwrap();
+        let login = Login::parse("user:password");
+        Staging::new(http, url, login)
+    }
+
+    /// A registry below `/seq` that answers a request with what `answer` makes of its head, as long
+    /// as the tasks are kept.
+    async fn registry(answer: impl Fn(&str) -> String + Send + 'static) -> (Staging, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/seq", listener.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (mut head, mut part) = (String::new(), [0; 1024]);
+                while !head.contains("\r\n\r\n") {
+                    let length = stream.read(&mut part).await.unwrap();
+                    head.push_str(&String::from_utf8_lossy(&part[..length]));
+                }
+                let answer = format!("HTTP/1.1 {}", answer(&head));
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (staging(&url).unwrap(), tasks)
+    }
+
+    /// An answer, after which the connection ends.
+    fn answer(status: &str, header: &str, body: &str) -> String {
+        let length = body.len();
+        format!(
+            "{status}\r\n{header}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    }
+
+    fn descriptor(content: &str, size: usize) -> Value {
+        let digest = Digest::of(content.as_bytes());
+        json!({"mediaType": "x", "digest": digest.as_str(), "size": size})
+    }
+
+    /// Two images of one layer each, of 3 and of 4 bytes, and the index of both.
+    fn images() -> [String; 3] {
+        let [three, four] = [3, 4].map(|size| {
+            let layers = [descriptor(&format!("layer of {size}"), size)];
+            json!({"config": descriptor("config", 100), "layers": layers}).to_string()
+        });
+        let children = [&three, &four].map(|image| descriptor(image, image.len()));
+        let index = json!({"mediaType": TYPES[0], "manifests": children}).to_string();
+        [three, four, index]
+    }
+
+    #[tokio::test]
+    async fn an_image_is_found_by_its_key_and_has_the_size_of_all_its_layers() {
+        let [three, four, index] = images();
+        let wanted = Staged {
+            digest: Digest::of(index.as_bytes()).to_string(),
+            media_type: TYPES[0].into(),
+            size: 7,
+        };
+        let (staging, _tasks) = registry(move |head| {
+            if !head.contains("authorization: Basic dXNlcjpwYXNzd29yZA==") {
+                return answer("401 No", "www-authenticate: Basic realm=\"x\"", "");
+            }
+            let folder = format!("GET /v2/seq/{}/manifests/", names::staging("team", "k"));
+            let reference = head
+                .strip_prefix(&folder)
+                .and_then(|rest| rest.split(' ').next());
+            let all = [&three, &four, &index];
+            let found = all.into_iter().find(|content| {
+                let digest = Digest::of(content.as_bytes());
+                reference == Some(digest.as_str())
+            });
+            match reference {
+                Some(TAG) => answer("200 Yes", "content-type: text/plain", &index),
+                _ => found.map_or_else(
+                    || answer("404 No", "x: y", ""),
+                    |content| answer("200 Yes", "x: y", content),
+                ),
+            }
+        })
+        .await;
+
+        assert_eq!(staging.find("team", "k").await.unwrap(), Some(wanted));
+        assert_eq!(staging.find("team", "other").await.unwrap(), None);
+    }
+
+    async fn code(staging: &Staging) -> Code {
+        Error::from(staging.find("team", "k").await.unwrap_err()).code()
+    }
+
+    #[tokio::test]
+    async fn whatever_it_answers_but_404_is_no_answer_to_what_it_has() {
+        for (status, header, body) in [
+            ("400 No", "x: y", ""),
+            ("401 No", "x: y", ""),
+            ("401 No", "www-authenticate: Basic realm=\"x\"", ""),
+            ("403 No", "x: y", ""),
+            ("429 No", "x: y", ""),
+            ("503 No", "x: y", ""),
+            ("200 Yes", "content-type: text/html", "<html>"),
+            // Nothing says how this is to be read.
+            ("200 Yes", "x: y", "{}"),
+        ] {
+            let (staging, _tasks) = registry(move |_| answer(status, header, body)).await;
+            assert_eq!(
+                code(&staging).await,
+                Code::StagingUnavailable,
+                "{status} {body}"
+            );
+        }
+
+        let (staging, tasks) = registry(|_| String::new()).await;
+        drop(tasks);
+        assert_eq!(code(&staging).await, Code::StagingUnavailable);
+    }
+
+    #[tokio::test]
+    async fn an_index_whose_images_are_not_there_or_are_others_is_refused() {
+        let [three, _, index] = images();
+        for (status, child) in [("404 No", String::new()), ("200 Yes", three)] {
+            let index = index.clone();
+            let (staging, _tasks) = registry(move |head| {
+                if head.contains("/manifests/latest ") {
+                    answer("200 Yes", "x: y", &index)
+                } else {
+                    answer(status, "x: y", &child)
+                }
+            })
+            .await;
+            assert_eq!(code(&staging).await, Code::StagingUnavailable, "{status}");
+        }
     }
 
     #[test]
