@@ -20,9 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
 use crate::read::PAGE;
-
-/// What a kubelet says of a container that nothing is wrong with.
-const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
+use crate::readiness::pods;
 
 /// Follows the objects of a kind that Sequencer made. `facts` is what matters of one. What there is
 /// when it begins does not come; `relisted` is sent to when what changed cannot be known, because
@@ -169,29 +167,31 @@ pub(crate) fn ingress(ingress: &Ingress) -> impl Hash + use<> {
     (ingress.metadata.generation, addresses.collect::<Vec<_>>())
 }
 
-/// What is wrong with a pod, or has been. Its readiness shows on its Deployment.
+/// What is wrong with a pod, or has been, and the image that it waits for. Its readiness shows on
+/// its Deployment.
 pub(crate) fn pod(pod: &Pod) -> impl Hash + use<> {
+    let pulling = pods::pulling(pod).map(str::to_owned);
     let status = pod.status.clone().unwrap_or_default();
     let init = status.init_container_statuses.into_iter().flatten();
     let containers = init.chain(status.container_statuses.into_iter().flatten());
     let mut conditions = status.conditions.into_iter().flatten();
 
     (
+        pulling,
         containers.filter_map(trouble).collect::<Vec<_>>(),
         conditions.any(|found| found.reason.as_deref() == Some("Unschedulable")),
     )
 }
 
 fn trouble(container: ContainerStatus) -> Option<(Option<String>, Option<String>, i32)> {
+    let starts = pods::is_starting(&container);
+    let restarts = container.restart_count;
     let state = container.state.unwrap_or_default();
     let waits = state.waiting.and_then(|waiting| waiting.reason);
     let ended = state.terminated.and_then(|terminated| terminated.reason);
-    let starts = waits
-        .as_deref()
-        .is_some_and(|reason| STARTING.contains(&reason));
-    let well = waits.is_none() && ended.is_none() && container.restart_count == 0;
+    let well = waits.is_none() && ended.is_none() && restarts == 0;
 
-    (!starts && !well).then_some((waits, ended, container.restart_count))
+    (!starts && !well).then_some((waits, ended, restarts))
 }
 
 #[cfg(test)]

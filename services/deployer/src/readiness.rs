@@ -1,7 +1,7 @@
 //! Whether what runs is ready, and what is wrong if it is not. Pure: what was read and the time are
 //! given.
 
-mod pods;
+pub(crate) mod pods;
 
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct Health {
     pub(crate) ready: i32,
     /// What is wrong.
     pub(crate) trouble: Option<Trouble>,
+    /// The image that a pod waits for.
+    pub(crate) pulling: Option<String>,
     /// When it has to be observed again although nothing changes.
     pub(crate) again: Option<Duration>,
 }
@@ -93,6 +95,7 @@ pub(crate) fn deployment(
         wanted,
         ready,
         trouble,
+        pulling: pulling(&pods),
         again: settling,
     }
 }
@@ -133,8 +136,15 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
         wanted: 1,
         ready,
         trouble,
+        pulling: pulling(&pods),
         again: None,
     }
+}
+
+fn pulling(pods: &[&Pod]) -> Option<String> {
+    pods.iter()
+        .find_map(|pod| pods::pulling(pod))
+        .map(Into::into)
 }
 
 fn is_of(pod: &Pod, revision: &str) -> bool {

@@ -41,6 +41,10 @@ fn a_pod(container: &Value, conditions: &Value) -> Pod {
     .unwrap()
 }
 
+fn creating() -> Value {
+    json!({"state": {"waiting": {"reason": "ContainerCreating"}}})
+}
+
 fn waiting(reason: &str) -> Pod {
     a_pod(
         &json!({"state": {"waiting": {"reason": reason}}}),
@@ -91,14 +95,16 @@ fn what_went_while_nobody_followed_has_everything_reconciled() {
 }
 
 #[test]
-fn a_pod_that_starts_is_no_news_and_one_that_does_not_is() {
+fn a_pod_that_starts_does_not_come_and_one_that_waits_for_its_image_or_fails_does() {
     let mut following = Following::new();
+    let pulling = json!([{"type": "PodReadyToStartContainers", "status": "True"}]);
     let unschedulable =
         json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
 
     following.brings(Event::Apply(waiting("ContainerCreating")));
     assert!(!following.brings(Event::Apply(waiting("PodInitializing"))));
     assert!(!following.brings(Event::Apply(running())));
+    assert!(following.brings(Event::Apply(a_pod(&creating(), &pulling))));
     assert!(following.brings(Event::Apply(a_pod(&json!({}), &unschedulable))));
     let restarted = a_pod(&json!({"restartCount": 1}), &json!([]));
     assert!(following.brings(Event::Apply(restarted)));

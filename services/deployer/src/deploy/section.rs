@@ -28,6 +28,7 @@ fn begin(view: &View, state: State) -> DeploySection {
     section.section.observed_generation = view.component.metadata.generation;
     section.section.retry = None;
     section.waiting_for = Vec::new();
+    section.pulling = None;
     section.failure = None;
     section
 }
@@ -76,6 +77,10 @@ pub(super) fn running(
     section.replicas = Some(health.wanted);
     section.ready_replicas = Some(health.ready);
     section.revision = Some(workload.revision.clone());
+    section.pulling = health
+        .pulling
+        .clone()
+        .filter(|_image| health.state == State::InProgress);
     section.failure = known.or_else(|| {
         health
             .trouble

@@ -22,6 +22,9 @@ const PULL: &[&str] = &[
     "RegistryUnavailable",
 ];
 
+/// The kubelet's words for a container that nothing is wrong with yet.
+const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
+
 /// What is wrong with a pod, the first cause first.
 pub(super) fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
@@ -41,6 +44,31 @@ pub(super) fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
         .or_else(main)
         .or_else(|| config(pod))
         .or_else(|| unschedulable(pod))
+}
+
+/// The image that a pod waits for. Its volumes and its network are there ("Pod Lifecycle":
+/// `PodReadyToStartContainers`), so what the next container waits for is its image.
+pub(crate) fn pulling(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let can_start = conditions
+        .any(|found| found.type_ == "PodReadyToStartContainers" && found.status == "True");
+
+    let mut init = status.init_container_statuses.iter().flatten();
+    let mut main = status.container_statuses.iter().flatten();
+    // Containers start in this order. One that initializes holds up those behind it.
+    let next = init
+        .find(|container| !container.ready)
+        .or_else(|| main.find(|container| is_starting(container)))?;
+    (can_start && is_starting(next)).then_some(&next.image)
+}
+
+/// Whether a container has not run yet, and nothing is wrong with it.
+pub(crate) fn is_starting(container: &ContainerStatus) -> bool {
+    let state = container.state.as_ref();
+    let waiting = state.and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    reason.is_some_and(|reason| STARTING.contains(&reason))
 }
 
 /// How a pod failed that is over.

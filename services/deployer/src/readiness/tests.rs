@@ -195,3 +195,40 @@ fn a_job_is_completed_or_failed_with_its_last_pods_log() {
         Code::CrashLoop
     );
 }
+
+#[test]
+fn a_pod_waits_for_the_image_of_the_container_that_is_next() {
+    let starting = |image: &str| {
+        json!({
+            "name": "c", "image": image, "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "PodInitializing"}},
+        })
+    };
+    let running = json!({
+        "name": "i", "image": "init", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}},
+    });
+    let done = json!({
+        "name": "i", "image": "init", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 0}},
+    });
+    let waits_for = |can_start: &str, init: &Value, main: Value| {
+        let conditions = json!([{"type": "PodReadyToStartContainers", "status": can_start}]);
+        let pod = pod(json!({
+            "conditions": conditions, "initContainerStatuses": [init], "containerStatuses": [main],
+        }));
+        pods::pulling(&pod).map(ToOwned::to_owned)
+    };
+
+    let init = starting("init");
+    assert_eq!(waits_for("False", &init, starting("main")), None);
+    assert_eq!(
+        waits_for("True", &init, starting("main")).as_deref(),
+        Some("init")
+    );
+    assert_eq!(waits_for("True", &running, starting("main")), None);
+    assert_eq!(
+        waits_for("True", &done, starting("main")).as_deref(),
+        Some("main")
+    );
+    assert_eq!(waits_for("True", &done, done.clone()), None);
+}

@@ -271,7 +271,9 @@ fn pod(view: &ComponentView) -> Summary {
         return Summary::yes(Reason::Healthy, replicas);
     }
     if view.started {
-        return Summary::no(Reason::InProgress, replicas);
+        let pulling = deploy.pulling.as_ref();
+        let pulling = pulling.map(|image| format!("pulling {image}"));
+        return Summary::no(Reason::InProgress, pulling.unwrap_or(replicas));
     }
     if view.may_start() {
         return Summary::no(Reason::InProgress, "starting");
