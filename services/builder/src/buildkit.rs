@@ -45,8 +45,8 @@ const MESSAGE: usize = 16 * 1024 * 1024;
 /// How long BuildKit may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long the last news may take once the result is there.
-const LAST_NEWS: Duration = Duration::from_secs(2);
+/// How long the last updates may take once the result is there.
+const LAST_UPDATES: Duration = Duration::from_secs(2);
 
 /// A build.
 #[derive(Debug, Default)]
@@ -157,29 +157,29 @@ impl BuildKit {
         });
         let solve = control.solve(request::request(job, &reference, &session));
         tokio::pin!(solve, status);
-        let mut news: Option<Streaming<StatusResponse>> = None;
+        let mut updates: Option<Streaming<StatusResponse>> = None;
         let answer = loop {
             // BuildKit answers to `status` only once the build begins, and never if it cannot.
             tokio::select! {
                 biased;
                 answer = &mut solve => break answer,
-                begun = &mut status, if news.is_none() => match begun {
-                    Ok(begun) => news = Some(begun.into_inner()),
+                begun = &mut status, if updates.is_none() => match begun {
+                    Ok(begun) => updates = Some(begun.into_inner()),
                     Err(_ended) => break (&mut solve).await,
                 },
-                told = next(&mut news), if news.is_some() => match told {
-                    Some(told) => tell(&log, progress.take(told)),
+                update = next(&mut updates), if updates.is_some() => match update {
+                    Some(update) => publish(&log, progress.take(update)),
                     None => break (&mut solve).await,
                 },
             }
         };
         let rest = async {
-            while let Some(told) = next(&mut news).await {
-                tell(&log, progress.take(told));
+            while let Some(update) = next(&mut updates).await {
+                publish(&log, progress.take(update));
             }
         };
         // What is missing then is missing in the log, and nowhere else.
-        let _late = tokio::time::timeout(LAST_NEWS, rest).await.is_err();
+        let _late = tokio::time::timeout(LAST_UPDATES, rest).await.is_err();
         let response = answer
             .map_err(|answer| Failure::of(&answer, progress.failed(), |text| progress.clean(text)))?
             .into_inner()
@@ -193,7 +193,7 @@ impl BuildKit {
             }),
             None => Err(Failure::plain(
                 Code::BuilderUnavailable,
-                "BuildKit told no digest",
+                "BuildKit reported no digest",
             )),
         }
     }
@@ -225,15 +225,15 @@ impl BuildKit {
     }
 }
 
-async fn next(news: &mut Option<Streaming<StatusResponse>>) -> Option<StatusResponse> {
-    match news {
-        Some(news) => news.message().await.ok().flatten(),
+async fn next(updates: &mut Option<Streaming<StatusResponse>>) -> Option<StatusResponse> {
+    match updates {
+        Some(updates) => updates.message().await.ok().flatten(),
         None => None,
     }
 }
 
 /// If nobody reads the log, nobody has to.
-fn tell(log: &mpsc::UnboundedSender<Vec<Line>>, lines: Vec<Line>) {
+fn publish(log: &mpsc::UnboundedSender<Vec<Line>>, lines: Vec<Line>) {
     if !lines.is_empty() {
         drop(log.send(lines));
     }

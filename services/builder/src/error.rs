@@ -131,7 +131,7 @@ impl Failure for Error {
         }
     }
 
-    /// What is ours is no failure of the object: it is still under way, and nobody is told to mend
+    /// What is ours is no failure of the object: it is still under way, and nobody is asked to mend
     /// anything.
     fn state(&self) -> State {
         if self.is_ours() {

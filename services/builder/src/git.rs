@@ -144,7 +144,7 @@ impl Error {
         }
     }
 
-    /// The same, told in the user's words.
+    /// The same in the user's words.
     fn about(self, reference: &str, host: &str) -> Self {
         match self {
             Self::NoRef(_) => Self::NoRef(format!("{reference} at {host}")),

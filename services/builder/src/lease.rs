@@ -121,8 +121,8 @@ pub(crate) struct Lease(BufReader<UnixStream>);
 impl Lease {
     /// Returns once BuildKit ended, or its supervisor.
     pub(crate) async fn lost(&mut self) {
-        let said = self.line().await;
-        warn!(?said, "BuildKit was lost");
+        let answer = self.line().await;
+        warn!(?answer, "BuildKit was lost");
     }
 
     /// Gives it back once BuildKit answered, and says how.

@@ -134,7 +134,7 @@ async fn serve(args: Supervise, signals: Signals) -> Result<()> {
             Some(ended) = tasks.join_next() => ended??,
         }
     }
-    info!("Told to end");
+    info!("Received SIGTERM");
     let end = async { supervisor.house.lock().await.end(GRACE).await };
     tokio::select! {
         // What is left then ends with this process.
@@ -208,7 +208,7 @@ impl Supervisor {
         };
         let _turn = tokio::select! {
             turn = self.turns.acquire() => turn?,
-            // Nothing is to be said now: it hung up.
+            // There is nobody to answer: it hung up.
             _ = line(&mut reading) => return Ok(()),
         };
         let entered = self.house.lock().await.enter(&namespace).await?;

@@ -207,7 +207,7 @@ impl Service {
             field: "deploy",
             rev: before.section.rev,
             section: after,
-            difference: section::difference(&before, after, view.is_awaited()),
+            difference: section::difference(&before, after, view.is_depended_on_early()),
         };
         self.record(api, derived).await
     }

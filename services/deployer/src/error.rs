@@ -77,7 +77,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the API server said to a write of this object.
+    /// What the API server answered to a write of this object.
     pub(crate) fn of_write(error: kube::Error, kind: &str, name: &str) -> Self {
         let kube::Error::Api(status) = &error else {
             return Self::Cluster(error);

@@ -102,7 +102,7 @@ impl View {
     }
 
     /// Whether a sibling waits for less than that it runs: its Services, or its variables' values.
-    pub(crate) fn is_awaited(&self) -> bool {
+    pub(crate) fn is_depended_on_early(&self) -> bool {
         let on = self
             .templates()
             .into_iter()

@@ -29,7 +29,7 @@ const WORDS: usize = 300;
 pub struct Unreadable {
     /// Which.
     pub target: Target,
-    /// What the reader said.
+    /// Why it cannot be read.
     pub why: String,
 }
 

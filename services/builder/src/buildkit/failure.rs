@@ -34,7 +34,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of which there is only this to tell.
+    /// A failure of which no more is known.
     #[must_use]
     pub fn plain(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -71,14 +71,14 @@ impl Failure {
         if is_lost(answer) {
             return Self::lost(&message);
         }
-        let told = step
+        let output = step
             .as_ref()
             .map_or(message.as_str(), |step| step.error.as_str());
         let exit_code =
-            number_behind(told, "exit code: ").or_else(|| number_behind(&message, "exit code: "));
+            number_behind(output, "exit code: ").or_else(|| number_behind(&message, "exit code: "));
         Self {
-            code: code(answer.code(), &message, told, exit_code),
-            message: cut(told, MESSAGE),
+            code: code(answer.code(), &message, output, exit_code),
+            message: cut(output, MESSAGE),
             line: line(answer.details()),
             exit_code,
             log_tail: step
@@ -90,7 +90,7 @@ impl Failure {
         }
     }
 
-    /// As a status tells it.
+    /// As a status records it.
     #[must_use]
     pub fn status(&self) -> status::Failure {
         status::Failure {
@@ -126,16 +126,16 @@ impl Failure {
 
 /// Whether the answer is none of BuildKit's: an answer that came has no cause here, and one that
 /// was made up in its place has. And nobody here cancels a build and then waits for its answer, so
-/// BuildKit did, because it was told to end.
+/// BuildKit did, because it was asked to end.
 fn is_lost(answer: &Status) -> bool {
     answer.source().is_some() || answer.code() == Grpc::Cancelled
 }
 
-fn code(grpc: Grpc, message: &str, told: &str, exit_code: Option<i32>) -> Code {
+fn code(grpc: Grpc, message: &str, output: &str, exit_code: Option<i32>) -> Code {
     let says = |words: &[&str]| {
         words
             .iter()
-            .any(|words| told.contains(words) || message.contains(words))
+            .any(|words| output.contains(words) || message.contains(words))
     };
     if says(&[
         "no space left on device",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_with_its_line_and_exit_code() {
+    fn a_step_is_recorded_with_its_line_and_exit_code() {
         let source = Any {
             type_url: "github.com/moby/buildkit/errdefs.Source+json".into(),
             value: br#"{"info":{"filename":"Dockerfile"},"ranges":[{"start":{"line":9},"end":{"line":10}}]}"#.to_vec(),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_disk_staging_and_the_builder_itself_are_told_apart() {
+    fn memory_disk_staging_and_the_builder_itself_have_codes_of_their_own() {
         for (grpc, message, wanted) in [
             (
                 Grpc::Unknown,
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn an_answer_that_was_made_up_because_none_came_blames_nobody() {
         let reset = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        // As tonic tells a BuildKit that was killed: with any code.
+        // As tonic reports a BuildKit that was killed: with any code.
         for grpc in [Grpc::Unknown, Grpc::Internal, Grpc::Unavailable] {
             let mut answer = Status::new(grpc, "transport error");
             assert_ne!(

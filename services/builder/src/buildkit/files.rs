@@ -1,4 +1,4 @@
-//! FileSync: BuildKit fetches the context. It is told every file first and asks for the content of
+//! FileSync: BuildKit fetches the context. It gets a list of every file first and asks for the content of
 //! those that it does not have.
 
 use std::collections::HashMap;
@@ -39,8 +39,8 @@ pub(super) struct Files {
 /// What is sent to BuildKit.
 type Outgoing = mpsc::Sender<Result<Packet, Status>>;
 
-/// The files by the number under which they were told.
-type Told = Arc<Mutex<HashMap<u32, String>>>;
+/// The files by the number under which they were announced.
+type Announced = Arc<Mutex<HashMap<u32, String>>>;
 
 impl Files {
     pub(super) fn new(root: &Path) -> Self {
@@ -135,7 +135,7 @@ fn decoded(value: &str) -> String {
 }
 
 async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: Outgoing) {
-    let told = Told::default();
+    let announced = Announced::default();
     // Without a bound: what is not read at once makes h2 give up the connection.
     let (ask, mut asked) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
@@ -147,19 +147,19 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
         }
     });
     {
-        let (told, out) = (Arc::clone(&told), out.clone());
-        tasks.spawn_blocking(move || tell(&tree, &told, &out));
+        let (announced, out) = (Arc::clone(&announced), out.clone());
+        tasks.spawn_blocking(move || announce(&tree, &announced, &out));
     }
     while let Some(packet) = asked.recv().await {
         match packet.r#type() {
             PacketType::PacketReq => {
-                let path = told
+                let path = announced
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&packet.id);
                 let Some(path) = path else {
                     drop(
-                        out.send(Err(Status::invalid_argument("no such file was told")))
+                        out.send(Err(Status::invalid_argument("no such file was announced")))
                             .await,
                     );
                     return;
@@ -188,11 +188,12 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
 }
 
 /// Tells every file, and that these were all.
-fn tell(tree: &Tree, told: &Told, out: &Outgoing) {
+fn announce(tree: &Tree, announced: &Announced, out: &Outgoing) {
     let mut number = 0;
     let walked = tree.walk(&mut |stat| {
         if is_file(&stat) {
-            told.lock()
+            announced
+                .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(number, stat.path.clone());
         }

@@ -1,4 +1,4 @@
-//! What BuildKit tells of a build while it runs. Pure: lines go in and come out, secrets masked.
+//! What BuildKit reports of a build while it runs. Pure: lines go in and come out, secrets masked.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -33,7 +33,7 @@ struct Step {
     tail: VecDeque<String>,
 }
 
-/// A build as far as it was told.
+/// A build as far as it was reported.
 #[derive(Debug)]
 pub(super) struct Progress {
     redact: Redact,

@@ -32,7 +32,7 @@ pub(super) struct Tree {
 
 /// Where a walk is.
 struct Walk<'a> {
-    /// Folders on the way that are told only if something in them is.
+    /// Folders on the way that are listed only if something in them is.
     pending: Vec<Stat>,
     tell: &'a mut dyn FnMut(Stat) -> io::Result<()>,
 }
@@ -96,8 +96,8 @@ impl Tree {
         let Some(stat) = stat(path, &full, &found)? else {
             return Ok(());
         };
-        let told = wanted && !excluded;
-        if told {
+        let listed = wanted && !excluded;
+        if listed {
             for folder in walk.pending.drain(..) {
                 (walk.tell)(folder)?;
             }
@@ -106,12 +106,12 @@ impl Tree {
         let goes_on = (wanted || self.include.may_match_below(path))
             && (!excluded || self.exclude.may_except_below(path));
         if found.is_dir() && goes_on {
-            if !told {
+            if !listed {
                 walk.pending.push(stat);
             }
             self.folder(path, walk)?;
-            if !told {
-                // It was told with something in it, or is not told at all.
+            if !listed {
+                // It was listed with something in it, or is not listed at all.
                 walk.pending.pop();
             }
         }
@@ -232,7 +232,7 @@ mod tests {
         folder
     }
 
-    fn told(root: &Path, wish: &Wish) -> Vec<String> {
+    fn listed(root: &Path, wish: &Wish) -> Vec<String> {
         let mut paths = Vec::new();
         Tree::new(root, wish)
             .unwrap()
@@ -252,7 +252,7 @@ mod tests {
     fn a_folder_is_told_before_what_is_in_it_and_before_names_that_begin_like_it() {
         let folder = folder(&["a/b", "a-c", "a.d", "z"]);
         assert_eq!(
-            told(folder.path(), &Wish::default()),
+            listed(folder.path(), &Wish::default()),
             ["a", "a/b", "a-c", "a.d", "z"]
         );
     }
@@ -265,7 +265,7 @@ mod tests {
             ..Wish::default()
         };
         assert_eq!(
-            told(folder.path(), &wish),
+            listed(folder.path(), &wish),
             ["a", "a/b", "a/b/keep", "c", "c/x"]
         );
     }
@@ -281,19 +281,19 @@ mod tests {
             ..Wish::default()
         };
         assert_eq!(
-            told(folder.path(), &wish(&["Dockerfile", "none"])),
+            listed(folder.path(), &wish(&["Dockerfile", "none"])),
             ["Dockerfile", "real", "real/Dockerfile"]
         );
         assert_eq!(
-            told(folder.path(), &wish(&["real/up"])),
+            listed(folder.path(), &wish(&["real/up"])),
             ["other", "real", "real/up"]
         );
-        assert_eq!(told(folder.path(), &wish(&["loop"])), ["loop"]);
+        assert_eq!(listed(folder.path(), &wish(&["loop"])), ["loop"]);
         assert_eq!(
-            told(folder.path(), &wish(&["real/m*"])),
+            listed(folder.path(), &wish(&["real/m*"])),
             ["real", "real/more"]
         );
-        assert_eq!(told(folder.path(), &wish(&["/"])).len(), 7);
+        assert_eq!(listed(folder.path(), &wish(&["/"])).len(), 7);
     }
 
     #[test]

@@ -28,7 +28,7 @@ const WORDS: [(&str, Why); 9] = [
 /// The most characters of git's words that an error carries.
 const LONGEST: usize = 200;
 
-/// Why it failed, by what it said.
+/// Why it failed, by its output.
 pub(super) fn why(stderr: &str) -> Why {
     let found = WORDS.iter().find(|(words, _)| stderr.contains(words));
     found.map_or(Why::Refused, |(_, why)| *why)

@@ -1,4 +1,4 @@
-//! What a git process is told, in files that it alone may read: nothing of it stands in an argument
+//! What a git process is given, in files that it alone may read: nothing of it stands in an argument
 //! or a variable. The folder goes with the value.
 
 use std::fmt::Write as _;

@@ -52,7 +52,7 @@ struct Task<'a> {
 
 /// Why there is no image.
 enum Broken {
-    /// The build failed: people are told why.
+    /// The build failed: its status says why.
     Failed(Error),
     Stopped(Stop),
 }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 /// The first process of the namespace, which is this one.
 const FIRST: i32 = 1;
 
-/// A process, told from a later one of the same number.
+/// A process, distinguished from a later one of the same number.
 pub(super) type Identity = (i32, u64);
 
 /// A process.

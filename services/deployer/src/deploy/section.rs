@@ -177,17 +177,18 @@ fn retry(view: &View, failure: Failed, waits: &Waits) -> status::Retry {
     failure.retry(&before(view).section, &view.component.metadata, waits)
 }
 
-/// How one section differs from another for those who read it. `awaited` is whether a sibling waits
-/// for what comes before the pods.
+/// How one section differs from another for those who read it. `depended_on_early` is whether
+/// a sibling waits for what comes before the pods.
 pub(super) fn difference(
     before: &DeploySection,
     after: &DeploySection,
-    awaited: bool,
+    depended_on_early: bool,
 ) -> Option<Difference> {
     if before == after {
         return None;
     }
-    if awaited && (before.services != after.services || before.revision != after.revision) {
+    if depended_on_early && (before.services != after.services || before.revision != after.revision)
+    {
         return Some(Difference::Outcome);
     }
     if without_words(before) == without_words(after) {

@@ -7,7 +7,7 @@
 //!
 //! A Component of its own has one policy, of the same kind. Beside its own pods it knows the other
 //! Components without a Workspace in its namespace: by their names in variables it may use their
-//! Services. So these let each other in, at the ports of their networks. They are told by a label
+//! Services. So these let each other in, at the ports of their networks. They are found by a label
 //! that only the deployer writes: which of them use which is not asked for, as it changes with
 //! every Component that comes, and whoever applies one there could name any of the others anyway.
 

@@ -145,14 +145,14 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
             section["failure"]["code"] == "E#2020"
         })
         .await?;
-    let told = |section: &Value| {
+    let served = |section: &Value| {
         [
             section["build"].clone(),
             section["images"].clone(),
             section["readyReplicas"].clone(),
         ]
     };
-    assert_eq!(told(&failed), told(&section));
+    assert_eq!(served(&failed), served(&section));
     let secret = format!("{}/company", scene.namespace());
     assert!(
         failed["retry"]["secretVersions"][&secret].is_string(),

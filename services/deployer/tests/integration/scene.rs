@@ -42,7 +42,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A deployer that handles what it is told, and sees nothing by itself.
+    /// A deployer that reconciles what it is asked to, and watches nothing.
     pub(crate) async fn still(name: &str) -> Result<Self> {
         let cluster = lab::testing::Scene::new(&format!("deployer-{name}"))?;
         let folder = cluster

@@ -59,13 +59,13 @@ impl Outcome {
     }
 }
 
-/// Where messages are handled.
-pub(super) struct Desk {
+/// Hands messages to their handler, one at a time for each subject.
+pub(super) struct Dispatcher {
     handles: Handles,
     pub(super) single: Single<Message>,
 }
 
-impl Desk {
+impl Dispatcher {
     pub(super) fn new(handles: Handles) -> Self {
         Self {
             handles,

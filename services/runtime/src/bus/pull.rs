@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::delivery::{Desk, answer};
+use super::delivery::{Dispatcher, answer};
 use super::{Bus, Delivery, Outcome, pause};
 
 /// How long NATS keeps a request for messages.
@@ -51,7 +51,7 @@ impl Bus {
             .readiness
             .part(format!("consumer {}", consumer.name));
         let mut worker = Worker {
-            desk: Arc::new(Desk::new(self.handles.clone())),
+            dispatcher: Arc::new(Dispatcher::new(self.handles.clone())),
             handler: Arc::new(handler),
             slots: Arc::new(Semaphore::new(slots.max(1))),
             tasks: JoinSet::new(),
@@ -193,7 +193,7 @@ fn delivered(message: &Message) -> bool {
 
 /// What runs handlers.
 struct Worker<H> {
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
     handler: Arc<H>,
     slots: Arc<Semaphore>,
     tasks: JoinSet<()>,
@@ -216,24 +216,24 @@ where
     async fn take(&mut self, message: jetstream::Message) {
         while self.tasks.try_join_next().is_some() {}
         let subject = message.subject.to_string();
-        let (first, replaced) = self.desk.single.begin(&subject, message);
+        let (first, replaced) = self.dispatcher.single.begin(&subject, message);
         if let Some(replaced) = replaced {
             answer(replaced.ack().await);
         }
         let Some(first) = first else { return };
         // Without a slot it answers an older request, which was given up.
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            self.desk.single.next(&subject);
+            self.dispatcher.single.next(&subject);
             answer(first.ack_with(AckKind::Nak(None)).await);
             return;
         };
-        let (desk, handler, progress) = (
-            Arc::clone(&self.desk),
+        let (dispatcher, handler, progress) = (
+            Arc::clone(&self.dispatcher),
             Arc::clone(&self.handler),
             self.progress,
         );
         self.tasks.spawn(async move {
-            desk.work(first, progress, &*handler).await;
+            dispatcher.work(first, progress, &*handler).await;
             drop(slot);
         });
     }

@@ -1,5 +1,5 @@
 //! One trace per Workspace. Its ids come from the Workspace's uid, so every service knows them
-//! without being told.
+//! without a message.
 
 use std::cell::Cell;
 use std::time::SystemTime;

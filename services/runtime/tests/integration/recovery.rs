@@ -135,7 +135,7 @@ async fn nats_back_without_its_store_is_filled_again() -> Result<()> {
     ready(&service).await?;
     assert!(
         made.load(Ordering::SeqCst) > before,
-        "nobody was told that the streams were empty"
+        "nobody learned that the streams were empty"
     );
     Ok(())
 }

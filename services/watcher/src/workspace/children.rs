@@ -26,9 +26,9 @@ pub(super) struct Child {
     pub(super) wanted: Component,
     /// The one that is there.
     pub(super) found: Option<ComponentView>,
-    /// What is said of it, however old its spec is.
+    /// Its summary, however old its spec is.
     pub(super) reported: Summary,
-    /// What is said of it as the spec has it now.
+    /// Its summary for the spec as it is now.
     pub(super) ready: Summary,
 }
 
@@ -36,7 +36,7 @@ fn being_made() -> Summary {
     Summary::no(Reason::InProgress, "being made")
 }
 
-/// What is said of a Component: nothing of it counts before it says so itself.
+/// The summaries of a Component: nothing of it counts before its own status says so.
 fn reported(found: &ComponentView) -> Summary {
     let conditions = &found.before.conditions;
     let reported = find(conditions, ConditionType::Ready)

@@ -141,22 +141,22 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
         scene.times("dns", "") > asked,
         "the network service was not asked once more"
     );
-    until("it is told what was left behind", async || {
-        let told = scene.told("Workspace", "sample").await?;
-        let left: Vec<_> = told
+    until("an Event says what was left behind", async || {
+        let published = scene.events("Workspace", "sample").await?;
+        let left: Vec<_> = published
             .iter()
             .filter(|(reason, _)| reason == "Abandoned")
             .map(|(_, note)| note)
             .collect();
         let both = left.len() == 2 && left[0].contains(&record) && left[1].contains("seq-test");
-        ensure!(both, "{told:?}");
+        ensure!(both, "{published:?}");
         Ok(true)
     })
     .await?;
-    let told = scene.told("Workspace", "sample").await?;
+    let published = scene.events("Workspace", "sample").await?;
     assert!(
-        told.iter().all(|(reason, _)| reason != "Deleted"),
-        "{told:?}"
+        published.iter().all(|(reason, _)| reason != "Deleted"),
+        "{published:?}"
     );
     Ok(())
 }

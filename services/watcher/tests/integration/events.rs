@@ -1,4 +1,4 @@
-//! What people are told, on what, and how often.
+//! What Events people get, on what, and how often.
 
 use anyhow::{Context as _, Result, bail};
 use jiff::{SignedDuration, Timestamp};
@@ -79,14 +79,14 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
     scene.play(badly).await?;
     scene.workspace("plain", plain()).await?;
     scene.ready("plain", "False", "ImagePullFailed").await?;
-    until("both are told", async || {
-        Ok(scene.told("Workspace", "plain").await?.len() >= 2)
+    until("both are published", async || {
+        Ok(scene.events("Workspace", "plain").await?.len() >= 2)
     })
     .await?;
     scene.resyncs().await;
-    let told = scene.told("Workspace", "plain").await?;
+    let published = scene.events("Workspace", "plain").await?;
     let code = |note: &str| note.split(' ').next().unwrap_or_default().to_owned();
-    let mut codes: Vec<_> = told
+    let mut codes: Vec<_> = published
         .iter()
         .map(|(reason, note)| (reason.as_str(), code(note)))
         .collect();
@@ -99,11 +99,14 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
         ]
     );
     for (name, wanted) in [("a", "E#2020"), ("b", "E#2005")] {
-        let told = scene
-            .told("Component", &scene.component(name).await?.name_any())
+        let published = scene
+            .events("Component", &scene.component(name).await?.name_any())
             .await?;
         assert_eq!(
-            told.iter().map(|(_, note)| code(note)).collect::<Vec<_>>(),
+            published
+                .iter()
+                .map(|(_, note)| code(note))
+                .collect::<Vec<_>>(),
             [wanted]
         );
     }
@@ -129,12 +132,12 @@ async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result
         .section("source", rev, &source)?
         .apply(&scene.all::<Component>(), &click.name_any())
         .await?;
-    until("all is told", async || {
-        Ok(scene.told("Workspace", "sample").await?.len() >= 3)
+    until("all is published", async || {
+        Ok(scene.events("Workspace", "sample").await?.len() >= 3)
     })
     .await?;
     let reasons: Vec<_> = scene
-        .told("Workspace", "sample")
+        .events("Workspace", "sample")
         .await?
         .into_iter()
         .map(|(reason, _)| reason)
@@ -170,19 +173,19 @@ async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() ->
     scene.ready("sample", "True", "Healthy").await?;
     let reasons = async || -> Result<Vec<String>> {
         Ok(scene
-            .told("Workspace", "sample")
+            .events("Workspace", "sample")
             .await?
             .into_iter()
             .map(|(reason, _)| reason)
             .collect())
     };
-    until("it is told as ready", async || {
+    until("it is published as ready", async || {
         Ok(reasons().await?.len() >= 2)
     })
     .await?;
     assert_eq!(reasons().await?, ["Building", "Ready"]);
     expires_in(&scene, 14 * 60).await?;
-    until("it is told", async || {
+    until("it is published", async || {
         Ok(reasons().await?.contains(&"Expiring".to_owned()))
     })
     .await?;
@@ -193,7 +196,11 @@ async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() ->
         Ok(scene.all::<Workspace>().get_opt("sample").await?.is_none())
     })
     .await?;
-    until("that is told", async || Ok(reasons().await?.len() >= 4)).await?;
+    until(
+        "that is published",
+        async || Ok(reasons().await?.len() >= 4),
+    )
+    .await?;
     assert_eq!(
         reasons().await?,
         ["Building", "Ready", "Expiring", "Deleted"]

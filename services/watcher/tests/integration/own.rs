@@ -42,7 +42,7 @@ async fn healthy(scene: &Scene, name: &str) -> Result<Component> {
 
 async fn reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
     Ok(scene
-        .told("Component", name)
+        .events("Component", name)
         .await?
         .into_iter()
         .map(|(reason, _)| reason)
@@ -96,10 +96,10 @@ async fn a_component_on_its_own_is_built_runs_tells_and_goes() -> Result<()> {
             .any(|owner| owner.uid == uid && owner.controller == Some(true))
     );
     healthy(&scene, "after").await?;
-    let told = async || {
+    let published = async || {
         Ok(reasons(&scene, "app").await?.len() >= 2 && !reasons(&scene, "after").await?.is_empty())
     };
-    until("it is told on them", told).await?;
+    until("it is published on them", published).await?;
     assert_eq!(
         (
             reasons(&scene, "app").await?,

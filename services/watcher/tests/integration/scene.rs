@@ -298,7 +298,7 @@ impl Scene {
     }
 
     /// The Events about an object, in their order: reason and note.
-    pub(crate) async fn told(&self, kind: &str, name: &str) -> Result<Vec<(String, String)>> {
+    pub(crate) async fn events(&self, kind: &str, name: &str) -> Result<Vec<(String, String)>> {
         let mut events = self
             .all::<Event>()
             .list(&ListParams::default())

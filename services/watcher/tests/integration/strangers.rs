@@ -115,8 +115,11 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
     })
     .await?;
     scene.resyncs().await;
-    let told = scene.told("Workspace", "plain").await?;
-    ensure!(told.iter().all(|(reason, _)| reason == "Ready"), "{told:?}");
+    let published = scene.events("Workspace", "plain").await?;
+    ensure!(
+        published.iter().all(|(reason, _)| reason == "Ready"),
+        "{published:?}"
+    );
     scene.ready("plain", "True", "Healthy").await?;
 
     // The Workspace is edited and deleted as if they were not there.

@@ -78,8 +78,8 @@ async fn an_object_that_cannot_be_read_says_so_holds_up_no_other_and_heals() -> 
         Ok(says_so(&ready(&scene, "bad").await?))
     })
     .await?;
-    until("it is told", async || {
-        Ok(scene.told("Workspace", "bad").await?.len() == 1)
+    until("it is published", async || {
+        Ok(scene.events("Workspace", "bad").await?.len() == 1)
     })
     .await?;
     scene.workspace("beside", plain()).await?;
