@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sequencer_proto::topics::Pool;
 use sequencer_runtime::args::duration;
-use sequencer_runtime::outside;
+use sequencer_runtime::egress;
 
 use crate::buildkit::BuildKit;
 use crate::lease::Supervisor;
@@ -31,7 +31,7 @@ pub struct Args {
         missing_docs,
         reason = "a comment here would replace the command's own text"
     )]
-    pub outside: outside::Args,
+    pub egress: egress::Args,
     /// The pool that this builder is of
     #[arg(long, env = "SEQUENCER_POOL", default_value = "default")]
     pub pool: Pool,

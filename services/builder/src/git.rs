@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use sequencer_api::code::Code;
 use sequencer_runtime::cluster::secret::SecretError;
-use sequencer_runtime::outside::{LookupError, Outside};
+use sequencer_runtime::egress::{EgressGuard, LookupError};
 use sequencer_runtime::retry::Retry;
 use thiserror::Error as ThisError;
 
@@ -225,17 +225,17 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub struct Git {
     settings: Settings,
-    outside: Outside,
+    egress: EgressGuard,
     locks: Locks,
 }
 
 impl Git {
     /// With these settings.
     #[must_use]
-    pub fn new(settings: Settings, outside: Outside) -> Self {
+    pub fn new(settings: Settings, egress: EgressGuard) -> Self {
         Self {
             settings,
-            outside,
+            egress,
             locks: Locks::default(),
         }
     }
@@ -324,7 +324,7 @@ impl Git {
 
     async fn private(&self, remote: &Remote) -> Result<Private, Error> {
         let found = self
-            .outside
+            .egress
             .lookup(&remote.address.host, remote.address.port())
             .await?;
         let at = found

@@ -12,7 +12,7 @@ use sequencer_api::login::Login;
 use sequencer_api::pool::Access;
 use sequencer_proto::topics::{BuildLog, Pool, Verb};
 use sequencer_runtime::bus::{Bus, Delivery, Outcome};
-use sequencer_runtime::outside::{BundleError, Outside};
+use sequencer_runtime::egress::{BundleError, EgressGuard};
 use sequencer_runtime::registry;
 use sequencer_runtime::section::Sections;
 use thiserror::Error;
@@ -102,7 +102,7 @@ impl Service {
         if args.concurrency > 1 && !args.shared_processes {
             return Err(StartError::Shared);
         }
-        let outside = Outside::new(&args.outside)?;
+        let egress = EgressGuard::new(&args.egress)?;
         let folder = |name: &str| {
             let path = args.data.join(name);
             std::fs::create_dir_all(&path)
@@ -115,12 +115,8 @@ impl Service {
         }
         let login = args.staging_login.as_deref().map(login).transpose()?;
         let pepper = Pepper::new(login.as_ref());
-        let staging = Staging::new(
-            registry::trusted_client(&outside)?,
-            &args.staging_url,
-            login,
-        )?;
-        let ca_bundle = args.outside.ca_bundle.clone();
+        let staging = Staging::new(registry::trusted_client(&egress)?, &args.staging_url, login)?;
+        let ca_bundle = args.egress.ca_bundle.clone();
         let settings = git::Settings {
             data,
             logins,
@@ -131,7 +127,7 @@ impl Service {
         Ok(Self {
             sections: Sections::new(client, &args.shared),
             bus,
-            git: Git::new(settings, outside),
+            git: Git::new(settings, egress),
             buildkit: args.buildkit.clone(),
             supervisor: args.supervisor.clone(),
             staging,

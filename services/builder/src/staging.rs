@@ -142,7 +142,7 @@ fn content(manifest: &Manifest) -> Result<Document, StagingError> {
 #[cfg(test)]
 mod tests {
     use sequencer_api::code::Code;
-    use sequencer_runtime::outside::{Args, Outside};
+    use sequencer_runtime::egress::{Args, EgressGuard};
     use sequencer_runtime::registry::{Digest, TYPES, trusted_client};
     use sequencer_runtime::section::Failure as _;
     use serde_json::{Value, json};
@@ -154,7 +154,7 @@ mod tests {
     use crate::error::Error;
 
     fn staging(url: &str) -> Result<Staging, StagingError> {
-        let http = trusted_client(&Outside::new(&Args::default()).unwrap()).unwrap();
+        let http = trusted_client(&EgressGuard::new(&Args::default()).unwrap()).unwrap();
         let login = Login::parse("user:password");
         Staging::new(http, url, login)
     }

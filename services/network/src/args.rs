@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sequencer_runtime::args::duration;
-use sequencer_runtime::outside;
+use sequencer_runtime::egress;
 
 /// Binary, Deployment, consumer, field manager and service name in one.
 pub const NAME: &str = "network";
@@ -25,7 +25,7 @@ pub struct Args {
         missing_docs,
         reason = "a comment here would replace the command's own text"
     )]
-    pub outside: outside::Args,
+    pub egress: egress::Args,
     #[command(flatten)]
     #[expect(
         missing_docs,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sequencer_api::code::Code;
 use sequencer_api::host::Refusal;
 use sequencer_runtime::cluster::secret::SecretError;
-use sequencer_runtime::outside::Denied;
+use sequencer_runtime::egress::Denied;
 use sequencer_runtime::retry::Retry;
 use sequencer_runtime::section::Failure;
 use thiserror::Error;

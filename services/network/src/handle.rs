@@ -9,8 +9,8 @@ use sequencer_api::secret::{SecretKeyRef, SecretRef};
 use sequencer_api::status::{self, State};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
+use sequencer_runtime::egress::EgressGuard;
 use sequencer_runtime::hosts::{Hosts, ProvidersError};
-use sequencer_runtime::outside::Outside;
 use sequencer_runtime::section::{End, SecretReader, Sections, Stop, Waiting};
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
@@ -28,7 +28,7 @@ use crate::tunnel::handle::TunnelHandler;
 pub enum SettingsError {
     /// The roots cannot be read.
     #[error(transparent)]
-    Bundle(#[from] sequencer_runtime::outside::BundleError),
+    Bundle(#[from] sequencer_runtime::egress::BundleError),
     /// A client cannot be made.
     #[error("cannot make an HTTP client")]
     Http(#[from] reqwest::Error),
@@ -41,7 +41,7 @@ pub enum SettingsError {
 pub struct Service {
     pub(crate) client: Client,
     sections: Sections,
-    pub(crate) outside: Outside,
+    pub(crate) egress: EgressGuard,
     pub(crate) http: reqwest::Client,
     pub(crate) hosts: Hosts,
     pub(crate) resolver: SocketAddr,
@@ -62,13 +62,13 @@ impl Service {
     /// # Errors
     /// See [`SettingsError`].
     pub fn new(client: Client, args: &Args) -> Result<Self, SettingsError> {
-        let outside = Outside::new(&args.outside)?;
+        let egress = EgressGuard::new(&args.egress)?;
         let system =
             || answers::resolver(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
         Ok(Self {
             sections: Sections::new(client.clone(), &args.shared),
-            http: outside.trusted().build()?,
-            outside,
+            http: egress.trusted().build()?,
+            egress,
             hosts: Hosts::new(client.clone(), &args.hosts)?,
             resolver: args.resolver.unwrap_or_else(system),
             args: args.clone(),

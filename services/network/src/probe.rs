@@ -136,7 +136,7 @@ impl Service {
             return (None, Some(no_answer(why)));
         }
 
-        match http::get(self.outside.http(), &target.host, &addresses, &target.url).await {
+        match http::get(self.egress.http(), &target.host, &addresses, &target.url).await {
             Ok(answer) => {
                 let why = http::judge(&answer, waits < SLOW);
                 (Some(answer.status), why.map(no_answer))
@@ -153,13 +153,12 @@ impl Service {
     ) -> Result<Vec<SocketAddr>, Error> {
         let found = self.resolve(&target.host).await;
         let own = self.ingress_addresses(workspace).await;
-        let checked =
-            found
-                .iter()
-                .map(|address| match self.outside.check(&target.host, *address) {
-                    Err(denied) if !own.contains(address) => Err(denied),
-                    _ => Ok(SocketAddr::new(*address, 0)),
-                });
+        let checked = found
+            .iter()
+            .map(|address| match self.egress.check(&target.host, *address) {
+                Err(denied) if !own.contains(address) => Err(denied),
+                _ => Ok(SocketAddr::new(*address, 0)),
+            });
         let (good, denied): (Vec<_>, Vec<_>) = checked.partition(Result::is_ok);
 
         match denied.into_iter().find_map(Result::err) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use sequencer_runtime::args::duration;
-use sequencer_runtime::outside;
+use sequencer_runtime::egress;
 
 /// Binary, image, Deployment, field manager, consumer and NATS user.
 pub const NAME: &str = "registry-pusher";
@@ -25,7 +25,7 @@ pub struct Args {
         missing_docs,
         reason = "a comment here would replace the command's own text"
     )]
-    pub outside: outside::Args,
+    pub egress: egress::Args,
     /// The registry that builders push to; plain http only if it says so
     #[arg(long, env = "SEQUENCER_STAGING_URL", value_parser = origin)]
     pub staging_url: Url,

@@ -6,7 +6,7 @@ use sequencer_api::code::Code;
 use sequencer_api::login::LoginError;
 use sequencer_api::repository::Malformed;
 use sequencer_runtime::cluster::secret::SecretError;
-use sequencer_runtime::outside::BundleError;
+use sequencer_runtime::egress::BundleError;
 use sequencer_runtime::registry::Fault;
 use sequencer_runtime::retry::Retry;
 use sequencer_runtime::section::Failure;

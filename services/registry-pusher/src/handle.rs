@@ -16,7 +16,7 @@ use sequencer_api::status::build::PublishSection;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::cluster::current;
-use sequencer_runtime::outside::Outside;
+use sequencer_runtime::egress::EgressGuard;
 use sequencer_runtime::registry::{self, Fault, Registry};
 use sequencer_runtime::section::{
     End, Failing, Finality, Handler, SecretReader, Sections, Stop, Work,
@@ -37,7 +37,7 @@ use crate::turns::Turns;
 pub struct Service {
     client: Client,
     sections: Sections,
-    outside: Outside,
+    egress: EgressGuard,
     http: reqwest::Client,
     staging_http: reqwest::Client,
     staging_url: Url,
@@ -110,14 +110,14 @@ impl Service {
     /// # Errors
     /// See [`StartError`].
     pub fn new(client: Client, args: &Args) -> Result<Self, StartError> {
-        let outside = Outside::new(&args.outside)?;
+        let egress = EgressGuard::new(&args.egress)?;
         let staging_login = args.staging_login.as_deref().map(credentials::from_file);
         Ok(Self {
             sections: Sections::new(client.clone(), &args.shared),
             client,
-            http: registry::client(&outside)?,
-            staging_http: registry::trusted_client(&outside)?,
-            outside,
+            http: registry::client(&egress)?,
+            staging_http: registry::trusted_client(&egress)?,
+            egress,
             staging_url: args.staging_url.clone(),
             staging_login: staging_login.transpose()?,
             layers: args.layers,
@@ -180,7 +180,7 @@ impl Service {
             fault,
         };
         let registry =
-            Registry::outside(&self.http, &self.outside, &repository, login).map_err(fault)?;
+            Registry::guarded(&self.http, &self.egress, &repository, login).map_err(fault)?;
         let target = Target {
             host: repository.host().to_owned(),
             registry: Arc::new(registry),

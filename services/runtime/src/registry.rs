@@ -23,7 +23,7 @@ use sequencer_api::repository::Repository;
 use self::access::Access;
 use self::challenge::Challenge;
 use self::manifest::LONGEST;
-use crate::outside::Outside;
+use crate::egress::EgressGuard;
 
 pub use digest::{Digest, Hasher};
 pub use fault::Fault;
@@ -46,7 +46,7 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 pub struct Registry {
     http: Client,
     /// What may be reached; nothing where the operator named the registry.
-    outside: Option<Outside>,
+    egress: Option<EgressGuard>,
     /// `<origin>/v2/<path>/`
     base: Url,
     access: Access,
@@ -57,9 +57,9 @@ impl Registry {
     ///
     /// # Errors
     /// Its host leads to a private address.
-    pub fn outside(
+    pub fn guarded(
         http: &Client,
-        outside: &Outside,
+        egress: &EgressGuard,
         repository: &Repository,
         login: Option<Login>,
     ) -> Result<Self, Fault> {
@@ -71,11 +71,11 @@ impl Registry {
         let base: Url = base
             .parse()
             .map_err(|_error| Fault::Protocol("its host is none"))?;
-        outside.check_url(&base)?;
+        egress.check_url(&base)?;
         let access = Access::new(login, format!("repository:{}:pull,push", repository.path()));
         Ok(Self {
             http: http.clone(),
-            outside: Some(outside.clone()),
+            egress: Some(egress.clone()),
             base,
             access,
         })
@@ -104,7 +104,7 @@ impl Registry {
         let access = Access::new(login, format!("repository:{path}:pull"));
         Ok(Self {
             http: http.clone(),
-            outside: None,
+            egress: None,
             base,
             access,
         })
@@ -259,10 +259,10 @@ impl Registry {
         }
         let challenge =
             Challenge::of(answer.headers()).ok_or(Fault::Refused(StatusCode::UNAUTHORIZED))?;
-        let outside = self.outside.as_ref();
+        let egress = self.egress.as_ref();
         let header = self
             .access
-            .renew(&self.http, outside, &self.base, &challenge, used.as_ref())
+            .renew(&self.http, egress, &self.base, &challenge, used.as_ref())
             .await?;
         judged(with(request(), Some(&header)).send().await?)
     }
@@ -279,8 +279,8 @@ impl Registry {
         if place.scheme() != "https" && !self.is_own(&place) {
             return Err(Fault::Protocol("it leads to a place without https"));
         }
-        if let Some(outside) = &self.outside {
-            outside.check_url(&place)?;
+        if let Some(egress) = &self.egress {
+            egress.check_url(&place)?;
         }
         Ok(place)
     }
@@ -292,16 +292,16 @@ impl Registry {
 ///
 /// # Errors
 /// The certificate authorities cannot be used.
-pub fn client(outside: &Outside) -> reqwest::Result<Client> {
-    outside.http().http1_only().read_timeout(FOREVER).build()
+pub fn client(egress: &EgressGuard) -> reqwest::Result<Client> {
+    egress.http().http1_only().read_timeout(FOREVER).build()
 }
 
 /// A client for the registry that the operator named.
 ///
 /// # Errors
 /// The certificate authorities cannot be used.
-pub fn trusted_client(outside: &Outside) -> reqwest::Result<Client> {
-    outside.trusted().http1_only().build()
+pub fn trusted_client(egress: &EgressGuard) -> reqwest::Result<Client> {
+    egress.trusted().http1_only().build()
 }
 
 fn with(request: RequestBuilder, header: Option<&HeaderValue>) -> RequestBuilder {

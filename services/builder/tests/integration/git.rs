@@ -15,7 +15,7 @@ use sequencer_api::secret::AuthScheme;
 use sequencer_builder::git::{
     Address, Error, File, Git, Limits, Login, Pick, Remote, Settings, Transport,
 };
-use sequencer_runtime::outside::{Args, Outside};
+use sequencer_runtime::egress::{Args, EgressGuard};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -64,7 +64,7 @@ impl Scene {
             ca_bundle: args.ca_bundle.clone(),
             limits,
         };
-        Ok(Git::new(settings, Outside::new(&args)?))
+        Ok(Git::new(settings, EgressGuard::new(&args)?))
     }
 
     fn key(&self) -> Result<String> {

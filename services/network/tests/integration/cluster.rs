@@ -16,7 +16,7 @@ use sequencer_network::tunnel::cloudflare::Tunnels;
 use sequencer_network::tunnel::connector::{API_TOKEN, Connector, TOKEN, ready};
 use sequencer_network::tunnel::{configuration, routes, wanted};
 use sequencer_runtime::cluster;
-use sequencer_runtime::outside::Outside;
+use sequencer_runtime::egress::EgressGuard;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -39,7 +39,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
         format!("--ca-bundle={}", text(layout.pki("ca.crt"))),
     ];
     let args = Args::try_parse_from(flags)?;
-    let http = Outside::new(&args.outside)?.trusted().build()?;
+    let http = EgressGuard::new(&args.egress)?.trusted().build()?;
     let kubeconfig = Kubeconfig::read_from(layout.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let client = cluster::client(config, "network")?;

@@ -70,8 +70,8 @@ impl Scene {
     pub(crate) async fn new() -> Result<Self> {
         let running = layout()?;
         let mut alone = Alone::new(&running)?;
-        drop(sequencer_runtime::outside::Outside::new(
-            &sequencer_runtime::outside::Args::default(),
+        drop(sequencer_runtime::egress::EgressGuard::new(
+            &sequencer_runtime::egress::Args::default(),
         )?);
         let config = Kubeconfig::read_from(alone.control_plane()?)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;

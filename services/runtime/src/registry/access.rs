@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::challenge::Challenge;
 use super::{Fault, TIMEOUT, body, origin};
-use crate::outside::Outside;
+use crate::egress::EgressGuard;
 
 /// The longest answer of a token service.
 const LONGEST: usize = 256 << 10;
@@ -73,7 +73,7 @@ impl Access {
     pub(super) async fn renew(
         &self,
         http: &Client,
-        outside: Option<&Outside>,
+        egress: Option<&EgressGuard>,
         from: &Url,
         challenge: &Challenge,
         used: Option<&HeaderValue>,
@@ -93,8 +93,8 @@ impl Access {
                 if realm.scheme() != "https" && origin(realm) != origin(from) {
                     return Err(Fault::Protocol("it sends to a token service without https"));
                 }
-                if let Some(outside) = outside {
-                    outside.check_url(realm)?;
+                if let Some(egress) = egress {
+                    egress.check_url(realm)?;
                 }
                 self.token(http, realm.clone(), service.as_deref()).await?
             }

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use thiserror::Error;
 
-use crate::outside::Denied;
+use crate::egress::Denied;
 
 /// What a registry did instead of what it was asked for.
 #[derive(Debug, Error)]

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::outside::Args;
+use crate::egress::Args;
 
 /// A server that answers each request as `answer` says, by its head and by how many came before.
 struct Liar {
@@ -52,13 +52,13 @@ impl Liar {
             ca_bundle: None,
             egress_allowed: vec![range.parse().unwrap()],
         });
-        let outside = Outside::new(&settings.clone().unwrap_or_default()).unwrap();
+        let egress = EgressGuard::new(&settings.clone().unwrap_or_default()).unwrap();
         let base = format!("http://{}/v2/app/", self.address).parse().unwrap();
-        let http = client(&outside).unwrap();
+        let http = client(&egress).unwrap();
         let access = Access::new(login, "repository:app:pull,push".into());
         Registry {
             http,
-            outside: settings.map(|_| outside),
+            egress: settings.map(|_| egress),
             base,
             access,
         }
@@ -188,7 +188,7 @@ async fn what_a_tag_points_to_has_the_digest_of_its_content() {
 
 #[tokio::test]
 async fn a_trusted_registry_may_be_below_a_path_and_no_name_leads_out_of_it() {
-    let http = client(&Outside::new(&Args::default()).unwrap()).unwrap();
+    let http = client(&EgressGuard::new(&Args::default()).unwrap()).unwrap();
     let base = |url: &str, path: &str| {
         let registry = Registry::trusted(&http, &url.parse().unwrap(), path, None);
         registry.map(|registry| registry.base.to_string())

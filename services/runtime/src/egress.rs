@@ -44,7 +44,7 @@ const SPECIAL: [&str; 16] = [
 /// Settings of the services that connect to hosts which users name; to be flattened into a
 /// service's own.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[group(id = "outside")]
+#[group(id = "egress")]
 pub struct Args {
     /// More certificate authorities than the system's, PEM
     #[arg(long, env = "SEQUENCER_CA_BUNDLE")]
@@ -113,13 +113,13 @@ pub enum BundleError {
 
 /// What may be reached, and whom to trust there. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Outside {
+pub struct EgressGuard {
     allowed: Arc<[IpNet]>,
     private: Arc<[IpNet]>,
     roots: Arc<[Certificate]>,
 }
 
-impl Outside {
+impl EgressGuard {
     /// By these settings.
     ///
     /// # Errors
@@ -213,11 +213,11 @@ impl Outside {
     }
 }
 
-impl Resolve for Outside {
+impl Resolve for EgressGuard {
     fn resolve(&self, name: Name) -> Resolving {
-        let outside = self.clone();
+        let egress = self.clone();
         Box::pin(async move {
-            let found = outside.lookup(name.as_str(), 0).await?;
+            let found = egress.lookup(name.as_str(), 0).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -232,24 +232,24 @@ fn roots(file: &Path) -> Result<Vec<Certificate>, BundleError> {
 mod tests {
     use super::*;
 
-    fn outside(allowed: &[&str]) -> Outside {
+    fn egress(allowed: &[&str]) -> EgressGuard {
         let egress_allowed = allowed.iter().map(|range| range.parse().unwrap()).collect();
-        Outside::new(&Args {
+        EgressGuard::new(&Args {
             ca_bundle: None,
             egress_allowed,
         })
         .unwrap()
     }
 
-    fn allows(outside: &Outside, address: &str) -> bool {
-        outside.check("host", address.parse().unwrap()).is_ok()
+    fn allows(egress: &EgressGuard, address: &str) -> bool {
+        egress.check("host", address.parse().unwrap()).is_ok()
     }
 
     #[test]
     fn every_private_range_is_refused_in_every_spelling() {
-        let outside = outside(&[]);
+        let egress = egress(&[]);
         let all = private::IPV4.len() + private::IPV6.len() + SPECIAL.len();
-        assert_eq!(outside.private.len(), all);
+        assert_eq!(egress.private.len(), all);
         for address in [
             "127.0.0.1",
             "10.96.0.1",
@@ -270,33 +270,33 @@ mod tests {
             "::10.0.0.1",
             "64:ff9b::a00:1",
         ] {
-            assert!(!allows(&outside, address), "{address}");
+            assert!(!allows(&egress, address), "{address}");
         }
         for address in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111"] {
-            assert!(allows(&outside, address), "{address}");
+            assert!(allows(&egress, address), "{address}");
         }
     }
 
     #[test]
     fn the_operator_allows_ranges() {
-        let outside = outside(&["198.18.0.0/15"]);
-        assert!(allows(&outside, "198.18.0.13") && allows(&outside, "::ffff:198.18.0.13"));
-        assert!(!allows(&outside, "10.0.0.1"));
+        let egress = egress(&["198.18.0.0/15"]);
+        assert!(allows(&egress, "198.18.0.13") && allows(&egress, "::ffff:198.18.0.13"));
+        assert!(!allows(&egress, "10.0.0.1"));
     }
 
     #[test]
     fn an_address_in_a_url_is_looked_at_too() {
-        let outside = outside(&[]);
+        let egress = egress(&[]);
         for url in [
             "https://169.254.169.254/",
             "https://[::1]/",
             "https://0x7f.1/",
             "https://2130706433/",
         ] {
-            assert!(outside.check_url(&url.parse().unwrap()).is_err(), "{url}");
+            assert!(egress.check_url(&url.parse().unwrap()).is_err(), "{url}");
         }
         assert!(
-            outside
+            egress
                 .check_url(&"https://github.com/".parse().unwrap())
                 .is_ok()
         );
@@ -306,7 +306,7 @@ mod tests {
     async fn a_name_that_leads_to_a_private_address_is_refused_before_anything_is_sent() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let client = outside(&[]).http().build().unwrap();
+        let client = egress(&[]).http().build().unwrap();
         let error = client
             .get(format!("http://localhost:{port}/"))
             .send()
@@ -318,7 +318,7 @@ mod tests {
         );
         let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(accepted.is_err(), "it was connected to");
-        let allowed = outside(&["127.0.0.0/8", "::1/128"])
+        let allowed = egress(&["127.0.0.0/8", "::1/128"])
             .lookup("localhost", port)
             .await
             .unwrap();
