@@ -108,6 +108,9 @@ metadata:
     {{- include "sequencer.labels" . | nindent 4 }}
 spec:
   replicas: 1
+  {{- if .recreate }}
+  strategy: {type: Recreate}
+  {{- end }}
   selector: {matchLabels: {{ include "sequencer.selector" . }}}
   template:
     metadata:

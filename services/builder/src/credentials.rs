@@ -83,7 +83,7 @@ impl Reader {
             match self.login(&repository, credentials).await {
                 Ok(login) => drop(logins.insert(repository.api_host().to_owned(), login)),
                 Err(error) => {
-                    tracing::warn!(host = repository.host(), code = %error.code(), "a registry's login cannot be read")
+                    tracing::warn!(host = repository.host(), code = %error.code(), "Failed to read a registry's login")
                 }
             }
         }

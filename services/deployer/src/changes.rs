@@ -2,6 +2,7 @@
 //! each object one number is kept.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -16,19 +17,28 @@ use kube::{Api, Resource};
 use sequencer_api::labels;
 use sequencer_runtime::error::chain;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tracing::warn;
 
 use crate::read::PAGE;
 use crate::readiness::pods;
 
-/// Follows the objects of a kind that Sequencer made. `facts` is what matters of one. What there is
-/// when it begins does not come; `relisted` is sent to when what changed cannot be known, because
-/// nobody followed for a while.
+/// What watches of children tell their controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists {
+    /// Dropped by each watch when it has listed its kind the first time: nothing is reconciled
+    /// before, since what changes meanwhile is not seen.
+    pub(crate) first: Sender<Infallible>,
+    /// What changed cannot be known, because nobody followed for a while.
+    pub(crate) again: UnboundedSender<()>,
+}
+
+/// Watches the objects of a kind that Sequencer made. `facts` is what matters of one. What there is
+/// at the first list does not come.
 pub(crate) fn changes<K, F>(
     api: Api<K>,
     facts: fn(&K) -> F,
-    relisted: &UnboundedSender<()>,
+    lists: &Lists,
 ) -> impl Stream<Item = watcher::Result<K>> + Send + use<K, F>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -37,11 +47,10 @@ where
     let config = Config::default()
         .labels(&format!("{}={}", labels::MANAGED_BY, labels::SEQUENCER))
         .page_size(PAGE);
-    let mut known = Known::default();
-    let relisted = relisted.clone();
+    let mut known = Known::new(lists);
 
     following::<K, _>(watcher(api, config)).filter_map(move |event| {
-        let changed = event.map(|event| known.changed(event, facts, &relisted));
+        let changed = event.map(|event| known.changed(event, facts));
         std::future::ready(changed.transpose())
     })
 }
@@ -64,20 +73,24 @@ where
 }
 
 /// The objects of a kind, by uid, each as a hash of its facts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     hashes: HashMap<String, u64>,
-    listed: bool,
+    first: Option<Sender<Infallible>>,
+    again: UnboundedSender<()>,
 }
 
 impl Known {
+    fn new(lists: &Lists) -> Self {
+        Self {
+            hashes: HashMap::new(),
+            first: Some(lists.first.clone()),
+            again: lists.again.clone(),
+        }
+    }
+
     /// Takes an event in, and returns its object if that changed.
-    fn changed<K, F>(
-        &mut self,
-        event: Event<K>,
-        facts: fn(&K) -> F,
-        relisted: &UnboundedSender<()>,
-    ) -> Option<K>
+    fn changed<K, F>(&mut self, event: Event<K>, facts: fn(&K) -> F) -> Option<K>
     where
         K: Resource<DynamicType = ()>,
         F: Hash,
@@ -88,9 +101,9 @@ impl Known {
                 self.put(&object, facts);
             }
             Event::InitDone => {
-                if std::mem::replace(&mut self.listed, true) {
+                if self.first.take().is_none() {
                     // It fails only while the process ends.
-                    relisted.send(()).ok();
+                    self.again.send(()).ok();
                 }
             }
             Event::Apply(object) => return self.put(&object, facts).then_some(object),

@@ -1,11 +1,12 @@
 //! The two controllers. Each follows the metadata of its kind and what was made for it, and
 //! reconciles what changed.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::{Stream, poll_fn};
+use futures_util::stream::{Stream, once, poll_fn};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service as CoreService};
@@ -20,10 +21,10 @@ use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
 use sequencer_api::owner::controller;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_runtime::Handles;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel, unbounded_channel};
 use tracing::debug;
 
-use crate::changes::{self, changes, following};
+use crate::changes::{self, Lists, changes, following};
 use crate::reconcile::{Reconciled, after_error, reconcile};
 use crate::service::Service;
 use crate::triggers::Reference;
@@ -43,21 +44,22 @@ pub(crate) async fn components(
     triggered: UnboundedReceiver<Reference<Component>>,
     handles: Handles,
 ) {
-    let (relisted, relists) = unbounded_channel();
-    let controller = follow::<Component>(&service, triggered, relists, &handles);
+    let (lists, listed) = lists();
+    let controller = follow::<Component>(&service, triggered, listed, &lists, &handles);
     let components = controller.store();
 
-    let deployments = changes(service.watched(), changes::deployment, &relisted);
-    let jobs = changes(service.watched(), changes::job, &relisted);
-    let services = changes(service.watched(), changes::existence, &relisted);
-    let pods = changes(service.watched(), changes::pod, &relisted);
-    let policies = changes(service.watched(), changes::existence, &relisted);
+    let deployments = changes(service.watched(), changes::deployment, &lists);
+    let jobs = changes(service.watched(), changes::job, &lists);
+    let services = changes(service.watched(), changes::existence, &lists);
+    let pods = changes(service.watched(), changes::pod, &lists);
+    let policies = changes(service.watched(), changes::existence, &lists);
+    drop(lists);
     let controller = controller
         .owns_stream::<Deployment>(deployments)
         .owns_stream::<Job>(jobs)
         .owns_stream::<CoreService>(services)
         .watches_stream(pods, |pod| component_of(&pod))
-        .watches_stream(policies, move |policy| maker(&policy, &components));
+        .watches_stream(policies, move |policy| makers(&policy, &components));
     run(controller, service).await;
 }
 
@@ -67,28 +69,45 @@ pub(crate) async fn workspaces(
     triggered: UnboundedReceiver<Reference<Workspace>>,
     handles: Handles,
 ) {
-    let (relisted, relists) = unbounded_channel();
-    let controller = follow::<Workspace>(&service, triggered, relists, &handles);
+    let (lists, listed) = lists();
+    let controller = follow::<Workspace>(&service, triggered, listed, &lists, &handles);
 
-    let ingresses = changes(service.watched(), changes::ingress, &relisted);
+    let ingresses = changes(service.watched(), changes::ingress, &lists);
+    drop(lists);
     run(controller.owns_stream(ingresses), service).await;
 }
 
-/// A controller of a kind's objects, of those that messages name, and of all whenever `relists` says
-/// so.
+/// The controller's ends of [`Lists`].
+struct Listed {
+    first: Receiver<Infallible>,
+    again: UnboundedReceiver<()>,
+}
+
+fn lists() -> (Lists, Listed) {
+    let ((first, first_end), (again, again_end)) = (channel(1), unbounded_channel());
+    let listed = Listed {
+        first: first_end,
+        again: again_end,
+    };
+    (Lists { first, again }, listed)
+}
+
+/// A controller of a kind's objects, of those that messages name, and of all after a gap in a watch.
 fn follow<K: Reconciled>(
     service: &Service,
     mut triggered: UnboundedReceiver<Reference<K>>,
-    mut relists: UnboundedReceiver<()>,
+    listed: Listed,
+    lists: &Lists,
     handles: &Handles,
 ) -> Controller<Meta<K>> {
     let (reader, writer) = store();
-    let objects = objects(service.clone(), writer, handles);
+    let objects = objects(service.clone(), writer, listed.first, lists, handles);
+    let mut again = listed.again;
     let shutdown = handles.shutdown.clone();
 
     Controller::for_stream(objects, reader)
         .reconcile_on(poll_fn(move |cx| triggered.poll_recv(cx)))
-        .reconcile_all_on(poll_fn(move |cx| relists.poll_recv(cx)))
+        .reconcile_all_on(poll_fn(move |cx| again.poll_recv(cx)))
         .with_config(
             Config::default()
                 .debounce(DEBOUNCE)
@@ -97,18 +116,22 @@ fn follow<K: Reconciled>(
         .graceful_shutdown_on(async move { shutdown.stopping().await })
 }
 
-/// The objects of a kind that are new or whose spec changed, of all that there are when it begins.
+/// The objects of a kind that are new or whose spec changed; at first, once their children are
+/// listed, all that there are.
 fn objects<K: Reconciled>(
     service: Service,
     writer: Writer<Meta<K>>,
+    mut children: Receiver<Infallible>,
+    lists: &Lists,
     handles: &Handles,
 ) -> impl Stream<Item = watcher::Result<Meta<K>>> + Send + 'static {
-    let listed = handles
+    let ready = handles
         .readiness
         .part(format!("list of {}", K::plural(&())));
+    let again = lists.again.clone();
     let events = watcher(service.watched::<Meta<K>>(), watcher::Config::default());
 
-    following::<K, _>(events)
+    let objects = following::<K, _>(events)
         .modify(|object| {
             object.metadata.managed_fields = None;
             object.metadata.annotations = None;
@@ -117,11 +140,22 @@ fn objects<K: Reconciled>(
         .reflect(writer)
         .inspect(move |event| match event {
             Ok(Event::Delete(object)) => service.forget(object),
-            Ok(Event::InitDone) => listed.set(true),
+            Ok(Event::InitDone) => {
+                ready.set(true);
+                // An object that was listed again may have been looked for before it was stored. It
+                // fails only while the process ends.
+                again.send(()).ok();
+            }
             _ => {}
         })
         .applied_objects()
-        .predicate_filter(predicates::generation, PredicateConfig::default())
+        .predicate_filter(predicates::generation, PredicateConfig::default());
+
+    // Nobody sends: it ends when every watch of children has dropped its end.
+    let listed = async move { children.recv().await };
+    once(listed)
+        .filter_map(|_none| std::future::ready(None))
+        .chain(objects)
 }
 
 async fn run<K: Reconciled>(controller: Controller<Meta<K>>, service: Service) {
@@ -145,18 +179,26 @@ fn component_of(pod: &Pod) -> Option<Reference<Component>> {
     Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
-/// The Component that makes a NetworkPolicy again; of a Workspace's any one.
-fn maker(
+/// The Components that make a NetworkPolicy again: of a Workspace's, all.
+fn makers(
     policy: &NetworkPolicy,
     components: &Store<Meta<Component>>,
-) -> Option<Reference<Component>> {
-    if let Some(component) = controller::<Component>(policy) {
-        return Some(ObjectRef::new(&component.name).within(&policy.namespace()?));
-    }
-    let workspace = controller::<Workspace>(policy)?;
-    let beside = |component: &Meta<Component>| {
-        controller::<Workspace>(component).is_some_and(|owner| owner.uid == workspace.uid)
+) -> Vec<Reference<Component>> {
+    let Some(namespace) = policy.namespace() else {
+        return Vec::new();
     };
-    let found = components.find(beside)?;
-    Some(ObjectRef::from_obj(found.as_ref()))
+    if let Some(component) = controller::<Component>(policy) {
+        return vec![ObjectRef::new(&component.name).within(&namespace)];
+    }
+    let Some(workspace) = controller::<Workspace>(policy) else {
+        return Vec::new();
+    };
+
+    let components = components.state();
+    let beside = components.iter().filter(|component| {
+        controller::<Workspace>(component.as_ref()).is_some_and(|owner| owner.uid == workspace.uid)
+    });
+    beside
+        .map(|component| ObjectRef::from_obj(component.as_ref()))
+        .collect()
 }

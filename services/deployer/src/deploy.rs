@@ -14,7 +14,7 @@ use kube::runtime::controller::Action;
 use sequencer_api::Component;
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::status::State;
-use sequencer_api::status::component::DeploySection;
+use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::telemetry::join_workspace;
 use serde::Deserialize as _;
@@ -25,12 +25,15 @@ use crate::error::Error;
 use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
 use crate::pull::Versions;
 use crate::readiness::{self, Health};
-use crate::reconcile::{Derived, Reconciled, next};
+use crate::reconcile::{Derived, Reconciled, next, until_retry};
 use crate::service::Service;
 use crate::{logs, read};
 
 /// The wait for something that is being deleted before it can be made anew.
 const DELETING: Duration = Duration::from_secs(1);
+
+/// The wait for what siblings do, so that the status says what is still missing.
+const WAITING: Duration = Duration::from_secs(10);
 
 /// What a reconcile came to: the section, and when to reconcile again although nothing changes.
 type Reached = (DeploySection, Option<Duration>);
@@ -45,9 +48,13 @@ impl Reconciled for Component {
         let span = info_span!("reconcile", verb = Verb::Deploy.word(), namespace, name);
         join_workspace(&span, view.trace());
         let reconciled = async {
-            let (after, again) = match service.reach(&view).await {
+            let (after, again) = match service.roll_out(&view).await {
                 Err(Error::Deleting { .. }) => return Ok(Action::requeue(DELETING)),
-                Err(error) => (section::failed(&view, error, service.waits())?, None),
+                Err(error) => {
+                    let failed = section::failed(&view, error, service.waits())?;
+                    let again = until_retry(&failed.section);
+                    (failed, again)
+                }
                 Ok(reached) => reached,
             };
             let later = service.record_deploy(&api, &view, &after).await?;
@@ -73,31 +80,32 @@ impl Service {
         }))
     }
 
-    /// Makes the cluster so, as far as it may be now.
-    async fn reach(&self, view: &View) -> Result<Reached, Error> {
+    /// Makes the cluster as the plan has it, as far as it may be now.
+    async fn roll_out(&self, view: &View) -> Result<Reached, Error> {
         let plan = plan(view, self.settings())?;
         let apply = Apply::new(self.client().clone(), view.namespace());
-        // On what was read now.
+        // Whatever the pods wait for: what is not published any more is closed at once.
+        if let Some(object) = &plan.unwanted {
+            apply.remove(object).await?;
+        }
+
+        // What it waits for, by what was read now.
         let mut waiting = unmet(&view.template().depends_on, &siblings(&view.siblings));
         let workload = match &plan.workload {
             Ok(workload) => workload,
             Err(missing) => {
-                surround(&apply, &plan).await?;
                 waiting.extend(missing.clone());
-                return Ok((section::waiting(view, &plan, waiting), None));
+                return hold(view, &apply, &plan, waiting).await;
             }
         };
         let found = apply.get(&workload.object).await?;
-        let runs = found.as_ref().map(serde_json::to_value).transpose()?;
-        let started = runs.as_ref().and_then(revision) == Some(&workload.revision)
-            || section::before(view).revision.as_ref() == Some(&workload.revision);
-        if view.component.spec.paused && !started {
-            return Ok((section::waiting(view, &plan, Vec::new()), None));
+        let started = is_started(view, workload, found.as_ref())?;
+        if !started && (view.component.spec.paused || !waiting.is_empty()) {
+            return hold(view, &apply, &plan, waiting).await;
         }
+
+        // What runs.
         surround(&apply, &plan).await?;
-        if !started && !waiting.is_empty() {
-            return Ok((section::waiting(view, &plan, waiting), None));
-        }
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan), None));
         }
@@ -110,6 +118,8 @@ impl Service {
         };
         let there = run(&apply, workload, found).await?;
         tidy(view, &apply, &plan, workload).await?;
+
+        // How it is.
         let health = self.health(view, workload, &there).await?;
         let again = health.again;
         let mut section = self.describe(view, &plan, workload, health).await;
@@ -213,16 +223,49 @@ impl Service {
     }
 }
 
-/// What may be there before anything runs.
+/// Nothing is started. What siblings wait for is there all the same, but for what serves: that keeps
+/// what it has until it is rolled out anew.
+async fn hold(
+    view: &View,
+    apply: &Apply,
+    plan: &Plan,
+    waiting: Vec<WaitingFor>,
+) -> Result<Reached, Error> {
+    let paused = view.component.spec.paused;
+    let serves = section::before(view).kind.is_some();
+    if paused {
+        return Ok((section::waiting(view, Vec::new()), None));
+    }
+    if serves {
+        return Ok((section::waiting(view, waiting), Some(WAITING)));
+    }
+
+    surround(apply, plan).await?;
+    let section = DeploySection {
+        services: plan.services.clone(),
+        ..section::waiting(view, waiting)
+    };
+    Ok((section, Some(WAITING)))
+}
+
+/// Whether the newest revision was started already.
+fn is_started(
+    view: &View,
+    workload: &Workload,
+    found: Option<&DynamicObject>,
+) -> Result<bool, Error> {
+    let newest = Some(workload.revision.as_str());
+    let runs = found.map(serde_json::to_value).transpose()?;
+    Ok(runs.as_ref().and_then(revision) == newest
+        || section::before(view).revision.as_deref() == newest)
+}
+
+/// Services and NetworkPolicies.
 async fn surround(apply: &Apply, plan: &Plan) -> Result<(), Error> {
     for object in &plan.surroundings {
         apply.ensure(object).await?;
     }
-    // Whatever the pods wait for: what is not published any more is closed at once.
-    match &plan.unwanted {
-        Some(object) => apply.remove(object).await,
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Starts it, or rolls a new revision out. A Job cannot be changed: it is run anew.
@@ -249,7 +292,8 @@ async fn run(
 async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> Result<(), Error> {
     let before = section::before(view);
     let kind = workload.object.resource.kind.as_str();
-    if before.kind.as_deref().is_some_and(|before| before != kind) {
+    // What was started last need not be recorded yet.
+    if before.kind.as_deref() != Some(kind) {
         let resource = if is_job(view.template()) {
             ApiResource::erase::<Deployment>(&())
         } else {

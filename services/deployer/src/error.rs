@@ -7,6 +7,7 @@ use sequencer_api::code::Code;
 use sequencer_api::host::Refusal;
 use sequencer_api::login::LoginError;
 use sequencer_runtime::cluster::secret::SecretError;
+use sequencer_runtime::error::Panicked;
 use sequencer_runtime::retry::Retry;
 use sequencer_runtime::section::RecordError;
 use thiserror::Error;
@@ -71,6 +72,9 @@ pub enum Error {
     /// Status could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The reconcile panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// An object is not as its kind has it.
     #[error("an object cannot be read")]
     Json(#[from] serde_json::Error),
@@ -110,7 +114,9 @@ impl Error {
     pub fn is_stale(&self) -> bool {
         match self {
             Self::Record(RecordError::Conflict) => true,
-            Self::Cluster(kube::Error::Api(status)) => status.code == 409,
+            Self::Cluster(kube::Error::Api(status)) => {
+                matches!(status.reason.as_str(), "AlreadyExists" | "Conflict")
+            }
             _ => false,
         }
     }
@@ -131,6 +137,7 @@ impl Error {
             | Self::Namespace
             | Self::Cluster(_)
             | Self::Record(_)
+            | Self::Panicked(_)
             | Self::Json(_) => None,
         }
     }
@@ -163,6 +170,7 @@ impl Error {
             | Self::Namespace
             | Self::Cluster(_)
             | Self::Record(_)
+            | Self::Panicked(_)
             | Self::Json(_) => Retry::Backoff,
         }
     }

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::failure::Failed;
 use crate::plan::ingress::{IngressPlan, plan};
 use crate::plan::{Object, workspace_owner};
-use crate::reconcile::{Derived, Reconciled, next};
+use crate::reconcile::{Derived, Reconciled, next, until_retry};
 use crate::service::Service;
 
 /// How often a load balancer is read that has no address: nothing reports when somebody else's
@@ -46,7 +46,8 @@ impl Reconciled for Workspace {
             return Ok(Action::await_change());
         };
         let later = service.record_ingress(&api, &workspace, &after).await?;
-        Ok(next([reads_again(&workspace, &after), later]))
+        let again = reads_again(&workspace, &after).or_else(|| until_retry(&after.section));
+        Ok(next([again, later]))
     }
 }
 
@@ -67,18 +68,16 @@ impl Service {
                 .or_else(|error| self.failed_ingress(workspace, &before, error))
                 .map(Some);
         }
-        // What was made last need not be recorded yet when a Workspace is deleted.
-        let was_wanted = before.section.state.is_some() || ingress.is_some();
-        let done = if deleting {
-            before.section.state == Some(State::Gone) || !was_wanted
+        // What was made last need not be recorded yet.
+        apply.remove(&named(workspace)).await?;
+        let asked = ingress.is_some() || before.section.state.is_some();
+        let generation = workspace.metadata.generation.unwrap_or_default();
+        let recorded = if deleting {
+            !asked || before.section.is(State::Gone, generation)
         } else {
             before.name.is_none()
         };
-        if done {
-            return Ok(None);
-        }
-        apply.remove(&named(workspace)).await?;
-        Ok(Some(gone(workspace)))
+        Ok((!recorded).then(|| gone(workspace)))
     }
 
     async fn serve(
@@ -203,10 +202,10 @@ fn difference(before: &IngressSection, after: &IngressSection) -> Option<Differe
     }
     let state = after.section.state;
     let goes_on = matches!(state, Some(State::InProgress | State::Waiting));
-    // That it is there is recorded at once: by that it is known what has to be taken down.
-    let made = before.name.is_none() && after.name.is_some();
+    // By what is recorded it is known what has to be taken down, and what is served.
+    let served = |section: &IngressSection| (section.name.clone(), section.rules.clone());
 
-    Some(if goes_on && !made {
+    Some(if goes_on && served(before) == served(after) {
         Difference::Progress
     } else {
         Difference::Outcome

@@ -90,8 +90,9 @@ async fn of_workspace(
 ) -> Result<Vec<Component>, Error> {
     let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
     let api: Api<Component> = Api::namespaced(client.clone(), namespace);
-    let ours =
-        |component: Component| is_controlled_by(&component, workspace).then(|| lean(component));
+    let ours = |component: Component| {
+        is_controlled_by(&component, workspace).then(|| lean(up_to_date(component, workspace)))
+    };
     list(&api, &format!("{}={uid}", labels::WORKSPACE_UID), ours).await
 }
 
@@ -104,6 +105,17 @@ async fn on_their_own(client: &Client, namespace: &str) -> Result<Vec<Component>
             .then(|| lean(component))
     };
     list(&api, "", free).await
+}
+
+/// A Component without its status, if the watcher has still to change it as its Workspace says now:
+/// what it was says nothing of what it will be.
+fn up_to_date(mut component: Component, workspace: &Workspace) -> Component {
+    let template = &component.spec.template;
+    let mut wanted = workspace.spec.components.iter();
+    if wanted.any(|wanted| wanted.name == template.name && wanted != template) {
+        component.status = None;
+    }
+    component
 }
 
 /// A sibling without its pods, which are most of it: they are nobody's business but its own.

@@ -10,7 +10,8 @@ use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
-use sequencer_runtime::error::chain;
+use sequencer_api::status::Section;
+use sequencer_runtime::error::{catch_panic, chain};
 use sequencer_runtime::section::StatusPatch;
 use sequencer_runtime::status_writer::{Decision, Difference};
 use serde::Serialize;
@@ -70,7 +71,9 @@ pub(crate) async fn reconcile<K: Reconciled>(
 ) -> Result<Action, Error> {
     let reference = ObjectRef::from_obj(object.as_ref());
     let namespace = reference.namespace.unwrap_or_default();
-    Box::pin(K::reconcile(&service, &namespace, &reference.name)).await
+    // A panic is this object's trouble, and no other's.
+    let reconciled = catch_panic(K::reconcile(&service, &namespace, &reference.name));
+    Box::pin(reconciled).await?
 }
 
 /// When to reconcile again after an error.
@@ -95,6 +98,13 @@ pub(crate) fn after_error<K: Reconciled>(
 pub(crate) fn next(waits: [Option<Duration>; 2]) -> Action {
     let shortest = waits.into_iter().flatten().min();
     shortest.map_or_else(Action::await_change, Action::requeue)
+}
+
+/// How long it is until what failed is tried again.
+pub(crate) fn until_retry(section: &Section) -> Option<Duration> {
+    let at = section.retry.as_ref()?.next_attempt_at.0;
+    let wait = at.duration_since(Timestamp::now());
+    Some(Duration::try_from(wait).unwrap_or_default())
 }
 
 impl Service {

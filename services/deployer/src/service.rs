@@ -89,8 +89,7 @@ impl Service {
     /// Has the object of a message reconciled. Nothing is lost if the process ends before it is:
     /// another one reconciles everything when it begins.
     pub async fn handle(self, delivery: Delivery) -> Outcome {
-        self.0.triggers.message(&delivery);
-        Outcome::Done
+        self.0.triggers.message(&delivery)
     }
 
     /// Reconciles what changed and what messages name, until shutdown.

@@ -1,23 +1,23 @@
-//! What messages have reconciled.
+//! The way of a message to the controller of its object's kind.
 
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use sequencer_api::{Component, Workspace};
 use sequencer_proto::topics::Verb;
-use sequencer_runtime::bus::Delivery;
+use sequencer_runtime::bus::{Delivery, Outcome};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Names an object of the kind `K`, of which only its metadata is kept.
 pub type Reference<K> = ObjectRef<PartialObjectMeta<K>>;
 
-/// To the two controllers.
+/// Sends objects that messages name to their controllers.
 #[derive(Debug)]
 pub(crate) struct Triggers {
     components: UnboundedSender<Reference<Component>>,
     workspaces: UnboundedSender<Reference<Workspace>>,
 }
 
-/// The controllers' ends of what messages trigger.
+/// The controllers' ends of [`Triggers`].
 #[derive(Debug)]
 pub struct Receivers {
     /// Components to reconcile.
@@ -42,16 +42,26 @@ impl Triggers {
         (triggers, receivers)
     }
 
-    /// Has the object of a message reconciled.
-    pub(crate) fn message(&self, delivery: &Delivery) {
+    /// Has the object of a message reconciled. The outcome is `NotRecorded` while the process ends:
+    /// then another process gets the message.
+    pub(crate) fn message(&self, delivery: &Delivery) -> Outcome {
         let (name, namespace) = (&delivery.wake.name, &delivery.wake.namespace);
+        let sent = match delivery.command.verb() {
+            Verb::Deploy => {
+                let component = ObjectRef::new(name).within(namespace);
+                self.components.send(component).is_ok()
+            }
+            Verb::Ingress => {
+                let workspace = ObjectRef::new(name).within(namespace);
+                self.workspaces.send(workspace).is_ok()
+            }
+            _ => return Outcome::Stale,
+        };
 
-        // Sending fails only while the process ends.
-        match delivery.command.verb() {
-            Verb::Deploy => drop(self.components.send(ObjectRef::new(name).within(namespace))),
-            Verb::Ingress => drop(self.workspaces.send(ObjectRef::new(name).within(namespace))),
-            // The consumer brings no others.
-            _ => {}
+        if sent {
+            Outcome::Done
+        } else {
+            Outcome::NotRecorded
         }
     }
 }

@@ -110,7 +110,7 @@ impl Bus {
         let client = self.context.client();
         let goodbye = async { client.flush().await.is_ok() && client.drain().await.is_ok() };
         if tokio::time::timeout(FLUSH, goodbye).await != Ok(true) {
-            warn!("the last messages may be lost");
+            warn!("Failed to flush the last messages");
         }
     }
 
@@ -154,12 +154,12 @@ fn events(
     move |event| {
         match event {
             Event::Connected => {
-                info!("connected to NATS");
+                info!("Connected to NATS");
                 part.set(true);
                 count.send_modify(|times| *times += 1);
             }
             Event::Disconnected => {
-                warn!("disconnected from NATS");
+                warn!("Disconnected from NATS");
                 part.set(false);
             }
             Event::SlowConsumer(_) => {
@@ -167,7 +167,7 @@ fn events(
                 slow.inc();
             }
             Event::ServerError(error) => warn!(%error, "NATS refused something"),
-            Event::ClientError(error) => warn!(%error, "the connection to NATS has an error"),
+            Event::ClientError(error) => warn!(%error, "NATS connection failed"),
             Event::LameDuckMode | Event::Draining | Event::Closed => {}
         }
         std::future::ready(())

@@ -112,7 +112,7 @@ impl Runtime {
             catch(SignalKind::terminate())?,
             catch(SignalKind::interrupt())?,
         ];
-        info!(service = name, "started");
+        info!(service = name, "Started");
         Ok(Self {
             handles,
             telemetry,
@@ -172,20 +172,20 @@ impl Runtime {
             Some(ended) = self.tasks.join_next() => Some(ended_early(ended)),
             Some(ended) = self.admin.join_next() => Some(ended_early(ended.map(|result| ("admin", result.map_err(Into::into))))),
         };
-        info!("shutting down");
+        info!("Shutting down");
         self.handles.readiness.part("shutting down").set(false);
         self.handles.shutdown.stop();
         if tokio::time::timeout(self.drain, self.finish())
             .await
             .is_err()
         {
-            warn!("what is still under way is given back");
+            warn!("Gave back what is still under way");
             self.handles.shutdown.cut_off();
             if tokio::time::timeout(GIVE_BACK, self.finish())
                 .await
                 .is_err()
             {
-                warn!("tasks are cut off");
+                warn!("Aborted tasks");
             }
         }
         bus.close().await;
@@ -200,7 +200,7 @@ impl Runtime {
                 error!(
                     task,
                     error = source.map(tracing::field::display),
-                    "a task failed while shutting down"
+                    "Task failed while shutting down"
                 );
             }
         }

@@ -66,16 +66,27 @@ impl<K: Hash + Eq> StatusWriter<K> {
     /// Decides whether a status is written, which differs so from what is true. None: it does not.
     pub fn decide(&self, status: K, difference: Option<Difference>, now: Timestamp) -> Decision {
         let mut times = self.times();
-        let known = times.entry(status).or_default();
-
-        let due = match difference {
-            None => {
+        let Some(difference) = difference else {
+            if let Some(known) = times.get_mut(&status) {
                 known.differs = None;
-                return Decision::Nothing;
             }
-            Some(Difference::Outcome) => now,
-            Some(Difference::Progress) => later(*known.differs.get_or_insert(now), PROGRESS),
-            Some(Difference::Words) => known.written.map_or(now, |written| later(written, WORDS)),
+            return Decision::Nothing;
+        };
+
+        let known = times.entry(status).or_default();
+        // A time to come is none: somebody set the clock back.
+        let past = |time: &Timestamp| *time <= now;
+        let due = match difference {
+            Difference::Outcome => now,
+            Difference::Progress => {
+                let since = known.differs.filter(past).unwrap_or(now);
+                known.differs = Some(since);
+                later(since, PROGRESS)
+            }
+            Difference::Words => {
+                let written = known.written.filter(past);
+                written.map_or(now, |written| later(written, WORDS))
+            }
         };
         if due <= now {
             Decision::Now
@@ -170,6 +181,22 @@ mod tests {
             Decision::Later(at(5000))
         );
         assert_eq!(writer.decide("a", words, at(5000)), Decision::Now);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_withholds_nothing() {
+        let writer = StatusWriter::default();
+        writer.wrote("a", at(3_600_000));
+        writer.decide("b", Some(Difference::Progress), at(3_600_000));
+
+        assert_eq!(
+            writer.decide("a", Some(Difference::Words), at(0)),
+            Decision::Now
+        );
+        assert_eq!(
+            writer.decide("b", Some(Difference::Progress), at(0)),
+            Decision::Later(at(1500))
+        );
     }
 
     #[test]

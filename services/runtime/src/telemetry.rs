@@ -94,7 +94,7 @@ impl Telemetry {
         let flushed =
             tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            warn!("the last traces are lost");
+            warn!("Failed to flush the last traces");
         }
     }
 }

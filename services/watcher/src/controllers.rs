@@ -15,6 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt as _};
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::Handles;
+use sequencer_runtime::error::catch_panic;
 use tracing::{debug, warn};
 
 use crate::reconcile::{Context, Reconciled, after_error, reconcile};
@@ -59,15 +60,19 @@ pub async fn run<V: Reconciled>(source: Source<V>, context: Arc<Context>, handle
                 .concurrency(CONCURRENCY),
         )
         .graceful_shutdown_on(async move { shutdown.stopping().await })
-        .run(reconcile::<V>, after_error::<V>, context)
+        .run(
+            |object, context| async { catch_panic(reconcile::<V>(object, context)).await? },
+            after_error::<V>,
+            context,
+        )
         .for_each(|reconciled| {
             match reconciled {
-                Ok((object, next)) => debug!(%object, ?next, "reconciled"),
+                Ok((object, next)) => debug!(%object, ?next, "Reconciled"),
                 Err(Error::QueueError(error)) => {
-                    warn!(kind = V::KIND.word(), %error, "cannot follow a kind");
+                    warn!(kind = V::KIND.word(), %error, "Failed to watch");
                 }
                 // Said where it happened; the rest is an object that is gone already.
-                Err(error) => debug!(%error, "not reconciled"),
+                Err(error) => debug!(%error, "Did not reconcile"),
             }
             std::future::ready(())
         })
@@ -146,7 +151,7 @@ fn readable<K: Resource<DynamicType = ()> + Clone>(
     read.map(Some).unwrap_or_else(|invalid| {
         let found = Unreadable::new(kind, invalid);
         let at = ObjectRef::new(&found.target.name).within(&found.target.namespace);
-        warn!(kind = kind.word(), object = %at, "cannot read an object");
+        warn!(kind = kind.word(), object = %at, "Failed to read an object");
         context.unreadable.add(found);
         known
             .get(&at)

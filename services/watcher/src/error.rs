@@ -1,6 +1,7 @@
 //! What can go wrong. Everything is tried again by itself: the next event or requeue reconciles the
 //! object anew.
 
+use sequencer_runtime::error::Panicked;
 use sequencer_runtime::section::RecordError;
 use thiserror::Error;
 
@@ -35,6 +36,9 @@ pub enum Error {
     /// A status was not written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The reconcile panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// An object is no JSON.
     #[error("cannot write an object as JSON")]
     Json(#[from] serde_json::Error),

@@ -56,7 +56,7 @@ impl Recorder {
                 name = target.name,
                 reason = reason.as_str(),
                 message,
-                "published"
+                "Published Event"
             );
         }
         let about = ObjectReference {
@@ -82,7 +82,7 @@ impl Recorder {
         // words: each has its own.
         let publisher = Publisher::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = publisher.publish(&event, &about).await {
-            warn!(name = target.name, %error, "an Event is lost");
+            warn!(name = target.name, %error, "Failed to publish Event");
         }
     }
 }

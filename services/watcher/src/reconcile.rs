@@ -173,7 +173,7 @@ pub fn after_error<V: Reconciled>(
     let cause = std::error::Error::source(error);
     warn!(
         kind = V::KIND.word(), name = object.name_any(), namespace = object.namespace(), %error,
-        cause = cause.map(tracing::field::display), "reconciles again soon"
+        cause = cause.map(tracing::field::display), "Failed to reconcile"
     );
     Next::requeue(AGAIN)
 }

@@ -176,7 +176,7 @@ async fn answer_all(context: &Context) {
         for found in unreadable.some().await {
             if let Err(error) = unreadable::answer(client, events, &found).await {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
-                warn!(name = found.target.name, %error, cause, "cannot say that an object is unreadable");
+                warn!(name = found.target.name, %error, cause, "Failed to report an unreadable object");
                 failed.push(found);
             }
         }

@@ -104,12 +104,26 @@ type Outcome<'s> = (
 /// `status` and `reason` of a condition.
 type State<'s> = (Option<&'s Value>, Option<Reason>);
 
-/// Everything but words.
+/// Everything but messages and counts.
 fn progress(
     status: &Map<String, Value>,
-) -> (Vec<(&String, &Value)>, BTreeMap<ConditionType, State<'_>>) {
-    let fields = without_timings(status).filter(|(field, _)| *field != "conditions");
+) -> (Vec<(&String, Value)>, BTreeMap<ConditionType, State<'_>>) {
+    let fields = without_timings(status)
+        .filter(|(field, _)| !matches!(field.as_str(), "conditions" | "componentsReady"))
+        .map(|(field, value)| (field, without_messages(value)));
     (fields.collect(), conditions(status).collect())
+}
+
+fn without_messages(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(without_messages).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(field, _)| *field != "message");
+            let fields = fields.map(|(field, value)| (field.clone(), without_messages(value)));
+            Value::Object(fields.collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn conditions(status: &Map<String, Value>) -> impl Iterator<Item = (ConditionType, State<'_>)> {
@@ -178,6 +192,26 @@ mod tests {
         later["deploy"] = json!({"rev": 9});
 
         assert_eq!(difference(&before, &later), None);
+    }
+
+    #[test]
+    fn messages_and_counts_are_words_wherever_they_stand() {
+        let reported = |ready: &str, state: &str, message: &str| {
+            let mut value = status(2, "False", "InProgress", "");
+            value["componentsReady"] = ready.into();
+            value["components"] = json!([{"name": "a", "state": state, "message": message}]);
+            value
+        };
+        let before = reported("0/1", "InProgress", "0 of 1 ready");
+
+        assert_eq!(
+            difference(&before, &reported("1/1", "InProgress", "1 of 1 ready")),
+            Some(Difference::Words)
+        );
+        assert_eq!(
+            difference(&before, &reported("0/1", "Healthy", "0 of 1 ready")),
+            Some(Difference::Progress)
+        );
     }
 
     #[test]

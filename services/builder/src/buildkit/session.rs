@@ -94,7 +94,7 @@ fn serve(
         .serve_with_incoming(incoming);
     async {
         if let Err(error) = server.await {
-            tracing::debug!(%error, "a session's server ended");
+            tracing::debug!(%error, "Session server ended");
         }
     }
 }

@@ -1,28 +1,28 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel, unbounded_channel};
 
 use super::*;
 
 struct Following {
     known: Known,
-    relisted: UnboundedSender<()>,
-    relists: UnboundedReceiver<()>,
+    first: Receiver<Infallible>,
+    again: UnboundedReceiver<()>,
 }
 
 impl Following {
     fn new() -> Self {
-        let (relisted, relists) = unbounded_channel();
+        let ((first, first_end), (again, again_end)) = (channel(1), unbounded_channel());
         Self {
-            known: Known::default(),
-            relisted,
-            relists,
+            known: Known::new(&Lists { first, again }),
+            first: first_end,
+            again: again_end,
         }
     }
 
     /// Whether an event brings its object.
     fn brings(&mut self, event: Event<Pod>) -> bool {
-        self.known.changed(event, pod, &self.relisted).is_some()
+        self.known.changed(event, pod).is_some()
     }
 }
 
@@ -81,17 +81,23 @@ fn what_is_there_when_it_begins_does_not_come() {
     ] {
         assert!(!following.brings(event));
     }
-    assert!(following.relists.is_empty());
+    assert!(following.again.is_empty());
 }
 
 #[test]
 fn what_went_while_nobody_followed_has_everything_reconciled() {
     let mut following = Following::new();
 
-    for event in [Event::Init, Event::InitDone, Event::Init, Event::InitDone] {
+    assert!(!following.first.is_closed());
+    for event in [Event::Init, Event::InitDone] {
         following.brings(event);
     }
-    assert_eq!(following.relists.len(), 1);
+    assert!(following.first.is_closed() && following.again.is_empty());
+
+    for event in [Event::Init, Event::InitDone] {
+        following.brings(event);
+    }
+    assert_eq!(following.again.len(), 1);
 }
 
 #[test]

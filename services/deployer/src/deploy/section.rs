@@ -34,11 +34,9 @@ fn begin(view: &View, state: State) -> DeploySection {
 }
 
 /// It is held back.
-pub(super) fn waiting(view: &View, plan: &Plan, waiting_for: Vec<WaitingFor>) -> DeploySection {
-    let mut waiting_for = waiting_for;
+pub(super) fn waiting(view: &View, mut waiting_for: Vec<WaitingFor>) -> DeploySection {
     waiting_for.truncate(16);
     DeploySection {
-        services: plan.services.clone(),
         waiting_for,
         revision: None,
         ..begin(view, State::Waiting)

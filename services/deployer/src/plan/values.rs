@@ -181,11 +181,15 @@ impl<'a> Renderer<'a> {
                 .unwrap_or_default()
                 .into(),
             Variable::Host { component, network } => {
-                let (network, _) = self.network(at, component, network)?;
-                service::host(self.view, component, &network).into()
+                let host =
+                    |(network, _): (String, i32)| service::host(self.view, component, &network);
+                let found = self.network(at, component, network)?;
+                found.map(host).unwrap_or_default().into()
             }
             Variable::Port { component, network } => {
-                self.network(at, component, network)?.1.to_string().into()
+                let port = |(_, port): (String, i32)| port.to_string();
+                let found = self.network(at, component, network)?;
+                found.map(port).unwrap_or_default().into()
             }
             Variable::Workspace(field) => self.workspace(at, *field)?.into(),
             Variable::Ingress(rule) => self.rule(at, rule)?.into(),
@@ -251,10 +255,21 @@ impl<'a> Renderer<'a> {
         )
     }
 
-    fn network(&self, at: &str, component: &str, network: &str) -> Result<(String, i32), Refusal> {
-        let templates = &self.templates;
-        let Some(template) = templates.iter().find(|template| template.name == component) else {
-            let known = templates.iter().map(|template| template.name.clone());
+    /// The name and the port of a component's network; none, and noted as missing, if the component
+    /// may be applied later.
+    fn network(
+        &mut self,
+        at: &str,
+        component: &str,
+        network: &str,
+    ) -> Result<Option<(String, i32)>, Refusal> {
+        let mut templates = self.templates.iter();
+        let Some(template) = templates.find(|template| template.name == component) else {
+            if self.view.workspace.is_none() {
+                self.wait(component.into(), ConditionType::Network, None);
+                return Ok(None);
+            }
+            let known = self.templates.iter().map(|template| template.name.clone());
             return Err(Self::unknown(at, "component", component, known));
         };
         let found = template
@@ -263,7 +278,7 @@ impl<'a> Renderer<'a> {
             .find(|each| each.name.eq_ignore_ascii_case(network));
         let known = || template.networks.iter().map(|network| network.name.clone());
         found
-            .map(|found| (found.name.clone(), found.port))
+            .map(|found| Some((found.name.clone(), found.port)))
             .ok_or_else(|| Self::unknown(at, &format!("network of {component}"), network, known()))
     }
 

@@ -1,10 +1,8 @@
 //! One message: decoded, handled, answered.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
-use futures_util::FutureExt as _;
 use sequencer_proto::Message as _;
 use sequencer_proto::topics::Command;
 use sequencer_proto::v1::Wake;
@@ -14,6 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::carrier;
 use super::single::Single;
+use crate::error::catch_panic;
 use crate::process::Handles;
 use crate::telemetry::{Handled, VerbLabel};
 
@@ -100,7 +99,7 @@ impl Dispatcher {
         F: Future<Output = Outcome> + Send,
     {
         let Some(delivery) = decode(&message) else {
-            warn!(subject, "a message cannot be read and is dropped");
+            warn!(subject, "Dropped an undecodable message");
             self.handles.metrics.undecodable.inc();
             answer(message.double_ack_with(AckKind::Term).await);
             return;
@@ -110,10 +109,7 @@ impl Dispatcher {
         let metrics = &self.handles.metrics;
         let begun = Instant::now();
         metrics.in_flight.inc();
-        // A panic is this object's trouble, and no other's.
-        let handled = AssertUnwindSafe(async { handler(delivery).await })
-            .catch_unwind()
-            .instrument(span.clone());
+        let handled = catch_panic(async { handler(delivery).await }).instrument(span.clone());
         let handled = self
             .keep_alive(subject, &message, progress, Box::pin(handled))
             .await;
@@ -130,7 +126,7 @@ impl Dispatcher {
                 outcome.word()
             }
             Some(Err(_panic)) => {
-                error!(subject, "a handler panicked");
+                error!(subject, "Handler panicked");
                 "panicked"
             }
             None => {

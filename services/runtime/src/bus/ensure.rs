@@ -76,7 +76,7 @@ impl Bus {
                 Err(error) => warn!(
                     what = error.what,
                     error = error.source,
-                    "the bus is not whole"
+                    "Failed to create streams and consumers"
                 ),
             }
             whole = ensured.is_ok();
@@ -93,7 +93,7 @@ impl Bus {
                 self.context
                     .create_stream(stream_config(wanted, stream::Config::default()))
                     .await?;
-                info!(stream = wanted.name, "made a stream");
+                info!(stream = wanted.name, "Created stream");
                 return Ok(true);
             }
             Err(error) => return Err(error.into()),
@@ -102,7 +102,7 @@ impl Bus {
         if config != found
             && let Err(error) = self.context.update_stream(&config).await
         {
-            warn!(stream = wanted.name, %error, "a stream is not as it should be and stays so");
+            warn!(stream = wanted.name, %error, "Failed to change stream");
         }
         Ok(false)
     }
@@ -130,7 +130,7 @@ impl Bus {
                         .create_consumer_on_stream(config, COMMANDS.name)
                         .await
                 {
-                    warn!(consumer = wanted.name, %error, "a consumer is not as it should be and stays so");
+                    warn!(consumer = wanted.name, %error, "Failed to change consumer");
                 }
                 Ok(false)
             }
@@ -139,7 +139,7 @@ impl Bus {
                 self.context
                     .create_consumer_on_stream(config, COMMANDS.name)
                     .await?;
-                info!(consumer = wanted.name, "made a consumer");
+                info!(consumer = wanted.name, "Created consumer");
                 Ok(true)
             }
             Err(error) => Err(error.into()),

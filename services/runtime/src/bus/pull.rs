@@ -66,7 +66,7 @@ impl Bus {
                 .await;
             let over = match found {
                 Ok(bound) => {
-                    info!(consumer = consumer.name, "pulling");
+                    info!(consumer = consumer.name, "Pulling messages");
                     part.set(true);
                     worker.progress = bound.cached_info().config.ack_wait / 3;
                     self.pull(&bound, &mut worker).await
@@ -76,10 +76,7 @@ impl Bus {
             let Over::Lost(why) = over else { break };
             part.set(false);
             self.handles.metrics.rebinds.inc();
-            warn!(
-                consumer = consumer.name,
-                why, "the consumer does not answer; looking again"
-            );
+            warn!(consumer = consumer.name, why, "Failed to reach consumer");
             wait = if begun.elapsed() > SILENCE {
                 FIRST_WAIT
             } else {
