@@ -7,7 +7,7 @@ use sequencer_api::Component;
 use sequencer_api::names::Owner;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, plain};
+use crate::scene::{Scene, plain, until};
 
 async fn apply(scene: &Scene, name: &str, spec: &Value) -> Result<Component> {
     let body = json!({
@@ -61,6 +61,21 @@ async fn components_of_their_own_find_each_other_and_owe_nothing_to_a_workspace(
         );
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_waits_for_one_that_is_applied_after_it() -> Result<()> {
+    let scene = Scene::new("order").await?;
+    let front = apply(&scene, "front", &plain()[2]).await?;
+    let waiting = deploy(&scene, &front).await?;
+    assert_ne!(waiting["state"], "Error", "{waiting:#}");
+    assert!(scene.api::<Deployment>().get_opt("front").await?.is_none());
+
+    apply(&scene, "database", &plain()[1]).await?;
+    until("it starts", async || {
+        Ok(scene.api::<Deployment>().get_opt("front").await?.is_some())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

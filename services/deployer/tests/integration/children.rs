@@ -36,8 +36,7 @@ async fn delivered_twice_nothing_is_written() -> Result<()> {
     let (before, writes) = (versions(&scene)?, scene.writes()?);
     assert!(before.lines().count() == 4, "{before}");
     for _ in 0..2 {
-        let component = name(&workspace, "redis");
-        scene.reconcile::<Component>(&component).await?;
+        scene.deploy(&workspace, "redis").await?;
     }
     assert_eq!((versions(&scene)?, scene.writes()?), (before, writes));
     Ok(())
@@ -147,6 +146,59 @@ async fn what_is_published_is_let_in_as_long_as_it_is() -> Result<()> {
             .await?
             .is_some()
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() -> Result<()> {
+    let scene = Scene::still("kept").await?;
+    let mut components = json!([plain()[0], plain()[2]]);
+    components[1]["template"]["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("env");
+    let workspace = scene.workspace(components).await?;
+    scene.deploy(&workspace, "click-mania").await?;
+    let sections = scene.api::<Component>();
+    let component = name(&workspace, "click-mania");
+    until("it is recorded", async || {
+        scene.deploy(&workspace, "click-mania").await?;
+        let found = sections.get(&component).await?;
+        Ok(found
+            .status
+            .is_some_and(|status| status.deploy.kind.is_some()))
+    })
+    .await?;
+    let service = format!(
+        "service/{}",
+        owner(&workspace).service("click-mania", "http")
+    );
+    let port = || scene.cluster.field(&service, ".spec.ports[0].targetPort");
+    assert_eq!(port()?, "3000");
+
+    let depends_on = json!([{"componentName": "redis"}]);
+    let patch = json!([
+        {"op": "replace", "path": "/spec/networks/0/targetPort", "value": 8080},
+        {"op": "replace", "path": "/spec/template/containers/0/ports/0/containerPort", "value": 8080},
+        {"op": "add", "path": "/spec/dependsOn", "value": depends_on},
+    ]);
+    let patch = patch.to_string();
+    scene.cluster.kubectl(&[
+        "patch",
+        "component",
+        &component,
+        "--type=json",
+        "-p",
+        &patch,
+    ])?;
+    scene.deploy(&workspace, "click-mania").await?;
+    assert_eq!(port()?, "3000");
+
+    scene
+        .condition(&workspace, "redis", "Ready", "Healthy")
+        .await?;
+    scene.deploy(&workspace, "click-mania").await?;
+    assert_eq!(port()?, "8080");
     Ok(())
 }
 

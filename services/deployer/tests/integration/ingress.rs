@@ -96,7 +96,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         .await?
         .metadata
         .resource_version;
-    scene.reconcile::<Workspace>("shop").await?;
+    scene.expose(&workspace).await?;
     assert_eq!(
         scene
             .api::<Ingress>()

@@ -1,7 +1,6 @@
 //! What the tests share: a namespace in the running cluster, the deployer in this process, and the
 //! test as the watcher.
 
-use sequencer_proto::v1::Trigger;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,12 +18,9 @@ use sequencer_deployer::args::{Args, NAME};
 use sequencer_deployer::reconcile::Reconciled;
 use sequencer_deployer::service::Service;
 use sequencer_deployer::triggers::Receivers;
-use sequencer_proto::topics::{Command, Verb};
-use sequencer_runtime::bus::Delivery;
 use sequencer_runtime::{Handles, cluster};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 pub(crate) use lab::until::holds as until;
 
@@ -37,7 +33,6 @@ pub(crate) struct Scene {
     client: Client,
     service_client: Client,
     service: Service,
-    watches: bool,
     tasks: JoinSet<()>,
 }
 
@@ -91,7 +86,6 @@ impl Scene {
             client,
             service_client,
             service,
-            watches: false,
             tasks: JoinSet::new(),
         })
     }
@@ -107,7 +101,6 @@ impl Scene {
         self.tasks
             .spawn(service.clone().run(receivers, Handles::default()));
         self.service = service;
-        self.watches = true;
         Ok(self)
     }
 
@@ -185,25 +178,15 @@ impl Scene {
             .await?)
     }
 
-    /// Has a component reconciled: where a deployer watches by a message of the watcher's.
+    /// Reconciles a component here and now.
     pub(crate) async fn deploy(&self, workspace: &Workspace, component: &str) -> Result<()> {
-        let name = name(workspace, component);
-        if !self.watches {
-            return self.reconcile::<Component>(&name).await;
-        }
-        let found = self.component(workspace, component).await?;
-        let uid = found.metadata.uid.context("no uid")?;
-        self.message(Verb::Deploy, workspace, &name, &uid).await
+        self.reconcile::<Component>(&name(workspace, component))
+            .await
     }
 
-    /// Has a Workspace reconciled: where a deployer watches by a message of the watcher's.
+    /// Reconciles a Workspace here and now.
     pub(crate) async fn expose(&self, workspace: &Workspace) -> Result<()> {
-        let Owner { name, uid } = owner(workspace);
-        if self.watches {
-            self.message(Verb::Ingress, workspace, name, uid).await
-        } else {
-            self.reconcile::<Workspace>(name).await
-        }
+        self.reconcile::<Workspace>(owner(workspace).name).await
     }
 
     /// Reconciles an object here and now, and again if somebody else wrote meanwhile.
@@ -216,24 +199,6 @@ impl Scene {
             }
         })
         .await
-    }
-
-    async fn message(
-        &self,
-        verb: Verb,
-        workspace: &Workspace,
-        name: &str,
-        uid: &str,
-    ) -> Result<()> {
-        let workspace = Uuid::try_parse(owner(workspace).uid)?;
-        let command = Command::new(verb, None, workspace, Uuid::try_parse(uid)?)?;
-        let delivery = Delivery {
-            wake: command.wake(self.namespace(), name, Trigger::Change),
-            command,
-            again: false,
-        };
-        self.service.clone().handle(delivery).await;
-        Ok(())
     }
 
     /// Waits until the deploy section of a component is as `check` wants it.
