@@ -367,6 +367,21 @@ pub struct Git {
 }
 
 impl Build {
+    /// Whether its image is in the staging registry.
+    #[must_use]
+    pub fn is_built(&self) -> bool {
+        let generation = self.metadata.generation.unwrap_or_default();
+        let section = self.status.as_ref().map(|status| &status.image.section);
+        section.is_some_and(|section| section.is(State::Completed, generation))
+    }
+
+    /// Whether it may have to be built yet.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        let stays = self.metadata.deletion_timestamp.is_none();
+        stays && !self.is_built() && !self.is_superseded()
+    }
+
     /// Whether every registry has it.
     #[must_use]
     pub fn is_published(&self) -> bool {

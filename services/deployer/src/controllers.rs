@@ -27,7 +27,7 @@ use tracing::debug;
 use crate::changes::{self, Lists, changes, following};
 use crate::reconcile::{Reconciled, after_error, reconcile};
 use crate::service::Service;
-use crate::triggers::Reference;
+use crate::triggers::{Receivers, Reference};
 
 /// Changes that come together are reconciled together.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -38,8 +38,15 @@ const CONCURRENCY: u16 = 16;
 /// What is kept of an object.
 type Meta<K> = PartialObjectMeta<K>;
 
-/// Reconciles Components until shutdown.
-pub(crate) async fn components(
+/// Reconciles what changed and what messages name, until shutdown.
+pub async fn run(service: Service, receivers: Receivers, handles: Handles) {
+    tokio::join!(
+        components(service.clone(), receivers.components, handles.clone()),
+        workspaces(service, receivers.workspaces, handles),
+    );
+}
+
+async fn components(
     service: Service,
     triggered: UnboundedReceiver<Reference<Component>>,
     handles: Handles,
@@ -60,11 +67,10 @@ pub(crate) async fn components(
         .owns_stream::<CoreService>(services)
         .watches_stream(pods, |pod| component_of(&pod))
         .watches_stream(policies, move |policy| makers(&policy, &components));
-    run(controller, service).await;
+    drive(controller, service).await;
 }
 
-/// Reconciles Workspaces until shutdown.
-pub(crate) async fn workspaces(
+async fn workspaces(
     service: Service,
     triggered: UnboundedReceiver<Reference<Workspace>>,
     handles: Handles,
@@ -74,7 +80,7 @@ pub(crate) async fn workspaces(
 
     let ingresses = changes(service.watched(), changes::ingress, &lists);
     drop(lists);
-    run(controller.owns_stream(ingresses), service).await;
+    drive(controller.owns_stream(ingresses), service).await;
 }
 
 /// The controller's ends of [`Lists`].
@@ -158,7 +164,7 @@ fn objects<K: Reconciled>(
         .chain(objects)
 }
 
-async fn run<K: Reconciled>(controller: Controller<Meta<K>>, service: Service) {
+async fn drive<K: Reconciled>(controller: Controller<Meta<K>>, service: Service) {
     controller
         .run(reconcile::<K>, after_error::<K>, Arc::new(service))
         .for_each(|reconciled| {

@@ -4,7 +4,7 @@
 mod apply;
 pub mod args;
 mod changes;
-mod controllers;
+pub mod controllers;
 mod deploy;
 pub mod error;
 mod failure;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Parser as _;
 use sequencer_deployer::args::{Args, NAME};
+use sequencer_deployer::controllers;
 use sequencer_deployer::service::Service;
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::Bus;
@@ -22,7 +23,7 @@ async fn main() -> Result<()> {
         move |delivery| service.clone().handle(delivery)
     });
     let handles = rt.handles();
-    rt.spawn("reconcile", service.run(receivers, handles));
+    rt.spawn("reconcile", controllers::run(service, receivers, handles));
     rt.run(&bus).await?;
     Ok(())
 }

@@ -1,18 +1,16 @@
-//! What every reconcile of the deployer needs, and the parts that run.
+//! What every reconcile of the deployer needs.
 
 use std::fmt;
 use std::sync::Arc;
 
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client};
-use sequencer_runtime::Handles;
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::hosts::{Hosts, ProvidersError};
 use sequencer_runtime::retry::Waits;
 use sequencer_runtime::status_writer::StatusWriter;
 
 use crate::args::{Args, Settings};
-use crate::controllers;
 use crate::triggers::{Receivers, Triggers};
 
 /// The deployer. Clones share everything.
@@ -90,13 +88,5 @@ impl Service {
     /// another one reconciles everything when it begins.
     pub async fn handle(self, delivery: Delivery) -> Outcome {
         self.0.triggers.message(&delivery)
-    }
-
-    /// Reconciles what changed and what messages name, until shutdown.
-    pub async fn run(self, receivers: Receivers, handles: Handles) {
-        tokio::join!(
-            controllers::components(self.clone(), receivers.components, handles.clone()),
-            controllers::workspaces(self, receivers.workspaces, handles),
-        );
     }
 }

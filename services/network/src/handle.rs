@@ -1,81 +1,14 @@
-//! The network service and its three verbs.
+//! From a message to the handler of its verb.
 
-use std::net::SocketAddr;
-
-use kube::Client;
-use secrecy::SecretString;
-use sequencer_api::code::Code;
-use sequencer_api::secret::{SecretKeyRef, SecretRef};
-use sequencer_api::status::{self, State};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
-use sequencer_runtime::egress::EgressGuard;
-use sequencer_runtime::hosts::{Hosts, ProvidersError};
-use sequencer_runtime::section::{End, SecretReader, Sections, Stop, Waiting};
-use thiserror::Error as ThisError;
-use tokio::time::timeout;
 
-use crate::args::Args;
-use crate::dns::answers;
 use crate::dns::handle::RecordHandler;
-use crate::error::Error;
 use crate::probe::ProbeHandler;
+use crate::service::Service;
 use crate::tunnel::handle::TunnelHandler;
 
-/// The settings cannot be used.
-#[derive(Debug, ThisError)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// The roots cannot be read.
-    #[error(transparent)]
-    Bundle(#[from] sequencer_runtime::egress::BundleError),
-    /// A client cannot be made.
-    #[error("cannot make an HTTP client")]
-    Http(#[from] reqwest::Error),
-    /// The DNS providers cannot be read.
-    #[error(transparent)]
-    Providers(#[from] ProvidersError),
-}
-
-/// Handles the network service's commands.
-pub struct Service {
-    pub(crate) client: Client,
-    sections: Sections,
-    pub(crate) egress: EgressGuard,
-    pub(crate) http: reqwest::Client,
-    pub(crate) hosts: Hosts,
-    pub(crate) resolver: SocketAddr,
-    pub(crate) args: Args,
-}
-
-impl std::fmt::Debug for Service {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service")
-            .field("sections", &self.sections)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Service {
-    /// With these settings, and with the rights of this client.
-    ///
-    /// # Errors
-    /// See [`SettingsError`].
-    pub fn new(client: Client, args: &Args) -> Result<Self, SettingsError> {
-        let egress = EgressGuard::new(&args.egress)?;
-        let system =
-            || answers::resolver(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-        Ok(Self {
-            sections: Sections::new(client.clone(), &args.shared),
-            http: egress.trusted().build()?,
-            egress,
-            hosts: Hosts::new(client.clone(), &args.hosts)?,
-            resolver: args.resolver.unwrap_or_else(system),
-            args: args.clone(),
-            client,
-        })
-    }
-
     /// Handles one command.
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
         let sections = &self.sections;
@@ -85,55 +18,5 @@ impl Service {
             Verb::Probe => sections.handle(&ProbeHandler(self), &delivery).await,
             _ => Outcome::Stale,
         }
-    }
-
-    /// Acts at a provider, in less time than a claim lasts: this and what undoes it must end before
-    /// the claim does. What takes longer has an outcome that nobody knows.
-    pub(crate) async fn act<T>(
-        &self,
-        provider: &'static str,
-        action: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let deadline = self.args.shared.periods.claim.mul_f64(0.4);
-        Box::pin(timeout(deadline, action))
-            .await
-            .unwrap_or_else(|_elapsed| Err(Error::Unknown(provider, self.args.quarantine)))
-    }
-
-    /// That something takes its time.
-    pub(crate) fn waiting(&self, code: Code, message: String, state: State) -> End {
-        End::Waiting(Waiting {
-            code,
-            message,
-            after: self.args.probe,
-            state,
-        })
-    }
-}
-
-/// A credential that only its host is shown.
-///
-/// # Errors
-/// The Secret cannot be read, is bound to other hosts, or does not have the key.
-pub(crate) async fn credential(
-    secrets: &SecretReader,
-    key: &SecretKeyRef,
-    host: &str,
-) -> Result<SecretString, Error> {
-    let reference = SecretRef {
-        name: key.name.clone(),
-        namespace: key.namespace.clone(),
-    };
-    let secret = secrets.read(&reference).await?;
-    secret.for_host(host)?;
-
-    Ok(secret.text(&key.key)?)
-}
-
-/// The failure of work that failed, as people see it.
-pub(crate) fn failure(ended: &Result<End, Stop>) -> Option<status::Failure> {
-    match ended {
-        Err(Stop::Failed(failing)) => Some(failing.status()),
-        _ => None,
     }
 }

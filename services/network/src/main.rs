@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use sequencer_network::args::{Args, NAME};
-use sequencer_network::handle::Service;
+use sequencer_network::service::Service;
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::Bus;
 use sequencer_runtime::{Runtime, cluster};

@@ -24,7 +24,7 @@ use tracing::info;
 use crate::dns::rfc2136::absolute;
 use crate::dns::server::ask;
 use crate::error::Error;
-use crate::handle::Service;
+use crate::service::Service;
 use crate::tunnel::{routes, wanted};
 
 /// How long the handler itself asks again, before it leaves that to the next wake-up.

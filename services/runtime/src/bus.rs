@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::args::Args;
-use crate::process::Handles;
+use crate::handles::Handles;
 
 pub use delivery::{Delivery, Outcome};
 pub use ensure::{EnsureError, Keep};

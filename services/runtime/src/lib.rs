@@ -23,6 +23,7 @@ pub mod bus;
 pub mod cluster;
 pub mod egress;
 pub mod error;
+mod handles;
 pub mod hosts;
 mod process;
 pub mod readiness;
@@ -33,4 +34,5 @@ pub mod shutdown;
 pub mod status_writer;
 pub mod telemetry;
 
-pub use process::{Ended, Handles, Runtime, StartError};
+pub use handles::Handles;
+pub use process::{Ended, Runtime, StartError};

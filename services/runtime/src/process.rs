@@ -16,9 +16,8 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::args::Args;
 use crate::bus::{Bus, Delivery, Outcome};
-use crate::readiness::Readiness;
-use crate::shutdown::Shutdown;
-use crate::telemetry::{Metrics, Telemetry, TelemetryError};
+use crate::handles::Handles;
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// After the cut-off, this long is left to give messages back.
 const GIVE_BACK: Duration = Duration::from_secs(3);
@@ -52,17 +51,6 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// A task's name, and how it ended.
 type Task = (&'static str, Result<(), Failure>);
-
-/// What parts of a process share. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Handles {
-    /// When to come to an end.
-    pub shutdown: Shutdown,
-    /// What is missing.
-    pub readiness: Readiness,
-    /// What is counted.
-    pub metrics: Metrics,
-}
 
 /// A running process. Its tasks live and die together.
 #[derive(Debug)]

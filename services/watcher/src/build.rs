@@ -8,8 +8,8 @@ use sequencer_api::build::BuildSpec;
 use sequencer_api::condition::Summary;
 use sequencer_api::host::Refusal;
 use sequencer_api::owner::controller;
+use sequencer_api::status::Section;
 use sequencer_api::status::build::BuildStatus;
-use sequencer_api::status::{Section, State};
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::{Kind, Pool, Verb};
 use sequencer_runtime::section::Due;
@@ -83,7 +83,12 @@ impl Reconciled for BuildView {
         now: Timestamp,
     ) -> Result<Option<Self>, Error> {
         let (cache, chart) = (&context.cache, &context.chart);
-        let held = waits_for_its_turn(&build, &cache.unbuilt(&build), chart.limits.builds, now);
+        let held = waits_for_its_turn(
+            &build,
+            &cache.pending_builds(&build),
+            chart.limits.builds,
+            now,
+        );
         let owner = cache.owner_of_build(&build);
         Ok(Some(Self::new(build, owner, held, chart, now)))
     }
@@ -107,7 +112,7 @@ impl Reconciled for BuildView {
             return plan;
         }
         let (image, publish) = (&status.image.section, &status.publish.section);
-        if is_built(status, subject.generation) {
+        if self.build.is_built() {
             let settled = self.build.is_published();
             notify(&mut plan, subject, Verb::Push, None, publish, settled, "");
         } else if let Ok(pool) = &self.pool {
@@ -128,14 +133,6 @@ impl Reconciled for BuildView {
     }
 }
 
-/// Whether it may have to be built yet.
-#[must_use]
-pub fn unbuilt(build: &Build) -> bool {
-    let status = build.status.clone().unwrap_or_default();
-    let built = is_built(&status, build.metadata.generation.unwrap_or_default());
-    !built && !build.is_superseded() && build.metadata.deletion_timestamp.is_none()
-}
-
 /// Whether a Build has to wait for others of its namespace: so many as may run at once are built,
 /// or are before it in its pool's queue. One that failed holds nobody up until it is tried again.
 #[must_use]
@@ -146,7 +143,7 @@ pub fn waits_for_its_turn(
     now: Timestamp,
 ) -> bool {
     let runs = |build: &Build| matches!(section(build).claim, Some(claim) if claim.until.0 > now);
-    if limit == 0 || !unbuilt(build) || runs(build) {
+    if limit == 0 || !build.is_pending() || runs(build) {
         return false;
     }
     let age = |of: &Build| (of.creation_timestamp().map(|created| created.0), of.uid());
@@ -157,7 +154,7 @@ pub fn waits_for_its_turn(
     };
     let others = others
         .iter()
-        .filter(|other| other.uid() != build.uid() && unbuilt(other));
+        .filter(|other| other.uid() != build.uid() && other.is_pending());
     others.filter(|other| runs(other) || before(other)).count() >= limit
 }
 
@@ -176,10 +173,6 @@ fn withdraw(plan: &mut Plan, subject: &Subject, section: &Section) {
         plan.notifications
             .push(notification(subject, Verb::Push, None, key, Policy::Now));
     }
-}
-
-fn is_built(status: &BuildStatus, generation: i64) -> bool {
-    status.image.section.is(State::Completed, generation)
 }
 
 /// The commit that stands for a Build: its first import's.

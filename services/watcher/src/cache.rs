@@ -10,7 +10,6 @@ use sequencer_api::owner::{controller, is_controlled_by};
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use uuid::Uuid;
 
-use crate::build::unbuilt;
 use crate::owned::{Owned, is_abandoned, uuid};
 
 mod index;
@@ -185,9 +184,9 @@ impl Cache {
 
     /// The Builds of a namespace that may have to be built yet.
     #[must_use]
-    pub fn unbuilt(&self, build: &Build) -> Vec<Arc<Build>> {
+    pub fn pending_builds(&self, build: &Build) -> Vec<Arc<Build>> {
         let mut builds = self.builds.of(&namespace_of(build));
-        builds.retain(|build| unbuilt(build));
+        builds.retain(|build| build.is_pending());
         builds
     }
 

@@ -2,6 +2,7 @@
 //! derives conditions and takes things down in their order; it touches nothing outside the API
 //! server.
 
+mod abandon;
 pub mod apply;
 pub mod args;
 pub mod build;

@@ -14,6 +14,7 @@ use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::{Kind, Verb};
 use sequencer_runtime::cluster;
 
+use crate::abandon::{abandoned, gives_up};
 use crate::cache::{Cache, Index};
 use crate::chart::Chart;
 use crate::conditions::{Conditions, advice, wrong};
@@ -24,7 +25,6 @@ use crate::owned::{Abandon, outside_word, retry_word, workspace_of_record};
 use crate::plan::{Action, Event, Plan, Subject, Target};
 use crate::reconcile::{Context, Reconciled};
 use crate::triggers::Triggers;
-use crate::workspace::{abandoned, gives_up};
 
 /// What is known of a DNSRecord.
 pub struct RecordView {

@@ -93,7 +93,7 @@ impl Triggers {
     /// A Build changed: every Component that may use its image, and the Builds that wait for their
     /// turn.
     pub fn build(&self, cache: &Cache, build: &Build) {
-        each(&self.builds, &cache.unbuilt(build));
+        each(&self.builds, &cache.pending_builds(build));
         let maker = cache.maker(build);
         let owned = maker.and_then(|maker| cache.owned_with(&maker));
         each(&self.components, &owned.unwrap_or_default().components);

@@ -9,6 +9,5 @@ mod teardown;
 mod timings;
 mod view;
 
-pub(crate) use teardown::{abandoned, gives_up};
 pub use timings::took;
 pub use view::WorkspaceView;

@@ -15,6 +15,7 @@ pub(crate) use lab::release::NAMESPACE as RELEASE;
 use sequencer_api::names::Owner;
 use sequencer_api::{Component, Workspace};
 use sequencer_deployer::args::{Args, NAME};
+use sequencer_deployer::controllers;
 use sequencer_deployer::reconcile::Reconciled;
 use sequencer_deployer::service::Service;
 use sequencer_deployer::triggers::Receivers;
@@ -98,8 +99,11 @@ impl Scene {
     /// Another deployer, which watches.
     pub(crate) fn watched(mut self) -> Result<Self> {
         let (service, receivers) = service(&self.service_client, self.namespace(), &[])?;
-        self.tasks
-            .spawn(service.clone().run(receivers, Handles::default()));
+        self.tasks.spawn(controllers::run(
+            service.clone(),
+            receivers,
+            Handles::default(),
+        ));
         self.service = service;
         Ok(self)
     }

@@ -18,8 +18,8 @@ use super::cloudflare::{self as zones, Zones};
 use super::{Provider, Seen, Step, Wanted, noted, owned, plan, rfc2136};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
-use crate::handle::{Service, credential};
 use crate::mark::Mark;
+use crate::service::{Service, credential};
 
 /// How long the handler itself waits for the name servers, before it leaves that to the next
 /// wake-up.

@@ -1,7 +1,7 @@
 //! Whether the world can see a record: what the authoritative servers of its zone answer, asked
 //! directly, as a resolver would keep "there is nothing" for long.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::future::join_all;
 use hickory_proto::rr::{Name, RData, RecordType as Type};
@@ -93,31 +93,4 @@ async fn answers(wanted: &Wanted, server: &Server) -> bool {
         }
     }
     false
-}
-
-/// The system's first recursive server.
-#[must_use]
-pub fn resolver(resolv_conf: &str) -> SocketAddr {
-    let servers = resolv_conf
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
-    SocketAddr::new(
-        servers
-            .map(|address: IpAddr| address)
-            .next()
-            .unwrap_or(Ipv4Addr::LOCALHOST.into()),
-        PORT,
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_server_of_the_system_is_asked() {
-        let conf = "search x.svc\n# nameserver 1.1.1.1\nnameserver 10.96.0.10\nnameserver fd00::1\noptions ndots:5\n";
-        assert_eq!(resolver(conf), "10.96.0.10:53".parse().unwrap());
-        assert_eq!(resolver(""), "127.0.0.1:53".parse().unwrap());
-    }
 }

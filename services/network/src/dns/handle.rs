@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::Wanted;
 use super::act::Answers;
-use crate::handle::{Service, failure};
+use crate::service::{Service, failure};
 
 /// Who does not answer, in messages.
 const PROVIDER: &str = "the DNS provider";

@@ -23,7 +23,7 @@ use super::section::{intend, only_connection_is_missing, was_made};
 use super::{Routed, configuration, routes, wanted};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
-use crate::handle::{Service, credential};
+use crate::service::{Service, credential};
 
 /// Who does not answer, in messages.
 pub(super) const CLOUDFLARE: &str = "Cloudflare";

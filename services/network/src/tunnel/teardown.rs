@@ -16,7 +16,7 @@ use super::handle::{CLOUDFLARE, HOST, TunnelHandler};
 use super::section::gone;
 use super::wanted;
 use crate::error::Error;
-use crate::handle::credential;
+use crate::service::credential;
 
 /// What is still there, in messages.
 pub(super) const CONNECTOR: &str = "the connector";

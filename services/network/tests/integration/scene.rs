@@ -21,7 +21,7 @@ use sequencer_api::crd::definitions;
 use sequencer_api::status::dns_record::RecordSection;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_network::args::{Args, NAME};
-use sequencer_network::handle::Service;
+use sequencer_network::service::Service;
 use sequencer_proto::topics::{Command, Verb};
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::cluster;

@@ -13,7 +13,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::carrier;
 use super::single::Single;
 use crate::error::catch_panic;
-use crate::process::Handles;
+use crate::handles::Handles;
 use crate::telemetry::{Handled, VerbLabel};
 
 /// What a handler is asked to handle.

@@ -1,6 +1,5 @@
 //! The end of a Workspace: what is outside goes first, and the finalizer last.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
@@ -13,8 +12,9 @@ use sequencer_proto::topics::{Kind, Verb};
 use serde_json::json;
 
 use super::view::WorkspaceView;
+use crate::abandon::{abandoned, gives_up};
 use crate::notifier::notify;
-use crate::owned::{Abandon, Owned, is_abandoned};
+use crate::owned::{Owned, is_abandoned};
 use crate::plan::{Action, Event, EventReason, Plan, Target};
 
 /// The most that `status.teardown` names.
@@ -103,44 +103,6 @@ fn ingress_may_stand(workspace: &Workspace, status: &WorkspaceStatus) -> bool {
         .is_some_and(|networking| networking.ingress.is_some());
     (asked_for || status.ingress.name.is_some())
         && status.ingress.section.state != Some(State::Gone)
-}
-
-/// Whether what a section is about is left where it is; not while somebody is at work there.
-pub(crate) fn gives_up(
-    plan: &mut Plan,
-    abandon: Abandon,
-    section: &Section,
-    now: Timestamp,
-) -> bool {
-    let busy = section
-        .claim
-        .as_ref()
-        .map(|claim| claim.until.0)
-        .filter(|until| *until > now);
-    match (abandon, busy) {
-        (Abandon::No, _) => false,
-        (Abandon::At(at), _) => {
-            plan.again_at(at);
-            false
-        }
-        (Abandon::Now, Some(until)) => {
-            plan.again_at(until);
-            false
-        }
-        (Abandon::Now, None) => true,
-    }
-}
-
-/// What people read of something that was left behind: it is nobody's now.
-pub(crate) fn abandoned(workspace: &Target, what: &str) -> Event {
-    let message = format!(
-        "left behind because of {}: {what}",
-        labels::ABANDON_EXTERNAL
-    );
-    Event {
-        warning: true,
-        ..Event::new(workspace, EventReason::Abandoned, message)
-    }
 }
 
 /// What people read while it goes.
