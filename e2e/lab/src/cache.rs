@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context as Sha256, SHA256};
 use walkdir::WalkDir;
 
 use crate::layout::text;
 
 /// A key of files and words: the same inputs give the same key, on every machine and in every
 /// checkout.
-#[derive(Default)]
 pub struct Key(Sha256);
+
+impl Default for Key {
+    fn default() -> Self {
+        Self(Sha256::new(&SHA256))
+    }
+}
 
 impl Key {
     /// Adds words, each told apart from its neighbours.
@@ -21,7 +26,7 @@ impl Key {
     pub fn words<W: AsRef<str>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         for word in words {
             self.0.update(word.as_ref().as_bytes());
-            self.0.update([0]);
+            self.0.update(&[0]);
         }
         self
     }
@@ -30,7 +35,7 @@ impl Key {
     #[must_use]
     pub fn bytes(mut self, content: &[u8]) -> Self {
         self.0.update(content);
-        self.0.update([0]);
+        self.0.update(&[0]);
         self
     }
 
@@ -55,7 +60,8 @@ impl Key {
     #[must_use]
     pub fn hex(self) -> String {
         self.0
-            .finalize()
+            .finish()
+            .as_ref()
             .iter()
             .take(8)
             .map(|byte| format!("{byte:02x}"))

@@ -4,7 +4,7 @@
 
 use data_encoding::BASE32_NOPAD;
 use kube::Resource;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{SHA256, digest};
 
 /// The longest name of a Component: its pods' names stay host names.
 const COMPONENT: usize = 46;
@@ -16,9 +16,9 @@ const HOST: usize = 40;
 /// The first `length` characters of the hash of these parts, base32 in lower case. A NUL stands
 /// between two parts, so that `a, bc` and `ab, c` differ.
 fn hash(parts: &[&str], length: usize) -> String {
-    let digest = Sha256::digest(parts.join("\0"));
+    let hash = digest(&SHA256, parts.join("\0").as_bytes());
     BASE32_NOPAD
-        .encode(&digest)
+        .encode(hash.as_ref())
         .to_lowercase()
         .chars()
         .take(length)

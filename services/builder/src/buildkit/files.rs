@@ -1,5 +1,6 @@
-//! FileSync: BuildKit fetches the context. It gets a list of every file first and asks for the content of
-//! those that it does not have.
+//! FileSync: BuildKit fetches the context. It gets a list of every file first and asks for the
+//! content of those that it does not have. No crate that is kept serves it on its own: where
+//! `bollard` begins to, it is private to its drivers.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,5 +1,8 @@
 //! A session: BuildKit calls us back, over HTTP/2 inside of a gRPC stream, for the context, secrets
 //! and logins.
+//!
+//! Not the session of `bollard` 0.21, of which only the protocol crate is used: its drivers take the
+//! context as one archive in memory, and log in by Docker's own credentials.
 
 use std::collections::BTreeMap;
 use std::io;

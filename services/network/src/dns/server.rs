@@ -1,4 +1,8 @@
 //! A name server: one message there and back, by UDP and, where that does not do, by TCP.
+//!
+//! On `hickory-proto` alone and not on the exchanges of `hickory-net`, which keep a connection and a
+//! background task for each server: here many servers are asked once each, and a signature is
+//! checked over the very bytes of an answer (RFC 8945, section 5.3).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
