@@ -117,8 +117,9 @@ impl Runtime {
         self.handles.clone()
     }
 
-    /// Starts a task that runs as long as the process: it returns only once [`Shutdown::stopping`]
-    /// does. If it returns earlier, fails or panics, the process ends.
+    /// Starts a task that runs as long as the process: it returns only once
+    /// [`crate::shutdown::Shutdown::stopping`] does. If it returns earlier, fails or panics, the process
+    /// ends.
     pub fn spawn<F, T>(&mut self, task: &'static str, future: F)
     where
         F: Future<Output = T> + Send + 'static,
