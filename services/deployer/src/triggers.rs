@@ -17,7 +17,7 @@ pub(crate) struct Triggers {
     workspaces: UnboundedSender<Reference<Workspace>>,
 }
 
-/// The controllers' ends of [`Triggers`].
+/// The controllers' ends of what messages trigger.
 #[derive(Debug)]
 pub struct Receivers {
     /// Components to reconcile.
