@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client};
@@ -12,6 +13,9 @@ use sequencer_runtime::status_writer::StatusWriter;
 
 use crate::args::{Args, Settings};
 use crate::triggers::{Receivers, Triggers};
+
+/// How long a roll-out has to go on before its section says so.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The deployer. Clones share everything.
 #[derive(Clone)]
@@ -47,7 +51,7 @@ impl Service {
             settings: args.settings.clone(),
             waits: Waits::from(&args.shared.periods),
             triggers,
-            statuses: StatusWriter::default(),
+            statuses: StatusWriter::new(PROGRESS),
         }));
         Ok((service, receivers))
     }

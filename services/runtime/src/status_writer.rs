@@ -13,9 +13,6 @@ use jiff::Timestamp;
 
 use crate::retry::later;
 
-/// How long progress has to last before it is written.
-pub const PROGRESS: Duration = Duration::from_millis(1500);
-
 /// How often words and counts alone are written at most.
 pub const WORDS: Duration = Duration::from_secs(5);
 
@@ -44,6 +41,7 @@ pub enum Decision {
 /// Decides when the statuses of one service are written. `K` names a status.
 #[derive(Debug)]
 pub struct StatusWriter<K> {
+    progress: Duration,
     times: Mutex<HashMap<K, Times>>,
 }
 
@@ -54,15 +52,16 @@ struct Times {
     written: Option<Timestamp>,
 }
 
-impl<K> Default for StatusWriter<K> {
-    fn default() -> Self {
+impl<K: Hash + Eq> StatusWriter<K> {
+    /// Nothing was written yet. Progress has to last for `progress` before it is.
+    #[must_use]
+    pub fn new(progress: Duration) -> Self {
         Self {
+            progress,
             times: Mutex::default(),
         }
     }
-}
 
-impl<K: Hash + Eq> StatusWriter<K> {
     /// Decides whether a status is written, which differs so from what is true. None: it does not.
     pub fn decide(&self, status: K, difference: Option<Difference>, now: Timestamp) -> Decision {
         let mut times = self.times();
@@ -81,7 +80,7 @@ impl<K: Hash + Eq> StatusWriter<K> {
             Difference::Progress => {
                 let since = known.differs.filter(past).unwrap_or(now);
                 known.differs = Some(since);
-                later(since, PROGRESS)
+                later(since, self.progress)
             }
             Difference::Words => {
                 let written = known.written.filter(past);
@@ -118,13 +117,17 @@ impl<K: Hash + Eq> StatusWriter<K> {
 mod tests {
     use super::*;
 
+    fn writer() -> StatusWriter<&'static str> {
+        StatusWriter::new(Duration::from_millis(1500))
+    }
+
     fn at(milliseconds: i64) -> Timestamp {
         Timestamp::from_millisecond(milliseconds).unwrap()
     }
 
     #[test]
     fn an_outcome_is_written_at_once_and_what_is_the_same_never() {
-        let writer = StatusWriter::default();
+        let writer = writer();
         writer.wrote("a", at(1000));
 
         assert_eq!(
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn progress_is_written_once_it_has_lasted() {
-        let writer = StatusWriter::default();
+        let writer = writer();
         let progress = Some(Difference::Progress);
 
         assert_eq!(
@@ -158,7 +161,7 @@ mod tests {
             },
             |writer: &StatusWriter<&str>| writer.wrote("a", at(1000)),
         ] {
-            let writer = StatusWriter::default();
+            let writer = writer();
             writer.decide("a", Some(Difference::Progress), at(0));
             undo(&writer);
 
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn words_alone_are_written_every_five_seconds() {
-        let writer = StatusWriter::default();
+        let writer = writer();
         let words = Some(Difference::Words);
 
         assert_eq!(writer.decide("a", words, at(0)), Decision::Now);
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_withholds_nothing() {
-        let writer = StatusWriter::default();
+        let writer = writer();
         writer.wrote("a", at(3_600_000));
         writer.decide("b", Some(Difference::Progress), at(3_600_000));
 
@@ -201,7 +204,7 @@ mod tests {
 
     #[test]
     fn each_status_has_its_own_times() {
-        let writer = StatusWriter::default();
+        let writer = writer();
         writer.wrote("a", at(0));
 
         assert_eq!(

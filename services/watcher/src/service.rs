@@ -31,6 +31,10 @@ use crate::workspace::WorkspaceView;
 /// How often streams and consumers are checked.
 const KEEP: Duration = Duration::from_secs(5);
 
+/// How long work has to go on before a status says so: longer than it takes the services to say
+/// what they are at.
+const PROGRESS: Duration = Duration::from_secs(2);
+
 /// The wait after the status of an unreadable object could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -107,7 +111,7 @@ impl Watcher {
             unreadable: Unreadables::default(),
             notifier: Notifier::new(bus.clone(), periods),
             events: Recorder::new(client.clone(), &args.shared.pod),
-            statuses: StatusWriter::default(),
+            statuses: StatusWriter::new(PROGRESS),
             chart: self.chart.clone(),
         });
 
