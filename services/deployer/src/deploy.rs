@@ -307,10 +307,8 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
             apply.delete(&other, &found).await?;
         }
     }
+
     let planned = |name: &str| plan.services.iter().any(|service| service.name == name);
-    if before.services.iter().all(|service| planned(&service.name)) {
-        return Ok(());
-    }
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     let services = Object {
         resource,

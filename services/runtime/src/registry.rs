@@ -101,7 +101,7 @@ impl Registry {
         let base = registry
             .join(&format!("/v2/{path}/"))
             .map_err(|_error| Fault::Missing)?;
-        let access = Access::new(login, format!("repository:{path}:pull"));
+        let access = Access::new(login, format!("repository:{path}:pull")).unasked()?;
         Ok(Self {
             http: http.clone(),
             egress: None,

@@ -60,6 +60,24 @@ impl Access {
         }
     }
 
+    /// The same, with the login in the first request already.
+    ///
+    /// # Errors
+    /// The login cannot be sent.
+    pub(super) fn unasked(self) -> Result<Self, Fault> {
+        if self.login.is_none() {
+            return Ok(self);
+        }
+        let held = Held {
+            header: self.basic()?,
+            until: None,
+        };
+        Ok(Self {
+            held: Mutex::new(Some(held)),
+            ..self
+        })
+    }
+
     /// What the next request carries; nothing if the registry has not asked yet.
     pub(super) async fn header(&self) -> Option<HeaderValue> {
         let held = self.held.lock().await;

@@ -207,6 +207,18 @@ async fn a_trusted_registry_may_be_below_a_path_and_no_name_leads_out_of_it() {
 }
 
 #[tokio::test]
+async fn a_trusted_registry_gets_the_login_with_the_first_request() {
+    let liar = Liar::new(|_head, _before| bare("404 No", "x: y")).await;
+    let http = client(&EgressGuard::new(&Args::default()).unwrap()).unwrap();
+    let url = format!("http://{}", liar.address).parse().unwrap();
+    let registry = Registry::trusted(&http, &url, "app", login()).unwrap();
+
+    assert_eq!(registry.find_manifest("latest").await.unwrap(), None);
+    let heads = liar.heads();
+    assert!(heads.len() == 1 && heads[0].contains("Basic "), "{heads:?}");
+}
+
+#[tokio::test]
 async fn one_token_serves_many_requests_and_is_renewed_when_it_is_over() {
     let liar = Liar::new(|head, before| {
         if head.starts_with("GET /token") {
