@@ -95,17 +95,17 @@ impl Service {
             Ok(workload) => workload,
             Err(missing) => {
                 waiting.extend(missing.clone());
-                return hold(view, &apply, &plan, waiting).await;
+                return self.hold(view, &apply, &plan, waiting).await;
             }
         };
         let found = apply.get(&workload.object).await?;
         let started = is_started(view, workload, found.as_ref())?;
         if !started && (view.component.spec.paused || !waiting.is_empty()) {
-            return hold(view, &apply, &plan, waiting).await;
+            return self.hold(view, &apply, &plan, waiting).await;
         }
 
         // What runs.
-        surround(&apply, &plan).await?;
+        self.surround(view, &apply, &plan).await?;
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan), None));
         }
@@ -125,6 +125,45 @@ impl Service {
         let mut section = self.describe(view, &plan, workload, health).await;
         section::retry_pull(view, &mut section, logins, self.waits());
         Ok((section, again))
+    }
+
+    /// Nothing is started. What siblings wait for is there all the same, but for what serves: that
+    /// keeps what it has until it is rolled out anew.
+    async fn hold(
+        &self,
+        view: &View,
+        apply: &Apply,
+        plan: &Plan,
+        waiting: Vec<WaitingFor>,
+    ) -> Result<Reached, Error> {
+        if view.component.spec.paused {
+            return Ok((section::waiting(view, Vec::new()), None));
+        }
+        let serves = section::before(view).kind.is_some();
+        if serves {
+            return Ok((section::waiting(view, waiting), Some(WAITING)));
+        }
+
+        self.surround(view, apply, plan).await?;
+        let section = DeploySection {
+            services: plan.services.clone(),
+            ..section::waiting(view, waiting)
+        };
+        Ok((section, Some(WAITING)))
+    }
+
+    /// Makes Services and NetworkPolicies.
+    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
+        for object in &plan.surroundings {
+            let found = apply.get(object).await?;
+            if found.is_some() || object.owner() == view.uid() {
+                apply.write(object, found).await?;
+            } else {
+                let _first = self.shared().lock().await;
+                apply.ensure(object).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What has to be there before the pods start.
@@ -223,31 +262,6 @@ impl Service {
     }
 }
 
-/// Nothing is started. What siblings wait for is there all the same, but for what serves: that keeps
-/// what it has until it is rolled out anew.
-async fn hold(
-    view: &View,
-    apply: &Apply,
-    plan: &Plan,
-    waiting: Vec<WaitingFor>,
-) -> Result<Reached, Error> {
-    let paused = view.component.spec.paused;
-    let serves = section::before(view).kind.is_some();
-    if paused {
-        return Ok((section::waiting(view, Vec::new()), None));
-    }
-    if serves {
-        return Ok((section::waiting(view, waiting), Some(WAITING)));
-    }
-
-    surround(apply, plan).await?;
-    let section = DeploySection {
-        services: plan.services.clone(),
-        ..section::waiting(view, waiting)
-    };
-    Ok((section, Some(WAITING)))
-}
-
 /// Whether the newest revision was started already.
 fn is_started(
     view: &View,
@@ -258,14 +272,6 @@ fn is_started(
     let runs = found.map(serde_json::to_value).transpose()?;
     Ok(runs.as_ref().and_then(revision) == newest
         || section::before(view).revision.as_deref() == newest)
-}
-
-/// Services and NetworkPolicies.
-async fn surround(apply: &Apply, plan: &Plan) -> Result<(), Error> {
-    for object in &plan.surroundings {
-        apply.ensure(object).await?;
-    }
-    Ok(())
 }
 
 /// Starts it, or rolls a new revision out. A Job cannot be changed: it is run anew.

@@ -10,6 +10,7 @@ use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::hosts::{Hosts, ProvidersError};
 use sequencer_runtime::retry::Waits;
 use sequencer_runtime::status_writer::StatusWriter;
+use tokio::sync::Mutex;
 
 use crate::args::{Args, Settings};
 use crate::triggers::{Receivers, Triggers};
@@ -28,6 +29,7 @@ struct Inner {
     waits: Waits,
     triggers: Triggers,
     statuses: StatusWriter<String>,
+    shared: Mutex<()>,
 }
 
 impl fmt::Debug for Service {
@@ -52,6 +54,7 @@ impl Service {
             waits: Waits::from(&args.shared.periods),
             triggers,
             statuses: StatusWriter::new(PROGRESS),
+            shared: Mutex::default(),
         }));
         Ok((service, receivers))
     }
@@ -75,6 +78,12 @@ impl Service {
     /// By the uid of the Component or Workspace.
     pub(crate) fn statuses(&self) -> &StatusWriter<String> {
         &self.0.statuses
+    }
+
+    /// Held while something is created that the Components of a Workspace share: they start together,
+    /// and each would create it.
+    pub(crate) fn shared(&self) -> &Mutex<()> {
+        &self.0.shared
     }
 
     /// Objects of the namespaces that are watched.
