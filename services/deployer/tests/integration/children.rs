@@ -1,6 +1,6 @@
 //! What was made: made once, made again, waited for, and never somebody else's.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -301,7 +301,7 @@ async fn services_that_a_sibling_waits_for_are_told_while_their_pods_start() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_roll_out_costs_two_section_writes_however_much_goes_before() -> Result<()> {
+async fn a_roll_out_costs_one_section_write_for_each_step_that_lasts() -> Result<()> {
     let scene = Scene::new("cheap").await?;
     let mut components = json!([plain()[0], plain()[1], plain()[2]]);
     let click = &mut components[2];
@@ -331,8 +331,10 @@ async fn a_roll_out_costs_two_section_writes_however_much_goes_before() -> Resul
         scene.condition(&workspace, name, "Pod", "Healthy").await?;
         scene.deploy(&workspace, "click-mania").await?;
     }
+    // It waited for both, perhaps for one, it started, and it is ready.
     let done = scene.section(&workspace, "click-mania", healthy).await?;
-    assert_eq!(done["rev"], json!(2), "{done:#}");
+    let rev = done["rev"].as_i64().context("no revision")?;
+    assert!((3..=4).contains(&rev), "{done:#}");
     Ok(())
 }
 
