@@ -9,6 +9,7 @@ use kube::runtime::reflector::store::{Writer, store};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt as _};
+use tokio::sync::watch;
 
 /// By what an object is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +32,7 @@ pub struct Index<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
     keys: Keys<K>,
     found: Mutex<HashMap<Key, HashSet<ObjectRef<K>>>>,
+    listed: watch::Sender<bool>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
@@ -41,6 +43,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
             store,
             keys: Box::new(keys),
             found: Mutex::default(),
+            listed: watch::Sender::new(false),
         };
         (index, writer)
     }
@@ -54,15 +57,17 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
             Event::InitDone => {
                 self.lock().clear();
                 self.all().iter().for_each(|object| self.insert(object));
+                self.listed.send_replace(true);
             }
             Event::Init | Event::InitApply(_) => {}
         }
     }
 
-    /// Waits until all were listed once.
+    /// Waits until all were listed once. Many may wait; of those that wait for kube's own store only
+    /// the last is woken.
     pub async fn ready(&self) {
-        // It fails when its writer is gone: the process ends.
-        drop(self.store.wait_until_ready().await);
+        // It fails only when the sender is gone, which is here.
+        drop(self.listed.subscribe().wait_for(|listed| *listed).await);
     }
 
     /// All of them, in no order.
@@ -115,8 +120,12 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sequencer_api::Workspace;
     use serde_json::json;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -151,5 +160,25 @@ mod tests {
         assert_eq!(apply(&Event::Init), [1, 0]);
         assert_eq!(apply(&Event::InitApply(workspace("o", "b"))), [1, 0]);
         assert_eq!(apply(&Event::InitDone), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_the_list_goes_on_with_it() {
+        let (index, mut writer) = Index::<Workspace>::new(|_workspace| Vec::new());
+        let index = Arc::new(index);
+        let mut waiting = JoinSet::new();
+        for _ in 0..3 {
+            let index = Arc::clone(&index);
+            waiting.spawn(async move { index.ready().await });
+        }
+        // All of them are polled.
+        tokio::task::yield_now().await;
+
+        for event in [Event::Init, Event::InitDone] {
+            writer.apply_watcher_event(&event);
+            index.update(&event);
+        }
+        let all = timeout(Duration::from_secs(5), waiting.join_all()).await;
+        assert!(all.is_ok());
     }
 }
