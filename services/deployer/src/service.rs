@@ -16,7 +16,7 @@ use crate::args::{Args, Settings};
 use crate::triggers::{Receivers, Triggers};
 
 /// How long a roll-out has to go on before its section says so.
-const PROGRESS: Duration = Duration::from_secs(1);
+const PROGRESS: Duration = Duration::from_secs(4);
 
 /// The deployer. Clones share everything.
 #[derive(Clone)]

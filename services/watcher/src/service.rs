@@ -31,9 +31,9 @@ use crate::workspace::WorkspaceView;
 /// How often streams and consumers are checked.
 const KEEP: Duration = Duration::from_secs(5);
 
-/// How long work has to go on before a status says so: longer than it takes the services to say
-/// what they are at.
-const PROGRESS: Duration = Duration::from_secs(2);
+/// How long work has to go on before a status says so: what is over sooner costs one write, and what
+/// takes longer says something new within five seconds.
+const PROGRESS: Duration = Duration::from_secs(4);
 
 /// The wait after the status of an unreadable object could not be written.
 const RETRY: Duration = Duration::from_secs(5);
