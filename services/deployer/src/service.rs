@@ -2,21 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client};
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::hosts::{Hosts, ProvidersError};
 use sequencer_runtime::retry::Waits;
-use sequencer_runtime::status_writer::StatusWriter;
+use sequencer_runtime::status_writer::{PROGRESS, StatusWriter};
 use tokio::sync::Mutex;
 
 use crate::args::{Args, Settings};
 use crate::triggers::{Receivers, Triggers};
-
-/// How long a roll-out has to go on before its section says so.
-const PROGRESS: Duration = Duration::from_secs(4);
 
 /// The deployer. Clones share everything.
 #[derive(Clone)]

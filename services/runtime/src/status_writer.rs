@@ -13,6 +13,10 @@ use jiff::Timestamp;
 
 use crate::retry::later;
 
+/// How long progress has to last in every service: what is over sooner costs one write, and what
+/// takes longer says something new within five seconds.
+pub const PROGRESS: Duration = Duration::from_secs(4);
+
 /// How often words and counts alone are written at most.
 pub const WORDS: Duration = Duration::from_secs(5);
 

@@ -7,7 +7,7 @@ use kube::{Api, Client};
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::{Bus, Keep};
 use sequencer_runtime::hosts::ProvidersError;
-use sequencer_runtime::status_writer::StatusWriter;
+use sequencer_runtime::status_writer::{PROGRESS, StatusWriter};
 use sequencer_runtime::{Handles, Runtime};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -30,10 +30,6 @@ use crate::workspace::WorkspaceView;
 
 /// How often streams and consumers are checked.
 const KEEP: Duration = Duration::from_secs(5);
-
-/// How long work has to go on before a status says so: what is over sooner costs one write, and what
-/// takes longer says something new within five seconds.
-const PROGRESS: Duration = Duration::from_secs(4);
 
 /// The wait after the status of an unreadable object could not be written.
 const RETRY: Duration = Duration::from_secs(5);
