@@ -3,6 +3,8 @@
 //! Messages are hints. Objects in Kubernetes hold the truth, so every stream may be lost at any
 //! moment.
 
+#![warn(missing_docs)]
+
 pub mod topics;
 
 pub use prost::{DecodeError, Message};

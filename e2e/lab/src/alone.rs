@@ -125,14 +125,15 @@ impl Alone {
         started.map(|(_, child)| child.id())
     }
 
-    /// What the client that calls itself so wrote, and how often: see [`audit::writes`].
+    /// What the client that calls itself so wrote, and how often: see [`audit::count`].
     ///
     /// # Errors
     /// The API server was never started.
     pub fn writes(&self, agent: &str) -> Result<BTreeMap<String, usize>> {
-        audit::writes(&self.layout, |entry| {
-            entry.get("userAgent").is_some_and(|by| by == agent)
-        })
+        let writes = audit::writes(&self.layout)?;
+        Ok(audit::count(
+            writes.iter().filter(|write| write.user_agent == agent),
+        ))
     }
 
     /// The folder of all parts' data, logs and certificates.

@@ -90,18 +90,18 @@ fn advisories(cluster: &Cluster) -> Result<()> {
     let checked = command(cluster, &argv)?
         .output()
         .context("cannot start cargo-deny")?;
-    let said = String::from_utf8_lossy(&checked.stderr);
+    let output = String::from_utf8_lossy(&checked.stderr);
     if checked.status.success() {
         return Ok(());
     }
     // What it says when it cannot load the database; a finding is no log line.
-    if said.contains("[ERROR] failed to") {
+    if output.contains("[ERROR] failed to") {
         say(
             "not checked: this machine does not have the advisory database (cargo deny fetch gets it)",
         );
         return Ok(());
     }
-    bail!("advisories: {said}")
+    bail!("advisories: {output}")
 }
 
 /// What nextest ends with when no test matches.

@@ -39,7 +39,6 @@ pub const NODE_BUILDS: &str = "node-builds";
 /// The cluster of one checkout.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Where everything is.
     pub layout: Layout,
     /// The first node's namespace, with the control plane and all services.
     pub general: Namespace,

@@ -20,23 +20,18 @@ pub enum Request {
     /// Ends a part for good: SIGTERM, then SIGKILL after this many seconds. It is not listed any
     /// more.
     Stop {
-        /// The part's name.
         name: String,
         /// Seconds between the two signals.
         grace: u64,
     },
     /// Kills a part with SIGKILL, as a crash would. It stays listed.
-    Kill {
-        /// The part's name.
-        name: String,
-    },
+    Kill { name: String },
     /// Lists every part with its health.
     List,
     /// Ends all parts, the last started first, and then the supervisor.
     Shutdown,
 }
 
-/// A supervisor's answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -49,7 +44,6 @@ pub enum Answer {
 /// One part as its supervisor sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// The part's name.
     pub name: String,
     /// Its process id in the supervisor's pid namespace; none once it ended.
     pub pid: Option<i32>,
@@ -75,7 +69,6 @@ impl Supervisor {
         }
     }
 
-    /// Its socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket

@@ -19,9 +19,7 @@ const FILE: &str = "/run/sequencer-e2e.json";
 pub struct Holder {
     /// Whose `e2e/up` started it.
     pub checkout: PathBuf,
-    /// Its state folder.
     pub state: PathBuf,
-    /// Its supervisor's socket.
     pub socket: PathBuf,
 }
 

@@ -35,7 +35,6 @@ pub struct Image {
 /// The image of one of Sequencer's services, packed as `docker/Dockerfile` says.
 #[derive(Debug)]
 pub struct ServiceImage {
-    /// The service's name.
     pub name: &'static str,
 }
 

@@ -29,7 +29,6 @@ pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 14);
 pub const CLOUDFLARE_API: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 15);
 /// Plays Cloudflare's edge and its name servers.
 pub const CLOUDFLARE_EDGE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 16);
-/// The OTLP receiver.
 pub const TRACES: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 17);
 /// The bridge to the second node, on the first node's side.
 pub const BRIDGE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
@@ -79,7 +78,6 @@ pub const NAMES: [(Ipv4Addr, &[&str]); 8] = [
 /// The folders of one checkout's cluster.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// The checkout.
     pub repository: PathBuf,
     /// What is built once and shared by every checkout, keyed by content.
     pub cache: PathBuf,
@@ -94,7 +92,6 @@ impl Layout {
         self.state.join("logs")
     }
 
-    /// Rendered configuration.
     #[must_use]
     pub fn etc(&self) -> PathBuf {
         self.state.join("etc")
@@ -106,7 +103,6 @@ impl Layout {
         self.state.join("over-etc")
     }
 
-    /// Keys and certificates.
     #[must_use]
     pub fn pki(&self, file: &str) -> PathBuf {
         self.state.join("pki").join(file)
@@ -118,7 +114,6 @@ impl Layout {
         self.state.join("data").join(part)
     }
 
-    /// Sockets.
     #[must_use]
     pub fn sockets(&self) -> PathBuf {
         self.state.join("sockets")

@@ -44,11 +44,11 @@ pub fn fed(command: &mut Command, input: &str) -> Result<String> {
 
 fn done(shown: &str, output: Output) -> Result<String> {
     if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
+        let printed = [output.stdout, output.stderr].concat();
         bail!(
             "{shown} ended with {}: {}",
             output.status,
-            String::from_utf8_lossy(&said).trim()
+            String::from_utf8_lossy(&printed).trim()
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -73,7 +73,7 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let said = tail_after(log, before);
+    let printed = tail_after(log, before);
     let silent = [
         "onnection refused",
         "imed out",
@@ -83,12 +83,12 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
         "emporary failure",
         "is unreachable",
     ];
-    if silent.iter().any(|sign| said.contains(sign)) {
+    if silent.iter().any(|sign| printed.contains(sign)) {
         bail!(
-            "a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{said}"
+            "a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{printed}"
         );
     }
-    bail!("{shown} ended with {status}\n{said}")
+    bail!("{shown} ended with {status}\n{printed}")
 }
 
 /// A command that reads nothing and whose output nobody wants.

@@ -26,7 +26,6 @@ pub const SERVICES: [&str; 5] = [
 pub const NAME: &str = "sequencer";
 /// The namespace that the chart is installed in.
 pub const NAMESPACE: &str = "sequencer-system";
-/// Namespaces of tenants.
 pub const TENANTS: [&str; 2] = ["team-a", "team-b"];
 /// The namespace of builders, which the chart makes.
 pub const BUILDS: &str = "sequencer-builds";

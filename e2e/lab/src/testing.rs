@@ -70,16 +70,13 @@ pub fn command(program: impl AsRef<OsStr>, verb: &str) -> Result<Command> {
 /// A test's own Kubernetes namespace in the running cluster. It is deleted when the value is
 /// dropped.
 #[derive(Debug)]
-pub struct Scene {
-    /// The running cluster.
+pub struct Harness {
     pub cluster: Cluster,
-    /// Its secrets.
     pub secrets: Secrets,
-    /// The namespace's name.
     pub namespace: String,
 }
 
-impl Scene {
+impl Harness {
     /// Makes the namespace; `name` says what the test is about. It holds the ConfigMap `test-ca`
     /// with the test CA.
     ///
@@ -90,17 +87,17 @@ impl Scene {
         let secrets = Secrets::ensure(&cluster.layout)?;
         let namespace = format!("{name}-{:06x}", rand::random::<u32>() & 0xff_ffff);
         cluster.kubectl(&["create", "namespace", &namespace])?;
-        let scene = Self {
+        let harness = Self {
             cluster,
             secrets,
             namespace,
         };
         let authority = format!(
             "--from-file=ca.crt={}",
-            text(scene.cluster.layout.pki("ca.crt"))
+            text(harness.cluster.layout.pki("ca.crt"))
         );
-        scene.kubectl(&["create", "configmap", "test-ca", &authority])?;
-        Ok(scene)
+        harness.kubectl(&["create", "configmap", "test-ca", &authority])?;
+        Ok(harness)
     }
 
     /// Runs kubectl in the namespace and returns what it printed.
@@ -313,7 +310,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for Harness {
     fn drop(&mut self) {
         if std::env::var_os(KEEP).is_none() {
             drop(

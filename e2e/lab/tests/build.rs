@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use lab::parts::git;
-use lab::testing::{PATIENCE, Scene};
+use lab::testing::{Harness, PATIENCE};
 use lab::until::until;
 use serde_json::{Value, json};
 
@@ -64,9 +64,9 @@ fn builder() -> Value {
 }
 
 /// Builds and pushes, and returns BuildKit's plain progress.
-fn build(scene: &Scene, image: &str, cache: &str, no_local_cache: bool) -> Result<String> {
+fn build(harness: &Harness, image: &str, cache: &str, no_local_cache: bool) -> Result<String> {
     if no_local_cache {
-        scene.kubectl(&[
+        harness.kubectl(&[
             "exec", "builder", "-c", "buildkit", "--", "buildctl", "prune", "--all",
         ])?;
     }
@@ -75,7 +75,7 @@ fn build(scene: &Scene, image: &str, cache: &str, no_local_cache: bool) -> Resul
          --export-cache type=registry,ref={cache},mode=max,image-manifest=true,oci-mediatypes=true \
          --import-cache type=registry,ref={cache} --output type=image,name={image},push=true,oci-mediatypes=true 2>&1"
     );
-    scene.kubectl(&[
+    harness.kubectl(&[
         "exec", "builder", "-c", "buildkit", "--", "sh", "-c", &script,
     ])
 }
@@ -105,41 +105,45 @@ fn steps(progress: &str) -> (usize, usize) {
 
 #[test]
 fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> Result<()> {
-    let scene = Scene::new("build")?;
-    scene.secret("git", "Opaque", &json!({"token": scene.secrets.git_token}))?;
-    scene.log_in_to_registry()?;
-    scene.apply(&builder())?;
-    scene.kubectl(&[
+    let harness = Harness::new("build")?;
+    harness.secret(
+        "git",
+        "Opaque",
+        &json!({"token": harness.secrets.git_token}),
+    )?;
+    harness.log_in_to_registry()?;
+    harness.apply(&builder())?;
+    harness.kubectl(&[
         "wait",
         "pod/builder",
         "--for=condition=Ready",
         &format!("--timeout={}s", PATIENCE.as_secs()),
     ])?;
-    assert_eq!(scene.field("pod/builder", ".spec.nodeName")?, "builds");
+    assert_eq!(harness.field("pod/builder", ".spec.nodeName")?, "builds");
 
-    let repository = format!("registry.test/{}/app", scene.namespace);
+    let repository = format!("registry.test/{}/app", harness.namespace);
     let (image, cache) = (
         format!("{repository}:latest"),
         format!("{repository}:cache"),
     );
-    let (ran, cached) = steps(&build(&scene, &image, &cache, false)?);
+    let (ran, cached) = steps(&build(&harness, &image, &cache, false)?);
     ensure!(
         ran > 0 && cached == 0,
         "the first build ran {ran} steps and found {cached} in a cache"
     );
-    let (ran, cached) = steps(&build(&scene, &image, &cache, false)?);
+    let (ran, cached) = steps(&build(&harness, &image, &cache, false)?);
     ensure!(
         ran == 0 && cached > 0,
         "the second build ran {ran} steps and found {cached} in a cache"
     );
-    let (ran, cached) = steps(&build(&scene, &image, &cache, true)?);
+    let (ran, cached) = steps(&build(&harness, &image, &cache, true)?);
     ensure!(
         ran == 0 && cached > 0,
         "a build with the registry's cache alone ran {ran} steps and found {cached} in it"
     );
 
     // The image runs, and shows what it was built from; without databases it says 503.
-    let commit = scene.kubectl(&[
+    let commit = harness.kubectl(&[
         "exec",
         "builder",
         "-c",
@@ -151,16 +155,16 @@ fn rootless_buildkit_builds_the_application_and_caches_it_in_the_registry() -> R
     let variables = json!([{"name": "DB_HOST", "value": "127.0.0.1"}, {"name": "REDIS_HOST", "value": "127.0.0.1"},
         {"name": "MYSQL_USER", "value": "u"}, {"name": "MYSQL_PASSWORD", "value": "p"}, {"name": "MYSQL_DATABASE", "value": "d"}]);
     let app = json!({"image": image, "env": variables, "command": ["/srv/aurora-test", "start"]});
-    scene.deploy(
+    harness.deploy(
         "app",
         &app,
         &json!({"imagePullSecrets": [{"name": "company"}]}),
         &[3000],
     )?;
-    scene.wait_rolled_out("app")?;
-    let address = scene.field("service/app", ".spec.clusterIP")?;
+    harness.wait_rolled_out("app")?;
+    let address = harness.field("service/app", ".spec.clusterIP")?;
     let answer = until("the application answers", PATIENCE, || {
-        scene.cluster.general.run(&[
+        harness.cluster.general.run(&[
             "curl",
             "-s",
             "-w",

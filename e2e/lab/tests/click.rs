@@ -1,14 +1,14 @@
 //! The sample's application with its two databases, made by hand.
 
 use anyhow::{Context as _, Result, ensure};
-use lab::testing::{PATIENCE, Scene};
+use lab::testing::{Harness, PATIENCE};
 use lab::until::until;
 use serde_json::Value;
 
 /// One click: the status and the answer.
-fn click(scene: &Scene) -> Result<(u64, Value)> {
-    let address = scene.field("service/click", ".spec.clusterIP")?;
-    let answer = scene.cluster.general.run(&[
+fn click(harness: &Harness) -> Result<(u64, Value)> {
+    let address = harness.field("service/click", ".spec.clusterIP")?;
+    let answer = harness.cluster.general.run(&[
         "curl",
         "-s",
         "-w",
@@ -22,12 +22,12 @@ fn click(scene: &Scene) -> Result<(u64, Value)> {
     ))
 }
 
-fn wait_status(scene: &Scene, status: u64) -> Result<Value> {
+fn wait_status(harness: &Harness, status: u64) -> Result<Value> {
     until(
         &format!("the application answers {status}"),
         PATIENCE,
         || {
-            let (found, answer) = click(scene)?;
+            let (found, answer) = click(harness)?;
             ensure!(found == status, "it answers {found}: {answer}");
             Ok(answer)
         },
@@ -36,10 +36,10 @@ fn wait_status(scene: &Scene, status: u64) -> Result<Value> {
 
 #[test]
 fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Result<()> {
-    let scene = Scene::new("click")?;
-    scene.deploy_click()?;
-    let first = wait_status(&scene, 200)?;
-    let second = wait_status(&scene, 200)?;
+    let harness = Harness::new("click")?;
+    harness.deploy_click()?;
+    let first = wait_status(&harness, 200)?;
+    let second = wait_status(&harness, 200)?;
     for counter in ["mysql", "redis"] {
         assert_eq!(
             second[counter].as_u64(),
@@ -51,17 +51,17 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
 
     for database in ["redis", "mysql"] {
         let deployment = format!("deployment/{database}");
-        scene.kubectl(&["scale", &deployment, "--replicas=0"])?;
-        wait_status(&scene, 503)?;
-        scene.kubectl(&["scale", &deployment, "--replicas=1"])?;
-        wait_status(&scene, 200)?;
+        harness.kubectl(&["scale", &deployment, "--replicas=0"])?;
+        wait_status(&harness, 503)?;
+        harness.kubectl(&["scale", &deployment, "--replicas=1"])?;
+        wait_status(&harness, 200)?;
     }
 
-    let pod = scene.field(
+    let pod = harness.field(
         "pods",
         ".items[?(@.metadata.labels.app=='click')].metadata.uid",
     )?;
-    scene.kubectl(&[
+    harness.kubectl(&[
         "delete",
         "pod",
         "-l",
@@ -70,8 +70,8 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
         "--force",
     ])?;
     until("another pod takes its place", PATIENCE, || {
-        let ready = scene.field("deployment/click", ".status.readyReplicas")?;
-        let pods = scene.field(
+        let ready = harness.field("deployment/click", ".status.readyReplicas")?;
+        let pods = harness.field(
             "pods",
             ".items[?(@.metadata.labels.app=='click')].metadata.uid",
         )?;
@@ -81,5 +81,5 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
         );
         Ok(())
     })?;
-    wait_status(&scene, 200).map(drop)
+    wait_status(&harness, 200).map(drop)
 }

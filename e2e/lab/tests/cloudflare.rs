@@ -3,17 +3,17 @@
 use anyhow::{Context as _, Result, ensure};
 use lab::layout::{CLOUDFLARE_EDGE, text};
 use lab::parts::cloudflare::ZONE;
-use lab::testing::{PATIENCE, Scene};
+use lab::testing::{Harness, PATIENCE};
 use lab::until::until;
 use serde_json::{Value, json};
 
 /// Calls the API under its own name, from inside, and returns the whole envelope.
-fn call(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
-    let authority = text(scene.cluster.layout.pki("ca.crt"));
+fn call(harness: &Harness, method: &str, path: &str, body: &Value) -> Result<Value> {
+    let authority = text(harness.cluster.layout.pki("ca.crt"));
     let header = tempfile::NamedTempFile::new()?;
     std::fs::write(
         header.path(),
-        format!("Authorization: Bearer {}", scene.secrets.cloudflare_token),
+        format!("Authorization: Bearer {}", harness.secrets.cloudflare_token),
     )?;
     let bearer = format!("@{}", text(header.path()));
     let url = format!("https://api.cloudflare.com/client/v4{path}");
@@ -24,13 +24,13 @@ fn call(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> 
     if body != "null" {
         argv.extend(["-H", "Content-Type: application/json", "-d", &body]);
     }
-    let answer = scene.cluster.general.run(&argv)?;
+    let answer = harness.cluster.general.run(&argv)?;
     serde_json::from_str(&answer).with_context(|| format!("{method} {path} answered {answer}"))
 }
 
 /// The result of a call that must succeed.
-fn result(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value> {
-    let answer = call(scene, method, path, body)?;
+fn result(harness: &Harness, method: &str, path: &str, body: &Value) -> Result<Value> {
+    let answer = call(harness, method, path, body)?;
     ensure!(
         answer.get("success") == Some(&Value::Bool(true)),
         "{method} {path} answered {answer}"
@@ -42,15 +42,15 @@ fn result(scene: &Scene, method: &str, path: &str, body: &Value) -> Result<Value
 }
 
 /// The status and body of a visit by way of the cluster's DNS.
-fn visit(scene: &Scene, scheme: &str, host: &str) -> Result<(String, String)> {
-    let found = scene.cluster.general.run(&["dig", "+short", host])?;
+fn visit(harness: &Harness, scheme: &str, host: &str) -> Result<(String, String)> {
+    let found = harness.cluster.general.run(&["dig", "+short", host])?;
     ensure!(
         found.trim() == CLOUDFLARE_EDGE.to_string(),
         "{host} is found at {found:?}"
     );
-    let authority = text(scene.cluster.layout.pki("ca.crt"));
+    let authority = text(harness.cluster.layout.pki("ca.crt"));
     let url = format!("{scheme}://{host}/");
-    let answer = scene.cluster.general.run(&[
+    let answer = harness.cluster.general.run(&[
         "curl",
         "-s",
         "-m",
@@ -65,12 +65,12 @@ fn visit(scene: &Scene, scheme: &str, host: &str) -> Result<(String, String)> {
     Ok((status.to_owned(), body.trim().to_owned()))
 }
 
-fn wait_visit(scene: &Scene, scheme: &str, host: &str, status: &str) -> Result<String> {
+fn wait_visit(harness: &Harness, scheme: &str, host: &str, status: &str) -> Result<String> {
     until(
         &format!("{scheme}://{host} answers {status}"),
         PATIENCE,
         || {
-            let (found, body) = visit(scene, scheme, host)?;
+            let (found, body) = visit(harness, scheme, host)?;
             ensure!(found == status, "it answers {found}: {body}");
             Ok(body)
         },
@@ -97,47 +97,55 @@ fn connector() -> (Value, Value) {
 
 #[test]
 fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
-    let scene = Scene::new("tunnel")?;
-    scene.deploy_click()?;
+    let harness = Harness::new("tunnel")?;
+    harness.deploy_click()?;
 
-    let tunnels = format!("/accounts/{}/cfd_tunnel", scene.secrets.cloudflare_account);
+    let tunnels = format!(
+        "/accounts/{}/cfd_tunnel",
+        harness.secrets.cloudflare_account
+    );
     let tunnel = result(
-        &scene,
+        &harness,
         "POST",
         &tunnels,
-        &json!({"name": scene.namespace, "config_src": "cloudflare"}),
+        &json!({"name": harness.namespace, "config_src": "cloudflare"}),
     )?;
     let id = tunnel["id"].as_str().context("a tunnel without an id")?;
     let token = result(
-        &scene,
+        &harness,
         "GET",
         &format!("{tunnels}/{id}/token"),
         &Value::Null,
     )?;
-    let host = format!("{}.{ZONE}", scene.namespace);
-    let service = format!("http://click.{}.svc.cluster.local:3000", scene.namespace);
+    let host = format!("{}.{ZONE}", harness.namespace);
+    let service = format!("http://click.{}.svc.cluster.local:3000", harness.namespace);
     let ingress = json!({"config": {"ingress": [{"hostname": host, "service": service}, {"service": "http_status:404"}]}});
     result(
-        &scene,
+        &harness,
         "PUT",
         &format!("{tunnels}/{id}/configurations"),
         &ingress,
     )?;
-    scene.secret("tunnel", "Opaque", &json!({"token": token}))?;
+    harness.secret("tunnel", "Opaque", &json!({"token": token}))?;
     let (container, pod) = connector();
-    scene.deploy("connector", &container, &pod, &[])?;
-    scene.wait_rolled_out("connector")?;
+    harness.deploy("connector", &container, &pod, &[])?;
+    harness.wait_rolled_out("connector")?;
 
-    let zones = result(&scene, "GET", &format!("/zones?name={ZONE}"), &Value::Null)?;
+    let zones = result(
+        &harness,
+        "GET",
+        &format!("/zones?name={ZONE}"),
+        &Value::Null,
+    )?;
     let records = format!(
         "/zones/{}/dns_records",
         zones[0]["id"].as_str().context("the zone is not listed")?
     );
     let record = json!({"type": "CNAME", "name": host, "content": format!("{id}.cfargotunnel.com"), "proxied": true, "ttl": 1});
-    let record = result(&scene, "POST", &records, &record)?;
+    let record = result(&harness, "POST", &records, &record)?;
     let clicks = |scheme: &str| -> Result<Value> {
         Ok(serde_json::from_str(&wait_visit(
-            &scene, scheme, &host, "200",
+            &harness, scheme, &host, "200",
         )?)?)
     };
     let (first, second) = (clicks("http")?, clicks("https")?);
@@ -149,21 +157,21 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
     }
 
     // What lives is not deleted.
-    let refused = call(&scene, "DELETE", &format!("{tunnels}/{id}"), &Value::Null)?;
+    let refused = call(&harness, "DELETE", &format!("{tunnels}/{id}"), &Value::Null)?;
     assert_eq!(
         (&refused["success"], &refused["errors"][0]["code"]),
         (&json!(false), &json!(1022)),
         "{refused}"
     );
 
-    scene.kubectl(&["scale", "deployment/connector", "--replicas=0"])?;
-    let body = wait_visit(&scene, "https", &host, "530")?;
+    harness.kubectl(&["scale", "deployment/connector", "--replicas=0"])?;
+    let body = wait_visit(&harness, "https", &host, "530")?;
     ensure!(body.contains("error code: 1033"), "{body}");
     until("the tunnel can be deleted", PATIENCE, || {
-        result(&scene, "DELETE", &format!("{tunnels}/{id}"), &Value::Null)
+        result(&harness, "DELETE", &format!("{tunnels}/{id}"), &Value::Null)
     })?;
     result(
-        &scene,
+        &harness,
         "DELETE",
         &format!(
             "{records}/{}",
@@ -171,15 +179,15 @@ fn a_tunnel_serves_the_application_while_its_connector_lives() -> Result<()> {
         ),
         &Value::Null,
     )?;
-    assert_eq!(scene.cluster.general.run(&["dig", "+short", &host])?, "");
+    assert_eq!(harness.cluster.general.run(&["dig", "+short", &host])?, "");
     Ok(())
 }
 
 #[test]
 fn the_api_refuses_another_token() -> Result<()> {
-    let mut scene = Scene::new("token")?;
-    scene.secrets.cloudflare_token = "0123456789012345678901234567890123456789".to_owned();
-    let answer = call(&scene, "GET", "/user/tokens/verify", &Value::Null)?;
+    let mut harness = Harness::new("token")?;
+    harness.secrets.cloudflare_token = "0123456789012345678901234567890123456789".to_owned();
+    let answer = call(&harness, "GET", "/user/tokens/verify", &Value::Null)?;
     assert_eq!(answer["success"], json!(false), "{answer}");
     Ok(())
 }

@@ -2,23 +2,26 @@
 
 use anyhow::Result;
 use lab::parts::kwok;
-use lab::testing::Scene;
+use lab::testing::Harness;
 use serde_json::json;
 
 #[test]
 fn a_pod_on_a_node_of_kwok_runs_without_a_kubelet() -> Result<()> {
-    let scene = Scene::new("kwok")?;
-    scene.cluster.start_kwok()?;
-    let node = format!("fake-{}", scene.namespace);
-    scene.apply(&json!({
+    let harness = Harness::new("kwok")?;
+    harness.cluster.start_kwok()?;
+    let node = format!("fake-{}", harness.namespace);
+    harness.apply(&json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": node, "annotations": {kwok::ANNOTATION: "fake"}},
         "spec": {"taints": [{"key": "fake", "effect": "NoSchedule"}]},
     }))?;
-    scene.apply(&json!({
+    harness.apply(&json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "played"},
         "spec": {"nodeName": node, "containers": [{"name": "none", "image": "there.is/none"}]},
     }))?;
-    scene.wait_field("pod/played", ".status.phase", "Running")?;
-    scene.cluster.kubectl(&["delete", "node", &node]).map(drop)
+    harness.wait_field("pod/played", ".status.phase", "Running")?;
+    harness
+        .cluster
+        .kubectl(&["delete", "node", &node])
+        .map(drop)
 }

@@ -12,7 +12,7 @@ use lab::cluster::{Cluster, NODE_BUILDS};
 use lab::layout::text;
 use lab::network::{COVERED, LINK};
 use lab::process::output;
-use lab::testing::{self, PATIENCE, Scene, layout};
+use lab::testing::{self, Harness, PATIENCE, layout};
 use lab::until::until;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -92,14 +92,14 @@ fn machine() -> Result<BTreeSet<String>> {
 
 /// The cluster works: pods of both nodes are reached through DNS and a Service.
 fn works() -> Result<()> {
-    let scene = Scene::new("works")?;
+    let harness = Harness::new("works")?;
     let container = json!({"image": "redis:latest", "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1}});
     let pod = json!({"nodeSelector": {"pool": "builds"}, "tolerations": [{"key": "pool", "operator": "Exists"}]});
-    scene.deploy("redis", &container, &pod, &[6379])?;
-    scene.wait_rolled_out("redis")?;
-    let host = format!("redis.{}.svc.cluster.local", scene.namespace);
+    harness.deploy("redis", &container, &pod, &[6379])?;
+    harness.wait_rolled_out("redis")?;
+    let host = format!("redis.{}.svc.cluster.local", harness.namespace);
     until("redis answers by its name", PATIENCE, || {
-        let answer = scene.exec("redis", &format!("redis-cli -h {host} ping"))?;
+        let answer = harness.exec("redis", &format!("redis-cli -h {host} ping"))?;
         ensure!(answer.trim() == "PONG", "{answer}");
         Ok(())
     })
@@ -145,18 +145,18 @@ fn down_of_a_cluster_that_is_not_up_is_no_error() -> Result<()> {
 #[test]
 fn up_works_after_the_supervisor_was_killed_and_data_is_kept() -> Result<()> {
     run("up")?;
-    let scene = Scene::new("power-cut")?;
-    scene.kubectl(&["create", "configmap", "before", "--from-literal=kept=yes"])?;
-    let image = format!("registry.test/{}/pause:latest", scene.namespace);
+    let harness = Harness::new("power-cut")?;
+    harness.kubectl(&["create", "configmap", "before", "--from-literal=kept=yes"])?;
+    let image = format!("registry.test/{}/pause:latest", harness.namespace);
     let config = tempfile::tempdir()?;
     std::fs::write(
         config.path().join("config.json"),
-        scene.log_in_to_registry()?,
+        harness.log_in_to_registry()?,
     )?;
     let crane = |args: &[&str]| -> Result<String> {
-        let program = text(scene.cluster.layout.bin("crane"));
+        let program = text(harness.cluster.layout.bin("crane"));
         output(
-            scene
+            harness
                 .cluster
                 .general
                 .command(&[&[program.as_str()], args].concat())?
@@ -166,9 +166,9 @@ fn up_works_after_the_supervisor_was_killed_and_data_is_kept() -> Result<()> {
     crane(&["copy", "registry-1.docker.io/library/pause:latest", &image])?;
     let digest = crane(&["digest", &image])?;
 
-    scene.cluster.general.kill()?;
+    harness.cluster.general.kill()?;
     run("up")?;
-    assert_eq!(scene.field("configmap/before", ".data.kept")?, "yes");
+    assert_eq!(harness.field("configmap/before", ".data.kept")?, "yes");
     assert_eq!(crane(&["digest", &image])?, digest);
     works()
 }
@@ -195,27 +195,28 @@ fn a_part_that_crashed_shows_in_status_and_up_starts_it() -> Result<()> {
 #[test]
 fn a_dead_node_loses_its_pods_to_the_other_and_comes_back() -> Result<()> {
     run("up")?;
-    let scene = Scene::new("dead-node")?;
+    let harness = Harness::new("dead-node")?;
     let prefers = json!({
         "tolerations": [{"key": "pool", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
             "weight": 100, "preference": {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["builds"]}]},
         }]}},
     });
-    scene.deploy("wanderer", &json!({"image": "redis:latest"}), &prefers, &[])?;
-    scene.wait_rolled_out("wanderer")?;
-    let where_is_it = || scene.field("pods", ".items[?(@.status.phase=='Running')].spec.nodeName");
+    harness.deploy("wanderer", &json!({"image": "redis:latest"}), &prefers, &[])?;
+    harness.wait_rolled_out("wanderer")?;
+    let where_is_it =
+        || harness.field("pods", ".items[?(@.status.phase=='Running')].spec.nodeName");
     assert_eq!(where_is_it()?, "builds");
 
-    scene.cluster.general.supervisor.kill(NODE_BUILDS)?;
+    harness.cluster.general.supervisor.kill(NODE_BUILDS)?;
     let died = Instant::now();
-    scene.wait_field(
+    harness.wait_field(
         "node/builds",
         ".status.conditions[?(@.type=='Ready')].status",
         "Unknown",
     )?;
     until("the pod runs on the other node", PATIENCE, || {
-        let nodes = scene.field(
+        let nodes = harness.field(
             "pods",
             ".items[?(@.status.containerStatuses[0].ready==true)].spec.nodeName",
         )?;
@@ -229,7 +230,7 @@ fn a_dead_node_loses_its_pods_to_the_other_and_comes_back() -> Result<()> {
     ensure!(took < Duration::from_secs(60), "it took {took:?}");
 
     run("up")?;
-    scene.wait_field(
+    harness.wait_field(
         "node/builds",
         ".status.conditions[?(@.type=='Ready')].status",
         "True",

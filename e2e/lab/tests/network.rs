@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::layout::{GENERAL, text};
-use lab::testing::{PATIENCE, Scene};
+use lab::testing::{Harness, PATIENCE};
 use lab::until::until;
 use serde_json::json;
 
@@ -27,35 +27,35 @@ fn fetch(url: &str) -> String {
 
 #[test]
 fn a_service_answers_by_address_and_by_name_from_the_other_node() -> Result<()> {
-    let scene = Scene::new("service")?;
-    scene.deploy_page("general", PAGE, &on("general"))?;
-    scene.deploy_page("builds", PAGE, &on("builds"))?;
+    let harness = Harness::new("service")?;
+    harness.deploy_page("general", PAGE, &on("general"))?;
+    harness.deploy_page("builds", PAGE, &on("builds"))?;
     for (from, to) in [
         ("general", "builds"),
         ("builds", "general"),
         ("general", "general"),
     ] {
-        let address = scene.field(&format!("service/{to}"), ".spec.clusterIP")?;
-        let name = format!("{to}.{}.svc.cluster.local", scene.namespace);
+        let address = harness.field(&format!("service/{to}"), ".spec.clusterIP")?;
+        let name = format!("{to}.{}.svc.cluster.local", harness.namespace);
         for host in [address, to.to_owned(), name] {
             let answer = until("the Service answers", PATIENCE, || {
-                scene.exec(from, &fetch(&format!("http://{host}:8080/")))
+                harness.exec(from, &fetch(&format!("http://{host}:8080/")))
             })?;
             assert_eq!(answer.trim(), PAGE, "from {from} to {host}");
         }
     }
     // What runs outside the cluster is found by its own name.
-    let git = scene.exec("builds", "getent hosts github.com")?;
+    let git = harness.exec("builds", "getent hosts github.com")?;
     ensure!(git.starts_with("198.18.0.13 "), "github.com is {git}");
     Ok(())
 }
 
 #[test]
 fn an_ingress_answers_by_host_over_http_and_https() -> Result<()> {
-    let scene = Scene::new("ingress")?;
-    scene.deploy_page("web", PAGE, &on("general"))?;
-    let host = format!("{}.preview.test", scene.namespace);
-    scene.apply(&json!({
+    let harness = Harness::new("ingress")?;
+    harness.deploy_page("web", PAGE, &on("general"))?;
+    let host = format!("{}.preview.test", harness.namespace);
+    harness.apply(&json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"},
         "spec": {"rules": [{"host": host, "http": {"paths": [
             {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 8080}}}},
@@ -63,17 +63,17 @@ fn an_ingress_answers_by_host_over_http_and_https() -> Result<()> {
     }))?;
     for scheme in ["http", "https"] {
         let answer = until("the ingress serves the page", PATIENCE, || {
-            scene.curl_ingress(scheme, &host, "/")
+            harness.curl_ingress(scheme, &host, "/")
         })?;
         assert_eq!(answer.trim(), PAGE);
     }
-    scene.wait_field(
+    harness.wait_field(
         "ingress/web",
         ".status.loadBalancer.ingress[0].ip",
         &GENERAL.to_string(),
     )?;
     ensure!(
-        scene
+        harness
             .curl_ingress("http", "other.preview.test", "/")
             .is_err(),
         "a host without an ingress was served"
@@ -83,29 +83,29 @@ fn an_ingress_answers_by_host_over_http_and_https() -> Result<()> {
 
 #[test]
 fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
-    let scene = Scene::new("kubelet")?;
+    let harness = Harness::new("kubelet")?;
     for node in ["general", "builds"] {
-        scene.deploy_page(node, PAGE, &on(node))?;
+        harness.deploy_page(node, PAGE, &on(node))?;
         assert_eq!(
-            scene.exec(node, "hostname")?.trim(),
-            scene.field(
+            harness.exec(node, "hostname")?.trim(),
+            harness.field(
                 "pods",
                 &format!(".items[?(@.metadata.labels.app=='{node}')].metadata.name")
             )?
         );
-        scene.exec(node, &fetch("http://localhost:8080/"))?;
-        let logs = scene.kubectl(&["logs", &format!("deployment/{node}")])?;
+        harness.exec(node, &fetch("http://localhost:8080/"))?;
+        let logs = harness.kubectl(&["logs", &format!("deployment/{node}")])?;
         ensure!(
             logs.contains("\"GET / HTTP/1.1\" 200"),
             "the logs are {logs}"
         );
 
-        let mut forward = Command::new(scene.cluster.layout.bin("kubectl"))
+        let mut forward = Command::new(harness.cluster.layout.bin("kubectl"))
             .args([
                 "--kubeconfig",
-                &text(scene.cluster.layout.kubeconfig()),
+                &text(harness.cluster.layout.kubeconfig()),
                 "-n",
-                &scene.namespace,
+                &harness.namespace,
             ])
             .args(["port-forward", &format!("deployment/{node}"), ":8080"])
             .stdout(Stdio::piped())
@@ -131,8 +131,8 @@ fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
 
 #[test]
 fn a_pod_over_its_memory_limit_is_killed() -> Result<()> {
-    let scene = Scene::new("memory")?;
-    scene.apply(&json!({
+    let harness = Harness::new("memory")?;
+    harness.apply(&json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "greedy"},
         "spec": {"restartPolicy": "Never", "containers": [{
             "name": "greedy", "image": "app-base:bookworm",
@@ -140,7 +140,7 @@ fn a_pod_over_its_memory_limit_is_killed() -> Result<()> {
             "resources": {"limits": {"memory": "64Mi"}},
         }]},
     }))?;
-    scene.wait_field(
+    harness.wait_field(
         "pod/greedy",
         ".status.containerStatuses[0].state.terminated.reason",
         "OOMKilled",
@@ -149,14 +149,14 @@ fn a_pod_over_its_memory_limit_is_killed() -> Result<()> {
 
 #[test]
 fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()> {
-    let scene = Scene::new("pull")?;
-    let layout = &scene.cluster.layout;
-    let login = scene.log_in_to_registry()?;
-    let image = format!("registry.test/{}/pause:latest", scene.namespace);
+    let harness = Harness::new("pull")?;
+    let layout = &harness.cluster.layout;
+    let login = harness.log_in_to_registry()?;
+    let image = format!("registry.test/{}/pause:latest", harness.namespace);
     let config = tempfile::tempdir()?;
     std::fs::write(config.path().join("config.json"), login)?;
     let crane = text(layout.bin("crane"));
-    let copy = scene
+    let copy = harness
         .cluster
         .general
         .command(&[
@@ -179,11 +179,11 @@ fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()>
             "spec": {"imagePullSecrets": secrets, "terminationGracePeriodSeconds": 0, "containers": [{"name": "pause", "image": image, "imagePullPolicy": "Always"}]},
         })
     };
-    scene.apply(&pod("with", json!([{"name": "company"}])))?;
-    scene.apply(&pod("without", json!([])))?;
-    scene.wait_field("pod/with", ".status.phase", "Running")?;
+    harness.apply(&pod("with", json!([{"name": "company"}])))?;
+    harness.apply(&pod("without", json!([])))?;
+    harness.wait_field("pod/with", ".status.phase", "Running")?;
     until("the pull is refused", PATIENCE, || {
-        let message = scene.field(
+        let message = harness.field(
             "pod/without",
             ".status.containerStatuses[0].state.waiting.message",
         )?;

@@ -12,7 +12,6 @@ const FENCE: &str = "```";
 pub(crate) struct Block {
     /// The first word behind the fence; empty if there is none.
     pub(crate) language: String,
-    /// The second word.
     pub(crate) mark: String,
     /// The lines between the fences.
     pub(crate) text: String,

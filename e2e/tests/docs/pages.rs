@@ -10,7 +10,7 @@ use lab::parts::name_server;
 use lab::process::output;
 use lab::release::TENANTS;
 use lab::secrets::Secrets;
-use lab::testing::{Scene, layout};
+use lab::testing::{Harness, layout};
 
 use crate::examples::{Block, pages, read};
 use crate::shell::shell;
@@ -132,8 +132,8 @@ fn the_shell_of_operations_runs() -> Result<()> {
 #[test]
 fn the_shell_of_secrets_runs() -> Result<()> {
     // In a namespace of its own, so that its Secrets go.
-    let scene = Scene::new("docs")?;
-    Page::new("secrets.md", &scene.namespace)?.run()
+    let harness = Harness::new("docs")?;
+    Page::new("secrets.md", &harness.namespace)?.run()
 }
 
 #[test]

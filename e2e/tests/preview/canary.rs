@@ -13,7 +13,7 @@ use lab::parts::traces;
 use lab::release::{BUILDS, NAMESPACE, TENANTS};
 use serde_json::Value;
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// Shorter values are no secrets that a search could find.
 const LONG: usize = 12;
@@ -21,7 +21,7 @@ const LONG: usize = 12;
 const PUBLIC: [&str; 5] = ["ca.crt", "tls.crt", "known_hosts", "username", "config.yml"];
 
 /// What to look for: every value, also encoded, and each half of it.
-fn needles(walk: &Walk) -> Result<BTreeSet<String>> {
+fn needles(user: &User) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for namespace in [
         NAMESPACE,
@@ -31,7 +31,7 @@ fn needles(walk: &Walk) -> Result<BTreeSet<String>> {
         TENANTS[0],
     ] {
         let kind = "type!=helm.sh/release.v1";
-        let list = walk.cluster.kubectl(&[
+        let list = user.cluster.kubectl(&[
             "-n",
             namespace,
             "get",
@@ -114,14 +114,14 @@ fn forms(secret: &str) -> Vec<String> {
 
 /// Writes down what the cluster shows to those who may look: objects, arguments and environments of
 /// processes, metrics.
-fn look(walk: &Walk, folder: &Path) -> Result<()> {
+fn look(user: &User, folder: &Path) -> Result<()> {
     let objects = [
         "workspaces,components,builds,dnsrecords",
         "events.events.k8s.io",
         "pods,deployments,statefulsets,replicasets,jobs,services,ingresses,configmaps",
     ];
     for (number, kinds) in objects.iter().enumerate() {
-        let all = walk.cluster.kubectl(&[
+        let all = user.cluster.kubectl(&[
             "get",
             kinds,
             "--all-namespaces",
@@ -134,11 +134,11 @@ fn look(walk: &Walk, folder: &Path) -> Result<()> {
     let script = "cd /proc; for pid in [0-9]*; do grep -qs kubepods $pid/cgroup && cat $pid/cmdline $pid/environ; done; true";
     std::fs::write(
         folder.join("processes"),
-        walk.cluster.general.run(&["sh", "-c", script])?,
+        user.cluster.general.run(&["sh", "-c", script])?,
     )?;
     let selector = "se.quencer.io/part in (watcher,builder,registry-pusher,network,deployer)";
     let path = "jsonpath={.items[*].status.podIP}";
-    let pods = walk.cluster.kubectl(&[
+    let pods = user.cluster.kubectl(&[
         "get",
         "pods",
         "--all-namespaces",
@@ -148,7 +148,7 @@ fn look(walk: &Walk, folder: &Path) -> Result<()> {
         path,
     ])?;
     for pod in pods.split(' ') {
-        let metrics = walk.cluster.general.run(&[
+        let metrics = user.cluster.general.run(&[
             "curl",
             "-sS",
             "--fail",
@@ -179,19 +179,19 @@ fn search(needles: &Path, places: &[String]) -> Result<Vec<String>> {
 
 #[test]
 fn no_secret_is_in_logs_events_objects_messages_processes_metrics_or_traces() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
-    walk.install_with("telemetry: {", "telemetry: {logLevel: trace, ")?;
+    let user = User::of(TENANTS[0])?;
+    user.install_with("telemetry: {", "telemetry: {logLevel: trace, ")?;
     let name = &unique("canary");
-    walk.push(name, "note", name)?;
-    walk.apply_with_tunnel(name)?;
-    walk.wait_ready(name)?;
+    user.push(name, "note", name)?;
+    user.apply_with_tunnel(name)?;
+    user.wait_ready(name)?;
 
     let folder = tempfile::tempdir()?;
-    let needles = needles(&walk)?;
+    let needles = needles(&user)?;
     for known in [
-        &walk.secrets.hub_password,
-        &walk.secrets.cloudflare_token,
-        &walk.secrets.tsig,
+        &user.secrets.hub_password,
+        &user.secrets.cloudflare_token,
+        &user.secrets.tsig,
     ] {
         ensure!(
             needles.contains(known),
@@ -206,10 +206,10 @@ fn no_secret_is_in_logs_events_objects_messages_processes_metrics_or_traces() ->
     let planted = folder.path().join("planted");
     std::fs::write(
         &planted,
-        BASE64.encode(walk.secrets.cloudflare_token.as_bytes()),
+        BASE64.encode(user.secrets.cloudflare_token.as_bytes()),
     )?;
-    look(&walk, folder.path())?;
-    let layout = &walk.cluster.layout;
+    look(&user, folder.path())?;
+    let layout = &user.cluster.layout;
     let mut places = vec![
         text(folder.path()),
         text(layout.logs()),
@@ -227,6 +227,6 @@ fn no_secret_is_in_logs_events_objects_messages_processes_metrics_or_traces() ->
     }
     let found = search(list.path(), &places)?;
     assert_eq!(found, [text(&planted)]);
-    walk.delete(name)?;
-    walk.cluster.install_chart(&walk.cluster.installed_values())
+    user.delete(name)?;
+    user.cluster.install_chart(&user.cluster.installed_values())
 }

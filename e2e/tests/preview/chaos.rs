@@ -13,12 +13,11 @@ use lab::until::until;
 use serde_json::Value;
 
 use crate::stage::{Stage, reach};
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// How long something stays away.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// What breaks.
 #[derive(Clone, Copy, Debug)]
 enum Break {
     /// NATS loses all that it holds.
@@ -47,8 +46,8 @@ const BREAKS: [(Stage, Break); 9] = [
 ];
 
 impl Break {
-    fn happen(self, walk: &Walk) -> Result<()> {
-        let cluster = &walk.cluster;
+    fn happen(self, user: &User) -> Result<()> {
+        let cluster = &user.cluster;
         let release = |args: &[&str]| {
             cluster
                 .kubectl(&[&["-n", NAMESPACE], args].concat())
@@ -63,7 +62,7 @@ impl Break {
                 pass(AWAY)?;
                 release(&["scale", "statefulset/nats", "--replicas=1"])
             }
-            Self::Service(name) => kill(walk, name),
+            Self::Service(name) => kill(user, name),
             Self::ControlPlane => {
                 let supervisor = &cluster.general.supervisor;
                 ["etcd", "apiserver"]
@@ -84,10 +83,10 @@ impl Break {
 }
 
 /// Kills the processes of a service's containers.
-fn kill(walk: &Walk, service: &str) -> Result<()> {
+fn kill(user: &User, service: &str) -> Result<()> {
     let selector = format!("se.quencer.io/part={service}");
     let path = "jsonpath={.items[*].status.containerStatuses[0].containerID}";
-    let containers = walk.cluster.kubectl(&[
+    let containers = user.cluster.kubectl(&[
         "get",
         "pods",
         "--all-namespaces",
@@ -102,7 +101,7 @@ fn kill(walk: &Walk, service: &str) -> Result<()> {
     let script = "pids=$(grep -ls \"$0\" /proc/[0-9]*/cgroup | cut -d/ -f3); [ -z \"$pids\" ] || kill -KILL $pids; echo $pids";
     let mut killed = String::new();
     for container in containers.split(' ') {
-        killed += &walk.cluster.general.run(&[
+        killed += &user.cluster.general.run(&[
             "sh",
             "-c",
             script,
@@ -122,10 +121,10 @@ fn pass(time: Duration) -> Result<()> {
 }
 
 /// Every key of a Build of these Workspaces, with the digests that were published for it.
-fn published(walk: &Walk, names: &[String]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+fn published(user: &User, names: &[String]) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let selector = format!("se.quencer.io/workspace in ({})", names.join(","));
     let list: Value =
-        serde_json::from_str(&walk.kubectl(&["get", "builds", "-l", &selector, "-o", "json"])?)?;
+        serde_json::from_str(&user.kubectl(&["get", "builds", "-l", &selector, "-o", "json"])?)?;
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for build in list["items"].as_array().context("no list")? {
         let word = |path: &str| {
@@ -145,30 +144,30 @@ fn published(walk: &Walk, names: &[String]) -> Result<BTreeMap<String, BTreeSet<
 
 #[test]
 fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
+    let user = User::of(TENANTS[0])?;
     let mut previews = Vec::new();
     for (stage, broken) in BREAKS {
         let name = unique(&format!("{stage:?}").to_lowercase());
-        reach(&walk, &name, stage).with_context(|| format!("before {broken:?}"))?;
+        reach(&user, &name, stage).with_context(|| format!("before {broken:?}"))?;
         broken
-            .happen(&walk)
+            .happen(&user)
             .with_context(|| format!("{broken:?}"))?;
         previews.push((name, broken));
     }
     for (name, broken) in &previews {
-        walk.wait_ready(name)
+        user.wait_ready(name)
             .with_context(|| format!("{broken:?} came on its way"))?;
     }
     let names: Vec<_> = previews.iter().map(|(name, _)| name.clone()).collect();
-    for (key, digests) in published(&walk, &names)? {
+    for (key, digests) in published(&user, &names)? {
         ensure!(digests.len() == 1, "{key} was published as {digests:?}");
     }
     let mut marks = Vec::new();
     for (name, broken) in &previews {
-        let (uid, host) = walk.marks(name)?;
-        walk.clicks(&format!("https://{host}"))?;
+        let (uid, host) = user.marks(name)?;
+        user.clicks(&format!("https://{host}"))?;
         for mark in [&uid, &host] {
-            let [made, deleted] = walk.made_and_deleted(mark)?;
+            let [made, deleted] = user.made_and_deleted(mark)?;
             ensure!(
                 made - deleted == 1,
                 "{broken:?}: of {mark} {made} were made and {deleted} deleted"
@@ -176,7 +175,7 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
         }
         marks.push((uid, host));
     }
-    walk.kubectl(
+    user.kubectl(
         &[
             &["delete", "workspace", "--timeout=120s"][..],
             &names.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -185,9 +184,9 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
     )?;
     marks
         .iter()
-        .try_for_each(|(uid, host)| walk.wait_gone(uid, host))?;
+        .try_for_each(|(uid, host)| user.wait_gone(uid, host))?;
     until("every part is well", PATIENCE, || {
-        let ill: Vec<_> = walk
+        let ill: Vec<_> = user
             .cluster
             .status()?
             .into_iter()

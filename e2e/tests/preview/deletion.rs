@@ -6,16 +6,16 @@ use anyhow::{Context as _, Result};
 use lab::release::TENANTS;
 
 use crate::stage::{Stage, reach};
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 #[test]
 fn a_workspace_deleted_at_any_stage_leaves_nothing() -> Result<()> {
-    let walk = &Walk::of(TENANTS[0])?;
+    let user = &User::of(TENANTS[0])?;
     let delete = |stage: Stage| {
         let name = &unique(&format!("{stage:?}").to_lowercase());
-        let (uid, host) = reach(walk, name, stage)?;
-        walk.delete(name)?;
-        walk.wait_gone(&uid, &host)
+        let (uid, host) = reach(user, name, stage)?;
+        user.delete(name)?;
+        user.wait_gone(&uid, &host)
             .with_context(|| format!("deleted when it was {stage:?}"))
     };
     thread::scope(|scope| {
@@ -30,17 +30,17 @@ fn a_workspace_deleted_at_any_stage_leaves_nothing() -> Result<()> {
 #[test]
 fn a_namespace_that_is_deleted_takes_its_workspaces_along() -> Result<()> {
     let namespace = TENANTS[1];
-    let walk = Walk::of(namespace)?;
+    let user = User::of(namespace)?;
     let mut marks = Vec::new();
     for stage in [Stage::Ready, Stage::Building] {
-        marks.push(reach(&walk, &unique("doomed"), stage)?);
+        marks.push(reach(&user, &unique("doomed"), stage)?);
     }
-    walk.cluster
+    user.cluster
         .kubectl(&["delete", "namespace", namespace, "--timeout=180s"])?;
     for (uid, host) in marks {
-        walk.wait_gone(&uid, &host)?;
+        user.wait_gone(&uid, &host)?;
     }
     // The next test finds its tenant, with our rights in it.
-    walk.cluster.provide_credentials(&walk.secrets)?;
-    walk.cluster.install_chart(&walk.cluster.installed_values())
+    user.cluster.provide_credentials(&user.secrets)?;
+    user.cluster.install_chart(&user.cluster.installed_values())
 }

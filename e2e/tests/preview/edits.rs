@@ -6,7 +6,7 @@ use lab::testing::PATIENCE;
 use lab::until::until;
 use serde_json::{Value, json};
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// Redis behind an Ingress; `full` says whether it has everything that is taken out later.
 fn workspace(name: &str, full: bool) -> Value {
@@ -50,10 +50,10 @@ fn workspace(name: &str, full: bool) -> Value {
 }
 
 /// Everything that was made of a Workspace, as its user reads it.
-fn made(walk: &Walk, name: &str) -> Result<Value> {
+fn made(user: &User, name: &str) -> Result<Value> {
     let kinds = "deployments,services,ingresses";
     let selector = format!("se.quencer.io/workspace={name}");
-    let list = walk.kubectl(&["get", kinds, "-l", &selector, "-o", "json"])?;
+    let list = user.kubectl(&["get", kinds, "-l", &selector, "-o", "json"])?;
     let list: Value = serde_json::from_str(&list)?;
 
     Ok(list["items"].clone())
@@ -69,11 +69,11 @@ fn of_kind<'a>(made: &'a Value, kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn what_a_user_takes_out_goes_from_every_object() -> Result<()> {
-    let walk = Walk::new()?;
+    let user = User::new()?;
     let name = &unique("edited");
-    walk.apply(&workspace(name, true).to_string())?;
+    user.apply(&workspace(name, true).to_string())?;
     until("all of it is there", PATIENCE, || {
-        let made = made(&walk, name)?;
+        let made = made(&user, name)?;
         let text = made.to_string();
         ensure!(
             text.contains("TAKEN_OUT") && text.contains("example.com/note"),
@@ -89,12 +89,12 @@ fn what_a_user_takes_out_goes_from_every_object() -> Result<()> {
         Ok(())
     })?;
 
-    walk.apply(&workspace(name, false).to_string())?;
+    user.apply(&workspace(name, false).to_string())?;
     until(
         "what was taken out is gone, and the rest stays",
         PATIENCE,
         || {
-            let made = made(&walk, name)?;
+            let made = made(&user, name)?;
             let deployments = of_kind(&made, "Deployment");
             let template = &deployments.first().context("no Deployment")?["spec"]["template"];
             let env = &template["spec"]["containers"][0]["env"];
@@ -115,9 +115,9 @@ fn what_a_user_takes_out_goes_from_every_object() -> Result<()> {
     )?;
 
     // One manager applies, so that its own fields are known.
-    let managers = made(&walk, name)?;
+    let managers = made(&user, name)?;
     for deployment in of_kind(&managers, "Deployment") {
-        let applied = walk.kubectl(&[
+        let applied = user.kubectl(&[
             "get",
             "deployment",
             deployment["metadata"]["name"].as_str().context("no name")?,
@@ -127,5 +127,5 @@ fn what_a_user_takes_out_goes_from_every_object() -> Result<()> {
         ])?;
         assert_eq!(applied, "deployer");
     }
-    walk.delete(name)
+    user.delete(name)
 }

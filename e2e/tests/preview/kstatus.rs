@@ -9,10 +9,10 @@ use lab::release::TENANTS;
 use lab::testing::PATIENCE;
 use lab::until::until;
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// How many objects of a Workspace have which status, by kind.
-fn statuses(walk: &Walk, name: &str) -> Result<BTreeMap<(String, String), usize>> {
+fn statuses(user: &User, name: &str) -> Result<BTreeMap<(String, String), usize>> {
     let (named, made) = (
         format!("metadata.name={name}"),
         format!("se.quencer.io/workspace={name}"),
@@ -23,11 +23,11 @@ fn statuses(walk: &Walk, name: &str) -> Result<BTreeMap<(String, String), usize>
         ["components,builds,dnsrecords", "-l", &made],
     ] {
         // DNSRecords are elsewhere.
-        let list = walk
+        let list = user
             .cluster
             .kubectl(&[&["get", "--all-namespaces", "-o", "json"], &args[..]].concat())?;
         said += &fed(
-            &mut std::process::Command::new(walk.cluster.layout.bin("kstatus")),
+            &mut std::process::Command::new(user.cluster.layout.bin("kstatus")),
             &list,
         )?;
     }
@@ -43,13 +43,13 @@ fn statuses(walk: &Walk, name: &str) -> Result<BTreeMap<(String, String), usize>
     Ok(count)
 }
 
-fn expect(walk: &Walk, name: &str, expected: &[(&str, &str, usize)]) -> Result<()> {
+fn expect(user: &User, name: &str, expected: &[(&str, &str, usize)]) -> Result<()> {
     let expected = expected
         .iter()
         .map(|(kind, status, count)| (((*kind).into(), (*status).into()), *count))
         .collect();
     until(&format!("kstatus sees {expected:?}"), PATIENCE, || {
-        let found = statuses(walk, name)?;
+        let found = statuses(user, name)?;
         ensure!(found == expected, "it sees {found:?}");
         Ok(())
     })
@@ -57,11 +57,11 @@ fn expect(walk: &Walk, name: &str, expected: &[(&str, &str, usize)]) -> Result<(
 
 #[test]
 fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
+    let user = User::of(TENANTS[0])?;
     let name = &unique("kstatus");
-    walk.push_step(name, "RUN exit 7")?;
-    walk.apply_with_tunnel(name)?;
-    let under_way = statuses(&walk, name)?;
+    user.push_step(name, "RUN exit 7")?;
+    user.apply_with_tunnel(name)?;
+    let under_way = statuses(&user, name)?;
     ensure!(
         under_way.contains_key(&("Workspace".into(), "InProgress".into())),
         "{under_way:?}"
@@ -73,10 +73,10 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
     );
     let wait = |what: &[&str], condition: &str| {
         let condition = format!("--for=condition={condition}");
-        walk.kubectl(&[&["wait", "--timeout=120s", &condition], what].concat())
+        user.kubectl(&[&["wait", "--timeout=120s", &condition], what].concat())
             .map(drop)
     };
-    let app = walk.component(name, "app")?;
+    let app = user.component(name, "app")?;
     for failed in [
         &[workspace.as_str()][..],
         &[&app],
@@ -85,7 +85,7 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
         wait(failed, "Stalled")?;
     }
     expect(
-        &walk,
+        &user,
         name,
         &[
             ("Workspace", "Failed", 1),
@@ -97,10 +97,10 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
         ],
     )?;
 
-    walk.push_step(name, "")?;
+    user.push_step(name, "")?;
     wait(&[&workspace], "Ready")?;
     wait(&["components", "-l", &selector], "Ready")?;
-    Walk::new()?.kubectl(&[
+    User::new()?.kubectl(&[
         "wait",
         "dnsrecords",
         "-l",
@@ -110,7 +110,7 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
     ])?;
     // The Build that failed stays for a while, as history.
     expect(
-        &walk,
+        &user,
         name,
         &[
             ("Workspace", "Current", 1),
@@ -120,7 +120,7 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
             ("DNSRecord", "Current", 1),
         ],
     )?;
-    walk.kubectl(&["delete", &workspace, "--wait=false"])?;
-    walk.kubectl(&["wait", &workspace, "--for=delete", "--timeout=120s"])
+    user.kubectl(&["delete", &workspace, "--wait=false"])?;
+    user.kubectl(&["wait", &workspace, "--for=delete", "--timeout=120s"])
         .map(drop)
 }

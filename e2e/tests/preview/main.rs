@@ -20,5 +20,5 @@ mod stage;
 mod story;
 mod trace;
 mod updates;
-mod walk;
+mod user;
 mod writes;

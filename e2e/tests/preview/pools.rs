@@ -11,39 +11,39 @@ use lab::until::until;
 use serde_json::json;
 
 use crate::manifest::built;
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
-fn scale(walk: &Walk, pool: &str, replicas: usize) -> Result<()> {
+fn scale(user: &User, pool: &str, replicas: usize) -> Result<()> {
     let (deployment, replicas) = (
         format!("deployment/builder-{pool}"),
         format!("--replicas={replicas}"),
     );
-    walk.cluster
+    user.cluster
         .kubectl(&["-n", BUILDS, "scale", &deployment, &replicas])
         .map(drop)
 }
 
 /// Previews of one component, whose builds take a while, in these pools.
-fn apply(walk: &Walk, pools: &[&str]) -> Result<Vec<String>> {
+fn apply(user: &User, pools: &[&str]) -> Result<Vec<String>> {
     let begin = |pool: &&str| {
         let name = unique(pool);
-        walk.push_step(&name, &format!("RUN sleep 15 # {name}"))?;
-        walk.apply(&built(&name, pool).to_string())?;
+        user.push_step(&name, &format!("RUN sleep 15 # {name}"))?;
+        user.apply(&built(&name, pool).to_string())?;
         Ok(name)
     };
     pools.iter().map(begin).collect()
 }
 
 /// The pod that builds, or built, a Workspace's only Build; empty as long as none does.
-fn builder(walk: &Walk, name: &str) -> Result<String> {
-    walk.field(&walk.build(name)?, ".status.image.builder")
+fn builder(user: &User, name: &str) -> Result<String> {
+    user.field(&user.build(name)?, ".status.image.builder")
 }
 
 #[test]
 fn builds_spread_over_replicas_and_pools_and_scaling_down_loses_none() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
-    scale(&walk, "default", 3)?;
-    walk.cluster.kubectl(&[
+    let user = User::of(TENANTS[0])?;
+    scale(&user, "default", 3)?;
+    user.cluster.kubectl(&[
         "-n",
         BUILDS,
         "rollout",
@@ -51,11 +51,11 @@ fn builds_spread_over_replicas_and_pools_and_scaling_down_loses_none() -> Result
         "deployment/builder-default",
         "--timeout=120s",
     ])?;
-    let names = apply(&walk, &["default", "default", "default", "large"])?;
+    let names = apply(&user, &["default", "default", "default", "large"])?;
     let builders = |names: &[String]| {
         names
             .iter()
-            .map(|name| builder(&walk, name))
+            .map(|name| builder(&user, name))
             .collect::<Result<Vec<_>>>()
     };
     let begun = until("every build has begun", PATIENCE, || {
@@ -80,26 +80,26 @@ fn builds_spread_over_replicas_and_pools_and_scaling_down_loses_none() -> Result
         "one replica has two at once: {small:?}"
     );
 
-    scale(&walk, "default", 1)?;
-    names.iter().try_for_each(|name| walk.wait_ready(name))?;
+    scale(&user, "default", 1)?;
+    names.iter().try_for_each(|name| user.wait_ready(name))?;
     // Those whose pod was told to stop were finished by it, and none was built twice.
     assert_eq!(builders(&names)?, begun);
     until("one replica is left", PATIENCE, || {
         let selector = "se.quencer.io/pool=default";
-        let pods = walk
+        let pods = user
             .cluster
             .kubectl(&["-n", BUILDS, "get", "pods", "-l", selector, "-o", "name"])?;
         ensure!(pods.lines().count() == 1, "{pods}");
         Ok(())
     })?;
-    names.iter().try_for_each(|name| walk.delete(name))
+    names.iter().try_for_each(|name| user.delete(name))
 }
 
 #[test]
 fn a_pool_runs_on_the_nodes_that_it_names() -> Result<()> {
-    let walk = Walk::new()?;
-    walk.cluster.start_kwok()?;
-    walk.apply(
+    let user = User::new()?;
+    user.cluster.start_kwok()?;
+    user.apply(
         &json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": "fast", "labels": {"pool": "fast"}, "annotations": {kwok::ANNOTATION: "fake"}},
@@ -110,14 +110,14 @@ fn a_pool_runs_on_the_nodes_that_it_names() -> Result<()> {
     let pool = "  pools:\n  - {name: fast, nodeSelector: {pool: fast}, tolerations: [{key: pool, value: fast}]}\n";
     let selector = "se.quencer.io/pool=fast";
     let node = "jsonpath={.items[*].spec.nodeName}";
-    let found = walk.install_with("  pools:\n", pool).and_then(|()| {
-        walk.cluster
+    let found = user.install_with("  pools:\n", pool).and_then(|()| {
+        user.cluster
             .kubectl(&["-n", BUILDS, "get", "pods", "-l", selector, "-o", node])
     });
     // Whatever came of it: no other test should meet that node.
-    walk.cluster
-        .install_chart(&walk.cluster.installed_values())?;
-    walk.cluster.kubectl(&["delete", "node", "fast"])?;
+    user.cluster
+        .install_chart(&user.cluster.installed_values())?;
+    user.cluster.kubectl(&["delete", "node", "fast"])?;
     assert_eq!(found?, "fast");
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::testing::PATIENCE;
 use lab::until::until;
 
-use crate::walk::Walk;
+use crate::user::User;
 
 /// How far a preview is.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +34,12 @@ impl Stage {
         }
     }
 
-    fn wait(self, walk: &Walk, name: &str) -> Result<()> {
+    fn wait(self, user: &User, name: &str) -> Result<()> {
         let workspace = format!("workspace/{name}");
         let is = |what: &str, object: &dyn Fn() -> Result<String>, path: &str, value: &str| {
             // Builds of one pool come one after the other, and those of other tests are among them.
             until(&format!("{name} is {what}"), PATIENCE * 3, || {
-                let found = walk.field(&object()?, path)?;
+                let found = user.field(&object()?, path)?;
                 ensure!(
                     found.contains(value) && !found.is_empty(),
                     "it is {found:?}"
@@ -47,7 +47,7 @@ impl Stage {
                 Ok(())
             })
         };
-        let build = || walk.build(name).context("no Build");
+        let build = || user.build(name).context("no Build");
         match self {
             Self::Applied => Ok(()),
             Self::Building => is("building", &build, ".status.image.state", "InProgress"),
@@ -58,18 +58,18 @@ impl Stage {
                 ".status.tunnel.id",
                 "",
             ),
-            Self::Ready => walk.wait_ready(name),
+            Self::Ready => user.wait_ready(name),
         }
     }
 }
 
 /// Makes a preview and waits until it is so far; returns its uid and host.
-pub(crate) fn reach(walk: &Walk, name: &str, stage: Stage) -> Result<(String, String)> {
-    walk.push_step(name, &format!("{}\n# {name}", stage.step()))?;
-    walk.apply_with_tunnel(name)?;
-    stage.wait(walk, name)?;
+pub(crate) fn reach(user: &User, name: &str, stage: Stage) -> Result<(String, String)> {
+    user.push_step(name, &format!("{}\n# {name}", stage.step()))?;
+    user.apply_with_tunnel(name)?;
+    stage.wait(user, name)?;
     until("it has a host", PATIENCE, || {
-        let (uid, host) = walk.marks(name)?;
+        let (uid, host) = user.marks(name)?;
         ensure!(
             matches!(stage, Stage::Applied) || !host.is_empty(),
             "it has none"

@@ -8,11 +8,11 @@ use lab::release::TENANTS;
 use lab::testing::PATIENCE;
 use lab::until::until;
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// The one row of `kubectl get -o wide`, by column.
-fn row(walk: &Walk, object: &[&str]) -> Result<BTreeMap<String, String>> {
-    let shown = walk.kubectl(&[&["get", "-o", "wide"], object].concat())?;
+fn row(user: &User, object: &[&str]) -> Result<BTreeMap<String, String>> {
+    let shown = user.kubectl(&[&["get", "-o", "wide"], object].concat())?;
     let mut lines = shown.lines();
     let (header, row) = (
         lines.next().context("no header")?,
@@ -37,9 +37,9 @@ fn row(walk: &Walk, object: &[&str]) -> Result<BTreeMap<String, String>> {
 }
 
 /// Waits until these columns of one object begin so.
-fn shows(walk: &Walk, object: &[&str], columns: &[(&str, &str)]) -> Result<()> {
+fn shows(user: &User, object: &[&str], columns: &[(&str, &str)]) -> Result<()> {
     until(&format!("{object:?} shows {columns:?}"), PATIENCE, || {
-        let row = row(walk, object)?;
+        let row = row(user, object)?;
         let differ = |(name, begin): &(&str, &str)| {
             row.get(*name)
                 .is_none_or(|cell| !cell.starts_with(begin) || cell.is_empty() != begin.is_empty())
@@ -50,12 +50,12 @@ fn shows(walk: &Walk, object: &[&str], columns: &[(&str, &str)]) -> Result<()> {
 }
 
 /// Waits until the description of an object has all these words, whatever the width of its columns.
-fn describes(walk: &Walk, object: &str, words: &[&str]) -> Result<()> {
+fn describes(user: &User, object: &str, words: &[&str]) -> Result<()> {
     until(
         &format!("{object} is described with {words:?}"),
         PATIENCE,
         || {
-            let described = walk.kubectl(&["describe", object])?;
+            let described = user.kubectl(&["describe", object])?;
             let plain = described.split_whitespace().collect::<Vec<_>>().join(" ");
             let missing: Vec<_> = words
                 .iter()
@@ -69,7 +69,7 @@ fn describes(walk: &Walk, object: &str, words: &[&str]) -> Result<()> {
 
 /// A preview whose story is told.
 struct Story {
-    walk: Walk,
+    user: User,
     name: String,
     workspace: String,
     /// Selects what belongs to it.
@@ -79,7 +79,7 @@ struct Story {
 impl Story {
     fn push(&self, step: &str) -> Result<String> {
         Ok(self
-            .walk
+            .user
             .push_step(&self.name, &format!("{step} # {}", self.name))?[..12]
             .to_owned())
     }
@@ -93,7 +93,7 @@ impl Story {
             ("URL", ""),
         ];
         shows(
-            &self.walk,
+            &self.user,
             &[&self.workspace],
             &[&columns[..], &[("MESSAGE", &message)]].concat(),
         )?;
@@ -103,7 +103,7 @@ impl Story {
             ("PHASE", "Building"),
             ("POOL", "default"),
         ];
-        shows(&self.walk, &["builds", "-l", &self.of], &columns)?;
+        shows(&self.user, &["builds", "-l", &self.of], &columns)?;
         let words = [
             "Components Ready: 2/3",
             "Type: Reconciling",
@@ -112,14 +112,14 @@ impl Story {
         ];
         let host = format!("Host: {}-", self.name);
         describes(
-            &self.walk,
+            &self.user,
             &self.workspace,
             &[&words[..], &[&message, &host]].concat(),
         )
     }
 
     fn serves(&self, commit: &str, url: &str) -> Result<()> {
-        let (walk, name) = (&self.walk, self.name.as_str());
+        let (user, name) = (&self.user, self.name.as_str());
         let serves = format!("{commit} serves at {url}");
         let columns = [
             ("READY", "True"),
@@ -129,11 +129,11 @@ impl Story {
             ("EXPIRES", ""),
         ];
         shows(
-            walk,
+            user,
             &[&self.workspace],
             &[&columns[..], &[("COMMIT", commit), ("MESSAGE", &serves)]].concat(),
         )?;
-        let build = walk.build(name)?;
+        let build = user.build(name)?;
         let build = build
             .strip_prefix("build.se.quencer.io/")
             .context("no Build")?;
@@ -145,8 +145,8 @@ impl Story {
         ];
         let more = [("WORKSPACE", name), ("COMMIT", commit), ("BUILD", build)];
         shows(
-            walk,
-            &[&walk.component(name, "app")?],
+            user,
+            &[&user.component(name, "app")?],
             &[&columns[..], &more].concat(),
         )?;
         let columns = [
@@ -159,7 +159,7 @@ impl Story {
             ("IMAGE", "docker.io/myuser/ephemeralbuilds@sha256:"),
             ("WORKSPACE", name),
         ];
-        shows(walk, &["build", build], &[&columns[..], &more].concat())?;
+        shows(user, &["build", build], &[&columns[..], &more].concat())?;
         let columns = [
             ("TYPE", "CNAME"),
             ("READY", "True"),
@@ -168,11 +168,11 @@ impl Story {
         ];
         let more = [
             ("PROVIDER", "cloudflare"),
-            ("WORKSPACE-NAMESPACE", walk.namespace),
+            ("WORKSPACE-NAMESPACE", user.namespace),
             ("WORKSPACE", name),
         ];
         shows(
-            &Walk::new()?,
+            &User::new()?,
             &["dnsrecords", "-l", &self.of],
             &[&columns[..], &more].concat(),
         )?;
@@ -187,7 +187,7 @@ impl Story {
             &format!("URL: {url}"),
             &format!("Commit: {commit}"),
         ];
-        describes(walk, &self.workspace, &[&words[..], &more].concat())
+        describes(user, &self.workspace, &[&words[..], &more].concat())
     }
 
     fn fails(&self, broken: &str, serving: &str, url: &str) -> Result<()> {
@@ -200,7 +200,7 @@ impl Story {
         ];
         let more = [("COMMIT", serving), ("MESSAGE", &failed)];
         shows(
-            &self.walk,
+            &self.user,
             &[&self.workspace],
             &[&columns[..], &more].concat(),
         )?;
@@ -216,30 +216,30 @@ impl Story {
             "Type: Stalled",
             "se.quencer.io/retry=",
         ];
-        describes(&self.walk, &self.workspace, &[&words[..], &more].concat())
+        describes(&self.user, &self.workspace, &[&words[..], &more].concat())
     }
 }
 
 #[test]
 fn get_and_describe_tell_the_whole_story() -> Result<()> {
-    let (walk, name) = (Walk::of(TENANTS[0])?, unique("story"));
+    let (user, name) = (User::of(TENANTS[0])?, unique("story"));
     let (workspace, of) = (
         format!("workspace/{name}"),
         format!("se.quencer.io/workspace={name}"),
     );
     let story = Story {
-        walk,
+        user,
         name,
         workspace,
         of,
     };
     let first = story.push("RUN sleep 25")?;
-    story.walk.apply_with_tunnel(&story.name)?;
+    story.user.apply_with_tunnel(&story.name)?;
     story.builds(&first)?;
-    story.walk.wait_ready(&story.name)?;
-    let url = story.walk.field(&story.workspace, ".status.url")?;
+    story.user.wait_ready(&story.name)?;
+    let url = story.user.field(&story.workspace, ".status.url")?;
     story.serves(&first, &url)?;
     let second = story.push("RUN echo nothing comes of this && exit 7")?;
     story.fails(&second, &first, &url)?;
-    story.walk.delete(&story.name)
+    story.user.delete(&story.name)
 }

@@ -10,7 +10,7 @@ use lab::testing::PATIENCE;
 use lab::until::until;
 use serde_json::Value;
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// A span as OTLP/JSON has it, with the service that sent it.
 #[derive(Clone, Debug)]
@@ -75,16 +75,16 @@ fn attribute(of: &Value, key: &str) -> Option<String> {
 
 #[test]
 fn one_trace_spans_from_apply_to_the_url_over_all_services() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
+    let user = User::of(TENANTS[0])?;
     let name = &unique("trace");
-    walk.push(name, "note", name)?;
-    walk.apply_with_tunnel(name)?;
-    walk.wait_ready(name)?;
-    let (uid, _) = walk.marks(name)?;
+    user.push(name, "note", name)?;
+    user.apply_with_tunnel(name)?;
+    user.wait_ready(name)?;
+    let (uid, _) = user.marks(name)?;
     let trace = uid.replace('-', "");
     // Spans are sent in batches, and each service sends its own.
     let (root, all) = until("the trace is whole", PATIENCE, || {
-        let all = spans(&walk.cluster, &trace)?;
+        let all = spans(&user.cluster, &trace)?;
         let mut roots = all.values().filter(|span| span.parent.is_empty());
         let root = roots.next().cloned().context("there is none")?;
         ensure!(roots.next().is_none(), "there are two roots");
@@ -101,7 +101,7 @@ fn one_trace_spans_from_apply_to_the_url_over_all_services() -> Result<()> {
         );
         Ok((root, all))
     })?;
-    let created: jiff::Timestamp = walk
+    let created: jiff::Timestamp = user
         .field(&format!("workspace/{name}"), ".metadata.creationTimestamp")?
         .parse()?;
     assert_eq!(i128::from(root.start), created.as_nanosecond());
@@ -123,5 +123,5 @@ fn one_trace_spans_from_apply_to_the_url_over_all_services() -> Result<()> {
         probed.is_some_and(|probed| root.start < probed && probed < root.end),
         "{root:?} {probed:?}"
     );
-    walk.delete(name)
+    user.delete(name)
 }

@@ -9,14 +9,14 @@ use lab::until::until;
 use serde_json::json;
 
 use crate::manifest;
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// The poll interval of the preview, and what is allowed on top of it.
 const NOTICED: Duration = Duration::from_secs(10);
 
 /// A preview with an Ingress that is ready.
 struct Preview {
-    walk: Walk,
+    user: User,
     name: String,
     workspace: String,
     component: String,
@@ -27,7 +27,7 @@ struct Preview {
 impl Preview {
     /// Makes one from a branch of its name, with a variable of many parts.
     fn new(name: &str, mixed: &str) -> Result<Self> {
-        let walk = Walk::new()?;
+        let user = User::new()?;
         let mut preview = manifest::preview(name, name, "dockerhub-credentials");
         let rule = json!({"name": "web", "component": "app", "network": "http"});
         preview["spec"]["networking"] =
@@ -37,16 +37,16 @@ impl Preview {
             .as_array_mut()
             .context("no env")?
             .push(json!({"name": "MIXED", "value": mixed}));
-        walk.apply(&preview.to_string())?;
-        walk.wait_ready(name)?;
+        user.apply(&preview.to_string())?;
+        user.wait_ready(name)?;
         let workspace = format!("workspace/{name}");
         let (url, host) = (
-            walk.field(&workspace, ".status.url")?,
-            walk.field(&workspace, ".status.host")?,
+            user.field(&workspace, ".status.url")?,
+            user.field(&workspace, ".status.host")?,
         );
-        let component = walk.component(name, "app")?;
+        let component = user.component(name, "app")?;
         Ok(Self {
-            walk,
+            user,
             name: name.into(),
             workspace,
             component,
@@ -56,7 +56,7 @@ impl Preview {
     }
 
     fn serves(&self) -> Result<String> {
-        let clicks = self.walk.clicks(&self.url)?;
+        let clicks = self.user.clicks(&self.url)?;
         clicks["commit"]
             .as_str()
             .map(ToOwned::to_owned)
@@ -83,9 +83,9 @@ impl Preview {
     }
 
     fn delete(&self) -> Result<()> {
-        self.walk.delete(&self.name)?;
+        self.user.delete(&self.name)?;
         let answer = self
-            .walk
+            .user
             .cluster
             .general
             .run(&["dig", "+short", &self.host])?;
@@ -98,11 +98,11 @@ impl Preview {
 fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_serves()
 -> Result<()> {
     let name = &unique("push");
-    let first = Walk::new()?.push(name, "note", name)?;
+    let first = User::new()?.push(name, "note", name)?;
     let mixed = "https://${ingress::web}/${components::app.networks.http}:${components::app.networks.http.port}?of=${workspace::host}&$${x}";
     let preview = Preview::new(name, mixed)?;
     let Preview {
-        walk,
+        user,
         workspace,
         component,
         url,
@@ -114,20 +114,20 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
         (&format!("https://{host}"), first.clone())
     );
     let deployment = component.replace("component.se.quencer.io", "deployment");
-    let rendered = walk.field(
+    let rendered = user.field(
         &deployment,
         ".spec.template.spec.containers[0].env[?(@.name=='MIXED')].value",
     )?;
-    let service = walk.field(component, ".status.deploy.services[0].host")?;
+    let service = user.field(component, ".status.deploy.services[0].host")?;
     assert_eq!(
         rendered,
         format!("https://{host}/{service}:80?of={host}&${{x}}")
     );
 
     let pushed = Instant::now();
-    let second = walk.push(name, "note", &format!("{name} again"))?;
+    let second = user.push(name, "note", &format!("{name} again"))?;
     until("the push is noticed", PATIENCE, || {
-        let found = walk.field(component, ".status.source.imports[0].commit")?;
+        let found = user.field(component, ".status.source.imports[0].commit")?;
         ensure!(found == second, "it is at {found}");
         Ok(())
     })?;
@@ -137,25 +137,25 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
         pushed.elapsed()
     );
     preview.wait_serves(&first, &second)?;
-    walk.wait_ready(name)?;
-    assert_eq!(&walk.field(workspace, ".status.url")?, url);
+    user.wait_ready(name)?;
+    assert_eq!(&user.field(workspace, ".status.url")?, url);
     preview.delete()
 }
 
 #[test]
 fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -> Result<()> {
     let name = &unique("broken");
-    let good = Walk::new()?.push(name, "note", name)?;
+    let good = User::new()?.push(name, "note", name)?;
     let preview = Preview::new(name, "")?;
     let Preview {
-        walk, workspace, ..
+        user, workspace, ..
     } = &preview;
-    let broken = walk.push_step(name, "RUN echo a step said this && exit 7")?;
-    let message = walk.wait_code(workspace, "E#1011")?;
+    let broken = user.push_step(name, "RUN echo a step said this && exit 7")?;
+    let message = user.wait_code(workspace, "E#1011")?;
     ensure!(message.contains(&good[..12]), "{message}");
     assert_eq!(preview.serves()?, good);
     assert_eq!(
-        walk.field(
+        user.field(
             workspace,
             ".status.conditions[?(@.type=='Available')].status"
         )?,
@@ -165,13 +165,13 @@ fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -
         "se.quencer.io/workspace={name},se.quencer.io/commit={}",
         &broken[..12]
     );
-    let build = walk.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
-    let failure = walk.field(build.trim(), ".status.image.failure")?;
+    let build = user.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
+    let failure = user.field(build.trim(), ".status.image.failure")?;
     ensure!(
         failure.contains("a step said this") && failure.contains("\"exitCode\":7"),
         "{failure}"
     );
-    walk.push_step(name, "")?;
-    walk.wait_ready(name)?;
+    user.push_step(name, "")?;
+    user.wait_ready(name)?;
     preview.delete()
 }

@@ -9,6 +9,7 @@ use crate::pattern::DURATION;
 use crate::secret::{Credentials, SecretRef};
 use crate::status::State;
 use crate::status::build::BuildStatus;
+use crate::stored::Stored as _;
 
 /// What one image is made from and where it is published. It never changes: other inputs are
 /// another Build.
@@ -124,7 +125,7 @@ pub struct BuildSpec {
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     pub container_registries: Vec<ContainerRegistry>,
-    /// What is built.
+    /// The repositories that make up the build context, each in its folder.
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(
         validation = Rule::new("self.all(a, self.exists_one(b, a.path == b.path || a.path.startsWith(b.path + '/')))")
@@ -171,10 +172,10 @@ pub struct BuildArgs {
     pub items: Vec<KeyToPath>,
 }
 
-/// One argument.
+/// A build argument: a value, or a key of a Secret or ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct BuildArg {
-    /// The argument's name.
+    /// The name that the Dockerfile declares with ARG.
     #[schemars(
         length(min = 1, max = 128),
         regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.-]*$")
@@ -296,7 +297,7 @@ const REPOSITORY_RULE: &str = "self.matches('^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z
 /// What becomes of pushed tags when their Build goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// They stay.
+    /// Tags stay in the registry.
     Retain,
     /// Those that still point to our digest go.
     Delete,
@@ -322,7 +323,7 @@ pub struct ImportContent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.git)").message("E#1003 contentFrom: exactly one source; git is the only one yet"))]
 pub struct ContentFrom {
-    /// A git repository.
+    /// A commit of a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<Git>,
 }
@@ -366,11 +367,20 @@ pub struct Git {
     pub lfs: bool,
 }
 
+impl BuildSpec {
+    /// Returns the commit that stands for it, which is its first import's, if it names one.
+    #[must_use]
+    pub fn commit(&self) -> Option<&str> {
+        let import = self.import_content.first()?;
+        import.content_from.git.as_ref()?.commit.as_deref()
+    }
+}
+
 impl Build {
     /// Whether its image is in the staging registry.
     #[must_use]
     pub fn is_built(&self) -> bool {
-        let generation = self.metadata.generation.unwrap_or_default();
+        let generation = self.generation();
         let section = self.status.as_ref().map(|status| &status.image.section);
         section.is_some_and(|section| section.is(State::Completed, generation))
     }
@@ -378,8 +388,7 @@ impl Build {
     /// Whether it may have to be built yet.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        let stays = self.metadata.deletion_timestamp.is_none();
-        stays && !self.is_built() && !self.is_superseded()
+        self.is_wanted() && !self.is_built()
     }
 
     /// Whether every registry has it.
@@ -398,6 +407,33 @@ impl Build {
     pub fn is_superseded(&self) -> bool {
         let marks = self.metadata.annotations.as_ref();
         marks.is_some_and(|marks| marks.contains_key(SUPERSEDED_BY)) && !self.is_published()
+    }
+
+    /// Tells whether anybody wants it, whatever became of it.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none() && !self.is_superseded()
+    }
+
+    /// Returns the Build that pods run, of those of one component: the wanted one once it is
+    /// published, else the one that serves, else the last that was made.
+    pub fn to_run<'a>(
+        builds: impl IntoIterator<Item = &'a Self>,
+        wanted: Option<&str>,
+        serves: Option<&str>,
+    ) -> Option<&'a Self> {
+        let runs =
+            |build: &&Self| build.metadata.deletion_timestamp.is_none() && build.is_published();
+        builds.into_iter().filter(runs).max_by_key(|build| {
+            let name = build.metadata.name.as_deref();
+            let created = build.metadata.creation_timestamp.as_ref();
+            (
+                name == wanted,
+                name == serves,
+                created.map(|created| created.0),
+                name,
+            )
+        })
     }
 }
 

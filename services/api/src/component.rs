@@ -96,7 +96,7 @@ pub struct ComponentTemplate {
         regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub name: String,
-    /// How many pods.
+    /// How many pods run at once; 1 if absent.
     #[schemars(range(min = 0, max = 10))]
     #[serde(default = "one")]
     pub replicas: i32,
@@ -220,19 +220,28 @@ pub struct Network {
         regex(pattern = r"^[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?$")
     )]
     pub name: String,
-    /// The Service's port.
+    /// The port that other components and routes use.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
     /// The container's port, by number or name; the same as `port` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_port: Option<IntOrString>,
-    /// The protocol.
+    /// The transport protocol; TCP if absent.
     #[serde(default)]
     pub protocol: Protocol,
     /// As in core/v1 ServicePort.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_protocol: Option<String>,
+}
+
+impl Network {
+    /// Returns the port of the pods.
+    #[must_use]
+    pub fn target_port(&self) -> IntOrString {
+        let port = self.target_port.clone();
+        port.unwrap_or(IntOrString::Int(self.port))
+    }
 }
 
 /// A transport protocol.
@@ -252,10 +261,10 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DependsOn {
-    /// The other component.
+    /// The name of the component that is waited for.
     #[schemars(length(min = 1, max = 20))]
     pub component_name: String,
-    /// Its condition.
+    /// The condition of that component; Ready if absent.
     #[schemars(schema_with = "conditions_of_components")]
     #[serde(default = "ready")]
     pub condition_type: ConditionType,

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::Component;
 use crate::component::DependsOn;
 use crate::condition::find;
 use crate::status::component::WaitingFor;
+use crate::stored::Stored as _;
+use crate::{Component, Workspace};
 
 /// Another component of the same Workspace, as it was read.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ impl<'a> From<&'a Component> for Sibling<'a> {
     fn from(component: &'a Component) -> Self {
         let status = component.status.as_ref();
         Self {
-            generation: component.metadata.generation.unwrap_or_default(),
+            generation: component.generation(),
             conditions: status.map_or(&[][..], |status| &status.conditions),
         }
     }
@@ -38,6 +39,15 @@ pub fn siblings<'a>(
         (name, Sibling::from(component))
     };
     components.into_iter().map(named).collect()
+}
+
+/// Tells whether the watcher has still to change a Component as its Workspace says now: what it was
+/// says nothing of what it will be.
+#[must_use]
+pub fn is_outdated(component: &Component, workspace: &Workspace) -> bool {
+    let template = &component.spec.template;
+    let mut wanted = workspace.spec.components.iter();
+    wanted.any(|wanted| wanted.name == template.name && wanted != template)
 }
 
 /// Returns what still has to come true before a component's new revision may start; nothing means

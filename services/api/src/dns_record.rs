@@ -63,7 +63,7 @@ use crate::status::dns_record::DNSRecordStatus;
         .message("E#6072 target: a CNAME record has a host name")
 )]
 pub struct DNSRecordSpec {
-    /// The zone.
+    /// The zone that the record is made in.
     #[schemars(
         length(min = 1, max = 190),
         regex(pattern = ZONE)
@@ -77,7 +77,7 @@ pub struct DNSRecordSpec {
         )
     )]
     pub name: String,
-    /// The type.
+    /// The record's type; it cannot be changed.
     pub record_type: RecordType,
     /// A provider of the chart; the one with the longest matching zone if absent.
     #[schemars(length(min = 1, max = 63))]
@@ -114,9 +114,9 @@ pub enum RecordType {
     A,
     /// An IPv6 address.
     Aaaa,
-    /// Another name.
+    /// A name that this one is an alias of.
     Cname,
-    /// A text.
+    /// Text, such as an ownership mark.
     Txt,
 }
 

@@ -11,8 +11,9 @@ use thiserror::Error;
 use crate::code::Code;
 use crate::condition::Summary;
 use crate::dns_record::RecordType;
-use crate::names::{Owner, record, rule_host};
+use crate::names::{Owner, record};
 use crate::provider::{Provider, choose};
+use crate::stored::Stored as _;
 use crate::workspace::Ingress;
 use crate::{DNSRecord, Workspace, labels};
 
@@ -127,32 +128,16 @@ impl Workspace {
     /// Every host of the Workspace: its own and those of subdomains.
     #[must_use]
     pub fn hosts(&self, cluster_id: &str) -> BTreeSet<String> {
-        let Some((networking, host)) = self.spec.networking.as_ref().zip(self.host(cluster_id))
-        else {
+        let Some(host) = self.host(cluster_id) else {
             return BTreeSet::new();
         };
-        let rules = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
-        let rules = rules.map(|rule| rule.subdomain.as_deref());
-        let tunnels = networking
-            .tunnel
-            .iter()
-            .flat_map(|tunnel| &tunnel.cloudflare);
-        let routes = tunnels.flat_map(|tunnel| {
-            let more = tunnel
-                .additional_routes
-                .iter()
-                .map(|route| Some(route.subdomain.as_str()));
-            [None].into_iter().chain(more)
-        });
-        rules
-            .chain(routes)
-            .map(|subdomain| rule_host(subdomain, &host))
-            .collect()
+        let routes = self.routes().into_iter();
+        routes.map(|routed| routed.host(&host)).collect()
     }
 
     fn generated_label(&self, cluster_id: &str) -> String {
-        let namespace = self.namespace().unwrap_or_default();
-        Owner::of(self).host_label(cluster_id, &namespace)
+        let namespace = self.namespace_str();
+        Owner::of(self).host_label(cluster_id, namespace)
     }
 }
 
@@ -246,8 +231,8 @@ impl Zones {
         zone: &str,
         named: Option<&str>,
     ) -> Result<&Provider, Refusal> {
-        let namespace = workspace.namespace().unwrap_or_default();
-        choose(&self.providers, zone, &namespace, named).map_err(|code| not_granted(code, zone))
+        let namespace = workspace.namespace_str();
+        choose(&self.providers, zone, namespace, named).map_err(|code| not_granted(code, zone))
     }
 }
 

@@ -48,7 +48,7 @@ pub const OWNER_UID: &str = "se.quencer.io/owner-uid";
 
 /// On what is made: the hash of its plan. On pod templates: the hash of what was rendered.
 pub const REVISION: &str = "se.quencer.io/revision";
-/// On pull Secrets: the versions of the Secrets that they were made from.
+/// On pull Secrets: by host, the Secret and its version that a login was made from.
 pub const MADE_FROM: &str = "se.quencer.io/made-from";
 /// On the pods of connectors: the tunnel whose token they read when they start.
 pub const TUNNEL: &str = "se.quencer.io/tunnel";

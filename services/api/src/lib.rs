@@ -2,6 +2,7 @@
 //! both. No client and no IO: the API server holds the truth, and this crate only says what it
 //! looks like.
 
+#![warn(missing_docs)]
 #![allow(
     unreachable_pub,
     reason = "the derive of schemas repeats each type inside a function"
@@ -30,8 +31,10 @@ pub mod pool;
 pub mod private;
 pub mod provider;
 pub mod repository;
+pub mod routes;
 pub mod secret;
 pub mod status;
+pub mod stored;
 pub mod variables;
 pub mod workspace;
 

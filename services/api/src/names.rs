@@ -6,6 +6,8 @@ use data_encoding::BASE32_NOPAD;
 use kube::Resource;
 use ring::digest::{SHA256, digest};
 
+use crate::stored::Stored as _;
+
 /// The longest name of a Component: its pods' names stay host names.
 const COMPONENT: usize = 46;
 /// The longest label (RFC 1035).
@@ -49,10 +51,9 @@ pub struct Owner<'a> {
 impl<'a> Owner<'a> {
     /// An object of the API server, which gives each a name and a uid.
     pub fn of(object: &'a impl Resource) -> Self {
-        let metadata = object.meta();
         Self {
-            name: metadata.name.as_deref().unwrap_or_default(),
-            uid: metadata.uid.as_deref().unwrap_or_default(),
+            name: object.meta().name.as_deref().unwrap_or_default(),
+            uid: object.uid_str(),
         }
     }
 }

@@ -49,7 +49,7 @@ pub enum AuthScheme {
     Azure,
 }
 
-/// A login.
+/// How to log in to a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretRef) || self.authScheme in ['aws', 'google', 'azure']")

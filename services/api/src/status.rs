@@ -80,7 +80,7 @@ pub struct Section {
     /// Counts the writes of this section: each write tests it, so that none is lost.
     #[serde(default)]
     pub rev: i64,
-    /// Where it stands.
+    /// How far the work has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// The generation that it was recorded for.
@@ -117,16 +117,16 @@ pub enum State {
     Healthy,
     /// Failed.
     Error,
-    /// Going.
+    /// What was made is being taken away.
     Deleting,
-    /// Gone.
+    /// Nothing of it is left.
     Gone,
 }
 
 /// The right to work on a section for some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Claim {
-    /// `<pod>/<process nonce>`.
+    /// Who works at it: `<pod>/<process nonce>`.
     #[schemars(length(max = 320))]
     pub holder: String,
     /// Until when, unless it is renewed.
@@ -161,19 +161,19 @@ pub struct Retry {
 pub struct Failure {
     /// The error's code, `E#nnnn`.
     pub code: Code,
-    /// The code's reason.
+    /// The reason that belongs to the code, as conditions have it.
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The container.
+    /// The container that failed.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// The build's step.
+    /// The step of the build that failed.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The Dockerfile's line.
+    /// The line of the Dockerfile that failed, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<i32>,
     /// The process's exit code.

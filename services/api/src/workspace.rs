@@ -60,7 +60,7 @@ pub struct WorkspaceSpec {
     /// Which commits are rolled out.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
-    /// Values for `${variables::NAME}`.
+    /// Values that templates take as `${variables::NAME}`, fixed or generated.
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -74,7 +74,7 @@ pub struct WorkspaceSpec {
     pub components: Vec<ComponentTemplate>,
 }
 
-/// A named value.
+/// A value that templates take as `${variables::NAME}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.value) != has(self.generate)").message("E#6069 variables: exactly one of value and generate"))]
 pub struct Variable {
@@ -93,7 +93,7 @@ pub struct Variable {
     pub generate: Option<Generate>,
 }
 
-/// A random value.
+/// A value that is made up once for the Workspace and kept in a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Generate {
     /// How many letters and digits.
@@ -105,9 +105,9 @@ pub struct Generate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.tunnel) != has(self.ingress)").message("E#6053 networking: exactly one of tunnel and ingress"))]
 pub struct Networking {
-    /// The host's name.
+    /// The host that the Workspace is reached at.
     pub dns: Dns,
-    /// Through a tunnel.
+    /// Publish through a tunnel that the network service makes; nothing in the cluster is opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
     /// Through the cluster's ingress.
@@ -115,7 +115,7 @@ pub struct Networking {
     pub ingress: Option<Ingress>,
 }
 
-/// The host's name.
+/// The host that a Workspace is reached at: a name in a zone that the chart grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Dns {
     /// The zone, served by a provider that is granted to this namespace.
@@ -137,11 +137,11 @@ pub struct Dns {
     pub provider: Option<String>,
 }
 
-/// A tunnel.
+/// A tunnel, by its provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.cloudflare)").message("E#3012 tunnel: name a provider; cloudflare is the only one yet"))]
 pub struct Tunnel {
-    /// Cloudflare's.
+    /// A Cloudflare Tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloudflare: Option<CloudflareTunnel>,
 }
@@ -153,7 +153,7 @@ pub struct CloudflareTunnel {
     /// The program that connects it.
     #[serde(default)]
     pub connector: Connector,
-    /// The account's id.
+    /// The id of the Cloudflare account that the tunnel is made in.
     #[schemars(length(min = 32, max = 32), regex(pattern = r"^[0-9a-f]{32}$"))]
     pub account_id: String,
     /// What the host itself serves.
@@ -171,18 +171,18 @@ pub struct CloudflareTunnel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Connector {
-    /// Cloudflare's own.
+    /// `cloudflared`, Cloudflare's own connector.
     #[default]
     Cloudflared,
 }
 
-/// Where requests go.
+/// The component and network that requests go to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Route {
-    /// The component.
+    /// The name of the component that answers.
     #[schemars(length(min = 1, max = 20))]
     pub component: String,
-    /// Its network.
+    /// The name of the component's network that answers.
     #[schemars(length(min = 1, max = 15))]
     pub network: String,
     /// Only paths that begin so.
@@ -209,7 +209,7 @@ pub struct NamedRoute {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub subdomain: String,
-    /// Where requests go.
+    /// The component and network that requests go to.
     #[serde(flatten)]
     pub route: Route,
 }
@@ -218,14 +218,14 @@ pub struct NamedRoute {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RouteProtocol {
-    /// HTTP.
+    /// Plain HTTP.
     #[default]
     Http,
-    /// HTTP over TLS.
+    /// HTTP over TLS, whatever the certificate says.
     Https,
     /// A stream of bytes.
     Tcp,
-    /// SSH.
+    /// SSH, by the provider's client.
     Ssh,
 }
 
@@ -245,7 +245,7 @@ pub struct Ingress {
     /// An HTTPRoute on this Gateway instead of an Ingress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_ref: Option<GatewayRef>,
-    /// What is served.
+    /// The paths that are served, and the components that answer.
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<IngressRule>,
@@ -273,7 +273,7 @@ pub struct ObjectRef {
     pub namespace: Option<String>,
 }
 
-/// A Gateway (gateway.networking.k8s.io).
+/// A Gateway (gateway.networking.k8s.io) that HTTPRoutes attach to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayRef {
@@ -300,10 +300,10 @@ pub struct IngressRule {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub name: String,
-    /// The component.
+    /// The name of the component that answers.
     #[schemars(length(min = 1, max = 20))]
     pub component: String,
-    /// Its network.
+    /// The name of the component's network that answers.
     #[schemars(length(min = 1, max = 15))]
     pub network: String,
     /// Its host is `<subdomain>-<host>`; the host itself if absent.
@@ -313,7 +313,7 @@ pub struct IngressRule {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subdomain: Option<String>,
-    /// The path.
+    /// The path of requests; `/` for all.
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^/"))]
     #[serde(default = "root")]
     pub path: String,
@@ -325,10 +325,10 @@ pub struct IngressRule {
 /// How a path is compared (networking/v1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PathType {
-    /// By its elements.
+    /// A prefix, compared element by element.
     #[default]
     Prefix,
-    /// As a whole.
+    /// The whole path, letter by letter.
     Exact,
     /// As the controller likes.
     ImplementationSpecific,
@@ -358,7 +358,7 @@ fn yes() -> bool {
 /// An issuer of cert-manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct IssuerRef {
-    /// `Issuer` or `ClusterIssuer`.
+    /// Whether it is an `Issuer` or a `ClusterIssuer` of cert-manager.
     pub kind: IssuerKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
@@ -368,8 +368,8 @@ pub struct IssuerRef {
 /// A kind of issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum IssuerKind {
-    /// Of this namespace.
+    /// An Issuer of the Workspace's namespace.
     Issuer,
-    /// Of the cluster.
+    /// A ClusterIssuer.
     ClusterIssuer,
 }

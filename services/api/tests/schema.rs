@@ -71,14 +71,14 @@ impl Server {
             .wait_with_output()
             .map_err(|error| error.to_string())?;
         drop(wrote);
-        let (said, complained) = (
+        let (answer, complaint) = (
             String::from_utf8_lossy(&done.stdout),
             String::from_utf8_lossy(&done.stderr),
         );
         if done.status.success() {
-            Ok(said.into_owned())
+            Ok(answer.into_owned())
         } else {
-            Err(complained.into_owned())
+            Err(complaint.into_owned())
         }
     }
 
@@ -194,11 +194,11 @@ fn the_sample_is_taken_verbatim_and_every_bad_input_is_refused_where_it_is() -> 
         put(&mut object, &at, value)?;
         match server.try_create(&object) {
             Ok(_) => wrong.push(format!("{shown}: taken")),
-            Err(said) if said.contains("SECRET") => {
-                wrong.push(format!("{shown}: the answer repeats it: {said}"))
+            Err(refusal) if refusal.contains("SECRET") => {
+                wrong.push(format!("{shown}: the answer repeats it: {refusal}"))
             }
-            Err(said) if said.contains(&field) && said.contains(&says) => {}
-            Err(said) => wrong.push(format!("{shown}: not {field} {says:?} but {said}")),
+            Err(refusal) if refusal.contains(&field) && refusal.contains(&says) => {}
+            Err(refusal) => wrong.push(format!("{shown}: not {field} {says:?} but {refusal}")),
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -348,7 +348,9 @@ fn a_build_never_changes_and_a_record_is_named_by_what_it_is() -> Result<()> {
     put(&mut build, "/spec/dockerfile", json!("Other"))?;
     let refused = server.run(&["replace", "-f", "-"], &build);
     ensure!(
-        refused.as_ref().is_err_and(|said| said.contains("E#1005")),
+        refused
+            .as_ref()
+            .is_err_and(|refusal| refusal.contains("E#1005")),
         "{refused:?}"
     );
 
@@ -375,7 +377,9 @@ fn a_build_never_changes_and_a_record_is_named_by_what_it_is() -> Result<()> {
     ] {
         let refused = server.try_create(&object);
         ensure!(
-            refused.as_ref().is_err_and(|said| said.contains(code)),
+            refused
+                .as_ref()
+                .is_err_and(|refusal| refusal.contains(code)),
             "not {code}: {refused:?}"
         );
     }

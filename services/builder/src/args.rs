@@ -21,16 +21,8 @@ const AFTER: &str = "In the BuildKit container: builder install FOLDER, builder 
 #[command(name = NAME, version, after_help = AFTER)]
 pub struct Args {
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub shared: sequencer_runtime::args::Args,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub egress: egress::Args,
     /// The pool that this builder is of
     #[arg(long, env = "SEQUENCER_POOL", default_value = "default")]

@@ -48,14 +48,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long the last updates may take once the result is there.
 const LAST_UPDATES: Duration = Duration::from_secs(2);
 
-/// A build.
 #[derive(Debug, Default)]
 pub struct Job {
     /// The Dockerfile, relative to the context.
     pub dockerfile: String,
-    /// The stage.
     pub target: Option<String>,
-    /// The arguments.
     pub args: BTreeMap<String, String>,
     /// What `RUN --mount=type=secret` gives, by id.
     pub secrets: BTreeMap<String, SecretSlice<u8>>,
@@ -89,14 +86,12 @@ pub struct Job {
     pub cache_mounts: String,
 }
 
-/// A built image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     /// The digest that was pushed.
     pub digest: String,
     /// Steps that came from a cache.
     pub cached: usize,
-    /// All steps.
     pub steps: usize,
 }
 

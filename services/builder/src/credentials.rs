@@ -104,7 +104,6 @@ impl Reader {
         )?)
     }
 
-    /// The build's arguments.
     pub(crate) async fn args(
         &self,
         args: Option<&BuildArgs>,

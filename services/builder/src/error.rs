@@ -18,12 +18,7 @@ use crate::staging::StagingError;
 pub(crate) enum Error {
     /// A commit cannot be found or fetched.
     #[error("{url}: {error}")]
-    Git {
-        /// The repository.
-        url: String,
-        /// Why.
-        error: git::Error,
-    },
+    Git { url: String, error: git::Error },
     /// A Secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -42,7 +37,6 @@ pub(crate) enum Error {
     /// A file of the spec is outside the source.
     #[error("{0} leads out of the source: put the file itself into the repository")]
     Leaves(String),
-    /// The build failed.
     #[error("{}", .0.message)]
     Build(Box<buildkit::Failure>),
     /// It took too long.

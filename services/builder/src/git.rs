@@ -37,7 +37,6 @@ const LIST: Duration = Duration::from_secs(60);
 /// Where git keeps things, and what it may bring.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Mirrors.
     pub data: PathBuf,
     /// Logins and configurations, each as long as its call: in memory, if possible.
     pub logins: PathBuf,
@@ -54,7 +53,6 @@ pub struct Settings {
 pub struct Limits {
     /// Bytes, as fetched and as files.
     pub bytes: u64,
-    /// Files.
     pub files: u64,
     /// How long a fetch may take.
     pub fetch: Duration,
@@ -103,21 +101,15 @@ pub enum Error {
     /// The Secret has other keys.
     #[error("Secret {secret} has {found}; wanted is {wanted}")]
     Keys {
-        /// Where it is.
         secret: String,
-        /// Its keys.
         found: String,
-        /// What would do.
         wanted: &'static str,
     },
     /// The login of a GitHub App is not supported.
     #[error(
         "Secret {secret} is of a GitHub App, which this version cannot log in as: use token or privateKey"
     )]
-    GitHubApp {
-        /// Where it is.
-        secret: String,
-    },
+    GitHubApp { secret: String },
     /// The key's passphrase is another.
     #[error("the passphrase does not unlock the private key")]
     Passphrase,
@@ -191,7 +183,6 @@ impl Error {
 pub struct Remote {
     /// The address that the login is good for.
     pub address: Address,
-    /// The login.
     pub login: Login,
 }
 
@@ -200,9 +191,7 @@ pub struct Remote {
 pub struct Pick<'a> {
     /// Whose mirror it is fetched into: mirrors are not shared between namespaces.
     pub namespace: &'a str,
-    /// The repository.
     pub remote: &'a Remote,
-    /// The commit.
     pub commit: &'a str,
     /// Where it can be found, if the server does not give commits by themselves.
     pub reference: Option<&'a str>,
@@ -230,7 +219,6 @@ pub struct Git {
 }
 
 impl Git {
-    /// With these settings.
     #[must_use]
     pub fn new(settings: Settings, egress: EgressGuard) -> Self {
         Self {

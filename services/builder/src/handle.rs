@@ -147,7 +147,6 @@ impl Service {
         pool == self.pool.as_str() && self.open_to.contains(namespace)
     }
 
-    /// Handles a command.
     pub async fn handle(self, delivery: Delivery) -> Outcome {
         match delivery.command.verb() {
             Verb::Resolve => self.sections.handle(&Resolver(&self), &delivery).await,

@@ -26,13 +26,10 @@ pub struct Inputs<'a> {
     pub dockerfile: &'a str,
     /// What stands in it.
     pub content: &'a [u8],
-    /// The stage.
     pub target: Option<&'a str>,
-    /// The arguments.
     pub args: Option<&'a BTreeMap<String, String>>,
     /// The secrets by id: only a keyed hash of them goes in.
     pub secrets: Option<&'a BTreeMap<String, SecretSlice<u8>>>,
-    /// The platforms.
     pub platforms: Vec<&'a str>,
     /// Compression and attestations: they change the digest.
     pub form: Vec<&'a str>,
@@ -61,7 +58,6 @@ impl Pepper {
     }
 }
 
-/// The content key.
 #[must_use]
 pub fn key(inputs: &Inputs<'_>, namespace: &str, pepper: &Pepper) -> String {
     let pepper = pepper.of(namespace);

@@ -24,7 +24,6 @@ pub(crate) const FRESH: &str = "fresh";
 pub(crate) const KEPT: &str = "kept";
 /// BuildKit cannot be used.
 pub(crate) const UNAVAILABLE: &str = "unavailable";
-/// BuildKit ended.
 pub(crate) const LOST: &str = "lost";
 /// BuildKit is done with the build.
 pub(crate) const BUILT: &str = "built";

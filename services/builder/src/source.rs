@@ -24,7 +24,6 @@ pub(crate) struct Source {
     pub(crate) content: Vec<u8>,
     /// Where the trees of the context are in it, and which they are.
     pub(crate) trees: Vec<(String, String)>,
-    /// The imports.
     pub(crate) imports: Vec<Import>,
 }
 

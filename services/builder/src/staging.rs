@@ -1,5 +1,6 @@
 //! The staging registry: what is there under a content key.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{Client, Url};
 use sequencer_api::login::Login;
 use sequencer_api::names;
@@ -8,6 +9,9 @@ use thiserror::Error;
 
 /// The one tag of a staged repository.
 const TAG: &str = "latest";
+
+/// How many manifests are read at once.
+const AT_ONCE: usize = 4;
 
 /// The registry does not tell.
 #[derive(Debug, Error)]
@@ -24,7 +28,6 @@ pub enum StagingError {
     Malformed,
 }
 
-/// The staging registry.
 #[derive(Clone, Debug)]
 pub struct Staging {
     http: Client,
@@ -32,7 +35,6 @@ pub struct Staging {
     login: Option<Login>,
 }
 
-/// A staged image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {
     /// The digest of its manifest, computed from what was read.
@@ -69,7 +71,6 @@ impl Staging {
         self.base.scheme() == "http"
     }
 
-    /// Its login.
     #[must_use]
     pub fn login(&self) -> Option<&Login> {
         self.login.as_ref()
@@ -113,8 +114,11 @@ impl Staging {
         let document = content(&manifest)?;
 
         let mut layers = document.layers;
-        for child in &document.manifests {
-            let child = registry.manifest(&child.digest).await?;
+        let registry = &registry;
+        let children = document.manifests.into_iter();
+        let children = children.map(|child| async move { registry.manifest(&child.digest).await });
+        let mut children = stream::iter(children).buffered(AT_ONCE);
+        while let Some(child) = children.try_next().await? {
             layers.extend(content(&child)?.layers);
         }
         let size = layers

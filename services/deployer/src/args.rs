@@ -42,10 +42,6 @@ pub struct Settings {
     #[arg(long, env = "SEQUENCER_INGRESS_TLS_ISSUER")]
     pub ingress_tls_issuer: Option<String>,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub urls: sequencer_runtime::hosts::Urls,
     /// Resources of containers that name none, core/v1 ResourceRequirements as JSON
     #[arg(long, env = "SEQUENCER_RESOURCES", default_value = "{}", value_parser = json::<ResourceRequirements>)]

@@ -15,6 +15,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource};
 use sequencer_api::labels;
+use sequencer_api::stored::Stored as _;
 use sequencer_runtime::error::chain;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
@@ -108,7 +109,7 @@ impl Known {
             }
             Event::Apply(object) => return self.put(&object, facts).then_some(object),
             Event::Delete(object) => {
-                self.hashes.remove(uid(&object));
+                self.hashes.remove(object.uid_str());
                 return Some(object);
             }
         }
@@ -125,12 +126,8 @@ impl Known {
         facts(object).hash(&mut hasher);
         let hash = hasher.finish();
 
-        self.hashes.insert(uid(object).into(), hash) != Some(hash)
+        self.hashes.insert(object.uid_str().into(), hash) != Some(hash)
     }
-}
-
-fn uid<K: Resource>(object: &K) -> &str {
-    object.meta().uid.as_deref().unwrap_or_default()
 }
 
 /// That it is there.

@@ -24,18 +24,11 @@ pub enum Error {
     Host(Refusal),
     /// The name belongs to an object that is not ours.
     #[error("{kind} {name} is there and belongs to somebody else: delete or rename it")]
-    Foreign {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
+    Foreign { kind: String, name: String },
     /// Admission or a quota refused an object.
     #[error("{kind} {name} was refused: {words}")]
     Admission {
-        /// Its kind.
         kind: String,
-        /// Its name.
         name: String,
         /// Whether it is a quota that is used up.
         quota: bool,
@@ -44,12 +37,7 @@ pub enum Error {
     },
     /// What had this name is still being deleted.
     #[error("{kind} {name} is still being deleted")]
-    Deleting {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
+    Deleting { kind: String, name: String },
     /// The namespace goes, and everything in it.
     #[error("the namespace is being deleted")]
     Namespace,
@@ -59,11 +47,8 @@ pub enum Error {
     /// A Secret holds no login.
     #[error("Secret {secret}: {error}")]
     Login {
-        /// What is wrong.
         error: LoginError,
-        /// Where it is.
         secret: String,
-        /// Its version.
         version: String,
     },
     /// The API server did not answer, or answered something else than expected.
@@ -72,7 +57,6 @@ pub enum Error {
     /// Status could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The reconcile panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
     /// An object is not as its kind has it.
@@ -161,8 +145,8 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Refused(_) => Retry::Stalled,
-            Self::Deleting { .. } => Retry::Wait(std::time::Duration::from_secs(1)),
-            Self::Foreign { .. }
+            Self::Deleting { .. }
+            | Self::Foreign { .. }
             | Self::Host(_)
             | Self::Secret(_)
             | Self::Login { .. }

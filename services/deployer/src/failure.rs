@@ -1,12 +1,11 @@
 //! What a section records of an error.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sequencer_api::code::Code;
 use sequencer_api::status::{self, Section, State};
+use sequencer_api::stored::Stored;
 use sequencer_runtime::retry::{Retry, Waits};
 use sequencer_runtime::section::{Failing, failed};
-use uuid::Uuid;
 
 use crate::pull::Versions;
 
@@ -24,12 +23,12 @@ impl Failed {
     pub(crate) fn retry(
         self,
         before: &Section,
-        object: &ObjectMeta,
+        object: &impl Stored,
         waits: &Waits,
     ) -> status::Retry {
         let now = Timestamp::now();
         let standing = before.retry.as_ref().filter(|retry| {
-            before.observed_generation == object.generation
+            before.observed_generation == object.meta().generation
                 && retry.code == self.code
                 && retry.secret_versions == self.secrets
                 && retry.next_attempt_at.0 > now
@@ -45,14 +44,13 @@ impl Failed {
             may_be_a_secrets: true,
             state: State::Error,
         };
-        let uid = object.uid.as_deref().unwrap_or_default();
         failed(
             before,
-            object.generation.unwrap_or_default(),
+            object.generation(),
             &failing,
             self.secrets,
             waits,
-            Uuid::try_parse(uid).unwrap_or_default(),
+            object.uuid(),
             now,
         )
     }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service as CoreService};
 use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerStatus};
+use kube::Api;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt as _};
 use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::host::{Lock, Refusal};
 use sequencer_api::names::Owner;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{Address, IngressSection};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::workspace::{Ingress as Spec, ObjectRef};
 use sequencer_runtime::status_writer::Difference;
 use serde::Deserialize as _;
@@ -55,8 +56,8 @@ impl Service {
     /// Makes the Ingress so, or deletes the one that is not wanted any more. None: there is nothing
     /// to do.
     async fn expose(&self, workspace: &Workspace) -> Result<Option<IngressSection>, Error> {
-        let namespace = workspace.namespace().unwrap_or_default();
-        let apply = Apply::new(self.client().clone(), &namespace);
+        let namespace = workspace.namespace_str();
+        let apply = Apply::new(self.client().clone(), namespace);
         let before = before(workspace);
         let deleting = workspace.metadata.deletion_timestamp.is_some();
         let networking = workspace.spec.networking.as_ref();
@@ -71,7 +72,7 @@ impl Service {
         // What was made last need not be recorded yet.
         apply.remove(&named(workspace)).await?;
         let asked = ingress.is_some() || before.section.state.is_some();
-        let generation = workspace.metadata.generation.unwrap_or_default();
+        let generation = workspace.generation();
         let recorded = if deleting {
             !asked || before.section.is(State::Gone, generation)
         } else {
@@ -139,8 +140,8 @@ impl Service {
         workspace: &Workspace,
         reference: &ObjectRef,
     ) -> Result<Vec<Address>, Error> {
-        let own = workspace.namespace().unwrap_or_default();
-        let namespace = reference.namespace.as_deref().unwrap_or(&own);
+        let own = workspace.namespace_str();
+        let namespace = reference.namespace.as_deref().unwrap_or(own);
         let api: Api<CoreService> = Api::namespaced(self.client().clone(), namespace);
         let Some(found) = api.get_opt(&reference.name).await? else {
             let message = format!(
@@ -170,7 +171,7 @@ impl Service {
             retry: error.retry(),
             secrets: error.secrets(),
         };
-        let retry = failure.retry(&before.section, &workspace.metadata, self.waits());
+        let retry = failure.retry(&before.section, workspace, self.waits());
         after.section.retry = Some(retry);
         Ok(after)
     }

@@ -6,10 +6,8 @@ use kube::{Api, Client};
 
 use crate::readiness::LogOf;
 
-/// How many lines.
 const LINES: i64 = 20;
 
-/// How long each.
 const LENGTH: usize = 200;
 
 /// The most bytes that are read for them.

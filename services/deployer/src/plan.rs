@@ -20,6 +20,7 @@ use sequencer_api::condition::ConditionType;
 use sequencer_api::names::{self, Owner};
 use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
 use sequencer_api::status::workspace::WorkspaceStatus;
+use sequencer_api::stored::Stored;
 use sequencer_api::{Build, Component, Workspace};
 use uuid::Uuid;
 
@@ -35,7 +36,6 @@ pub use values::{Used, UsedBuild};
 /// What a Component's plan is made from.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The Component.
     pub component: Component,
     /// Its Workspace; none if it was applied on its own.
     pub workspace: Option<Workspace>,
@@ -46,23 +46,17 @@ pub struct View {
 }
 
 impl View {
-    /// The Component's name.
     pub(crate) fn name(&self) -> &str {
         Owner::of(&self.component).name
     }
 
-    /// The Component's uid.
     pub(crate) fn uid(&self) -> &str {
         Owner::of(&self.component).uid
     }
 
     /// Where everything is made.
     pub(crate) fn namespace(&self) -> &str {
-        self.component
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or_default()
+        self.component.namespace_str()
     }
 
     /// The Workspace by whose name and uid everything is called; a Component of its own is its own.
@@ -74,7 +68,8 @@ impl View {
 
     /// The uid whose trace the work belongs to.
     pub(crate) fn trace(&self) -> Uuid {
-        Uuid::try_parse(self.owner().uid).unwrap_or_default()
+        let workspace = self.workspace.as_ref();
+        workspace.map_or_else(|| self.component.uuid(), Stored::uuid)
     }
 
     pub(crate) fn template(&self) -> &ComponentTemplate {
@@ -125,7 +120,6 @@ impl View {
     }
 }
 
-/// What is made.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// What may be made at any time: Services and NetworkPolicies.
@@ -139,12 +133,10 @@ pub struct Plan {
     pub workload: Result<Workload, Vec<WaitingFor>>,
 }
 
-/// What runs.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// The Deployment or Job.
     pub object: Object,
-    /// Its claims.
     pub claims: Vec<Object>,
     /// The hash of the rendered template.
     pub revision: String,
@@ -234,7 +226,7 @@ pub(crate) fn service_name(view: &View, component: &str, network: &str) -> Strin
 }
 
 /// The pull Secret of a Component.
-pub(crate) fn pull_secret(view: &View) -> String {
+pub(super) fn pull_secret(view: &View) -> String {
     names::pull_secret(view.name())
 }
 

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
 use secrecy::ExposeSecret as _;
 use sequencer_api::host::Refusal;
-use sequencer_api::labels::MADE_FROM;
 use sequencer_api::login::{Login, registry};
 use sequencer_api::repository::{HUB, Malformed, Repository};
+use sequencer_runtime::apply::Object;
 use sequencer_runtime::cluster::secret::Secrets;
 use serde_json::{Map, Value, json};
 
+use crate::apply::Apply;
 use crate::error::Error;
-use crate::plan::{Used, View, WantedLogin, controller, pull_metadata, pull_secret, wanted_logins};
+use crate::plan::{Used, View, WantedLogin, pull_metadata, wanted_logins};
 use crate::service::Service;
 
 /// Secrets, `<namespace>/<name>`, with their versions.
@@ -25,7 +24,11 @@ pub(crate) type Versions = BTreeMap<String, String>;
 /// What a pull Secret holds.
 #[derive(Default)]
 struct Logins {
-    from: Versions,
+    /// The Secrets that they were read from.
+    secrets: Versions,
+    /// By host, what an entry was made from.
+    made_from: Map<String, Value>,
+    /// By host, an entry.
     auths: Map<String, Value>,
 }
 
@@ -40,39 +43,17 @@ impl Service {
         for wanted in wanted {
             self.read_login(view, wanted, &mut logins).await?;
         }
-        let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
-        let name = pull_secret(view);
-        let source = serde_json::to_string(&logins.from)?;
+
+        let metadata = pull_metadata(view, self.settings(), &logins.made_from);
         let config = json!({"auths": logins.auths}).to_string();
-        let data = json!({".dockerconfigjson": BASE64.encode(config.as_bytes())});
-        let written = match api.get_opt(&name).await? {
-            None => {
-                let mut metadata = pull_metadata(view, self.settings(), &name);
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.insert("annotations".into(), json!({MADE_FROM: source}));
-                }
-                let body = json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson", "data": data});
-                api.create(&PostParams::default(), &serde_json::from_value(body)?)
-                    .await
-            }
-            Some(found) if !is_ours(view, &found) => {
-                return Err(Error::Foreign {
-                    kind: "Secret".into(),
-                    name,
-                });
-            }
-            Some(found) if made_from(&found) == Some(&source) => return Ok(logins.from),
-            Some(found) => {
-                let metadata = json!({
-                    "resourceVersion": found.metadata.resource_version, "annotations": {MADE_FROM: source},
-                });
-                let patch = json!({"metadata": metadata, "data": data});
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-                    .await
-            }
-        };
-        written.map_err(|error| Error::of_write(error, "Secret", &name))?;
-        Ok(logins.from)
+        let secret = Object::new::<Secret>(
+            json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"}),
+        )
+        .with_secret(json!({".dockerconfigjson": BASE64.encode(config.as_bytes())}));
+        Apply::new(self.client().clone(), view.namespace())
+            .ensure(&secret)
+            .await?;
+        Ok(logins.secrets)
     }
 
     async fn read_login(
@@ -90,7 +71,7 @@ impl Service {
             .await?;
         secret.for_host(repository.host())?;
         logins
-            .from
+            .secrets
             .insert(secret.source().into(), secret.version().into());
         let login =
             registry(repository.host(), wanted.scheme, secret.values()).map_err(|error| {
@@ -106,18 +87,13 @@ impl Service {
         } else {
             repository.host()
         };
+        let made_from = json!({
+            "authScheme": wanted.scheme, "secret": secret.source(), "version": secret.version(),
+        });
+        logins.made_from.insert(host.into(), made_from);
         logins.auths.insert(host.into(), entry(&login));
         Ok(())
     }
-}
-
-fn is_ours(view: &View, found: &Secret) -> bool {
-    controller(found.metadata.owner_references.as_ref())
-        .is_some_and(|owner| owner.uid == view.uid())
-}
-
-fn made_from(found: &Secret) -> Option<&String> {
-    found.metadata.annotations.as_ref()?.get(MADE_FROM)
 }
 
 /// An entry of Docker's `config.json`.

@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use sequencer_api::component::ComponentTemplate;
+use sequencer_api::dependencies::is_outdated;
 use sequencer_api::owner::{controller, is_controlled_by};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, Workspace, labels};
 use serde::de::DeserializeOwned;
 
@@ -20,7 +22,7 @@ pub(crate) const PAGE: u32 = 16;
 /// The Component with all that its plan needs; none if its Workspace is gone, and it is about to go
 /// too.
 pub(crate) async fn view(client: &Client, component: Component) -> Result<Option<View>, Error> {
-    let namespace = component.metadata.namespace.clone().unwrap_or_default();
+    let namespace = component.namespace_str().to_owned();
     let Ok(workspace) = workspace(client, &namespace, &component).await? else {
         return Ok(None);
     };
@@ -88,7 +90,7 @@ async fn of_workspace(
     namespace: &str,
     workspace: &Workspace,
 ) -> Result<Vec<Component>, Error> {
-    let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
+    let uid = workspace.uid_str();
     let api: Api<Component> = Api::namespaced(client.clone(), namespace);
     let ours = |component: Component| {
         is_controlled_by(&component, workspace).then(|| lean(up_to_date(component, workspace)))
@@ -107,12 +109,9 @@ async fn on_their_own(client: &Client, namespace: &str) -> Result<Vec<Component>
     list(&api, "", free).await
 }
 
-/// A Component without its status, if the watcher has still to change it as its Workspace says now:
-/// what it was says nothing of what it will be.
+/// A Component without its status, if that does not count any more.
 fn up_to_date(mut component: Component, workspace: &Workspace) -> Component {
-    let template = &component.spec.template;
-    let mut wanted = workspace.spec.components.iter();
-    if wanted.any(|wanted| wanted.name == template.name && wanted != template) {
+    if is_outdated(&component, workspace) {
         component.status = None;
     }
     component

@@ -23,7 +23,6 @@ pub(crate) struct Health {
     pub(crate) wanted: i32,
     /// How many are ready, of whatever revision.
     pub(crate) ready: i32,
-    /// What is wrong.
     pub(crate) trouble: Option<Trouble>,
     /// The image that a pod waits for.
     pub(crate) pulling: Option<String>,
@@ -31,7 +30,6 @@ pub(crate) struct Health {
     pub(crate) again: Option<Duration>,
 }
 
-/// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) code: Code,

@@ -47,15 +47,12 @@ pub trait Reconciled:
 
 /// A section that was derived, and the one that it takes the place of.
 pub(crate) struct Derived<'a, S> {
-    /// The object's uid.
     pub(crate) uid: &'a str,
-    /// The object's name.
     pub(crate) name: &'a str,
     /// The section's field in the status.
     pub(crate) field: &'static str,
     /// Its revision as it was read.
     pub(crate) rev: i64,
-    /// What is true.
     pub(crate) section: &'a S,
     /// How that differs from what was read.
     pub(crate) difference: Option<Difference>,

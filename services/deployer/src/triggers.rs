@@ -20,9 +20,7 @@ pub(crate) struct Triggers {
 /// The controllers' ends of what messages trigger.
 #[derive(Debug)]
 pub struct Receivers {
-    /// Components to reconcile.
     pub(crate) components: UnboundedReceiver<Reference<Component>>,
-    /// Workspaces to reconcile.
     pub(crate) workspaces: UnboundedReceiver<Reference<Workspace>>,
 }
 

@@ -15,22 +15,10 @@ pub const NAME: &str = "network";
 #[group(skip)]
 pub struct Args {
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub shared: sequencer_runtime::args::Args,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub egress: egress::Args,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub hosts: sequencer_runtime::hosts::Args,
     /// The namespace of connectors, their tokens and the copies of credentials
     #[arg(
@@ -63,10 +51,6 @@ pub struct Args {
     #[arg(long, env = "SEQUENCER_CONNECTOR_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..=8))]
     pub connector_replicas: i32,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub urls: sequencer_runtime::hosts::Urls,
     /// The wait between two checks of what takes its time: answers of name servers, connectors, the
     /// URL

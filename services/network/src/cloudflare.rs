@@ -30,17 +30,14 @@ pub enum Problem {
     /// Cloudflare does not do it.
     #[error("status {status}, code {code}{words}")]
     Refused {
-        /// The HTTP status.
         status: u16,
         /// Cloudflare's code, 0 if there is none.
         code: u64,
         /// What it says, with a colon before it; nothing where the credential is the matter.
         words: String,
     },
-    /// Too many calls.
     #[error("too many calls")]
     Limited(Duration),
-    /// Nothing was done.
     #[error("{0}")]
     Away(String),
     /// The call was sent, and no answer came.
@@ -64,12 +61,12 @@ struct Envelope<T> {
     #[serde(default)]
     success: bool,
     #[serde(default)]
-    errors: Vec<Said>,
+    errors: Vec<ApiError>,
     result: Option<T>,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct ApiError {
     code: u64,
     #[serde(default)]
     message: String,
@@ -207,14 +204,14 @@ fn why(error: &reqwest::Error) -> String {
     }
 }
 
-fn refused(status: StatusCode, said: &[Said]) -> Problem {
-    let first = said.first();
+fn refused(status: StatusCode, errors: &[ApiError]) -> Problem {
+    let first = errors.first();
     // An answer to a credential may repeat it.
     let credential = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let words = first
-        .filter(|said| !credential && !said.message.is_empty())
-        .map(|said| {
-            let clean = said
+        .filter(|error| !credential && !error.message.is_empty())
+        .map(|error| {
+            let clean = error
                 .message
                 .chars()
                 .map(|c| if c.is_control() { ' ' } else { c });
@@ -222,7 +219,7 @@ fn refused(status: StatusCode, said: &[Said]) -> Problem {
         });
     Problem::Refused {
         status: status.as_u16(),
-        code: first.map_or(0, |said| said.code),
+        code: first.map_or(0, |error| error.code),
         words: words.unwrap_or_default(),
     }
 }

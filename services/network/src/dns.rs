@@ -18,11 +18,8 @@ use crate::mark::Mark;
 /// A record as it shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The provider's zone.
     pub zone: String,
-    /// The whole name.
     pub fqdn: String,
-    /// Its type.
     pub kind: RecordType,
     /// What it points to.
     pub target: String,
@@ -30,7 +27,6 @@ pub struct Wanted {
     pub ttl: u32,
     /// Whether Cloudflare's edge stands before it.
     pub proxied: bool,
-    /// Whose it is.
     pub mark: Mark,
 }
 
@@ -39,7 +35,6 @@ pub struct Wanted {
 pub struct Record {
     /// The provider's id, if it has ids.
     pub id: Option<String>,
-    /// Its type.
     pub kind: RecordType,
     /// What it points to.
     pub target: String,
@@ -56,7 +51,6 @@ pub struct Record {
 pub struct Seen {
     /// The provider's id of the zone, if it has ids.
     pub zone_id: Option<String>,
-    /// The records.
     pub records: Vec<Record>,
     /// The texts of the host's mark, where it stands beside the records.
     pub notes: Vec<String>,
@@ -64,7 +58,6 @@ pub struct Seen {
 
 /// A DNS provider. Each call has its deadline.
 pub trait Provider: Sync {
-    /// What is there.
     fn observe(&self, wanted: &Wanted) -> impl Future<Output = Result<Seen, Error>> + Send;
 
     /// Makes the record, in the place of `replaced`, if what was seen is still so.

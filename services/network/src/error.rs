@@ -20,7 +20,6 @@ pub enum Error {
     /// No provider serves the zone for this namespace.
     #[error("no DNS provider serves {zone} for namespace {namespace}")]
     NotGranted {
-        /// The zone.
         zone: String,
         /// Whose record it would be.
         namespace: String,

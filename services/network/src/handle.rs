@@ -9,7 +9,6 @@ use crate::service::Service;
 use crate::tunnel::handle::TunnelHandler;
 
 impl Service {
-    /// Handles one command.
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
         let sections = &self.sections;
         match delivery.command.verb() {

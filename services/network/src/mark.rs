@@ -6,9 +6,7 @@ use std::str::FromStr;
 /// `seq:v1:<cluster id>:<uid>`
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
-    /// The cluster's id.
     pub cluster: String,
-    /// The Workspace's uid.
     pub owner: String,
 }
 

@@ -12,10 +12,9 @@ use hickory_proto::rr::{RData, RecordType as Type};
 use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::host::{Lock, Schemes};
-use sequencer_api::names::rule_host;
+use sequencer_api::routes::Routed;
 use sequencer_api::status::workspace::{RouteRule, RouteSection};
 use sequencer_api::status::{self, State};
-use sequencer_api::workspace::RouteProtocol;
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::section::{End, Failing, Finality, Handler, Stop, Work};
 use tokio::time::{Instant, sleep};
@@ -25,7 +24,6 @@ use crate::dns::rfc2136::absolute;
 use crate::dns::server::ask;
 use crate::error::Error;
 use crate::service::Service;
-use crate::tunnel::{routes, wanted};
 
 /// How long the handler itself asks again, before it leaves that to the next wake-up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -205,46 +203,26 @@ impl Service {
 
     /// What shall answer: every route of a tunnel that speaks HTTP, or every rule of an ingress.
     fn targets(&self, workspace: &Workspace) -> Vec<Target> {
-        let Some(networking) = &workspace.spec.networking else {
-            return Vec::new();
-        };
         let Some(host) = workspace.host(&self.args.hosts.cluster_id) else {
             return Vec::new();
         };
         let schemes = Schemes::from(&self.args.urls);
         let scheme = workspace.scheme(&schemes);
-        if let Some(tunnel) = wanted(&workspace.spec) {
-            let web = |protocol| matches!(protocol, RouteProtocol::Http | RouteProtocol::Https);
-            let routes = routes(tunnel, &host)
-                .into_iter()
-                .filter(|routed| web(routed.route.protocol));
-            return routes
-                .map(|routed| target(routed.name, scheme, &routed.host, &routed.route.path))
-                .collect();
-        }
-        let Some(ingress) = &networking.ingress else {
-            return Vec::new();
-        };
-        let rules = ingress.rules.iter();
-        rules
-            .map(|rule| {
-                target(
-                    &rule.name,
-                    scheme,
-                    &rule_host(rule.subdomain.as_deref(), &host),
-                    &rule.path,
-                )
-            })
+        let routes = workspace.routes().into_iter();
+        routes
+            .filter(Routed::is_web)
+            .map(|routed| target(&routed, scheme, routed.host(&host)))
             .collect()
     }
 }
 
-fn target(name: &str, scheme: &str, host: &str, path: &str) -> Target {
+fn target(routed: &Routed<'_>, scheme: &str, host: String) -> Target {
+    let path = routed.path;
     Target {
-        name: name.into(),
-        host: host.into(),
+        name: routed.name.unwrap_or("route").into(),
         path: path.into(),
         url: format!("{scheme}://{host}{path}"),
+        host,
     }
 }
 

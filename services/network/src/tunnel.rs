@@ -7,9 +7,12 @@ pub(crate) mod handle;
 mod section;
 mod teardown;
 
-use sequencer_api::names::{Owner, rule_host};
-use sequencer_api::workspace::{CloudflareTunnel, Route, RouteProtocol};
-use sequencer_api::{Workspace, WorkspaceSpec};
+use sequencer_api::Workspace;
+use sequencer_api::component::Network;
+use sequencer_api::names::Owner;
+use sequencer_api::routes::{Routed, Through};
+use sequencer_api::stored::Stored as _;
+use sequencer_api::workspace::RouteProtocol;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
@@ -20,68 +23,29 @@ pub const PROVIDER: &str = "cloudflare";
 /// What answers a host or path that no route has.
 const NOTHING: &str = "http_status:404";
 
-/// A route with its host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routed<'a> {
-    /// The route's name.
-    pub name: &'a str,
-    /// Its host.
-    pub host: String,
-    /// Where it leads.
-    pub route: &'a Route,
-}
-
-/// A Workspace's tunnel, if it wants one.
-#[must_use]
-pub fn wanted(spec: &WorkspaceSpec) -> Option<&CloudflareTunnel> {
-    spec.networking
-        .as_ref()?
-        .tunnel
-        .as_ref()?
-        .cloudflare
-        .as_ref()
-}
-
-/// Every route of a tunnel, the host's own first.
-#[must_use]
-pub fn routes<'a>(tunnel: &'a CloudflareTunnel, host: &str) -> Vec<Routed<'a>> {
-    let own = Routed {
-        name: "route",
-        host: host.into(),
-        route: &tunnel.route,
-    };
-    let more = tunnel.additional_routes.iter();
-    let more = more.map(|more| Routed {
-        name: &more.name,
-        host: rule_host(Some(&more.subdomain), host),
-        route: &more.route,
-    });
-    std::iter::once(own).chain(more).collect()
-}
-
 /// What the tunnel's configuration says. A service is made from names alone, never from text.
 ///
 /// # Errors
 /// A route names a component or network that does not exist.
-pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Value, Error> {
-    let namespace = workspace.metadata.namespace.as_deref().unwrap_or_default();
+pub fn configuration(workspace: &Workspace, host: &str) -> Result<Value, Error> {
+    let namespace = workspace.namespace_str();
     let mut ingress = Vec::new();
-    for Routed { host, route, .. } in routes {
-        let network = network(&workspace.spec, route)?;
-        let service = Owner::of(workspace).service(&route.component, &network.name);
+    for (routed, protocol) in tunnelled(workspace) {
+        let network = network(workspace, &routed)?;
+        let service = Owner::of(workspace).service(routed.component, &network.name);
         let mut rule = Map::new();
         let target = format!(
             "{}://{service}.{namespace}.svc:{}",
-            scheme(route.protocol),
+            scheme(protocol),
             network.port
         );
-        rule.insert("hostname".into(), json!(host));
+        rule.insert("hostname".into(), json!(routed.host(host)));
         rule.insert("service".into(), json!(target));
-        if route.path != "/" {
+        if routed.path != "/" {
             // Cloudflare reads it as a regular expression.
-            rule.insert("path".into(), json!(format!("^{}", escaped(&route.path))));
+            rule.insert("path".into(), json!(format!("^{}", escaped(routed.path))));
         }
-        if route.protocol == RouteProtocol::Https {
+        if protocol == RouteProtocol::Https {
             // No certificate names a Service.
             rule.insert("originRequest".into(), json!({"noTLSVerify": true}));
         }
@@ -91,25 +55,27 @@ pub fn configuration(workspace: &Workspace, routes: &[Routed<'_>]) -> Result<Val
     Ok(json!({ "ingress": ingress }))
 }
 
+/// The routes of a tunnel, with what they speak.
+pub fn tunnelled(workspace: &Workspace) -> impl Iterator<Item = (Routed<'_>, RouteProtocol)> {
+    workspace
+        .routes()
+        .into_iter()
+        .filter_map(|routed| match routed.through {
+            Through::Tunnel(protocol) => Some((routed, protocol)),
+            Through::Ingress => None,
+        })
+}
+
 /// The network that a route leads to.
 ///
 /// # Errors
 /// There is none.
-pub fn network<'a>(
-    spec: &'a WorkspaceSpec,
-    route: &Route,
-) -> Result<&'a sequencer_api::component::Network, Error> {
-    let component = spec
-        .components
-        .iter()
-        .find(|component| component.name == route.component);
-    let found = component.and_then(|component| {
-        component
-            .networks
-            .iter()
-            .find(|network| network.name == route.network)
-    });
-    found.ok_or_else(|| Error::NoSuchRoute(format!("{}.{}", route.component, route.network)))
+pub fn network<'a>(workspace: &'a Workspace, routed: &Routed<'_>) -> Result<&'a Network, Error> {
+    let Routed {
+        component, network, ..
+    } = routed;
+    let found = workspace.network(component, network);
+    found.ok_or_else(|| Error::NoSuchRoute(format!("{component}.{network}")))
 }
 
 fn scheme(protocol: RouteProtocol) -> &'static str {
@@ -185,11 +151,10 @@ mod tests {
     #[test]
     fn a_configuration_is_made_of_names_and_ends_in_nothing() {
         let workspace = workspace();
-        let tunnel = wanted(&workspace.spec).unwrap();
         let host = workspace.host("c1").unwrap();
         let service = Owner::of(&workspace).service("click-mania", "HTTP");
         assert_eq!(
-            configuration(&workspace, &routes(tunnel, &host)).unwrap(),
+            configuration(&workspace, &host).unwrap(),
             json!({"ingress": [
                 {"hostname": host, "service": format!("http://{service}.team-a.svc:3000")},
                 {
@@ -204,12 +169,11 @@ mod tests {
 
     #[test]
     fn a_route_to_nothing_is_e6054() {
-        let workspace = workspace();
-        let tunnel = wanted(&workspace.spec).unwrap();
-        let mut tunnel = tunnel.clone();
-        tunnel.additional_routes[0].route.network = "other".into();
-        let host = workspace.host("c1").unwrap();
-        let error = configuration(&workspace, &routes(&tunnel, &host)).unwrap_err();
+        let mut workspace = workspace();
+        let networking = workspace.spec.networking.as_mut().unwrap();
+        let tunnel = networking.tunnel.as_mut().unwrap().cloudflare.as_mut();
+        tunnel.unwrap().additional_routes[0].route.network = "other".into();
+        let error = configuration(&workspace, "a.b").unwrap_err();
         assert_eq!(error.code().number(), 6054);
     }
 

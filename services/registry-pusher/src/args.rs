@@ -15,16 +15,8 @@ pub const NAME: &str = "registry-pusher";
 #[command(name = NAME, about = "Publishes images")]
 pub struct Args {
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub shared: sequencer_runtime::args::Args,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub egress: egress::Args,
     /// The registry that builders push to; plain http only if it says so
     #[arg(long, env = "SEQUENCER_STAGING_URL", value_parser = origin)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use sequencer_runtime::registry::{Digest, Fault, Manifest, Registry};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
@@ -25,15 +25,21 @@ const TRIES: u32 = 3;
 /// The wait before it is tried again, which doubles.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// An image as it is staged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An image as it is staged. What it consists of is read where it has to be sent.
+#[derive(Debug)]
 pub struct Image {
-    /// What tags point to.
-    pub root: Manifest,
+    staging: Registry,
+    root: Manifest,
+    contents: OnceCell<Contents>,
+}
+
+/// What an image consists of besides its root.
+#[derive(Debug)]
+struct Contents {
     /// The manifests of an index.
-    pub children: Vec<Manifest>,
+    children: Vec<Manifest>,
     /// Every blob, once.
-    pub blobs: BTreeSet<Blob>,
+    blobs: BTreeSet<Blob>,
 }
 
 /// A place that an image is copied to.
@@ -41,9 +47,7 @@ pub struct Image {
 pub struct Target {
     /// How people call it.
     pub host: String,
-    /// The repository.
     pub registry: Arc<Registry>,
-    /// The tags.
     pub tags: Vec<String>,
     /// How many layers are sent at once.
     pub layers: usize,
@@ -62,33 +66,44 @@ impl Image {
     /// The image of this digest.
     ///
     /// # Errors
-    /// It is not there whole, or cannot be copied.
-    pub async fn read(staging: &Registry, digest: &Digest) -> Result<Self, Error> {
-        let root = passing(|| staging.manifest(digest))
-            .await
-            .map_err(Error::Staging)?;
-        let parts = Parts::of(&root)?;
-        if parts.manifests.len() > MANIFESTS {
-            return Err(Unfit::Malformed.into());
-        }
-        let distinct: BTreeSet<_> = parts.manifests.iter().collect();
-        let children = distinct
-            .into_iter()
-            .map(|digest| passing(move || staging.manifest(digest)));
-        let children = try_join_all(children).await.map_err(Error::Staging)?;
-        let mut blobs: BTreeSet<_> = parts.blobs.into_iter().collect();
-        for child in &children {
-            let parts = Parts::of(child)?;
-            if !parts.manifests.is_empty() {
-                return Err(Unfit::Type.into());
-            }
-            blobs.extend(parts.blobs);
-        }
+    /// It is not there, or cannot be copied.
+    pub async fn read(staging: Registry, digest: &Digest) -> Result<Self, Error> {
+        let root = passing(|| staging.manifest(digest)).await;
+        let root = root.map_err(Error::Staging)?;
+        Parts::of(&root)?;
+
         Ok(Self {
+            staging,
             root,
-            children,
-            blobs,
+            contents: OnceCell::new(),
         })
+    }
+
+    /// Reads what it consists of, once for all registries that lack it.
+    async fn contents(&self) -> Result<&Contents, Error> {
+        let read = async || {
+            let parts = Parts::of(&self.root)?;
+            if parts.manifests.len() > MANIFESTS {
+                return Err(Unfit::Malformed.into());
+            }
+
+            let distinct: BTreeSet<_> = parts.manifests.iter().collect();
+            let children = distinct
+                .into_iter()
+                .map(|digest| passing(move || self.staging.manifest(digest)));
+            let children = try_join_all(children).await.map_err(Error::Staging)?;
+
+            let mut blobs: BTreeSet<_> = parts.blobs.into_iter().collect();
+            for child in &children {
+                let parts = Parts::of(child)?;
+                if !parts.manifests.is_empty() {
+                    return Err(Unfit::Type.into());
+                }
+                blobs.extend(parts.blobs);
+            }
+            Ok(Contents { children, blobs })
+        };
+        self.contents.get_or_try_init(read).await
     }
 }
 
@@ -101,15 +116,15 @@ impl Target {
     /// It is not there whole, or a tag does not point to it.
     pub async fn publish<T>(
         &self,
-        staging: &Arc<Registry>,
         image: &Arc<Image>,
         turn: impl AsyncFnOnce() -> Result<Option<T>, Error>,
     ) -> Result<Copied, Error> {
         let mut sent = 0;
         // A registry that has a manifest has all that it refers to.
         if !self.has(&image.root).await? {
-            sent = self.blobs(staging, image).await?;
-            try_join_all(image.children.iter().map(|child| self.store(child))).await?;
+            let contents = image.contents().await?;
+            sent = self.blobs(image, contents).await?;
+            try_join_all(contents.children.iter().map(|child| self.store(child))).await?;
         }
         let Some(_turn) = turn().await? else {
             return Ok(Copied::Overtaken);
@@ -175,19 +190,19 @@ impl Target {
 
     /// Sends the blobs that are missing, some at once, each in a task of its own: there may be two
     /// processors.
-    async fn blobs(&self, staging: &Arc<Registry>, image: &Image) -> Result<u64, Error> {
+    async fn blobs(&self, image: &Arc<Image>, contents: &Contents) -> Result<u64, Error> {
         let slots = Arc::new(Semaphore::new(self.layers.max(1)));
         let mut tasks = JoinSet::new();
-        for blob in image.blobs.iter().rev() {
-            let (target, staging, slots, blob) = (
+        for blob in contents.blobs.iter().rev() {
+            let (target, image, slots, blob) = (
                 self.clone(),
-                Arc::clone(staging),
+                Arc::clone(image),
                 Arc::clone(&slots),
                 blob.clone(),
             );
             tasks.spawn(async move {
                 let _slot = slots.acquire().await;
-                target.blob(&staging, &blob).await
+                target.blob(&image.staging, &blob).await
             });
         }
         let mut sent = 0;

@@ -26,31 +26,21 @@ pub enum Error {
     Secret(#[from] SecretError),
     /// The Secret holds no login.
     #[error("Secret {secret}: {wrong}")]
-    Login {
-        /// Where it is.
-        secret: String,
-        /// What is wrong.
-        wrong: LoginError,
-    },
+    Login { secret: String, wrong: LoginError },
     /// Credentials without a Secret.
     #[error("credentials.secretRef: name the Secret that holds the login")]
     NoSecret,
     /// Something that is not there yet.
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
-    /// The registry.
     #[error("registry {host}")]
     Registry {
-        /// Its host.
         host: String,
-        /// What it did.
         #[source]
         fault: Fault,
     },
-    /// The staging registry.
     #[error("the staging registry")]
     Staging(#[source] Fault),
-    /// The staged image.
     #[error("the staged image cannot be copied")]
     Unfit(#[from] Unfit),
     /// The API server does not tell whether the Build is still wanted.

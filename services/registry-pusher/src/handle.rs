@@ -13,6 +13,7 @@ use sequencer_api::login::Login;
 use sequencer_api::repository::Repository;
 use sequencer_api::status::State;
 use sequencer_api::status::build::PublishSection;
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::cluster::current;
@@ -33,7 +34,6 @@ use crate::plan::{Image, Job, Plan, plan};
 use crate::record::{Done, Tried, end, note};
 use crate::turns::Turns;
 
-/// The service.
 pub struct Service {
     client: Client,
     sections: Sections,
@@ -126,7 +126,6 @@ impl Service {
         })
     }
 
-    /// Handles a command.
     pub async fn handle(&self, delivery: Delivery) -> Outcome {
         match delivery.command.verb() {
             Verb::Push => self.sections.handle(self, &delivery).await,
@@ -141,8 +140,8 @@ impl Service {
 
         join_all(image.jobs.iter().map(async |job| {
             let copied = match &staged {
-                Ok((staging, staged)) => self
-                    .publish_to(build, job, staging, staged, secrets)
+                Ok(staged) => self
+                    .publish_to(build, job, staged, secrets)
                     .await
                     .map_err(Failing::from),
                 Err(failing) => Err(failing.clone()),
@@ -152,21 +151,18 @@ impl Service {
         .await
     }
 
-    async fn staged(&self, image: &Image) -> Result<(Arc<Registry>, Arc<copy::Image>), Error> {
+    async fn staged(&self, image: &Image) -> Result<Arc<copy::Image>, Error> {
         let login = self.staging_login.clone();
         let staging =
             Registry::trusted(&self.staging_http, &self.staging_url, &image.staging, login)
                 .map_err(Error::Staging)?;
-        let image = copy::Image::read(&staging, &image.digest).await?;
-
-        Ok((Arc::new(staging), Arc::new(image)))
+        Ok(Arc::new(copy::Image::read(staging, &image.digest).await?))
     }
 
     async fn publish_to(
         &self,
         build: &Build,
         job: &Job,
-        staging: &Arc<Registry>,
         image: &Arc<copy::Image>,
         secrets: &SecretReader,
     ) -> Result<Copied, Error> {
@@ -189,7 +185,7 @@ impl Service {
         };
         let turn = async || self.turn(build, &repository).await;
 
-        timeout(self.push_timeout, target.publish(staging, image, turn))
+        timeout(self.push_timeout, target.publish(image, turn))
             .await
             .unwrap_or_else(|_elapsed| Err(fault(Fault::Silent)))
     }
@@ -202,16 +198,14 @@ impl Service {
         build: &Build,
         repository: &Repository,
     ) -> Result<Option<OwnedMutexGuard<()>>, Error> {
-        let namespace = build.namespace().unwrap_or_default();
-        let api: Api<Build> = Api::namespaced(self.client.clone(), &namespace);
+        let namespace = build.namespace_str();
+        let api: Api<Build> = Api::namespaced(self.client.clone(), namespace);
         let turn = self.turns.take(&format!("{namespace}/{repository}")).await;
-        let uid = build.metadata.uid.as_deref().unwrap_or_default();
+        let uid = build.uid_str();
         let now = current(&api, &build.name_any(), uid)
             .await
             .map_err(Error::Cluster)?;
-        let wanted =
-            |now: &Build| now.metadata.deletion_timestamp.is_none() && !now.is_superseded();
-        Ok(now.filter(wanted).map(|_now| turn))
+        Ok(now.filter(Build::is_wanted).map(|_now| turn))
     }
 }
 

@@ -7,7 +7,6 @@ use thiserror::Error;
 /// A blob that a manifest refers to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Blob {
-    /// Its name.
     pub digest: Digest,
     /// Its bytes.
     pub size: u64,
@@ -26,7 +25,6 @@ pub struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// Of another type.
     #[error("a manifest is of a type that is not copied")]
     Type,
     /// No JSON of that type.

@@ -18,14 +18,12 @@ pub enum Plan {
     Published,
     /// Another Build took its place: nothing of it is published, nor tried again.
     Superseded,
-    /// Publish.
     Publish(Image),
 }
 
 /// What is to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The image.
     pub digest: Digest,
     /// Its repository in the staging registry.
     pub staging: String,
@@ -33,7 +31,6 @@ pub struct Image {
     pub jobs: Vec<Job>,
 }
 
-/// One registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// As the Build names it.
@@ -78,17 +75,9 @@ fn jobs(
     published: &[PublishedTo],
     digest: &Digest,
 ) -> Vec<Job> {
-    let given = build
-        .spec
-        .import_content
-        .first()
-        .and_then(|import| import.content_from.git.as_ref()?.commit.clone());
-    let commit = image
-        .sources
-        .first()
-        .map(|source| source.commit.clone())
-        .or(given);
-    let own = commit.map(|commit| names::tag(&commit, &build.name_any()));
+    let built = image.sources.first().map(|source| source.commit.as_str());
+    let commit = built.or(build.spec.commit());
+    let own = commit.map(|commit| names::tag(commit, &build.name_any()));
     let job = |registry: &ContainerRegistry| {
         let mut tags = registry.tags.clone();
         tags.extend(own.clone().filter(|own| !registry.tags.contains(own)));

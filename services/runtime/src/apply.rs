@@ -9,6 +9,7 @@ use kube::api::{
 use kube::{Api, Client, Resource, ResourceExt as _};
 use ring::digest::{SHA256, digest};
 use sequencer_api::labels::REVISION;
+use sequencer_api::stored::Stored as _;
 use serde_json::{Map, Value};
 use tracing::info;
 
@@ -76,6 +77,14 @@ impl Object {
         }
     }
 
+    /// The same with the `data` of a Secret, which the revision is not made from: a short hash of
+    /// a password could be guessed at. Something else in it has to change with them.
+    #[must_use]
+    pub fn with_secret(mut self, data: Value) -> Self {
+        self.set("data", data);
+        self
+    }
+
     /// `metadata.name`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -135,33 +144,28 @@ impl Applier {
     }
 
     /// Makes the object so, unless what was found under its name has its revision already. `found`
-    /// must be ours, or None where there is nothing: no other object of its name is written.
+    /// must be ours, or None where there is nothing. Somebody may have made one of this name since:
+    /// whoever gets that back has to look whose it is.
     ///
     /// # Errors
-    /// The API server refuses; 409 if another object has the name by now.
+    /// The API server refuses; 409 if what was found has given its name to another.
     pub async fn apply(
         &self,
         namespace: &str,
         object: &Object,
         found: Option<DynamicObject>,
     ) -> kube::Result<DynamicObject> {
-        let made = match found {
-            Some(found) if object.fixed || revision(&found) == object.revision() => {
-                return Ok(found);
-            }
-            Some(found) => self.write(namespace, object, Some(&found)).await?,
-            None => self.write(namespace, object, None).await?,
-        };
-        info!(
-            kind = object.resource.kind,
-            name = object.name(),
-            namespace,
-            "Applied object"
-        );
-        Ok(made)
+        match found {
+            Some(found) if object.fixed || revision(&found) == object.revision() => Ok(found),
+            found => self.write(namespace, object, found.as_ref()).await,
+        }
     }
 
-    async fn write(
+    /// The same, whatever revision was found.
+    ///
+    /// # Errors
+    /// See [`Self::apply`].
+    pub async fn write(
         &self,
         namespace: &str,
         object: &Object,
@@ -177,9 +181,17 @@ impl Applier {
 
         // What others changed of our fields is ours again.
         let params = PatchParams::apply(self.manager).force();
-        self.api(&object.resource, namespace)
+        let made = self
+            .api(&object.resource, namespace)
             .patch(object.name(), &params, &Patch::Apply(&body))
-            .await
+            .await?;
+        info!(
+            kind = object.resource.kind,
+            name = object.name(),
+            namespace,
+            "Applied object"
+        );
+        Ok(made)
     }
 
     /// Deletes an object that was read, and no other of its name. It is no error if it is gone.
@@ -200,9 +212,9 @@ impl Applier {
             }),
             ..DeleteParams::default()
         };
-        let (name, namespace) = (found.name_any(), found.namespace().unwrap_or_default());
+        let (name, namespace) = (found.name_any(), found.namespace_str());
 
-        match self.api(resource, &namespace).delete(&name, &params).await {
+        match self.api(resource, namespace).delete(&name, &params).await {
             Ok(_) => info!(kind = resource.kind, name, namespace, "Deleted object"),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(error),
@@ -219,7 +231,7 @@ pub fn revision(found: &DynamicObject) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Service;
+    use k8s_openapi::api::core::v1::{Secret, Service};
     use serde_json::json;
 
     use super::*;
@@ -236,6 +248,16 @@ mod tests {
         assert_ne!(object(1).revision(), object(2).revision());
         assert_eq!((object(1).name(), object(1).owner()), ("a", "u"));
         assert_eq!(object(1).body["apiVersion"], "v1");
+    }
+
+    #[test]
+    fn nothing_of_a_password_is_in_the_revision() {
+        let secret = |password: &str| {
+            Object::new::<Secret>(json!({"metadata": {"name": "a"}}))
+                .with_secret(json!({"password": password}))
+        };
+        assert_eq!(secret("b").revision(), secret("c").revision());
+        assert_eq!(secret("b").body["data"], json!({"password": "b"}));
     }
 
     #[test]

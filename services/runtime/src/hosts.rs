@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use sequencer_api::host::{Lock, Schemes, Zones, locks};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace, labels, provider};
 use thiserror::Error;
 
@@ -148,7 +149,7 @@ impl Hosts {
     /// # Errors
     /// The API server does not answer, or refuses.
     pub async fn any_held(&self, workspace: &Workspace) -> kube::Result<bool> {
-        let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
+        let uid = workspace.uid_str();
         let own = ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID));
         for record in self.records.list(&own).await? {
             if self.lock(workspace, &record.spec.fqdn()).await? == Lock::Held {

@@ -1,8 +1,8 @@
 //! When a status is written: one rule for every service.
 //!
 //! An outcome is written at once. Progress is written once it has lasted long enough for somebody
-//! to read it, so that what is over at once costs one write. Words and counts alone are written
-//! every few seconds at most.
+//! to read it, so that what is over at once costs one write; a wait for something slow is written
+//! sooner. Words and counts alone are written every few seconds at most.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,6 +17,9 @@ use crate::retry::later;
 /// takes longer says something new within five seconds.
 pub const PROGRESS: Duration = Duration::from_secs(4);
 
+/// How long a wait for something slow has to last.
+pub const WAIT: Duration = Duration::from_secs(1);
+
 /// How often words and counts alone are written at most.
 pub const WORDS: Duration = Duration::from_secs(5);
 
@@ -27,6 +30,8 @@ pub enum Difference {
     Words,
     /// In how far the work has come, which may go on before anybody reads it.
     Progress,
+    /// In what it waits for, which is known to be slow.
+    Wait,
     /// In something that somebody may wait for.
     Outcome,
 }
@@ -53,6 +58,8 @@ pub struct StatusWriter<K> {
 struct Times {
     /// Since when it has differed by more than words.
     differs: Option<Timestamp>,
+    /// Since when it has waited for something slow that is not written.
+    waits: Option<Timestamp>,
     written: Option<Timestamp>,
 }
 
@@ -72,6 +79,7 @@ impl<K: Hash + Eq> StatusWriter<K> {
         let Some(difference) = difference else {
             if let Some(known) = times.get_mut(&status) {
                 known.differs = None;
+                known.waits = None;
             }
             return Decision::Nothing;
         };
@@ -81,7 +89,7 @@ impl<K: Hash + Eq> StatusWriter<K> {
         let past = |time: &Timestamp| *time <= now;
         let due = match difference {
             Difference::Outcome => now,
-            Difference::Progress => {
+            Difference::Progress | Difference::Wait => {
                 let since = known.differs.filter(past).unwrap_or(now);
                 known.differs = Some(since);
                 later(since, self.progress)
@@ -91,6 +99,9 @@ impl<K: Hash + Eq> StatusWriter<K> {
                 written.map_or(now, |written| later(written, WORDS))
             }
         };
+        known.waits =
+            (difference == Difference::Wait).then(|| known.waits.filter(past).unwrap_or(now));
+        let due = known.waits.map_or(due, |since| due.min(later(since, WAIT)));
         if due <= now {
             Decision::Now
         } else {
@@ -101,8 +112,8 @@ impl<K: Hash + Eq> StatusWriter<K> {
     /// The status was written.
     pub fn wrote(&self, status: K, now: Timestamp) {
         let written = Times {
-            differs: None,
             written: Some(now),
+            ..Times::default()
         };
         self.times().insert(status, written);
     }
@@ -155,6 +166,33 @@ mod tests {
             Decision::Later(at(1500))
         );
         assert_eq!(writer.decide("a", progress, at(1500)), Decision::Now);
+    }
+
+    #[test]
+    fn a_wait_for_something_slow_is_written_sooner() {
+        let writer = writer();
+        let wait = Some(Difference::Wait);
+
+        assert_eq!(writer.decide("a", wait, at(0)), Decision::Later(at(1000)));
+        assert_eq!(writer.decide("a", wait, at(1000)), Decision::Now);
+    }
+
+    #[test]
+    fn a_wait_has_to_last_however_long_other_progress_has() {
+        let writer = StatusWriter::new(PROGRESS);
+        writer.decide("a", Some(Difference::Progress), at(0));
+        let wait = Some(Difference::Wait);
+
+        assert_eq!(
+            writer.decide("a", wait, at(2000)),
+            Decision::Later(at(3000))
+        );
+        writer.decide("a", Some(Difference::Progress), at(2500));
+        assert_eq!(
+            writer.decide("a", wait, at(2600)),
+            Decision::Later(at(3600))
+        );
+        assert_eq!(writer.decide("a", wait, at(3600)), Decision::Now);
     }
 
     #[test]

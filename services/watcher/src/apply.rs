@@ -1,10 +1,15 @@
-//! Writes objects to the API server.
+//! Writes objects of our own kinds to the API server.
+//!
+//! Not by server-side apply, as everything else is. A DNSRecord is the lock on its host, so it has
+//! to be made by a POST, which fails if it is there; and a change of a Component tests the
+//! generation that it was last made from, so that no older one is put back (JSON Patch, RFC 6902).
 
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
 };
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::labels;
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Kind;
 use serde_json::{Value, json};
 
@@ -42,7 +47,7 @@ pub async fn apply(client: &Client, action: &Action) -> Result<(), Error> {
 async fn create(client: &Client, kind: Kind, object: &Value) -> Result<(), Error> {
     let object: DynamicObject = serde_json::from_value(object.clone())?;
     let (name, word) = (object.name_any(), words(kind).0);
-    let api = api(client, kind, &object.namespace().unwrap_or_default());
+    let api = api(client, kind, object.namespace_str());
     let failed = |source| Error::Write {
         verb: "make",
         kind: word,

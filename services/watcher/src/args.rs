@@ -15,25 +15,13 @@ pub const NAME: &str = "watcher";
 #[command(name = NAME)]
 pub struct Args {
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub shared: sequencer_runtime::args::Args,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub hosts: sequencer_runtime::hosts::Args,
     /// How many seconds resolvers keep a record
     #[arg(long, env = "SEQUENCER_DNS_TTL", default_value_t = 60, value_parser = clap::value_parser!(i32).range(1..=86_400))]
     pub dns_ttl: i32,
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a comment here would replace the command's own text"
-    )]
     pub urls: sequencer_runtime::hosts::Urls,
     /// The pools of builders, with commas; name=team-*|ops is open to these namespaces alone
     #[arg(

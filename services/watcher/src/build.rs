@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use sequencer_api::build::BuildSpec;
 use sequencer_api::condition::Summary;
 use sequencer_api::host::Refusal;
 use sequencer_api::owner::controller;
 use sequencer_api::status::Section;
 use sequencer_api::status::build::BuildStatus;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::{Kind, Pool, Verb};
 use sequencer_runtime::section::Due;
@@ -43,12 +43,12 @@ pub struct BuildView {
 impl BuildView {
     /// From what is cached. `owner` is the uid that its commands carry.
     pub fn new(build: Arc<Build>, owner: Uuid, held: bool, chart: &Chart, now: Timestamp) -> Self {
-        let namespace = build.namespace().unwrap_or_default();
+        let namespace = build.namespace_str();
         let retry = retry_word(build.as_ref()).to_owned();
         Self {
             subject: Subject::of(Kind::Build, build.as_ref(), owner, retry, now),
             before: build.status.clone().unwrap_or_default(),
-            pool: pools::open(&chart.pools, &build.spec.runtime.pool, &namespace),
+            pool: pools::open(&chart.pools, &build.spec.runtime.pool, namespace),
             held,
             build,
         }
@@ -148,7 +148,7 @@ pub fn waits_for_its_turn(
     }
     let age = |of: &Build| (of.creation_timestamp().map(|created| created.0), of.uid());
     let before = |other: &Build| {
-        let generation = other.metadata.generation.unwrap_or_default();
+        let generation = other.generation();
         let waits = due_of(&section(other), false, generation, now) == Due::Now;
         waits && other.spec.runtime.pool == build.spec.runtime.pool && age(other) < age(build)
     };
@@ -173,15 +173,4 @@ fn withdraw(plan: &mut Plan, subject: &Subject, section: &Section) {
         plan.notifications
             .push(notification(subject, Verb::Push, None, key, Policy::Now));
     }
-}
-
-/// The commit that stands for a Build: its first import's.
-#[must_use]
-pub fn commit(spec: &BuildSpec) -> &str {
-    let git = spec
-        .import_content
-        .first()
-        .and_then(|import| import.content_from.git.as_ref());
-    git.and_then(|git| git.commit.as_deref())
-        .unwrap_or_default()
 }

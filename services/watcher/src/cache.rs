@@ -7,26 +7,21 @@ use jiff::Timestamp;
 use kube::runtime::reflector::store::Writer;
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::owner::{controller, is_controlled_by};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use uuid::Uuid;
 
-use crate::owned::{Owned, is_abandoned, uuid};
+use crate::owned::{Owned, is_abandoned};
 
 mod index;
 
 pub use index::{Index, Key};
 
-/// The objects.
 pub struct Cache {
-    /// Every Workspace.
     pub workspaces: Index<Workspace>,
-    /// Every Component.
     pub components: Index<Component>,
-    /// Every Build.
     pub builds: Index<Build>,
-    /// Every DNSRecord.
     pub records: Index<DNSRecord>,
-    /// Where DNSRecords live.
     namespace: String,
     /// Workspaces that an administrator gave up, and since when that is known here.
     abandoned: Mutex<HashMap<String, Timestamp>>,
@@ -35,13 +30,9 @@ pub struct Cache {
 /// What fills a [`Cache`].
 #[derive(Debug)]
 pub struct Writers {
-    /// Of Workspaces.
     pub workspaces: Writer<Workspace>,
-    /// Of Components.
     pub components: Writer<Component>,
-    /// Of Builds.
     pub builds: Writer<Build>,
-    /// Of DNSRecords.
     pub records: Writer<DNSRecord>,
 }
 
@@ -91,7 +82,7 @@ impl Cache {
     #[must_use]
     pub fn owned_by(&self, workspace: &Workspace) -> Owned {
         self.note(workspace);
-        let key = Key::Owner(workspace.uid().unwrap_or_default());
+        let key = Key::Owner(workspace.uid_str().to_owned());
         let mut components = self.components.of(&key);
         components.retain(|found| is_controlled_by(found.as_ref(), workspace));
         let mut records = self.records.of(&key);
@@ -124,7 +115,7 @@ impl Cache {
     pub fn owned_with(&self, component: &Component) -> Option<Owned> {
         match self.above(component) {
             Above::Workspace(workspace) => Some(self.owned_by(&workspace)),
-            Above::Nobody => Some(self.standalone(&component.namespace().unwrap_or_default())),
+            Above::Nobody => Some(self.standalone(component.namespace_str())),
             Above::Gone => None,
         }
     }
@@ -160,11 +151,11 @@ impl Cache {
     #[must_use]
     pub fn owner_of_build(&self, build: &Build) -> Uuid {
         let Some(maker) = self.maker(build) else {
-            return uuid(build);
+            return build.uuid();
         };
         match self.above(&maker) {
-            Above::Workspace(workspace) => uuid(workspace.as_ref()),
-            Above::Nobody | Above::Gone => uuid(maker.as_ref()),
+            Above::Workspace(workspace) => workspace.uuid(),
+            Above::Nobody | Above::Gone => maker.uuid(),
         }
     }
 
@@ -254,9 +245,7 @@ impl Cache {
     /// The Builds of these Components, by name.
     fn made_by(&self, components: &[Arc<Component>]) -> Vec<Arc<Build>> {
         let of = |component: &Arc<Component>| {
-            let mut builds = self
-                .builds
-                .of(&Key::Owner(component.uid().unwrap_or_default()));
+            let mut builds = self.builds.of(&Key::Owner(component.uid_str().to_owned()));
             builds.retain(|build| is_controlled_by(build.as_ref(), component.as_ref()));
             builds
         };
@@ -307,12 +296,12 @@ enum Above {
 }
 
 fn namespace_of<K: Resource>(object: &K) -> Key {
-    Key::Namespace(object.namespace().unwrap_or_default())
+    Key::Namespace(object.namespace_str().to_owned())
 }
 
 /// By its controller of kind `O`, or as one that has none, and by its namespace.
 fn keys<K: Resource, O: Resource<DynamicType = ()>>(object: &K) -> Vec<Key> {
-    let alone = || Key::Standalone(object.namespace().unwrap_or_default());
+    let alone = || Key::Standalone(object.namespace_str().to_owned());
     let owner = controller::<O>(object).map(|owner| Key::Owner(owner.uid.clone()));
     vec![owner.unwrap_or_else(alone), namespace_of(object)]
 }

@@ -11,13 +11,11 @@ use crate::pools::OpenPool;
 /// What the operator decided.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// Where DNSRecords live.
     pub namespace: String,
     /// Who serves which zone, and how hosts in them are called.
     pub zones: Zones,
     /// How many seconds resolvers keep a record.
     pub dns_ttl: i32,
-    /// How URLs begin.
     pub schemes: Schemes,
     /// How long the network service may still delete what an administrator gave up.
     pub abandon_after: Duration,
@@ -32,7 +30,6 @@ pub struct Chart {
 pub struct Limits {
     /// The ttl of a Workspace that names none.
     pub ttl: Option<Duration>,
-    /// The longest.
     pub max_ttl: Duration,
     /// Workspaces in a namespace; 0 is any number.
     pub workspaces: usize,

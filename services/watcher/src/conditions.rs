@@ -8,6 +8,7 @@ use kube::{Resource, ResourceExt as _};
 use sequencer_api::condition::{ConditionType, Reason, Severity, Summary};
 use sequencer_api::labels;
 use sequencer_api::status::{Failure, Section, State};
+use sequencer_api::stored::Stored as _;
 
 /// Returns what a section says is wrong, or what it waits for; None if neither.
 #[must_use]
@@ -53,7 +54,7 @@ pub fn while_serving(summary: Summary, commit: Option<&str>) -> Summary {
 #[must_use]
 pub fn advice<K: Resource>(ready: &Summary, resource: &str, object: &K) -> String {
     let remedy = ready.reason.code().map_or("", |code| code.remedy());
-    let namespace = object.namespace().unwrap_or_default();
+    let namespace = object.namespace_str();
     format!(
         "{remedy} To try again now: kubectl annotate -n {namespace} {resource} {} {}=\"$(date +%s)\" --overwrite",
         object.name_any(),
@@ -82,7 +83,6 @@ impl<'a> Conditions<'a> {
         }
     }
 
-    /// Adds one.
     pub fn add(&mut self, kind: ConditionType, summary: &Summary) {
         let now = Time(self.now);
         self.list

@@ -33,7 +33,6 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What the controller of a kind follows, and who calls on it.
 pub struct Source<V: Reconciled> {
-    /// Its objects.
     pub api: Api<DeserializeGuard<V::Object>>,
     /// Fills its part of the cache.
     pub writer: Writer<V::Object>,

@@ -12,31 +12,21 @@ pub enum Error {
     /// An object was not written.
     #[error("cannot {verb} {kind} {name}")]
     Write {
-        /// What was tried.
         verb: &'static str,
-        /// Its kind.
         kind: &'static str,
-        /// Its name.
         name: String,
-        /// Why.
         #[source]
         source: kube::Error,
     },
     /// Somebody else's object has a name that is ours.
     #[error("{kind} {name} was not made for this Workspace")]
-    NotOurs {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
+    NotOurs { kind: &'static str, name: String },
     /// An object's owner could not be read.
     #[error("cannot read {0}")]
     Read(String, #[source] kube::Error),
     /// A status was not written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The reconcile panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
     /// An object is no JSON.

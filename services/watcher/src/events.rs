@@ -14,7 +14,6 @@ use crate::plan::{self, EventReason, Target, api_version, words};
 /// The most characters of an Event's note.
 const NOTE: usize = 1024;
 
-/// Writes Events.
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,

@@ -8,8 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
+use sequencer_api::dependencies::is_outdated;
 use sequencer_api::labels;
 use sequencer_api::names::Owner;
+use sequencer_api::stored::Stored;
 use sequencer_api::{Build, Component, DNSRecord, Workspace};
 use sequencer_runtime::retry::later;
 use uuid::Uuid;
@@ -34,11 +36,9 @@ pub struct Owned {
 /// Whether what is outside is left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abandon {
-    /// It is not.
     No,
     /// Then: first the network service may delete what it can.
     At(Timestamp),
-    /// It is.
     Now,
 }
 
@@ -60,24 +60,21 @@ impl Owned {
         workspace.map_or_else(|| Owner::of(component), Owner::of)
     }
 
+    /// The Components that are as the Workspace wants them now.
+    pub fn current(&self) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.iter().filter(|component| {
+            let workspace = self.workspace.as_ref();
+            workspace.is_none_or(|workspace| !is_outdated(component, workspace))
+        })
+    }
+
     /// The uid that the commands and traces of a Component carry: its Workspace's, or its own.
     #[must_use]
     pub fn owner_uid(&self, component: &Component) -> Uuid {
         self.workspace
             .as_deref()
-            .map_or_else(|| uuid(component), uuid)
+            .map_or_else(|| component.uuid(), Stored::uuid)
     }
-}
-
-/// The uid of an object as a number; nil for one that has none, which the API server never makes.
-#[must_use]
-pub fn uuid<K: Resource>(object: &K) -> Uuid {
-    object
-        .meta()
-        .uid
-        .as_deref()
-        .and_then(|uid| Uuid::try_parse(uid).ok())
-        .unwrap_or_default()
 }
 
 /// The uid of the Workspace that a record was made for, or its own. Only the watcher writes these
@@ -87,7 +84,7 @@ pub fn workspace_of_record(record: &DNSRecord) -> Uuid {
     let label = record.labels().get(labels::WORKSPACE_UID);
     label
         .and_then(|uid| Uuid::try_parse(uid).ok())
-        .unwrap_or_else(|| uuid(record))
+        .unwrap_or_else(|| record.uuid())
 }
 
 /// Whether an administrator gave up what a Workspace has outside: the annotation names exactly this
@@ -124,8 +121,8 @@ pub fn retry_word<K: Resource>(object: &K) -> &str {
         .map_or("", String::as_str)
 }
 
-/// The owner that garbage collection follows, and that no other controller adopts.
+/// The reference to the owner that garbage collection follows, and that no other controller adopts.
 #[must_use]
-pub fn controller<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference> {
+pub fn owner_reference<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference> {
     object.controller_owner_ref(&())
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::GROUP;
 use sequencer_api::code::Code;
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::{Kind, Pool, Verb};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -35,17 +36,14 @@ impl Plan {
 /// An object in short: what its plan and its status need besides what is its kind's own.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The object.
     pub target: Target,
     /// The uid that its commands and traces carry: its Workspace's, or its own.
     pub owner: Uuid,
-    /// Its generation.
     pub generation: i64,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// What users change to try again now.
     pub retry: String,
-    /// Now.
     pub now: Timestamp,
 }
 
@@ -61,7 +59,7 @@ impl Subject {
         Self {
             target: Target::of(kind, object),
             owner,
-            generation: object.meta().generation.unwrap_or_default(),
+            generation: object.generation(),
             created: object.creation_timestamp().map(|created| created.0),
             retry,
             now,
@@ -72,13 +70,9 @@ impl Subject {
 /// An object as writes need it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Its kind.
     pub kind: Kind,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its uid.
     pub uid: String,
 }
 
@@ -87,9 +81,9 @@ impl Target {
     pub fn of<K: Resource>(kind: Kind, object: &K) -> Self {
         Self {
             kind,
-            namespace: object.namespace().unwrap_or_default(),
+            namespace: object.namespace_str().into(),
             name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
+            uid: object.uid_str().into(),
         }
     }
 
@@ -105,24 +99,19 @@ impl Target {
 pub enum Action {
     /// Makes it. One of that name that carries the same mark was made before.
     Create {
-        /// Its kind.
         kind: Kind,
-        /// The whole object.
         object: Value,
     },
     /// Changes it, if it is still as it was read (RFC 6902).
     Patch {
-        /// Which.
         target: Target,
         /// The operations behind the test of its uid.
         operations: Value,
     },
-    /// Deletes it.
     Delete(Target),
 }
 
 impl Action {
-    /// Makes an object.
     pub fn create(kind: Kind, object: &impl Serialize) -> Self {
         Self::Create {
             kind,
@@ -130,7 +119,6 @@ impl Action {
         }
     }
 
-    /// Adds a finalizer.
     pub fn add_finalizer(target: Target, object: &impl Resource, finalizer: &str) -> Self {
         let (path, value) = if object.finalizers().is_empty() {
             ("/metadata/finalizers", json!([finalizer]))
@@ -167,19 +155,16 @@ impl Action {
 /// A handler that may have to be woken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notification {
-    /// For what.
     pub verb: Verb,
     /// The pool, for verbs of the builder.
     pub pool: Option<Pool>,
     /// The Workspace's uid, or the object's own.
     pub workspace: Uuid,
-    /// The object.
     pub target: Target,
     /// Everything that it depends on: another key is published again.
     pub key: String,
     /// What users change to try again now.
     pub retry: String,
-    /// How often.
     pub policy: Policy,
 }
 
@@ -213,7 +198,6 @@ pub enum EventReason {
     Deleted,
     /// Something outside was left behind.
     Abandoned,
-    /// Something is wrong.
     Code(Code),
 }
 
@@ -236,18 +220,14 @@ impl EventReason {
 /// An Event that people read (events.k8s.io/v1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// About which object.
     pub target: Target,
-    /// One word.
     pub reason: EventReason,
     /// Whether something is wrong.
     pub warning: bool,
-    /// One sentence.
     pub message: String,
 }
 
 impl Event {
-    /// Nothing is wrong.
     #[must_use]
     pub fn new(target: &Target, reason: EventReason, message: impl Into<String>) -> Self {
         Self {

@@ -11,7 +11,6 @@ use sequencer_proto::topics::{Malformed, Pool};
 /// alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenPool {
-    /// Its name.
     pub pool: Pool,
     open_to: Access,
 }

@@ -10,6 +10,7 @@ use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Action as Next;
 use kube::{Client, Resource, ResourceExt as _};
 use sequencer_api::condition::ConditionType;
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::section::RecordError;
 use sequencer_runtime::status_writer::{Decision, StatusWriter};
@@ -25,7 +26,6 @@ use crate::chart::Chart;
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::notifier::Notifier;
-use crate::owned::uuid;
 use crate::plan::{Action, Event, Plan, Subject};
 use crate::status_change::StatusChange;
 use crate::triggers::Triggers;
@@ -39,17 +39,13 @@ const STALE: Duration = Duration::from_millis(500);
 
 /// What every reconcile needs.
 pub struct Context {
-    /// The API server.
     pub client: Client,
-    /// What there is.
     pub cache: Cache,
     /// Who else is reconciled.
     pub triggers: Triggers,
     /// What there is and cannot be read.
     pub unreadable: Unreadables,
-    /// The handlers.
     pub notifier: Notifier,
-    /// Events for people.
     pub events: Recorder,
     /// When statuses are written.
     pub statuses: StatusWriter<Uuid>,
@@ -59,7 +55,6 @@ pub struct Context {
 
 /// What is known of an object of one kind: its plan and its status follow from it alone.
 pub trait Reconciled: Send + Sync + Sized + 'static {
-    /// The object.
     type Object: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
@@ -69,7 +64,6 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
         + 'static;
     /// The watcher's part of its status, with the sections of others as they were read.
     type Status: Serialize + Send + Sync;
-    /// Its kind.
     const KIND: Kind;
 
     /// Its objects in the cache.
@@ -112,6 +106,11 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
     /// The conditions besides `Ready` that others wait for.
     fn depended_on(&self) -> Vec<ConditionType> {
         Vec::new()
+    }
+
+    /// Whether it waits for something slow: what it says then is written at once.
+    fn waits(&self) -> bool {
+        false
     }
 
     /// The status was written, and leads to these events.
@@ -181,7 +180,7 @@ pub fn after_error<V: Reconciled>(
 impl Context {
     /// An object is gone.
     pub fn forget<K: Resource>(&self, object: &K) {
-        let uid = uuid(object);
+        let uid = object.uuid();
         self.notifier.forget(uid);
         self.statuses.forget(&uid);
     }
@@ -220,7 +219,8 @@ impl Context {
         let (target, now) = (&subject.target, subject.now);
         let before = serde_json::to_value(view.before())?;
         let depended_on = view.depended_on();
-        let change = StatusChange::new(before, &serde_json::to_value(after)?, &depended_on);
+        let change = StatusChange::new(before, &serde_json::to_value(after)?, &depended_on)
+            .while_waiting(view.waits());
 
         let uid = target.uuid();
         match self.statuses.decide(uid, change.difference(), now) {

@@ -10,6 +10,7 @@ use sequencer_api::labels;
 use sequencer_api::provider::{self, Provider};
 use sequencer_api::status::State;
 use sequencer_api::status::dns_record::{DNSRecordPhase, DNSRecordStatus};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::{Kind, Verb};
 use sequencer_runtime::cluster;
@@ -199,7 +200,7 @@ impl Summaries {
             .as_ref()
             .map(|status| status.record.clone())
             .unwrap_or_default();
-        let generation = record.metadata.generation.unwrap_or_default();
+        let generation = record.generation();
         let section = &before.section;
         let done = section.is(State::Completed, generation);
         let wrong = wrong(section, before.failure.as_ref(), generation);

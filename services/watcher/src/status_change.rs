@@ -24,6 +24,8 @@ const DEPENDED_ON: [&str; 3] = ["host", "url", "latestBuild"];
 pub struct StatusChange<'a> {
     /// The conditions besides `Ready` that others wait for.
     depended_on: &'a [ConditionType],
+    /// Whether its object waits for something slow.
+    waits: bool,
     /// As it was read, with the sections of others.
     read: Value,
     before: Map<String, Value>,
@@ -37,10 +39,18 @@ impl<'a> StatusChange<'a> {
     pub fn new(before: Value, after: &Value, depended_on: &'a [ConditionType]) -> Self {
         Self {
             depended_on,
+            waits: false,
             after: own(after),
             before: own(&before),
             read: before,
         }
+    }
+
+    /// The same, of an object that waits for something slow. The service that recorded the wait has
+    /// made sure that it lasts.
+    #[must_use]
+    pub fn while_waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
     }
 
     /// How the two differ for those who read them. None: not so that it has to be written.
@@ -51,13 +61,15 @@ impl<'a> StatusChange<'a> {
             return None;
         }
 
-        Some(if self.outcome(before) != self.outcome(after) {
-            Difference::Outcome
-        } else if progress(before) != progress(after) {
-            Difference::Progress
-        } else {
-            Difference::Words
-        })
+        Some(
+            if self.waits || self.outcome(before) != self.outcome(after) {
+                Difference::Outcome
+            } else if progress(before) != progress(after) {
+                Difference::Progress
+            } else {
+                Difference::Words
+            },
+        )
     }
 
     /// What writes the difference, for the object of this uid: only what differs, and only over
@@ -241,6 +253,16 @@ mod tests {
             let after = status(2, ready, reason, "2 of 3");
             assert_eq!(difference(&before, &after), Some(expected), "{reason}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_slow_wait_is_written_at_once() {
+        let before = status(2, "False", "InProgress", "0 of 1 ready");
+        let after = status(2, "False", "InProgress", "pulling redis:latest");
+        let difference = |after| change(&before, after).while_waiting(true).difference();
+
+        assert_eq!(difference(&after), Some(Difference::Outcome));
+        assert_eq!(difference(&before), None);
     }
 
     #[test]

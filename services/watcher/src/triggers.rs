@@ -27,18 +27,13 @@ pub struct Triggers {
 /// The controllers' ends of [`Triggers`].
 #[derive(Debug)]
 pub struct Receivers {
-    /// Workspaces to reconcile.
     pub workspaces: Receiver<Workspace>,
-    /// Components to reconcile.
     pub components: Receiver<Component>,
-    /// Builds to reconcile.
     pub builds: Receiver<Build>,
-    /// Records to reconcile.
     pub records: Receiver<DNSRecord>,
 }
 
 impl Triggers {
-    /// Both ends.
     #[must_use]
     pub fn new() -> (Self, Receivers) {
         let (workspaces, workspaces_end) = unbounded_channel();

@@ -11,6 +11,7 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Client, ResourceExt as _};
 use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Summary, find};
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Kind;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -24,10 +25,8 @@ use crate::plan::{Event, Target, words};
 /// The most characters of a reader's words.
 const WORDS: usize = 300;
 
-/// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unreadable {
-    /// Which.
     pub target: Target,
     /// Why it cannot be read.
     pub why: String,
@@ -68,7 +67,6 @@ impl Unreadables {
         self.more.notify_one();
     }
 
-    /// Waits for some.
     pub async fn some(&self) -> Vec<Unreadable> {
         loop {
             let found =
@@ -100,7 +98,7 @@ pub async fn answer(client: &Client, events: &Recorder, found: &Unreadable) -> R
     let Some(object) = object.filter(|object| object.uid().as_ref() == Some(uid)) else {
         return Ok(());
     };
-    let generation = object.metadata.generation.unwrap_or_default();
+    let generation = object.generation();
     let status = object.data.get("status");
     let Some(mut operations) = operations(status, found, generation, Timestamp::now()) else {
         return Ok(());

@@ -25,7 +25,6 @@ pub(crate) const META_CLOUDFLARED: &str = r#"{"src":"cloudflared"}"#;
 
 const LONGEST: u32 = 64 * 1024;
 
-/// The connector's message.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Hello {
     #[serde(flatten)]
@@ -35,7 +34,6 @@ pub(crate) struct Hello {
     pub(crate) arch: String,
 }
 
-/// The edge's message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {

@@ -46,7 +46,6 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// The certificate chain all of them show, under any name.
     pub cert_pem: String,
-    /// Its key.
     pub key_pem: String,
     /// What a proxied name resolves to.
     pub edge_address: Ipv4Addr,
@@ -54,7 +53,6 @@ pub struct Settings {
     pub account: String,
     /// An account beside it that the token may use too: it has tunnels, and no zone.
     pub second_account: Option<String>,
-    /// The one zone.
     pub zone: String,
     /// The one API token.
     pub token: String,

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Accounts(BTreeMap<String, Account>);
 
-/// One account.
 #[derive(Clone, Debug, Deserialize)]
 struct Account {
     password: String,

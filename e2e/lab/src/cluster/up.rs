@@ -161,7 +161,6 @@ impl Cluster {
         ]
     }
 
-    /// Sequencer itself.
     fn release_steps<'a>(&'a self, tag: &'a OnceCell<String>, traces: bool) -> Vec<Step<'a>> {
         let images = Step::new("sequencer", "build and push its images", || {
             let made = self.provide_services()?;

@@ -16,7 +16,6 @@ const GO: (u32, u32) = (1, 26);
 /// A folder below `e2e/tools` and what it gives.
 #[derive(Debug)]
 pub struct Tool {
-    /// The folder's name.
     pub folder: &'static str,
     /// The module whose version is the tool's; none where it is our own program.
     module: &'static str,

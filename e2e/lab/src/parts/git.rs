@@ -19,7 +19,6 @@ use crate::secrets::Secrets;
 pub const USER: u32 = 20100;
 /// The sample's repository below the server's root.
 pub const REPOSITORY: &str = "myuser/myapp.git";
-/// The sample's branch.
 pub const BRANCH: &str = "PR-2303-my-feature-branch";
 
 /// The deploy key's file.

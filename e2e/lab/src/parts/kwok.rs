@@ -10,7 +10,6 @@ use crate::part::{Part, Ready};
 /// The annotation, with the value `fake`, of the nodes that it manages.
 pub const ANNOTATION: &str = "kwok.x-k8s.io/node";
 
-/// The part's name.
 pub const NAME: &str = "kwok";
 
 /// How long, in seconds, a node counts as alive. It is renewed four times in that time, as a

@@ -10,7 +10,6 @@ use crate::layout::{Layout, NAME_SERVER, at, text, write_private};
 use crate::part::{Part, Ready};
 use crate::secrets::Secrets;
 
-/// The zone.
 pub const ZONE: &str = "preview.test";
 /// The TSIG key's name; HMAC-SHA256.
 pub const KEY: &str = "seq";

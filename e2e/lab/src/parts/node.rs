@@ -17,7 +17,6 @@ use crate::part::{Part, Ready};
 pub struct Node {
     /// Its name in Kubernetes.
     pub name: &'static str,
-    /// Its address.
     pub address: Ipv4Addr,
     pods: &'static str,
     labels: &'static str,

@@ -8,7 +8,6 @@ use minijinja::context;
 use crate::layout::{Layout, TRACES, at, text};
 use crate::part::{Part, Ready};
 
-/// The part's name.
 pub const NAME: &str = "traces";
 
 /// Where the traces are: a line of OTLP/JSON per export request.

@@ -8,7 +8,7 @@ use lab::until::until;
 use serde_json::{Value, json};
 
 use crate::manifest::built;
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// The pool of these builds, of one replica: whatever becomes of its BuildKit, other tests' builds
 /// are in another.
@@ -16,17 +16,17 @@ const POOL: &str = "large";
 
 /// One tenant's build, in a Workspace and a branch of its own.
 struct Attempt<'a> {
-    walk: &'a Walk,
+    user: &'a User,
     name: String,
 }
 
 impl<'a> Attempt<'a> {
     /// Pushes a Dockerfile whose last step is this one, and applies a Workspace that builds it.
     /// `more` goes into the `build` block.
-    fn begin(walk: &'a Walk, name: &str, step: &str, more: &Value) -> Result<Self> {
+    fn begin(user: &'a User, name: &str, step: &str, more: &Value) -> Result<Self> {
         let name = unique(name);
         // The name makes each step another: none comes from a cache.
-        walk.push(
+        user.push(
             &name,
             "Dockerfile",
             &format!(
@@ -38,12 +38,12 @@ impl<'a> Attempt<'a> {
         for (field, value) in more.as_object().into_iter().flatten() {
             workspace["spec"]["components"][0]["build"][field] = value.clone();
         }
-        walk.apply(&workspace.to_string())?;
-        Ok(Self { walk, name })
+        user.apply(&workspace.to_string())?;
+        Ok(Self { user, name })
     }
 
     fn field(&self, path: &str) -> Result<String> {
-        self.walk.field(&self.walk.build(&self.name)?, path)
+        self.user.field(&self.user.build(&self.name)?, path)
     }
 
     /// Waits until a builder works at it.
@@ -82,18 +82,18 @@ impl<'a> Attempt<'a> {
 
     /// Everything that its tenant can read of it.
     fn shown(&self) -> Result<String> {
-        let build = self.walk.build(&self.name)?;
-        Ok(self.walk.kubectl(&["get", &build, "-o", "json"])?
-            + &self.walk.kubectl(&["describe", "workspace", &self.name])?)
+        let build = self.user.build(&self.name)?;
+        Ok(self.user.kubectl(&["get", &build, "-o", "json"])?
+            + &self.user.kubectl(&["describe", "workspace", &self.name])?)
     }
 
     fn end(self) -> Result<()> {
-        self.walk.delete(&self.name)
+        self.user.delete(&self.name)
     }
 }
 
-fn tenants() -> Result<[Walk; 2]> {
-    Ok([Walk::of(TENANTS[0])?, Walk::of(TENANTS[1])?])
+fn tenants() -> Result<[User; 2]> {
+    Ok([User::of(TENANTS[0])?, User::of(TENANTS[1])?])
 }
 
 #[test]

@@ -6,7 +6,7 @@ use lab::testing::PATIENCE;
 use lab::until::until;
 use serde_json::{Value, json};
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// A zone that the lab grants to the first tenant alone, who may choose names in it.
 const BANK: &str = "bank.test";
@@ -31,11 +31,11 @@ fn site(name: &str, dns: &Value, path: &str) -> Value {
     })
 }
 
-fn visit(walk: &Walk, url: &str) -> Result<String> {
-    walk.cluster.general.run(&["curl", "-sSL", "-m", "5", url])
+fn visit(user: &User, url: &str) -> Result<String> {
+    user.cluster.general.run(&["curl", "-sSL", "-m", "5", url])
 }
 
-impl Walk {
+impl User {
     fn condition(&self, name: &str, kind: &str, field: &str) -> Result<String> {
         self.field(
             &format!("workspace/{name}"),
@@ -83,7 +83,7 @@ impl Walk {
 
 #[test]
 fn nobody_is_reached_at_a_host_of_anothers_zone_or_at_one_that_another_holds() -> Result<()> {
-    let [a, b] = [Walk::of(TENANTS[0])?, Walk::of(TENANTS[1])?];
+    let [a, b] = [User::of(TENANTS[0])?, User::of(TENANTS[1])?];
     let [bank, rival, evil, copy] = ["bank", "rival", "evil", "copy"].map(unique);
     let dns = json!({"zone": BANK, "name": "login"});
     a.apply(&site(&bank, &dns, "/").to_string())?;
@@ -123,27 +123,27 @@ fn nobody_is_reached_at_a_host_of_anothers_zone_or_at_one_that_another_holds() -
 
 #[test]
 fn a_preview_of_a_zone_that_is_granted_no_more_is_taken_down() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
+    let user = User::of(TENANTS[0])?;
     let name = unique("granted");
-    walk.apply(&site(&name, &json!({"zone": BANK, "name": "login"}), "/").to_string())?;
-    walk.wait_ready(&name)?;
-    let url = walk.field(&format!("workspace/{name}"), ".status.url")?;
-    walk.install_with(
+    user.apply(&site(&name, &json!({"zone": BANK, "name": "login"}), "/").to_string())?;
+    user.wait_ready(&name)?;
+    let url = user.field(&format!("workspace/{name}"), ".status.url")?;
+    user.install_with(
         &format!("namespaces: [{}]", TENANTS[0]),
         &format!("namespaces: [{}]", TENANTS[1]),
     )?;
-    walk.wait_refused(&name, "E#6051")?;
-    ensure!(!visit(&walk, &url)?.contains(&name), "it still answers");
-    let left = walk
+    user.wait_refused(&name, "E#6051")?;
+    ensure!(!visit(&user, &url)?.contains(&name), "it still answers");
+    let left = user
         .cluster
         .kubectl(&["get", "dnsrecords", "--all-namespaces", "-o", "name"])?;
     ensure!(!left.contains(BANK), "its host is not let go: {left}");
-    walk.cluster
-        .install_chart(&walk.cluster.installed_values())?;
-    walk.wait_ready(&name)?;
+    user.cluster
+        .install_chart(&user.cluster.installed_values())?;
+    user.wait_ready(&name)?;
     ensure!(
-        visit(&walk, &url)?.trim() == name,
+        visit(&user, &url)?.trim() == name,
         "it does not answer again"
     );
-    walk.delete(&name)
+    user.delete(&name)
 }

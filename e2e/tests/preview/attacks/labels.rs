@@ -6,7 +6,7 @@ use lab::testing::PATIENCE;
 use lab::until::until;
 use serde_json::{Value, json};
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 const COMPONENT: &str = "component.se.quencer.io";
 
@@ -50,9 +50,9 @@ struct Owner {
 }
 
 /// What was told on an object of this uid.
-fn told(walk: &Walk, uid: &str) -> Result<String> {
+fn told(user: &User, uid: &str) -> Result<String> {
     let about = format!("involvedObject.uid={uid}");
-    walk.kubectl(&[
+    user.kubectl(&[
         "get",
         "events",
         "--field-selector",
@@ -65,7 +65,7 @@ fn told(walk: &Walk, uid: &str) -> Result<String> {
 #[test]
 fn labels_of_another_tenants_workspace_neither_reach_it_nor_keep_a_component_from_running()
 -> Result<()> {
-    let (owner_walk, stranger) = (Walk::new()?, Walk::of(TENANTS[0])?);
+    let (owner_walk, stranger) = (User::new()?, User::of(TENANTS[0])?);
     // Components on their own know each other by these names, and other tests have some too.
     let (name, part, good, owned, build) = (
         &unique("marked"),

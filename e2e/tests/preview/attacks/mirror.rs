@@ -8,7 +8,7 @@ use lab::testing::PATIENCE;
 use lab::until::until;
 use serde_json::{Value, json};
 
-use crate::walk::Walk;
+use crate::user::User;
 
 /// What the chart calls itself, and two of its parts with the name of their port: the mirror that
 /// BuildKit takes base images from, and the registry that is sent the builders' password.
@@ -38,9 +38,9 @@ fn imitation() -> String {
 }
 
 /// The names of the pods that a Service sends to.
-fn endpoints(walk: &Walk, service: &str) -> Result<BTreeSet<String>> {
+fn endpoints(user: &User, service: &str) -> Result<BTreeSet<String>> {
     let selector = format!("kubernetes.io/service-name={service}");
-    let names = walk.kubectl(&[
+    let names = user.kubectl(&[
         "get",
         "endpointslices",
         "-l",
@@ -51,8 +51,8 @@ fn endpoints(walk: &Walk, service: &str) -> Result<BTreeSet<String>> {
     Ok(names.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
-fn pods(walk: &Walk, selector: &str) -> Result<BTreeSet<String>> {
-    let names = walk.kubectl(&[
+fn pods(user: &User, selector: &str) -> Result<BTreeSet<String>> {
+    let names = user.kubectl(&[
         "get",
         "pods",
         "-l",
@@ -64,8 +64,8 @@ fn pods(walk: &Walk, selector: &str) -> Result<BTreeSet<String>> {
 }
 
 /// The Services of the chart with their selectors, as `key=value,key=value`.
-fn services(walk: &Walk) -> Result<Vec<(String, String)>> {
-    let list = walk.kubectl(&[
+fn services(user: &User) -> Result<Vec<(String, String)>> {
+    let list = user.kubectl(&[
         "get",
         "services",
         "-l",
@@ -99,38 +99,38 @@ fn services(walk: &Walk) -> Result<Vec<(String, String)>> {
 }
 
 /// Makes it, and looks whether it runs and whether any of the chart's Services has its pods.
-fn imitate(walk: &Walk) -> Result<()> {
-    walk.apply(&imitation())?;
-    walk.wait_ready(RELEASE)?;
-    let uid = walk.field(&format!("workspace/{RELEASE}"), ".metadata.uid")?;
-    let theirs = pods(walk, &format!("se.quencer.io/ws-uid={uid}"))?;
+fn imitate(user: &User) -> Result<()> {
+    user.apply(&imitation())?;
+    user.wait_ready(RELEASE)?;
+    let uid = user.field(&format!("workspace/{RELEASE}"), ".metadata.uid")?;
+    let theirs = pods(user, &format!("se.quencer.io/ws-uid={uid}"))?;
     ensure!(theirs.len() == PARTS.len(), "{theirs:?}");
 
     // Its own Services send to it: whatever watches pods has seen them, and would have taken them
     // for the chart's too.
     for part in PARTS {
-        let service = walk.field(
-            &walk.component(RELEASE, part)?,
+        let service = user.field(
+            &user.component(RELEASE, part)?,
             ".status.deploy.services[0].name",
         )?;
         until(&format!("{service} has its pod"), PATIENCE, || {
-            let found = endpoints(walk, &service)?;
+            let found = endpoints(user, &service)?;
             ensure!(found.len() == 1 && found.is_subset(&theirs), "{found:?}");
             Ok(())
         })?;
     }
-    let services = services(walk)?;
+    let services = services(user)?;
     for part in PARTS {
         let (_, selector) = services
             .iter()
             .find(|(name, _)| name == part)
             .with_context(|| format!("no Service {part}"))?;
-        let ours = pods(walk, selector)?;
+        let ours = pods(user, selector)?;
         ensure!(
             !ours.is_empty() && ours.is_disjoint(&theirs),
             "{part} selects {ours:?}"
         );
-        let found = endpoints(walk, part)?;
+        let found = endpoints(user, part)?;
         ensure!(
             !found.is_empty() && found.is_disjoint(&theirs),
             "{part} sends to {found:?}"
@@ -139,7 +139,7 @@ fn imitate(walk: &Walk) -> Result<()> {
     // No other part of the chart has a pod of it either.
     for (name, selector) in services {
         ensure!(
-            pods(walk, &selector)?.is_disjoint(&theirs),
+            pods(user, &selector)?.is_disjoint(&theirs),
             "{name} selects {selector}"
         );
     }
@@ -148,9 +148,9 @@ fn imitate(walk: &Walk) -> Result<()> {
 
 #[test]
 fn a_preview_that_is_called_as_the_chart_runs_and_answers_for_none_of_its_parts() -> Result<()> {
-    let walk = Walk::new()?;
+    let user = User::new()?;
     let remove = || {
-        walk.kubectl(&[
+        user.kubectl(&[
             "delete",
             "workspace",
             RELEASE,
@@ -160,7 +160,7 @@ fn a_preview_that_is_called_as_the_chart_runs_and_answers_for_none_of_its_parts(
     };
     // The names are the attack: an earlier run may have left them.
     remove()?;
-    let imitated = imitate(&walk);
+    let imitated = imitate(&user);
     // Whatever came of it: everybody else's builds go by the mirror.
     remove()?;
     imitated

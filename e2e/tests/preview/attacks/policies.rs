@@ -11,7 +11,7 @@ use lab::until::until;
 use serde_json::{Value, json};
 use test_support::policies::{Peer, allows, selects};
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// What somebody who tries may try: web servers, databases, the API server, NATS, kubelets.
 const PORTS: [u16; 9] = [22, 80, 443, 3000, 4222, 6379, 6443, 8080, 10250];
@@ -26,10 +26,10 @@ struct Seen {
 }
 
 impl Seen {
-    fn now(walk: &Walk) -> Result<Self> {
+    fn now(user: &User) -> Result<Self> {
         let get = |kind: &str| -> Result<Vec<Value>> {
             let list: Value =
-                serde_json::from_str(&walk.cluster.kubectl(&["get", kind, "-A", "-o", "json"])?)?;
+                serde_json::from_str(&user.cluster.kubectl(&["get", kind, "-A", "-o", "json"])?)?;
             Ok(list["items"].as_array().context("no list")?.clone())
         };
         Ok(Self {
@@ -71,9 +71,9 @@ fn address(text: &str) -> Result<Peer> {
 }
 
 /// Where the API server is, as pods know it and as it is.
-fn api_server(walk: &Walk) -> Result<[(Peer, u16); 2]> {
+fn api_server(user: &User) -> Result<[(Peer, u16); 2]> {
     let get = |object: &str, path: &str| {
-        walk.cluster.kubectl(&[
+        user.cluster.kubectl(&[
             "-n",
             "default",
             "get",
@@ -112,11 +112,11 @@ fn component(name: &str, port: u16) -> Value {
 }
 
 /// Applies a Component without a Workspace and waits until it is ready.
-fn apply_alone(walk: &Walk, spec: &Value) -> Result<()> {
+fn apply_alone(user: &User, spec: &Value) -> Result<()> {
     let name = spec["name"].as_str().context("no name")?;
     let object = json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "Component", "metadata": {"name": name}, "spec": spec});
-    walk.apply(&object.to_string())?;
-    walk.kubectl(&[
+    user.apply(&object.to_string())?;
+    user.kubectl(&[
         "wait",
         &format!("component/{name}"),
         "--for=condition=Ready",
@@ -127,19 +127,19 @@ fn apply_alone(walk: &Walk, spec: &Value) -> Result<()> {
 
 #[test]
 fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> Result<()> {
-    let (walk, other) = (Walk::of(TENANTS[0])?, Walk::of(TENANTS[1])?);
+    let (user, other) = (User::of(TENANTS[0])?, User::of(TENANTS[1])?);
     let (database, front, neighbour) = (&unique("db"), &unique("front"), &unique("next"));
-    apply_alone(&walk, &component(database, 6379))?;
+    apply_alone(&user, &component(database, 6379))?;
     let mut using = component(front, 3000);
     let host = format!("${{components::{database}.networks.tcp}}");
     using["template"]["containers"][0]["env"] = json!([{"name": "DB_HOST", "value": host}]);
-    apply_alone(&walk, &using)?;
+    apply_alone(&user, &using)?;
     apply_alone(&other, &component(neighbour, 6379))?;
 
-    let (seen, servers) = (Seen::now(&walk)?, api_server(&walk)?);
+    let (seen, servers) = (Seen::now(&user)?, api_server(&user)?);
     let pod_of = |name: &str| seen.labelled("app.kubernetes.io/instance", name);
     for name in [database, front] {
-        let uid = walk.field(&format!("component/{name}"), ".metadata.uid")?;
+        let uid = user.field(&format!("component/{name}"), ".metadata.uid")?;
         let own = |policy: &&Value| policy["metadata"]["ownerReferences"][0]["uid"] == uid.as_str();
         let policy = seen
             .policies
@@ -180,7 +180,7 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
                 .pods
                 .iter()
                 .filter(|pod| pod["spec"]["hostNetwork"] != true);
-            for stranger in pods.filter(|pod| pod["metadata"]["namespace"] != walk.namespace) {
+            for stranger in pods.filter(|pod| pod["metadata"]["namespace"] != user.namespace) {
                 let (known, stranger) = (&stranger["metadata"]["name"], Peer::pod(stranger));
                 assert_eq!(
                     seen.ports(&pod, &stranger),
@@ -205,7 +205,7 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
             "no name server is reached"
         );
     }
-    walk.kubectl(&["delete", "component", database, front, "--timeout=120s"])?;
+    user.kubectl(&["delete", "component", database, front, "--timeout=120s"])?;
     other
         .kubectl(&["delete", "component", neighbour, "--timeout=120s"])
         .map(drop)
@@ -213,7 +213,7 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
 
 #[test]
 fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
+    let user = User::of(TENANTS[0])?;
     let name = &unique("shopfront");
     let rule = json!({"name": "web", "component": "web", "network": "tcp"});
     let spec = json!({
@@ -221,12 +221,12 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
         "networking": {"dns": {"zone": ZONE}, "ingress": {"className": "traefik", "rules": [rule]}},
     });
     let object = json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name}, "spec": spec});
-    walk.apply(&object.to_string())?;
-    walk.wait_ready(name)?;
+    user.apply(&object.to_string())?;
+    user.wait_ready(name)?;
 
-    let seen = Seen::now(&walk)?;
+    let seen = Seen::now(&user)?;
     let pods = |seen: &Seen, component: &str| -> Result<Vec<Peer>> {
-        let component = walk.component(name, component)?;
+        let component = user.component(name, component)?;
         seen.labelled(
             "app.kubernetes.io/instance",
             component.rsplit('/').next().unwrap_or_default(),
@@ -255,7 +255,7 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
 
     // What is published no more is closed.
     let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
-    walk.kubectl(&[
+    user.kubectl(&[
         "patch",
         "workspace",
         name,
@@ -264,7 +264,7 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
         &patch.to_string(),
     ])?;
     until("the port is closed", PATIENCE, || {
-        let seen = Seen::now(&walk)?;
+        let seen = Seen::now(&user)?;
         let webs = pods(&seen, "web")?;
         ensure!(
             webs.iter()
@@ -273,5 +273,5 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
         );
         Ok(())
     })?;
-    walk.delete(name)
+    user.delete(name)
 }

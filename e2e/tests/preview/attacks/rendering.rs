@@ -4,13 +4,13 @@ use anyhow::{Result, ensure};
 use lab::release::{NAMESPACE, TENANTS};
 use serde_json::{Value, json};
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// How often a value may name the variable: it has at most 32 KiB.
 const TIMES: usize = 2_184;
 
 /// A Workspace that is deleted however its test ends: as long as it is there it may do harm.
-struct Harm<'a>(&'a Walk, &'a str);
+struct Harm<'a>(&'a User, &'a str);
 
 impl Drop for Harm<'_> {
     fn drop(&mut self) {
@@ -44,10 +44,10 @@ fn workspace(name: &str, times: usize) -> Value {
 }
 
 /// The deployer's pods, and how often each was started.
-fn deployers(walk: &Walk) -> Result<String> {
+fn deployers(user: &User) -> Result<String> {
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount} {end}";
     let selector = "app.kubernetes.io/part-of=sequencer,app.kubernetes.io/name=deployer";
-    let found = walk
+    let found = user
         .cluster
         .kubectl(&["-n", NAMESPACE, "get", "pods", "-l", selector, "-o", path])?;
     ensure!(!found.trim().is_empty(), "there is no deployer");
@@ -57,7 +57,7 @@ fn deployers(walk: &Walk) -> Result<String> {
 #[test]
 fn a_component_of_a_hundred_mebibytes_is_e6016_and_its_neighbours_become_ready_meanwhile()
 -> Result<()> {
-    let (attacker, neighbour) = (Walk::of(TENANTS[0])?, Walk::of(TENANTS[1])?);
+    let (attacker, neighbour) = (User::of(TENANTS[0])?, User::of(TENANTS[1])?);
     let before = deployers(&attacker)?;
     let (bomb, plain) = (&unique("bomb"), &unique("plain"));
     let _harm = Harm(&attacker, bomb);

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use lab::release::{NAMESPACE, TENANTS};
 use serde_json::{Value, json};
 
-use crate::walk::{Walk, unique};
+use crate::user::{User, unique};
 
 /// What a claim asks for.
 fn claim() -> Value {
@@ -42,9 +42,9 @@ fn with(field: &str, value: &Value) -> Value {
 #[test]
 fn a_claim_that_somebody_else_made_is_neither_mounted_nor_cloned() -> Result<()> {
     for namespace in [NAMESPACE, TENANTS[0]] {
-        let walk = Walk::of(namespace)?;
+        let user = User::of(namespace)?;
         let (theirs, name) = (&unique("theirs"), &unique("thief"));
-        walk.apply(&object("PersistentVolumeClaim", theirs, &claim()))?;
+        user.apply(&object("PersistentVolumeClaim", theirs, &claim()))?;
 
         // As what would lead a claim of its own to their data: that is refused at once.
         let source = json!({"kind": "PersistentVolumeClaim", "name": theirs});
@@ -64,7 +64,7 @@ fn a_claim_that_somebody_else_made_is_neither_mounted_nor_cloned() -> Result<()>
                 with("volumeClaimTemplates", &own),
                 with("volumes", &ephemeral),
             ] {
-                let refused = walk.apply(&object("Workspace", name, &spec));
+                let refused = user.apply(&object("Workspace", name, &spec));
                 ensure!(
                     refused
                         .as_ref()
@@ -78,22 +78,22 @@ fn a_claim_that_somebody_else_made_is_neither_mounted_nor_cloned() -> Result<()>
         for read_only in [false, true] {
             let name = &unique("thief");
             let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": theirs, "readOnly": read_only}}]);
-            walk.apply(&object("Workspace", name, &with("volumes", &volumes)))?;
-            walk.wait_code(&format!("workspace/{name}"), "E#6021")?;
-            walk.wait_code(&walk.component(name, "web")?, "E#6021")?;
+            user.apply(&object("Workspace", name, &with("volumes", &volumes)))?;
+            user.wait_code(&format!("workspace/{name}"), "E#6021")?;
+            user.wait_code(&user.component(name, "web")?, "E#6021")?;
             let selector = format!("se.quencer.io/workspace={name}");
-            let made = walk.kubectl(&["get", "deployments,pods", "-l", &selector, "-o", "name"])?;
+            let made = user.kubectl(&["get", "deployments,pods", "-l", &selector, "-o", "name"])?;
             assert_eq!(made.trim(), "");
-            walk.delete(name)?;
+            user.delete(name)?;
         }
-        walk.kubectl(&["delete", "pvc", theirs])?;
+        user.kubectl(&["delete", "pvc", theirs])?;
     }
     Ok(())
 }
 
 #[test]
 fn a_components_own_claim_is_bound_and_mounted_and_goes_with_it() -> Result<()> {
-    let walk = Walk::of(TENANTS[0])?;
+    let user = User::of(TENANTS[0])?;
     let name = &unique("keeper");
     let claimed = format!("data-{name}");
     // The cluster has no storage but what an administrator makes: a folder of a node, for this
@@ -101,17 +101,17 @@ fn a_components_own_claim_is_bound_and_mounted_and_goes_with_it() -> Result<()> 
     let folder = format!("/tmp/{name}");
     let volume = json!({
         "capacity": {"storage": "16Mi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": walk.namespace, "name": claimed},
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": user.namespace, "name": claimed},
         "hostPath": {"path": folder, "type": "DirectoryOrCreate"},
     });
-    walk.cluster.kubectl_fed(
+    user.cluster.kubectl_fed(
         &["apply", "-f", "-"],
         &object("PersistentVolume", name, &volume),
     )?;
     let mut spec = component(name);
     spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim()}]);
-    walk.apply(&object("Component", name, &spec))?;
-    walk.kubectl(&[
+    user.apply(&object("Component", name, &spec))?;
+    user.kubectl(&[
         "wait",
         &format!("component/{name}"),
         "--for=condition=Ready",
@@ -119,17 +119,17 @@ fn a_components_own_claim_is_bound_and_mounted_and_goes_with_it() -> Result<()> 
     ])?;
 
     assert_eq!(
-        walk.field(&format!("pvc/{claimed}"), ".status.phase")?,
+        user.field(&format!("pvc/{claimed}"), ".status.phase")?,
         "Bound"
     );
     let deployment = format!("deployment/{name}");
-    let mounted = walk.field(
+    let mounted = user.field(
         &deployment,
         ".spec.template.spec.volumes[0].persistentVolumeClaim.claimName",
     )?;
     assert_eq!(mounted, claimed);
     // On the node: what the pod wrote is on its volume, and nowhere else.
-    let read = walk.kubectl(&[
+    let read = user.kubectl(&[
         "exec",
         &deployment,
         "--",
@@ -139,13 +139,13 @@ fn a_components_own_claim_is_bound_and_mounted_and_goes_with_it() -> Result<()> 
     ])?;
     assert_eq!(read.split_whitespace().collect::<Vec<_>>(), ["mine", "1"]);
 
-    walk.kubectl(&["delete", "component", name, "--timeout=120s"])?;
-    walk.kubectl(&[
+    user.kubectl(&["delete", "component", name, "--timeout=120s"])?;
+    user.kubectl(&[
         "wait",
         &format!("pvc/{claimed}"),
         "--for=delete",
         "--timeout=120s",
     ])?;
-    walk.cluster.kubectl(&["delete", "pv", name])?;
-    walk.cluster.general.run(&["rm", "-rf", &folder]).map(drop)
+    user.cluster.kubectl(&["delete", "pv", name])?;
+    user.cluster.general.run(&["rm", "-rf", &folder]).map(drop)
 }

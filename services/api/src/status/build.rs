@@ -61,14 +61,14 @@ pub struct ImageSection {
     /// What every section begins with.
     #[serde(flatten)]
     pub section: Section,
-    /// The pool.
+    /// The pool whose builder took it.
     #[schemars(length(max = 40))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// How many Builds are before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<i32>,
-    /// The builder's pod.
+    /// The pod of the builder that took it.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builder: Option<String>,
@@ -95,7 +95,7 @@ pub struct ImageSection {
     /// Bytes of all layers, as stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
-    /// The platforms.
+    /// The platforms that it was built for.
     #[schemars(length(max = 4), inner(length(max = 64)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<String>,
@@ -132,7 +132,7 @@ pub struct PublishSection {
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Each registry.
+    /// How far it is with each registry of the spec.
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["url".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -150,11 +150,11 @@ pub struct PublishedTo {
     /// As the spec names it.
     #[schemars(length(max = 255))]
     pub url: String,
-    /// With its host.
+    /// The repository with its host.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Where it stands.
+    /// How far it is.
     pub state: State,
     /// The tags that point to the digest.
     #[schemars(length(max = 9), inner(length(max = 128)))]

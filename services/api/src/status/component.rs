@@ -41,7 +41,7 @@ pub struct ComponentStatus {
 /// One word for a Component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ComponentPhase {
-    /// Not ready.
+    /// Not everything of it is ready yet.
     #[default]
     Deploying,
     /// Ready.

@@ -45,7 +45,7 @@ pub struct WorkspaceStatus {
     /// When the ttl ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// `<ready>/<all>`.
+    /// How many components are ready, and of how many: `2/3`.
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components_ready: Option<String>,
@@ -115,7 +115,7 @@ pub struct ComponentLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timing {
-    /// Which.
+    /// Which stage it is.
     pub stage: Stage,
     /// When it began.
     pub started_at: Time,
@@ -152,10 +152,10 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TunnelIntent {
-    /// Where.
+    /// The provider.
     #[schemars(length(max = 63))]
     pub provider: String,
-    /// In which account.
+    /// The account at the provider.
     #[schemars(length(max = 64))]
     pub account_id: String,
     /// By which name it is found again.
@@ -163,7 +163,7 @@ pub struct TunnelIntent {
     pub name: String,
     /// The copy of the credential that deletion uses.
     pub credential_ref: SecretRef,
-    /// When.
+    /// When the intent was recorded.
     pub at: Time,
 }
 
@@ -174,15 +174,15 @@ pub struct TunnelSection {
     /// What every section begins with.
     #[serde(flatten)]
     pub section: Section,
-    /// Where.
+    /// The provider.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// In which account.
+    /// The account at the provider.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// The provider's id.
+    /// The id that the provider gave the tunnel.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -280,11 +280,11 @@ pub struct IngressSection {
 /// An address of a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Address {
-    /// By number.
+    /// An IPv4 or IPv6 address.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// By name.
+    /// A host name, where the load balancer has no address.
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
@@ -316,9 +316,9 @@ pub struct Teardown {
     /// What is being deleted.
     #[schemars(length(max = 16))]
     pub stage: String,
-    /// Since when.
+    /// When deletion began.
     pub started_at: Time,
-    /// What is left.
+    /// What is still there.
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remaining: Vec<Remaining>,
@@ -327,10 +327,10 @@ pub struct Teardown {
 /// Something that is not deleted yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct Remaining {
-    /// What it is.
+    /// The kind of thing.
     #[schemars(length(max = 64))]
     pub kind: String,
-    /// Where it is.
+    /// The provider that has it; the cluster if absent.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,

@@ -21,11 +21,8 @@ const MESSAGE: usize = 900;
 pub struct Failure {
     /// The code that people see.
     pub code: Code,
-    /// What happened.
     pub message: String,
-    /// The step.
     pub step: Option<String>,
-    /// The Dockerfile's line.
     pub line: Option<i32>,
     /// The step's exit code.
     pub exit_code: Option<i32>,

@@ -164,7 +164,6 @@ impl Health for Alive {
     }
 }
 
-/// The build's secrets.
 struct Vault(BTreeMap<String, secrecy::SecretSlice<u8>>);
 
 impl Vault {

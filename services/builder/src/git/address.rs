@@ -18,7 +18,6 @@ pub struct Address {
     pub transport: Transport,
     /// ssh's user.
     user: Option<String>,
-    /// The host.
     pub host: String,
     /// The port, if it is not the usual one.
     port: Option<u16>,
@@ -119,7 +118,6 @@ impl Address {
         }
     }
 
-    /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(match self.transport {

@@ -1,6 +1,5 @@
 //! What git's own words mean. Pure.
 
-/// Why git failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// There is no such ref or commit.

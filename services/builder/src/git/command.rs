@@ -12,7 +12,6 @@ use tokio::process::{ChildStdin, Command};
 use super::private::Private;
 use super::{Error, classify};
 
-/// Where programs are.
 pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The most that is read of a process's words.
@@ -85,13 +84,11 @@ impl<'a> Git<'a> {
         }
     }
 
-    /// In this folder.
     pub(super) fn at(mut self, folder: &Path) -> Self {
         self.command.arg("-C").arg(folder);
         self
     }
 
-    /// With these words.
     pub(super) fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.command.args(args);
         self

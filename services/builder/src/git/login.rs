@@ -35,24 +35,19 @@ pub struct Login {
 pub(super) enum With {
     /// Nothing: the repository is public.
     Nothing,
-    /// A private key.
     Key {
-        /// The key.
         key: SecretString,
         /// What it is locked with.
         passphrase: Option<SecretString>,
     },
     /// A name and a password or token.
     Password {
-        /// The name.
         user: String,
-        /// The password.
         password: SecretString,
     },
 }
 
 impl Login {
-    /// No login.
     #[must_use]
     pub fn none() -> Self {
         Self {

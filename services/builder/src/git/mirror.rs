@@ -112,7 +112,6 @@ impl<'a> Mirror<'a> {
             .map(drop)
     }
 
-    /// Fetches a commit.
     pub(super) async fn fetch(&self, private: &Private, wanted: Wanted<'_>) -> Result<(), Error> {
         let kept = kept(wanted.commit);
         let depth = format!("--depth={}", wanted.depth);

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::ListParams;
+use sequencer_api::Build;
 use sequencer_api::names::h10;
 use sequencer_api::status::State;
 use sequencer_api::status::build::ImageSection;
-use sequencer_api::{Build, labels};
 use sequencer_proto::topics::BuildLog;
 use sequencer_proto::v1::Line;
 use sequencer_runtime::args::duration;
@@ -75,7 +75,7 @@ impl Handler for Builder<'_> {
     async fn handle(&self, work: &mut Work<ImageSection>) -> Result<End, Stop> {
         let (build, namespace) = (work.object(), work.namespace().to_owned());
         let runtime = &build.spec.runtime;
-        if is_unwanted(&build) || !self.service.serves(&namespace, &runtime.pool) {
+        if !build.is_wanted() || !self.service.serves(&namespace, &runtime.pool) {
             return Ok(End::Nothing(Outcome::Stale));
         }
         work.claimable()?;
@@ -254,7 +254,7 @@ impl Builder<'_> {
             sleep(self.service.look).await;
             match target.read().await {
                 Ok(None) => return given_up("gone", Outcome::Gone),
-                Ok(Some(build)) if is_unwanted(&build) => {
+                Ok(Some(build)) if !build.is_wanted() => {
                     return given_up("deleted or superseded", Outcome::Stale);
                 }
                 Ok(Some(_)) => {}
@@ -262,13 +262,6 @@ impl Builder<'_> {
             }
         }
     }
-}
-
-/// Whether nobody wants a Build any more.
-fn is_unwanted(build: &Build) -> bool {
-    let annotations = build.metadata.annotations.as_ref();
-    build.metadata.deletion_timestamp.is_some()
-        || annotations.is_some_and(|all| all.contains_key(labels::SUPERSEDED_BY))
 }
 
 fn given_up(why: &'static str, outcome: Outcome) -> Outcome {

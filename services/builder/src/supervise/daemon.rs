@@ -49,7 +49,6 @@ pub(super) enum DaemonError {
     Stuck(usize),
 }
 
-/// The daemon.
 pub(super) struct Daemon {
     command: Vec<String>,
     socket: PathBuf,
@@ -58,10 +57,8 @@ pub(super) struct Daemon {
     own: BTreeSet<Identity>,
 }
 
-/// Whether it runs.
 struct Running {
     pid: Mutex<Option<Pid>>,
-    /// How many ended.
     ended: watch::Sender<u64>,
 }
 

@@ -145,7 +145,6 @@ impl House {
         Ok(Some((fresh, ended)))
     }
 
-    /// A build ended.
     pub(super) async fn leave(&mut self, end: End) -> Result<(), DaemonError> {
         self.builds = self.builds.saturating_sub(1);
         if end != End::Built && self.end != Some(End::GivenUp) {
@@ -158,7 +157,6 @@ impl House {
         }
     }
 
-    /// The pod ends.
     pub(super) async fn end(&mut self, grace: Duration) -> Result<(), DaemonError> {
         self.daemon.stop(grace).await
     }

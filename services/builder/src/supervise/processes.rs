@@ -12,7 +12,6 @@ const FIRST: i32 = 1;
 /// A process, distinguished from a later one of the same number.
 pub(super) type Identity = (i32, u64);
 
-/// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,

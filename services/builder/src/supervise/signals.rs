@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 /// What to do about a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caught {
-    /// Children ended.
     Children,
     /// Come to an end.
     End,
@@ -20,7 +19,6 @@ pub(super) enum Caught {
     FromInside,
 }
 
-/// Blocked signals.
 #[derive(Debug)]
 pub(super) struct Signals(SigSet);
 
@@ -56,12 +54,10 @@ impl Signals {
     }
 }
 
-/// Reads signals.
 #[derive(Debug)]
 pub(super) struct Catch(mpsc::Receiver<Caught>);
 
 impl Catch {
-    /// The next one.
     pub(super) async fn next(&mut self) -> io::Result<Caught> {
         self.0
             .recv()

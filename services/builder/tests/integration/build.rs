@@ -11,8 +11,8 @@ use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
+use crate::harness::{Harness, NAMESPACE, until};
 use crate::repository::Repository;
-use crate::scene::{NAMESPACE, Scene, until};
 
 /// An argument that would choose whose cache mounts a build sees.
 const RESERVED: &str = "BUILDKIT_CACHE_MOUNT_NS";
@@ -20,17 +20,17 @@ const RESERVED: &str = "BUILDKIT_CACHE_MOUNT_NS";
 const DOCKERFILE: &str = "FROM app-base:bookworm\nARG WHO\nCOPY x /x\nRUN echo $WHO >> /x\n";
 
 /// A repository whose Dockerfile is this, and a commit of it.
-async fn repository(scene: &Scene, dockerfile: &str) -> Result<(Repository, String)> {
-    scene
-        .secret("git", &[("token", &scene.secrets.git_token)])
+async fn repository(harness: &Harness, dockerfile: &str) -> Result<(Repository, String)> {
+    harness
+        .secret("git", &[("token", &harness.secrets.git_token)])
         .await?;
-    let repository = Repository::new(&scene.layout, &[("Dockerfile", dockerfile)])?;
+    let repository = Repository::new(&harness.layout, &[("Dockerfile", dockerfile)])?;
     let commit = repository.commit("main", &[("x", "1")])?;
     Ok((repository, commit))
 }
 
 fn spec(repository: &Repository, commit: &str, more: Value) -> Value {
-    Scene::spec(
+    Harness::spec(
         &repository.url(),
         json!({"ref": "main", "commit": commit}),
         more,
@@ -39,21 +39,21 @@ fn spec(repository: &Repository, commit: &str, more: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
-    let (repository, commit) = repository(&scene, DOCKERFILE).await?;
-    scene
+    let harness = Harness::with_buildkit().await?;
+    let (repository, commit) = repository(&harness, DOCKERFILE).await?;
+    harness
         .config_map("settings", json!({"who": "world"}))
         .await?;
     let args = json!({"args": {"valuesFrom": {"configMapRef": {"name": "settings"}}, "items": [{"key": "who", "path": "WHO"}]}});
-    let builder = scene.builder("a", &[])?;
-    scene
+    let builder = harness.builder("a", &[])?;
+    harness
         .make_build("one", spec(&repository, &commit, args.clone()))
         .await?;
     assert_eq!(
-        scene.build(&builder, "one", Trigger::Change).await?,
+        harness.build(&builder, "one", Trigger::Change).await?,
         Outcome::Done
     );
-    let image = scene.build_status("one").await?;
+    let image = harness.build_status("one").await?;
     assert_eq!(
         (&image["state"], &image["observedGeneration"]),
         (&json!("Completed"), &json!(1)),
@@ -85,28 +85,28 @@ async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Resu
 
     // Delivered again, it is as it should be.
     assert_eq!(
-        scene.build(&builder, "one", Trigger::Change).await?,
+        harness.build(&builder, "one", Trigger::Change).await?,
         Outcome::Done
     );
-    assert_eq!(scene.build_status("one").await?["rev"], image["rev"]);
+    assert_eq!(harness.build_status("one").await?["rev"], image["rev"]);
 
     // A commit that changes nothing is the same image, without a build.
     let other = repository.commit("main", &[])?;
-    scene
+    harness
         .make_build("two", spec(&repository, &other, args))
         .await?;
     assert_eq!(
-        scene.build(&builder, "two", Trigger::Change).await?,
+        harness.build(&builder, "two", Trigger::Change).await?,
         Outcome::Done
     );
-    let again = scene.build_status("two").await?;
+    let again = harness.build_status("two").await?;
     assert_eq!(
         (&again["digest"], &again["reusedFrom"], &again["rev"]),
         (&image["digest"], &json!("one"), &json!(1))
     );
 
     // Another argument is another image.
-    scene
+    harness
         .make_build(
             "three",
             spec(
@@ -117,31 +117,33 @@ async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Resu
         )
         .await?;
     assert_eq!(
-        scene.build(&builder, "three", Trigger::Change).await?,
+        harness.build(&builder, "three", Trigger::Change).await?,
         Outcome::Done
     );
-    assert_ne!(scene.build_status("three").await?["key"], image["key"]);
-    assert_eq!(scene.kept("a", "work")?, scene.kept("a", "logins")?);
+    assert_ne!(harness.build_status("three").await?["key"], image["key"]);
+    assert_eq!(harness.kept("a", "work")?, harness.kept("a", "logins")?);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_step_is_e1011_with_its_line_and_last_words_and_no_secret() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let dockerfile =
         "FROM app-base:bookworm\nRUN --mount=type=secret,id=npm cat /run/secrets/npm && exit 7\n";
-    let (repository, commit) = repository(&scene, dockerfile).await?;
-    scene.secret("npm", &[("token", "SEQCANARY-1-npm")]).await?;
+    let (repository, commit) = repository(&harness, dockerfile).await?;
+    harness
+        .secret("npm", &[("token", "SEQCANARY-1-npm")])
+        .await?;
     let secrets = json!({"secrets": {"valuesFrom": {"secretRef": {"name": "npm"}}, "items": [{"key": "token", "path": "npm"}]}});
-    scene
+    harness
         .make_build("fails", spec(&repository, &commit, secrets))
         .await?;
-    let builder = scene.builder("a", &[])?;
+    let builder = harness.builder("a", &[])?;
     assert_eq!(
-        scene.build(&builder, "fails", Trigger::Change).await?,
+        harness.build(&builder, "fails", Trigger::Change).await?,
         Outcome::Recorded
     );
-    let image = scene.build_status("fails").await?;
+    let image = harness.build_status("fails").await?;
     let failure = &image["failure"];
     assert_eq!(
         (&image["state"], &failure["code"]),
@@ -165,7 +167,9 @@ async fn a_failing_step_is_e1011_with_its_line_and_last_words_and_no_secret() ->
         "{image:#}"
     );
     // Whoever followed the log saw the step, and no secret either.
-    let log = scene.log(image["log"].as_str().unwrap_or_default()).await?;
+    let log = harness
+        .log(image["log"].as_str().unwrap_or_default())
+        .await?;
     ensure!(
         log.contains("RUN --mount=type=secret")
             && log.contains("***")
@@ -174,18 +178,18 @@ async fn a_failing_step_is_e1011_with_its_line_and_last_words_and_no_secret() ->
     );
     // It is not tried again before its time.
     assert_eq!(
-        scene.build(&builder, "fails", Trigger::Change).await?,
+        harness.build(&builder, "fails", Trigger::Change).await?,
         Outcome::Done
     );
-    assert_eq!(scene.build_status("fails").await?["rev"], image["rev"]);
+    assert_eq!(harness.build_status("fails").await?["rev"], image["rev"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn imports_lie_side_by_side_and_only_what_is_in_the_context_counts() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let (app, _) = repository(
-        &scene,
+        &harness,
         "FROM app-base:bookworm\nCOPY . /src\nRUN test -e /src/web/page && ! test -e /src/lib\n",
     )
     .await?;
@@ -196,8 +200,8 @@ async fn imports_lie_side_by_side_and_only_what_is_in_the_context_counts() -> Re
             ("web/Dockerfile", "FROM app-base:bookworm\nCOPY page /\n"),
         ],
     )?;
-    let lib = Repository::new(&scene.layout, &[("code", "1")])?;
-    let builder = scene.builder("a", &[])?;
+    let lib = Repository::new(&harness.layout, &[("code", "1")])?;
+    let builder = harness.builder("a", &[])?;
     let spec = async |name: &str,
                       context: &str,
                       app_commit: &str,
@@ -211,7 +215,7 @@ async fn imports_lie_side_by_side_and_only_what_is_in_the_context_counts() -> Re
             import("app", app.url(), app_commit),
             import("lib", lib.url(), lib_commit)
         ]);
-        scene
+        harness
             .make_build(
                 name,
                 spec(
@@ -222,12 +226,12 @@ async fn imports_lie_side_by_side_and_only_what_is_in_the_context_counts() -> Re
             )
             .await?;
         assert_eq!(
-            scene.build(&builder, name, Trigger::Change).await?,
+            harness.build(&builder, name, Trigger::Change).await?,
             Outcome::Done,
             "{:#}",
-            scene.build_status(name).await?
+            harness.build_status(name).await?
         );
-        Ok(scene.build_status(name).await?["key"].clone())
+        Ok(harness.build_status(name).await?["key"].clone())
     };
     let (lib_one, lib_two) = (
         lib.commit("main", &[("code", "2")])?,
@@ -252,26 +256,26 @@ async fn imports_lie_side_by_side_and_only_what_is_in_the_context_counts() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_builds_of_one_key_at_once_are_built_once() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let (repository, commit) = repository(
-        &scene,
+        &harness,
         "FROM app-base:bookworm\nRUN sleep 2 && date +%N > /x\n",
     )
     .await?;
     for name in ["one", "two"] {
-        scene
+        harness
             .make_build(name, spec(&repository, &commit, json!({})))
             .await?;
     }
-    let (a, b) = (scene.builder("a", &[])?, scene.builder("b", &[])?);
+    let (a, b) = (harness.builder("a", &[])?, harness.builder("b", &[])?);
     let (one, two) = tokio::join!(
-        scene.build(&a, "one", Trigger::Change),
-        scene.build(&b, "two", Trigger::Change)
+        harness.build(&a, "one", Trigger::Change),
+        harness.build(&b, "two", Trigger::Change)
     );
     assert_eq!((one?, two?), (Outcome::Done, Outcome::Done));
     let (one, two) = (
-        scene.build_status("one").await?,
-        scene.build_status("two").await?,
+        harness.build_status("one").await?,
+        harness.build_status("two").await?,
     );
     assert_eq!(one["digest"], two["digest"]);
     let reused = [&one, &two].map(|image| image["reusedFrom"].is_string());
@@ -286,55 +290,55 @@ async fn two_builds_of_one_key_at_once_are_built_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_nobody_wants_any_more_is_given_up_and_one_that_is_claimed_is_left_alone()
 -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let (repository, commit) =
-        repository(&scene, "FROM app-base:bookworm\nRUN sleep 1000\n").await?;
+        repository(&harness, "FROM app-base:bookworm\nRUN sleep 1000\n").await?;
     let (a, b) = (
-        scene.builder("a", &["--claim-renew=300ms"])?,
-        scene.builder("b", &[])?,
+        harness.builder("a", &["--claim-renew=300ms"])?,
+        harness.builder("b", &[])?,
     );
     let claimed = async |name: &str| {
         until("it is claimed", async || {
-            Ok(scene.build_status(name).await?["claim"].is_object())
+            Ok(harness.build_status(name).await?["claim"].is_object())
         })
         .await
     };
-    scene
+    harness
         .make_build("deleted", spec(&repository, &commit, json!({})))
         .await?;
     let delete = async {
         claimed("deleted").await?;
-        let until_first = scene.build_status("deleted").await?["claim"]["until"].clone();
+        let until_first = harness.build_status("deleted").await?["claim"]["until"].clone();
         assert_eq!(
-            scene.build(&b, "deleted", Trigger::Change).await?,
+            harness.build(&b, "deleted", Trigger::Change).await?,
             Outcome::ClaimedElsewhere
         );
         until("it is renewed", async || {
-            Ok(scene.build_status("deleted").await?["claim"]["until"] != until_first)
+            Ok(harness.build_status("deleted").await?["claim"]["until"] != until_first)
         })
         .await?;
-        scene
+        harness
             .builds()
             .delete("deleted", &DeleteParams::default())
             .await?;
         anyhow::Ok(())
     };
-    let (outcome, deleted) = tokio::join!(scene.build(&a, "deleted", Trigger::Change), delete);
+    let (outcome, deleted) = tokio::join!(harness.build(&a, "deleted", Trigger::Change), delete);
     deleted?;
     assert_eq!(outcome?, Outcome::Gone);
 
-    scene
+    harness
         .make_build(
             "superseded",
             spec(&repository, &commit, json!({"target": "x"})),
         )
         .await
         .map(drop)?;
-    scene
+    harness
         .builds()
         .delete("superseded", &DeleteParams::default())
         .await?;
-    scene
+    harness
         .make_build(
             "superseded",
             spec(
@@ -348,18 +352,18 @@ async fn a_build_that_nobody_wants_any_more_is_given_up_and_one_that_is_claimed_
         claimed("superseded").await?;
         let patch =
             json!({"metadata": {"annotations": {sequencer_api::labels::SUPERSEDED_BY: "newer"}}});
-        scene
+        harness
             .builds()
             .patch("superseded", &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         anyhow::Ok(())
     };
     let (outcome, superseded) =
-        tokio::join!(scene.build(&a, "superseded", Trigger::Change), supersede);
+        tokio::join!(harness.build(&a, "superseded", Trigger::Change), supersede);
     superseded?;
     assert_eq!(outcome?, Outcome::Stale);
     assert_eq!(
-        scene.build(&b, "superseded", Trigger::Change).await?,
+        harness.build(&b, "superseded", Trigger::Change).await?,
         Outcome::Stale
     );
     Ok(())
@@ -367,21 +371,21 @@ async fn a_build_that_nobody_wants_any_more_is_given_up_and_one_that_is_claimed_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_claim_ends_the_build_and_records_nothing() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let (repository, commit) =
-        repository(&scene, "FROM app-base:bookworm\nRUN sleep 1000\n").await?;
-    scene
+        repository(&harness, "FROM app-base:bookworm\nRUN sleep 1000\n").await?;
+    harness
         .make_build("lost", spec(&repository, &commit, json!({})))
         .await?;
-    let builder = scene.builder("a", &["--claim-renew=300ms"])?;
+    let builder = harness.builder("a", &["--claim-renew=300ms"])?;
     let take = async {
         until("it is claimed", async || {
-            Ok(scene.build_status("lost").await?["claim"].is_object())
+            Ok(harness.build_status("lost").await?["claim"].is_object())
         })
         .await?;
         // Whoever takes it writes over what it read; a renewal may come between.
         until("it is taken", async || {
-            let found = scene.builds().get("lost").await?;
+            let found = harness.builds().get("lost").await?;
             let (uid, mut image) = (
                 found.uid().unwrap_or_default(),
                 found.status.unwrap_or_default().image,
@@ -392,15 +396,15 @@ async fn a_lost_claim_ends_the_build_and_records_nothing() -> Result<()> {
             }
             let patch =
                 sequencer_runtime::section::StatusPatch::new(&uid).section("image", rev, &image)?;
-            Ok(patch.apply(&scene.builds(), "lost").await.is_ok())
+            Ok(patch.apply(&harness.builds(), "lost").await.is_ok())
         })
         .await
     };
-    let (outcome, taken) = tokio::join!(scene.build(&builder, "lost", Trigger::Change), take);
+    let (outcome, taken) = tokio::join!(harness.build(&builder, "lost", Trigger::Change), take);
     taken?;
     assert_eq!(outcome?, Outcome::ClaimedElsewhere);
     assert_eq!(
-        scene.build_status("lost").await?["claim"]["holder"],
+        harness.build_status("lost").await?["claim"]["holder"],
         json!("other/1")
     );
     Ok(())
@@ -408,22 +412,24 @@ async fn a_lost_claim_ends_the_build_and_records_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_takes_too_long_is_e1018_and_one_without_its_dockerfile_e1008() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let (repository, commit) =
-        repository(&scene, "FROM app-base:bookworm\nRUN sleep 1000\n").await?;
-    scene
+        repository(&harness, "FROM app-base:bookworm\nRUN sleep 1000\n").await?;
+    harness
         .config_map("reserved", json!({RESERVED: "another's"}))
         .await?;
-    scene.config_map("plain", json!({"x": "another's"})).await?;
-    scene
+    harness
+        .config_map("plain", json!({"x": "another's"}))
+        .await?;
+    harness
         .make_build("slow", spec(&repository, &commit, json!({})))
         .await?;
-    let builder = scene.builder("a", &["--max-timeout=5s"])?;
+    let builder = harness.builder("a", &["--max-timeout=5s"])?;
     assert_eq!(
-        scene.build(&builder, "slow", Trigger::Change).await?,
+        harness.build(&builder, "slow", Trigger::Change).await?,
         Outcome::Recorded
     );
-    let image = scene.build_status("slow").await?;
+    let image = harness.build_status("slow").await?;
     assert_eq!(
         (&image["failure"]["code"], &image["claim"]),
         (&json!("E#1018"), &json!(null)),
@@ -453,28 +459,30 @@ async fn a_build_that_takes_too_long_is_e1018_and_one_without_its_dockerfile_e10
             "E#6043",
         ),
     ] {
-        scene
+        harness
             .make_build(name, spec(&repository, &commit, more))
             .await?;
         assert_eq!(
-            scene.build(&builder, name, Trigger::Change).await?,
+            harness.build(&builder, name, Trigger::Change).await?,
             Outcome::Recorded
         );
         assert_eq!(
-            scene.build_status(name).await?["retry"]["code"],
+            harness.build_status(name).await?["retry"]["code"],
             json!(code)
         );
     }
     let unknown = "a".repeat(40);
-    scene
+    harness
         .make_build("no-commit", spec(&repository, &unknown, json!({})))
         .await?;
     assert_eq!(
-        scene.build(&builder, "no-commit", Trigger::Change).await?,
+        harness
+            .build(&builder, "no-commit", Trigger::Change)
+            .await?,
         Outcome::Recorded
     );
     assert_eq!(
-        scene.build_status("no-commit").await?["retry"]["code"],
+        harness.build_status("no-commit").await?["retry"]["code"],
         json!("E#1012")
     );
     Ok(())
@@ -482,13 +490,13 @@ async fn a_build_that_takes_too_long_is_e1018_and_one_without_its_dockerfile_e10
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buildkit_that_is_killed_is_e1023_and_the_build_goes_on_at_once() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
+    let harness = Harness::with_buildkit().await?;
     let (repository, commit) =
-        repository(&scene, "FROM app-base:bookworm\nRUN sleep 4713\n").await?;
-    scene
+        repository(&harness, "FROM app-base:bookworm\nRUN sleep 4713\n").await?;
+    harness
         .make_build("lost", spec(&repository, &commit, json!({})))
         .await?;
-    let builder = scene.builder("a", &[])?;
+    let builder = harness.builder("a", &[])?;
     let kill = async {
         until("a step runs", async || {
             Ok(Command::new("pgrep")
@@ -498,17 +506,17 @@ async fn a_buildkit_that_is_killed_is_e1023_and_the_build_goes_on_at_once() -> R
         })
         .await?;
         // By its socket, which is this test's own.
-        let socket = scene.daemon.as_ref().context("no BuildKit")?.address();
+        let socket = harness.daemon.as_ref().context("no BuildKit")?.address();
         Ok::<_, anyhow::Error>(
             Command::new("pkill")
                 .args(["-KILL", "-f", socket.trim_start_matches("unix://")])
                 .status()?,
         )
     };
-    let (outcome, killed) = tokio::join!(scene.build(&builder, "lost", Trigger::Change), kill);
+    let (outcome, killed) = tokio::join!(harness.build(&builder, "lost", Trigger::Change), kill);
     ensure!(killed?.success(), "BuildKit was not there");
     assert_eq!(outcome?, Outcome::Recorded);
-    let image = scene.build_status("lost").await?;
+    let image = harness.build_status("lost").await?;
     assert_eq!(
         (&image["failure"]["code"], &image["state"]),
         (&json!("E#1023"), &json!("InProgress")),
@@ -525,83 +533,83 @@ async fn a_buildkit_that_is_killed_is_e1023_and_the_build_goes_on_at_once() -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn a_builder_leaves_what_its_pool_is_not_open_to_and_shares_nothing_by_itself() -> Result<()>
 {
-    let scene = Scene::new().await?;
-    let (repository, commit) = repository(&scene, DOCKERFILE).await?;
-    scene
+    let harness = Harness::new().await?;
+    let (repository, commit) = repository(&harness, DOCKERFILE).await?;
+    harness
         .make_build("other", spec(&repository, &commit, json!({})))
         .await?;
-    scene
+    harness
         .make_component("web", spec(&repository, &commit, json!({})), json!({}))
         .await?;
-    let closed = scene.builder("a", &["--pool-namespaces=team-*,ops"])?;
+    let closed = harness.builder("a", &["--pool-namespaces=team-*,ops"])?;
     assert_eq!(
-        scene.build(&closed, "other", Trigger::Change).await?,
+        harness.build(&closed, "other", Trigger::Change).await?,
         Outcome::Stale
     );
     assert_eq!(
-        scene.resolve(&closed, "web", Trigger::Change).await?,
+        harness.resolve(&closed, "web", Trigger::Change).await?,
         Outcome::Stale
     );
-    let open = scene.builder("b", &["--pool-namespaces=team-*,def*"])?;
+    let open = harness.builder("b", &["--pool-namespaces=team-*,def*"])?;
     assert_eq!(
-        scene.resolve(&open, "web", Trigger::Change).await?,
+        harness.resolve(&open, "web", Trigger::Change).await?,
         Outcome::Done
     );
     ensure!(
-        scene.builder("c", &["--concurrency=2"]).is_err(),
+        harness.builder("c", &["--concurrency=2"]).is_err(),
         "two builds at once that nobody allowed"
     );
-    scene.builder("d", &["--concurrency=2", "--shared-processes"])?;
+    harness.builder("d", &["--concurrency=2", "--shared-processes"])?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_claims_without_a_result_are_e6101() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (repository, commit) = repository(&scene, DOCKERFILE).await?;
-    let made = scene
+    let harness = Harness::new().await?;
+    let (repository, commit) = repository(&harness, DOCKERFILE).await?;
+    let made = harness
         .make_build("poison", spec(&repository, &commit, json!({})))
         .await?;
     let claim = json!({"claim": {"holder": "x/1", "until": "2000-01-01T00:00:00Z", "attempts": 7}});
     let patch = sequencer_runtime::section::StatusPatch::new(&made.uid().unwrap_or_default())
         .section("image", 0, &claim)?;
-    let _: sequencer_api::Build = patch.apply(&scene.builds(), "poison").await?;
-    let builder = scene.builder("a", &[])?;
+    let _: sequencer_api::Build = patch.apply(&harness.builds(), "poison").await?;
+    let builder = harness.builder("a", &[])?;
     assert_eq!(
-        scene.build(&builder, "poison", Trigger::Change).await?,
+        harness.build(&builder, "poison", Trigger::Change).await?,
         Outcome::Recorded
     );
     assert_eq!(
-        scene.build_status("poison").await?["retry"]["code"],
+        harness.build_status("poison").await?["retry"]["code"],
         json!("E#6101")
     );
     // A BuildKit that is not there is the builder's trouble: tried again at once, and no failure of
     // the Build.
-    scene
+    harness
         .make_build("alone", spec(&repository, &commit, json!({})))
         .await?;
     assert_eq!(
         tokio::time::timeout(
             Duration::from_secs(30),
-            scene.build(&builder, "alone", Trigger::Change)
+            harness.build(&builder, "alone", Trigger::Change)
         )
         .await??,
         Outcome::Recorded
     );
-    let image = scene.build_status("alone").await?;
+    let image = harness.build_status("alone").await?;
     assert_eq!(
         (&image["retry"]["code"], &image["state"]),
         (&json!("E#1023"), &json!("InProgress")),
         "{image:#}"
     );
     assert_eq!(
-        scene.build(&builder, "alone", Trigger::Change).await?,
+        harness.build(&builder, "alone", Trigger::Change).await?,
         Outcome::Recorded
     );
-    let again = scene.build_status("alone").await?;
+    let again = harness.build_status("alone").await?;
     assert_eq!(again["retry"]["attempts"], json!(2), "{again:#}");
     assert_eq!(
-        scene.build(&builder, "alone", Trigger::Change).await?,
+        harness.build(&builder, "alone", Trigger::Change).await?,
         Outcome::Done,
         "the second time it waits"
     );
@@ -610,17 +618,18 @@ async fn eight_claims_without_a_result_are_e6101() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_told_to_end_finishes_its_build_first() -> Result<()> {
-    let scene = Scene::with_buildkit().await?;
-    let (repository, commit) = repository(&scene, "FROM app-base:bookworm\nRUN sleep 3\n").await?;
-    let mut process = scene.process("a", &["--drain=1s"]).await?;
-    let made = scene
+    let harness = Harness::with_buildkit().await?;
+    let (repository, commit) =
+        repository(&harness, "FROM app-base:bookworm\nRUN sleep 3\n").await?;
+    let mut process = harness.process("a", &["--drain=1s"]).await?;
+    let made = harness
         .make_build("one", spec(&repository, &commit, json!({})))
         .await?;
-    scene
+    harness
         .wake(Verb::Build, "one", &made.uid().unwrap_or_default())
         .await?;
     until("it is claimed", async || {
-        Ok(scene.build_status("one").await?["claim"].is_object())
+        Ok(harness.build_status("one").await?["claim"].is_object())
     })
     .await?;
     Command::new("kill")
@@ -628,7 +637,7 @@ async fn a_process_told_to_end_finishes_its_build_first() -> Result<()> {
         .status()?;
     until("it ends", async || Ok(process.try_wait()?.is_some())).await?;
     assert!(process.wait()?.success());
-    let image = scene.build_status("one").await?;
+    let image = harness.build_status("one").await?;
     assert_eq!(image["state"], json!("Completed"), "{image:#}");
     Ok(())
 }

@@ -20,14 +20,14 @@ use crate::buildkitd::{Buildkitd, write};
 
 const BASE: &str = "FROM app-base:bookworm\n";
 
-struct Scene {
+struct Harness {
     daemon: Buildkitd,
     context: TempDir,
     repository: String,
     secrets: Secrets,
 }
 
-impl Scene {
+impl Harness {
     fn new(files: &[(&str, &str)]) -> Result<Self> {
         let context = tempfile::tempdir()?;
         write(context.path(), files)?;
@@ -116,28 +116,28 @@ async fn an_image_is_built_and_pushed_and_the_second_time_every_step_comes_from_
         ("secret", "x"),
         ("a/b", "1"),
     ];
-    let scene = Scene::new(&files)?;
-    let cache = format!("{}/cache:main", scene.repository);
+    let harness = Harness::new(&files)?;
+    let cache = format!("{}/cache:main", harness.repository);
     let job = || Job {
         cache_imports: vec![cache.clone()],
         cache_export: Some(cache.clone()),
-        ..scene.job()
+        ..harness.job()
     };
-    let (built, log) = scene.built(&job()).await?;
+    let (built, log) = harness.built(&job()).await?;
     ensure!(
         built.digest.starts_with("sha256:") && built.cached == 0 && built.steps >= 2,
         "{built:?}\n{log}"
     );
-    let (again, log) = scene.built(&job()).await?;
+    let (again, log) = harness.built(&job()).await?;
     ensure!(
         again.digest == built.digest && again.cached == 2,
         "{again:?}\n{log}"
     );
 
     // Another BuildKit has nothing but the registry's cache.
-    let other = Scene {
+    let other = Harness {
         daemon: Buildkitd::start()?,
-        ..scene
+        ..harness
     };
     let job = || Job {
         cache_imports: vec![cache.clone()],
@@ -160,8 +160,8 @@ async fn an_image_is_built_and_pushed_and_the_second_time_every_step_comes_from_
 async fn a_failing_step_is_named_with_its_line_exit_code_and_last_lines() -> Result<()> {
     let dockerfile =
         format!("{BASE}RUN true\n\nRUN for i in $(seq 30); do echo line $i; done; exit 3\n");
-    let scene = Scene::new(&[("Dockerfile", &dockerfile)])?;
-    let (failure, log) = scene.failed(&scene.job()).await?;
+    let harness = Harness::new(&[("Dockerfile", &dockerfile)])?;
+    let (failure, log) = harness.failed(&harness.job()).await?;
     assert_eq!(
         (failure.code, failure.line, failure.exit_code),
         (Code::StepFailed, Some(4), Some(3)),
@@ -188,20 +188,20 @@ async fn secrets_are_mounted_and_never_shown() -> Result<()> {
         "{BASE}RUN --mount=type=secret,id=npm test $(wc -c < /run/secrets/npm) = 13 && cat /run/secrets/npm && \
          ! test -e /run/secrets/other && exit 7\n"
     );
-    let scene = Scene::new(&[("Dockerfile", &dockerfile)])?;
+    let harness = Harness::new(&[("Dockerfile", &dockerfile)])?;
     let secrets: BTreeMap<_, _> =
         [("npm".into(), SecretSlice::from(b"SEQCANARY-one".to_vec()))].into();
-    let (failure, log) = scene
+    let (failure, log) = harness
         .failed(&Job {
             secrets,
-            ..scene.job()
+            ..harness.job()
         })
         .await?;
     assert_eq!(failure.exit_code, Some(7), "{failure:?}\n{log}");
     ensure!(log.contains("***") && !log.contains("SEQCANARY"), "{log}");
     ensure!(!format!("{failure:?}").contains("SEQCANARY"), "{failure:?}");
     ensure!(
-        !scene.daemon.log()?.contains("SEQCANARY"),
+        !harness.daemon.log()?.contains("SEQCANARY"),
         "BuildKit's log shows it"
     );
     Ok(())
@@ -210,27 +210,27 @@ async fn secrets_are_mounted_and_never_shown() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_syntax_line_of_a_dockerfile_is_ignored_and_staged_images_may_not_be_named()
 -> Result<()> {
-    let scene = Scene::new(&[(
+    let harness = Harness::new(&[(
         "Dockerfile",
         &format!("# syntax=evil.test/frontend\n{BASE}"),
     )])?;
-    scene.built(&scene.job()).await?;
-    let from = format!("FROM {}/b/x:latest\n", scene.repository);
+    harness.built(&harness.job()).await?;
+    let from = format!("FROM {}/b/x:latest\n", harness.repository);
     write(
-        scene.context.path(),
+        harness.context.path(),
         &[
             ("Dockerfile", &from),
             (
                 "Copy",
-                &format!("{BASE}COPY --from={}/b/x:latest / /x\n", scene.repository),
+                &format!("{BASE}COPY --from={}/b/x:latest / /x\n", harness.repository),
             ),
         ],
     )?;
     for dockerfile in ["Dockerfile", "Copy"] {
-        let (failure, log) = scene
+        let (failure, log) = harness
             .failed(&Job {
                 dockerfile: dockerfile.into(),
-                ..scene.job()
+                ..harness.job()
             })
             .await?;
         ensure!(failure.message.contains("denied"), "{failure:?}\n{log}");
@@ -244,35 +244,35 @@ async fn thousands_of_files_are_sent_and_only_the_stage_that_is_named_is_built()
         "{BASE}COPY . /src/\nRUN test $(find /src -name 'f*' | wc -l) = 6000\nFROM scratch AS last\nCOPY none /\n"
     );
     let dockerfile = dockerfile.replacen("bookworm\n", "bookworm AS first\n", 1);
-    let scene = Scene::new(&[("Dockerfile", &dockerfile)])?;
+    let harness = Harness::new(&[("Dockerfile", &dockerfile)])?;
     for number in 0..6000 {
-        let folder = scene.context.path().join(format!("d{}", number % 60));
+        let folder = harness.context.path().join(format!("d{}", number % 60));
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(format!("f{number}")), "x".repeat(number))?;
     }
     let job = Job {
         target: Some("first".into()),
         compression: Compression::Zstd,
-        ..scene.job()
+        ..harness.job()
     };
-    scene.built(&job).await?;
+    harness.built(&job).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_told_apart() -> Result<()> {
-    let scene = Scene::new(&[("Dockerfile", BASE)])?;
-    let (failure, _) = scene
+    let harness = Harness::new(&[("Dockerfile", BASE)])?;
+    let (failure, _) = harness
         .failed(&Job {
             dockerfile: "No".into(),
-            ..scene.job()
+            ..harness.job()
         })
         .await?;
     assert_eq!(failure.code, Code::DockerfileNotFound, "{failure:?}");
-    let (failure, _) = scene
+    let (failure, _) = harness
         .failed(&Job {
             logins: BTreeMap::new(),
-            ..scene.job()
+            ..harness.job()
         })
         .await?;
     assert_eq!(failure.code, Code::StagingUnavailable, "{failure:?}");
@@ -280,7 +280,7 @@ async fn what_is_missing_is_told_apart() -> Result<()> {
     let (log, _lines) = mpsc::unbounded_channel();
     assert_eq!(
         nobody
-            .build(&scene.job(), scene.context.path(), log)
+            .build(&harness.job(), harness.context.path(), log)
             .await
             .unwrap_err()
             .code,
@@ -291,12 +291,12 @@ async fn what_is_missing_is_told_apart() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_build_is_cancelled() -> Result<()> {
-    let scene = Scene::new(&[(
+    let harness = Harness::new(&[(
         "Dockerfile",
         &format!("{BASE}RUN touch $(mktemp) && echo begun && exec sleep 4711\n"),
     )])?;
     let (log, mut lines) = mpsc::unbounded_channel::<Vec<Line>>();
-    let (buildkit, job): (BuildKit, _) = (scene.daemon.address().parse()?, scene.job());
+    let (buildkit, job): (BuildKit, _) = (harness.daemon.address().parse()?, harness.job());
     let begun = async {
         while let Some(batch) = lines.recv().await {
             if batch.iter().any(|line| line.text == "begun") {
@@ -306,7 +306,7 @@ async fn a_dropped_build_is_cancelled() -> Result<()> {
         false
     };
     tokio::select! {
-        built = buildkit.build(&job, scene.context.path(), log) => anyhow::bail!("{built:?}"),
+        built = buildkit.build(&job, harness.context.path(), log) => anyhow::bail!("{built:?}"),
         begun = begun => assert!(begun),
     }
     let sleeps = || {
@@ -323,8 +323,8 @@ async fn a_dropped_build_is_cancelled() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_of_plain_http_is_pushed_to_and_looked_into() -> Result<()> {
-    let mut scene = Scene::new(&[("Dockerfile", &format!("{BASE}RUN true\n"))])?;
-    let (alone, layout) = (&mut scene.daemon.alone, layout()?);
+    let mut harness = Harness::new(&[("Dockerfile", &format!("{BASE}RUN true\n"))])?;
+    let (alone, layout) = (&mut harness.daemon.alone, layout()?);
     let (address, config) = (alone.address, alone.folder().join("etc/registry.yaml"));
     let data = alone.folder().join("data/registry");
     let yaml = format!(
@@ -349,10 +349,10 @@ async fn a_registry_of_plain_http_is_pushed_to_and_looked_into() -> Result<()> {
         cache_export: Some(cache.clone()),
         logins: BTreeMap::new(),
         plain_http,
-        ..scene.job()
+        ..harness.job()
     };
     assert_eq!(staging.find("team", "k").await?, None);
-    let (built, _) = scene.built(&job(true)).await?;
+    let (built, _) = harness.built(&job(true)).await?;
     let staged = staging.find("team", "k").await?;
     ensure!(
         staged

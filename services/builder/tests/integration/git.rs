@@ -25,7 +25,7 @@ const SSH: &str = "git@github.com:myuser/myapp.git";
 const HTTPS: &str = "https://github.com/myuser/myapp.git";
 
 /// git with folders of its own.
-struct Scene {
+struct Harness {
     layout: Layout,
     secrets: Secrets,
     folder: TempDir,
@@ -33,7 +33,7 @@ struct Scene {
     allowed: &'static str,
 }
 
-impl Scene {
+impl Harness {
     fn new() -> Result<Self> {
         let layout = layout()?;
         let secrets = Secrets::ensure(&layout)?;
@@ -147,13 +147,13 @@ fn code<T>(result: Result<T, Error>) -> Option<Code> {
 
 #[tokio::test]
 async fn a_branch_a_full_ref_and_the_head_resolve_over_ssh_and_https() -> Result<()> {
-    let (scene, head) = (Scene::new()?, Scene::new()?.head()?);
-    let git = scene.git()?;
+    let (harness, head) = (Harness::new()?, Harness::new()?.head()?);
+    let git = harness.git()?;
     let branch = format!("refs/heads/{}", server::BRANCH);
     for remote in [
-        scene.ssh()?,
-        scene.https()?,
-        remote_of(SSH, &[("token", &scene.secrets.git_token)])?,
+        harness.ssh()?,
+        harness.https()?,
+        remote_of(SSH, &[("token", &harness.secrets.git_token)])?,
     ] {
         for reference in [
             Some(server::BRANCH),
@@ -172,16 +172,16 @@ async fn a_branch_a_full_ref_and_the_head_resolve_over_ssh_and_https() -> Result
             Some(Code::CommitNotFound)
         );
     }
-    assert!(scene.is_clean());
+    assert!(harness.is_clean());
     Ok(())
 }
 
 #[tokio::test]
 async fn what_the_server_refuses_is_e1016_and_an_unknown_host_key_e1017() -> Result<()> {
-    let scene = Scene::new()?;
-    let git = scene.git()?;
-    let (key, known) = (scene.key()?, scene.known_hosts()?);
-    let other = text(scene.folder.path().join("key"));
+    let harness = Harness::new()?;
+    let git = harness.git()?;
+    let (key, known) = (harness.key()?, harness.known_hosts()?);
+    let other = text(harness.folder.path().join("key"));
     output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &other]))?;
     let other = std::fs::read_to_string(other)?;
     for (url, keys, wanted) in [
@@ -194,7 +194,7 @@ async fn what_the_server_refuses_is_e1016_and_an_unknown_host_key_e1017() -> Res
         (HTTPS, vec![("token", "wrong")], Code::GitOperationFailed),
         (
             "https://github.com/myuser/other.git",
-            vec![("token", &scene.secrets.git_token)],
+            vec![("token", &harness.secrets.git_token)],
             Code::GitOperationFailed,
         ),
         // The shipped key is the real github.com's.
@@ -228,17 +228,17 @@ async fn what_the_server_refuses_is_e1016_and_an_unknown_host_key_e1017() -> Res
         code(git.resolve(&nobody, None).await),
         Some(Code::GitOperationFailed)
     );
-    assert!(scene.is_clean());
+    assert!(harness.is_clean());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_key_with_a_passphrase_works() -> Result<()> {
-    let scene = Scene::new()?;
-    let locked = text(scene.folder.path().join("locked"));
-    std::fs::copy(server::deploy_key(&scene.layout), &locked)?;
+    let harness = Harness::new()?;
+    let locked = text(harness.folder.path().join("locked"));
+    std::fs::copy(server::deploy_key(&harness.layout), &locked)?;
     output(Command::new("ssh-keygen").args(["-q", "-p", "-N", "pass phrase", "-f", &locked]))?;
-    let (key, known) = (std::fs::read_to_string(locked)?, scene.known_hosts()?);
+    let (key, known) = (std::fs::read_to_string(locked)?, harness.known_hosts()?);
     let with = |passphrase| {
         remote_of(
             SSH,
@@ -249,11 +249,11 @@ async fn a_key_with_a_passphrase_works() -> Result<()> {
             ],
         )
     };
-    let git = scene.git()?;
+    let git = harness.git()?;
     assert_eq!(
         git.resolve(&with("pass phrase")?, Some(server::BRANCH))
             .await?,
-        scene.head()?
+        harness.head()?
     );
     assert_eq!(
         code(git.resolve(&with("wrong")?, None).await),
@@ -264,11 +264,11 @@ async fn a_key_with_a_passphrase_works() -> Result<()> {
 
 #[tokio::test]
 async fn a_private_address_is_e6037_before_anything_is_sent() -> Result<()> {
-    let mut scene = Scene::new()?;
-    scene.allowed = "10.0.0.0/8";
-    for remote in [scene.ssh()?, scene.https()?] {
+    let mut harness = Harness::new()?;
+    harness.allowed = "10.0.0.0/8";
+    for remote in [harness.ssh()?, harness.https()?] {
         assert_eq!(
-            code(scene.git()?.resolve(&remote, None).await),
+            code(harness.git()?.resolve(&remote, None).await),
             Some(Code::AddressForbidden)
         );
     }
@@ -277,9 +277,9 @@ async fn a_private_address_is_e6037_before_anything_is_sent() -> Result<()> {
 
 #[tokio::test]
 async fn a_commit_is_fetched_once_and_gives_the_same_files_each_time() -> Result<()> {
-    let (scene, head) = (Scene::new()?, Scene::new()?.head()?);
-    let git = scene.git()?;
-    for remote in [scene.ssh()?, scene.https()?] {
+    let (harness, head) = (Harness::new()?, Harness::new()?.head()?);
+    let git = harness.git()?;
+    for remote in [harness.ssh()?, harness.https()?] {
         let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let pick = Pick {
             reference: Some(server::BRANCH),
@@ -326,15 +326,15 @@ async fn a_commit_is_fetched_once_and_gives_the_same_files_each_time() -> Result
             );
         }
     }
-    assert!(scene.is_clean());
+    assert!(harness.is_clean());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_commit_that_does_not_exist_is_e1012_and_a_folder_that_does_not_has_no_tree() -> Result<()>
 {
-    let (scene, head) = (Scene::new()?, Scene::new()?.head()?);
-    let (git, remote, folder) = (scene.git()?, scene.https()?, tempfile::tempdir()?);
+    let (harness, head) = (Harness::new()?, Harness::new()?.head()?);
+    let (git, remote, folder) = (harness.git()?, harness.https()?, tempfile::tempdir()?);
     let unknown = "a".repeat(40);
     for reference in [None, Some(server::BRANCH), Some("gone")] {
         let pick = Pick {
@@ -360,9 +360,9 @@ async fn a_commit_that_does_not_exist_is_e1012_and_a_folder_that_does_not_has_no
 
 #[tokio::test]
 async fn a_file_is_read_from_inside_its_folder_alone() -> Result<()> {
-    let scene = Scene::new()?;
+    let harness = Harness::new()?;
     let repository = Repository::new(
-        &scene.layout,
+        &harness.layout,
         &[
             ("Dockerfile", "FROM x"),
             ("web/Dockerfile", "FROM x"),
@@ -374,8 +374,8 @@ async fn a_file_is_read_from_inside_its_folder_alone() -> Result<()> {
             ("web/folder/x", "1"),
         ],
     )?;
-    let git = scene.git()?;
-    let remote = remote_of(&repository.url(), &[("token", &scene.secrets.git_token)])?;
+    let git = harness.git()?;
+    let remote = remote_of(&repository.url(), &[("token", &harness.secrets.git_token)])?;
     let commit = repository.commit("main", &[])?;
 
     let content = || File::Content(b"FROM x".to_vec());
@@ -398,9 +398,9 @@ async fn a_file_is_read_from_inside_its_folder_alone() -> Result<()> {
 
 #[tokio::test]
 async fn a_folder_has_the_same_tree_as_long_as_nothing_in_it_changes() -> Result<()> {
-    let scene = Scene::new()?;
+    let harness = Harness::new()?;
     let repository = Repository::new(
-        &scene.layout,
+        &harness.layout,
         &[
             ("web/Dockerfile", "FROM scratch"),
             ("link", "-> web"),
@@ -408,8 +408,8 @@ async fn a_folder_has_the_same_tree_as_long_as_nothing_in_it_changes() -> Result
         ],
     )?;
     let (git, remote) = (
-        scene.git()?,
-        remote_of(&repository.url(), &[("token", &scene.secrets.git_token)])?,
+        harness.git()?,
+        remote_of(&repository.url(), &[("token", &harness.secrets.git_token)])?,
     );
     let tree = async |commit: &str, folder: &str| {
         anyhow::Ok(git.read(pick(&remote, commit), folder, None).await?.tree)
@@ -443,8 +443,8 @@ async fn a_folder_has_the_same_tree_as_long_as_nothing_in_it_changes() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> {
-    let scene = Scene::new()?;
-    let git = scene.git()?;
+    let harness = Harness::new()?;
+    let git = harness.git()?;
     let (token, done) = (
         "SEQCANARY-token",
         std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)),
@@ -495,14 +495,14 @@ async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> 
         seen.is_empty() && gits > 0,
         "{seen:?} in {gits} looks at git"
     );
-    assert!(scene.is_clean());
+    assert!(harness.is_clean());
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_too_big_is_e1015() -> Result<()> {
-    let (mut scene, head) = (Scene::new()?, Scene::new()?.head()?);
-    let remote = scene.https()?;
+    let (mut harness, head) = (Harness::new()?, Harness::new()?.head()?);
+    let remote = harness.https()?;
     for limits in [
         Limits {
             files: 1,
@@ -513,9 +513,9 @@ async fn what_is_too_big_is_e1015() -> Result<()> {
             ..Limits::default()
         },
     ] {
-        scene.limits = limits;
+        harness.limits = limits;
         let into = tempfile::tempdir()?;
-        let checked_out = scene
+        let checked_out = harness
             .git()?
             .checkout(pick(&remote, &head), into.path())
             .await;

@@ -10,6 +10,6 @@ mod build;
 mod buildkit;
 mod buildkitd;
 mod git;
+mod harness;
 mod repository;
 mod resolve;
-mod scene;

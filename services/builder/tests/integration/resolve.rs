@@ -5,31 +5,31 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::json;
 
+use crate::harness::Harness;
 use crate::repository::Repository;
-use crate::scene::Scene;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene
-        .secret("git", &[("token", &scene.secrets.git_token)])
+    let harness = Harness::new().await?;
+    harness
+        .secret("git", &[("token", &harness.secrets.git_token)])
         .await?;
-    let repository = Repository::new(&scene.layout, &[("Dockerfile", "FROM scratch")])?;
+    let repository = Repository::new(&harness.layout, &[("Dockerfile", "FROM scratch")])?;
     let first = repository.commit("feature", &[("x", "1")])?;
-    let builder = scene.builder("a", &[])?;
-    scene
+    let builder = harness.builder("a", &[])?;
+    harness
         .make_component(
             "web",
-            Scene::spec(&repository.url(), json!({"ref": "feature"}), json!({})),
+            Harness::spec(&repository.url(), json!({"ref": "feature"}), json!({})),
             json!({}),
         )
         .await?;
 
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
-    let source = scene.source_status("web").await?;
+    let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["state"], &source["rev"]),
         (&json!("Completed"), &json!(1))
@@ -37,18 +37,18 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
     assert_eq!(source["imports"][0]["commit"], json!(first));
 
     // Nothing moved: nothing is written.
-    let before = scene
+    let before = harness
         .components()
         .get("web")
         .await?
         .metadata
         .resource_version;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
     assert_eq!(
-        scene
+        harness
             .components()
             .get("web")
             .await?
@@ -59,65 +59,65 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
 
     let second = repository.commit("feature", &[("x", "2")])?;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
-    let source = scene.source_status("web").await?;
+    let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["imports"][0]["commit"], &source["rev"]),
         (&json!(second), &json!(2))
     );
 
     // A pinned one stays, and says what is there.
-    scene
+    harness
         .patch_component("web", json!({"spec": {"updatePolicy": {"mode": "Pin"}}}))
         .await?;
     let third = repository.commit("feature", &[("x", "3")])?;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
-    let source = scene.source_status("web").await?;
+    let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["imports"][0]["commit"], &source["available"]),
         (&json!(second), &json!(third))
     );
 
     // A paused one is not looked at.
-    scene
+    harness
         .patch_component(
             "web",
             json!({"spec": {"updatePolicy": {"mode": "Follow"}, "paused": true}}),
         )
         .await?;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Stale
     );
-    assert_eq!(scene.source_status("web").await?["rev"], json!(3));
+    assert_eq!(harness.source_status("web").await?["rev"], json!(3));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_does_not_exist_is_e1012_and_heals_when_it_is_pushed() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene
-        .secret("git", &[("token", &scene.secrets.git_token)])
+    let harness = Harness::new().await?;
+    harness
+        .secret("git", &[("token", &harness.secrets.git_token)])
         .await?;
-    let repository = Repository::new(&scene.layout, &[("Dockerfile", "FROM scratch")])?;
-    let builder = scene.builder("a", &[])?;
-    scene
+    let repository = Repository::new(&harness.layout, &[("Dockerfile", "FROM scratch")])?;
+    let builder = harness.builder("a", &[])?;
+    harness
         .make_component(
             "web",
-            Scene::spec(&repository.url(), json!({"ref": "later"}), json!({})),
+            Harness::spec(&repository.url(), json!({"ref": "later"}), json!({})),
             json!({}),
         )
         .await?;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Recorded
     );
-    let source = scene.source_status("web").await?;
+    let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["state"], &source["retry"]["code"]),
         (&json!("Error"), &json!("E#1012"))
@@ -127,15 +127,15 @@ async fn a_branch_that_does_not_exist_is_e1012_and_heals_when_it_is_pushed() -> 
     let commit = repository.commit("later", &[("x", "1")])?;
     // Too early, and no Secret is to blame.
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Resync).await?,
+        harness.resolve(&builder, "web", Trigger::Resync).await?,
         Outcome::Done
     );
-    assert_eq!(scene.source_status("web").await?["state"], json!("Error"));
+    assert_eq!(harness.source_status("web").await?["state"], json!("Error"));
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Retry).await?,
+        harness.resolve(&builder, "web", Trigger::Retry).await?,
         Outcome::Done
     );
-    let source = scene.source_status("web").await?;
+    let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["state"], &source["retry"]),
         (&json!("Completed"), &json!(null))
@@ -146,21 +146,21 @@ async fn a_branch_that_does_not_exist_is_e1012_and_heals_when_it_is_pushed() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_keys_are_e1006_no_secret_is_e1007_and_a_change_of_the_secret_heals() -> Result<()> {
-    let scene = Scene::new().await?;
-    let repository = Repository::new(&scene.layout, &[("Dockerfile", "FROM scratch")])?;
-    let builder = scene.builder("a", &[])?;
-    scene
+    let harness = Harness::new().await?;
+    let repository = Repository::new(&harness.layout, &[("Dockerfile", "FROM scratch")])?;
+    let builder = harness.builder("a", &[])?;
+    harness
         .make_component(
             "web",
-            Scene::spec(&repository.url(), json!({"ref": "main"}), json!({})),
+            Harness::spec(&repository.url(), json!({"ref": "main"}), json!({})),
             json!({}),
         )
         .await?;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Recorded
     );
-    let source = scene.source_status("web").await?;
+    let source = harness.source_status("web").await?;
     assert_eq!(source["retry"]["code"], json!("E#1007"));
     assert_eq!(
         source["retry"]["secretVersions"],
@@ -172,30 +172,30 @@ async fn wrong_keys_are_e1006_no_secret_is_e1007_and_a_change_of_the_secret_heal
         ([("token", "")], "E#1013"),
         ([("token", "wrong")], "E#1016"),
     ] {
-        scene.secret("git", &keys).await?;
+        harness.secret("git", &keys).await?;
         assert_eq!(
-            scene.resolve(&builder, "web", Trigger::Change).await?,
+            harness.resolve(&builder, "web", Trigger::Change).await?,
             Outcome::Recorded
         );
         assert_eq!(
-            scene.source_status("web").await?["retry"]["code"],
+            harness.source_status("web").await?["retry"]["code"],
             json!(code)
         );
         // The same Secret is not tried again.
         assert_eq!(
-            scene.resolve(&builder, "web", Trigger::Change).await?,
+            harness.resolve(&builder, "web", Trigger::Change).await?,
             Outcome::Done
         );
     }
-    scene
-        .secret("git", &[("token", &scene.secrets.git_token)])
+    harness
+        .secret("git", &[("token", &harness.secrets.git_token)])
         .await?;
     assert_eq!(
-        scene.resolve(&builder, "web", Trigger::Change).await?,
+        harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
     assert_eq!(
-        scene.source_status("web").await?["state"],
+        harness.source_status("web").await?["state"],
         json!("Completed")
     );
     Ok(())

@@ -312,12 +312,12 @@ fn outside_a_namespace_of_its_own_it_does_not_start() -> Result<()> {
         "--",
         "true",
     ]);
-    let said = supervise.output()?;
-    if said.status.success() {
+    let output = supervise.output()?;
+    if output.status.success() {
         bail!("it would have killed everything");
     }
-    let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    ensure!(said.contains("first process"), "{said}");
+    let output = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.contains("first process"), "{output}");
     Ok(())
 }
 

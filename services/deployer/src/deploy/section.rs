@@ -1,6 +1,7 @@
 //! The section as it is written.
 
 use sequencer_api::code::Code;
+use sequencer_api::labels::commit12;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_api::status::{self, Failure, State};
 use sequencer_runtime::retry::{Retry, Waits};
@@ -59,7 +60,6 @@ pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
     }
 }
 
-/// It was made.
 pub(super) fn running(
     view: &View,
     plan: &Plan,
@@ -90,7 +90,7 @@ pub(super) fn running(
         section.commit = workload
             .used
             .build()
-            .map(|build| build.commit.chars().take(12).collect());
+            .map(|build| commit12(&build.commit).into());
         section.images.clone_from(&workload.images);
     }
     section
@@ -172,7 +172,7 @@ pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeployS
 }
 
 fn retry(view: &View, failure: Failed, waits: &Waits) -> status::Retry {
-    failure.retry(&before(view).section, &view.component.metadata, waits)
+    failure.retry(&before(view).section, &view.component, waits)
 }
 
 /// How one section differs from another for those who read it. `depended_on_early` is whether
@@ -191,6 +191,9 @@ pub(super) fn difference(
     }
     if without_words(before) == without_words(after) {
         return Some(Difference::Words);
+    }
+    if after.pulling.is_some() && after.pulling != before.pulling {
+        return Some(Difference::Wait);
     }
 
     Some(if goes_on(after) || is_unschedulable(after) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1;
 use sequencer_api::code::Code;
-use sequencer_api::component::Network;
 use sequencer_api::names::{Owner, rule_host};
 use sequencer_api::status::workspace::ServedRule;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::workspace::{Ingress, IngressRule, IssuerKind};
 use sequencer_api::{Workspace, labels};
 use serde_json::{Value, json};
@@ -19,11 +19,8 @@ use sequencer_runtime::apply::Object;
 /// What is made for a Workspace with an ingress.
 #[derive(Clone, Debug)]
 pub struct IngressPlan {
-    /// The Ingress.
     pub object: Object,
-    /// Its class.
     pub class: Option<String>,
-    /// What it serves.
     pub rules: Vec<ServedRule>,
     /// The Secret with its certificate.
     pub tls_secret: Option<String>,
@@ -90,7 +87,8 @@ pub fn plan(
 }
 
 fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<ServedRule, Refusal> {
-    let network = network(workspace, rule).ok_or_else(|| {
+    let network = workspace.network(&rule.component, &rule.network);
+    let network = network.ok_or_else(|| {
         let message = format!(
             "networking.ingress.rules[{}]: no network {} of {}",
             rule.name, rule.network, rule.component
@@ -104,18 +102,6 @@ fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<Serve
         service: Owner::of(workspace).service(&rule.component, &network.name),
         port: network.port,
     })
-}
-
-fn network<'a>(workspace: &'a Workspace, rule: &IngressRule) -> Option<&'a Network> {
-    let component = workspace
-        .spec
-        .components
-        .iter()
-        .find(|component| component.name == rule.component)?;
-    component
-        .networks
-        .iter()
-        .find(|network| network.name == rule.network)
 }
 
 /// The Workspace's own words, else the chart's.
@@ -226,10 +212,7 @@ fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String
         (labels::MANAGED_BY, labels::SEQUENCER),
         (labels::PART_OF, owner.name),
         (labels::WORKSPACE, owner.name),
-        (
-            labels::WORKSPACE_NAMESPACE,
-            workspace.metadata.namespace.as_deref().unwrap_or_default(),
-        ),
+        (labels::WORKSPACE_NAMESPACE, workspace.namespace_str()),
         (labels::WORKSPACE_UID, owner.uid),
     ] {
         labels.insert(key.into(), value.into());

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
-use sequencer_api::labels::{self as label, REVISION};
+use sequencer_api::labels::{self as label, MADE_FROM, REVISION};
 use sequencer_api::{Component, Workspace};
 use sequencer_runtime::apply::hash;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::View;
 use super::values::Used;
+use super::{View, pull_secret};
 use crate::args::Settings;
 
 type Labels = BTreeMap<String, String>;
@@ -156,7 +156,7 @@ pub(crate) fn workspace_owner(workspace: &Workspace) -> OwnerReference {
     workspace.controller_owner_ref(&()).unwrap_or_default()
 }
 
-/// The uid of what controls an object.
+/// The reference to what controls an object.
 pub(crate) fn controller(references: Option<&Vec<OwnerReference>>) -> Option<&OwnerReference> {
     references?
         .iter()
@@ -168,7 +168,17 @@ pub(crate) fn variables_metadata(view: &View, settings: &Settings, name: &str) -
     workspace_metadata(view, name, &of_workspace(view, settings))
 }
 
-/// Metadata of the pull Secret.
-pub(crate) fn pull_metadata(view: &View, settings: &Settings, name: &str) -> Value {
-    metadata(view, name, &of_component(view, settings))
+/// Metadata of the pull Secret, with what its logins were made from.
+pub(crate) fn pull_metadata(
+    view: &View,
+    settings: &Settings,
+    made_from: &Map<String, Value>,
+) -> Value {
+    let name = pull_secret(view);
+    let mut metadata = metadata(view, &name, &of_component(view, settings));
+    let made_from = Value::from(made_from.clone()).to_string();
+    if let Some(fields) = metadata.as_object_mut() {
+        fields.insert("annotations".into(), json!({MADE_FROM: made_from}));
+    }
+    metadata
 }

@@ -10,7 +10,7 @@ use sequencer_api::component::{Network, Protocol};
 use sequencer_api::status::component::WaitingFor;
 
 use super::values::{Renderer, Used};
-use super::{View, claims, is_job, labels, pull, service};
+use super::{View, claims, is_job, labels, pull};
 use crate::args::Settings;
 use sequencer_api::host::Refusal;
 
@@ -196,7 +196,7 @@ fn probes(view: &View, containers: &mut [Container]) {
             .iter()
             .flat_map(|each| each.ports.iter().flatten());
         let declared: Vec<_> = declared.map(|port| port.container_port).collect();
-        let serves = |network: &&Network| match service::target_port(network) {
+        let serves = |network: &&Network| match network.target_port() {
             // A port that no container declares is the only or the first container's.
             IntOrString::Int(port) => {
                 has(container, port) || (!declared.contains(&port) && (alone || index == 0))
@@ -208,7 +208,7 @@ fn probes(view: &View, containers: &mut [Container]) {
                 .any(|port| port.name.as_ref() == Some(&name)),
         };
         if let Some(network) = networks.find(serves) {
-            let port = service::target_port(network);
+            let port = network.target_port();
             container.readiness_probe = Some(Probe {
                 tcp_socket: Some(TCPSocketAction { host: None, port }),
                 period_seconds: Some(TRY_EVERY),

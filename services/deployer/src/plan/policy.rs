@@ -15,10 +15,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use sequencer_api::component::Network;
 use sequencer_api::labels::NAMESPACE_NAME;
 use sequencer_api::private;
-use sequencer_api::workspace::{Networking, Route};
+use sequencer_api::routes::{Routed, Through};
 use serde_json::{Value, json};
 
-use super::{Object, View, labels, service};
+use super::{Object, View, labels};
 use crate::args::Settings;
 
 /// The policies that a Component needs: its Workspace's and, if something of it is published, its
@@ -90,13 +90,15 @@ fn standalone(view: &View, settings: &Settings) -> Value {
 /// names; and everybody, at those that the Workspace's ingress names: where its controller is,
 /// nobody tells.
 fn published(view: &View, settings: &Settings) -> Option<Object> {
-    let networking = view.workspace.as_ref()?.spec.networking.as_ref()?;
-    let routed = ports(networks(view, routes(networking)));
-    let served = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
-    let served = ports(networks(
-        view,
-        served.map(|rule| (rule.component.as_str(), rule.network.as_str())),
-    ));
+    let routes = view.workspace.as_ref()?.routes();
+    let (served, routed): (Vec<_>, Vec<_>) = routes
+        .iter()
+        .filter(|routed| routed.component == view.template().name)
+        .partition(|routed| routed.through == Through::Ingress);
+    let (served, routed) = (
+        ports(networks(view, &served)),
+        ports(networks(view, &routed)),
+    );
 
     let mut ingress = Vec::new();
     if !routed.is_empty() {
@@ -117,37 +119,18 @@ fn published(view: &View, settings: &Settings) -> Option<Object> {
     (!ingress.is_empty()).then(|| of_component(view, settings, &spec))
 }
 
-/// The components and networks behind a tunnel.
-fn routes(networking: &Networking) -> impl Iterator<Item = (&str, &str)> {
-    let tunnel = networking
-        .tunnel
-        .iter()
-        .filter_map(|tunnel| tunnel.cloudflare.as_ref());
-    let all = tunnel.flat_map(|tunnel| {
-        let more = tunnel.additional_routes.iter().map(|named| &named.route);
-        [&tunnel.route].into_iter().chain(more)
-    });
-    all.map(|route: &Route| (route.component.as_str(), route.network.as_str()))
-}
-
-/// The Component's own networks among these.
-fn networks<'a>(
-    view: &'a View,
-    named: impl Iterator<Item = (&'a str, &'a str)>,
-) -> impl Iterator<Item = &'a Network> {
-    let template = view.template();
-    let own = named.filter(|(component, _)| *component == template.name);
-    own.filter_map(|(_, name)| {
-        template
-            .networks
-            .iter()
-            .find(|network| network.name == name)
+/// The Component's own networks that these routes lead to.
+fn networks<'a>(view: &'a View, routes: &[&Routed<'_>]) -> impl Iterator<Item = &'a Network> {
+    view.template().networks.iter().filter(|network| {
+        let mut routes = routes.iter();
+        routes.any(|routed| routed.network == network.name)
     })
 }
 
 /// The ports of the pods behind these networks.
 fn ports<'a>(networks: impl Iterator<Item = &'a Network>) -> Vec<Value> {
-    let port = |network: &Network| json!({"port": service::target_port(network), "protocol": network.protocol});
+    let port =
+        |network: &Network| json!({"port": network.target_port(), "protocol": network.protocol});
     let mut ports: Vec<_> = networks.map(port).collect();
     ports.sort_by_key(Value::to_string);
     ports.dedup();

@@ -34,7 +34,7 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
     let mut labels = labels::of_component(view, settings);
     labels.insert(NETWORK.into(), name.clone());
     let mut port = json!({
-        "name": name, "port": network.port, "targetPort": target_port(network), "protocol": network.protocol,
+        "name": name, "port": network.port, "targetPort": network.target_port(), "protocol": network.protocol,
     });
     if let (Some(protocol), Some(port)) = (&network.app_protocol, port.as_object_mut()) {
         port.insert("appProtocol".into(), protocol.clone().into());
@@ -45,14 +45,6 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
         "spec": {"type": "ClusterIP", "selector": labels::selector(view, component), "ports": [port]},
     });
     Ok(Object::new::<Service>(body))
-}
-
-/// The port of the pods.
-pub(super) fn target_port(network: &Network) -> IntOrString {
-    network
-        .target_port
-        .clone()
-        .unwrap_or(IntOrString::Int(network.port))
 }
 
 fn has_port(view: &View, name: &str) -> bool {

@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use k8s_openapi::api::core::v1::{EnvVarSource, SecretKeySelector};
-use sequencer_api::Build;
 use sequencer_api::code::Code;
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::condition::{ConditionType, Expected, Reason};
-use sequencer_api::names;
-use sequencer_api::status::State;
 use sequencer_api::status::component::WaitingFor;
 use sequencer_api::variables::{Field, Piece, Variable, parse};
 use sequencer_api::workspace::{Networking, Variable as Named};
+use sequencer_api::{Build, Workspace};
 
 use super::{View, service};
 use crate::args::Settings;
@@ -33,9 +31,7 @@ pub struct UsedBuild {
     pub name: String,
     /// The Build's own name.
     pub object: String,
-    /// Its commit.
     pub commit: String,
-    /// Its image.
     pub image: String,
     /// Whether a container runs it.
     pub runs: bool,
@@ -327,19 +323,14 @@ impl<'a> Renderer<'a> {
     }
 
     fn rule(&mut self, at: &str, name: &str) -> Result<String, Refusal> {
-        let rules = self.networking().map(rules).unwrap_or_default();
-        let Some((_, subdomain)) = rules.iter().find(|(rule, _)| *rule == name) else {
-            return Err(Self::unknown(
-                at,
-                "rule",
-                name,
-                rules.iter().map(|(rule, _)| (*rule).into()),
-            ));
+        let workspace = self.view.workspace.as_ref();
+        let routes = workspace.map(Workspace::routes).unwrap_or_default();
+        let Some(routed) = routes.iter().find(|routed| routed.name == Some(name)) else {
+            let known = routes.iter().filter_map(|routed| routed.name);
+            return Err(Self::unknown(at, "rule", name, known.map(Into::into)));
         };
-        Ok(self
-            .host(at)?
-            .map(|host| names::rule_host(*subdomain, &host))
-            .unwrap_or_default())
+        let host = self.host(at)?;
+        Ok(host.map(|host| routed.host(&host)).unwrap_or_default())
     }
 
     fn named(&self, at: &str, name: &str) -> Result<&'a Named, Refusal> {
@@ -414,77 +405,21 @@ fn build_of(piece: &Piece) -> Option<&str> {
     }
 }
 
-/// Rules with a host: their names and subdomains.
-fn rules(networking: &Networking) -> Vec<(&str, Option<&str>)> {
-    let ingress = networking.ingress.iter().flat_map(|ingress| &ingress.rules);
-    let ingress = ingress.map(|rule| (rule.name.as_str(), rule.subdomain.as_deref()));
-    let tunnel = networking
-        .tunnel
-        .iter()
-        .filter_map(|tunnel| tunnel.cloudflare.as_ref());
-    let tunnel = tunnel.flat_map(|tunnel| &tunnel.additional_routes);
-    ingress
-        .chain(tunnel.map(|route| (route.name.as_str(), Some(route.subdomain.as_str()))))
-        .collect()
-}
-
-/// The Build of the newest commit if it is published; else the one that serves, else the last that
-/// was published.
+/// The Build of this name that pods run.
 fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
-    let published: Vec<_> = view
-        .builds
-        .iter()
-        .filter_map(|build| published(build, name))
-        .collect();
-    let by_name = |wanted: &str| published.iter().find(|(_, build)| build.object == wanted);
-    let status =
-        |component: &sequencer_api::Component| component.status.clone().unwrap_or_default();
-    let latest = view
-        .find(maker)
-        .and_then(|maker| status(maker).latest_build);
-    let serves = status(&view.component).deploy.build;
-    let last = || {
-        published
-            .iter()
-            .max_by_key(|(created, build)| (*created, build.object.clone()))
-    };
-    let found = latest
-        .as_deref()
-        .and_then(by_name)
-        .or_else(|| serves.as_deref().and_then(by_name))
-        .or_else(last);
-    found.map(|(_, build)| build.clone())
-}
-
-/// A published Build of this name, and when it was made.
-fn published(build: &Build, name: &str) -> Option<(Option<jiff::Timestamp>, UsedBuild)> {
-    let publish = &build.status.as_ref()?.publish;
-    let image = publish.image.clone()?;
-    if build.spec.name != name || publish.section.state != Some(State::Completed) {
-        return None;
-    }
-    let git = build
-        .spec
-        .import_content
-        .first()
-        .and_then(|import| import.content_from.git.as_ref());
-    let commit = git.and_then(|git| git.commit.clone()).unwrap_or_default();
-    let object = build.metadata.name.clone()?;
-    let created = build
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map(|time| time.0);
-    Some((
-        created,
-        UsedBuild {
-            name: name.into(),
-            object,
-            commit,
-            image,
-            runs: false,
-        },
-    ))
+    let named = view.builds.iter().filter(|build| build.spec.name == name);
+    let wanted = view.find(maker).and_then(|maker| maker.status.as_ref());
+    let wanted = wanted.and_then(|status| status.latest_build.as_deref());
+    let status = view.component.status.as_ref();
+    let serves = status.and_then(|status| status.deploy.build.as_deref());
+    let build = Build::to_run(named, wanted, serves)?;
+    Some(UsedBuild {
+        name: name.into(),
+        object: build.metadata.name.clone()?,
+        commit: build.spec.commit().unwrap_or_default().into(),
+        image: build.status.as_ref()?.publish.image.clone()?,
+        runs: false,
+    })
 }
 
 #[cfg(test)]

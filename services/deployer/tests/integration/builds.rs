@@ -11,7 +11,7 @@ use sequencer_api::status::State;
 use sequencer_api::{Build, Workspace};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, name, owner, plain};
+use crate::harness::{Harness, name, owner, plain};
 
 const COMMIT: &str = "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a";
 
@@ -36,27 +36,27 @@ fn built(repository: &str) -> Value {
 
 /// A Build of the component, published if there is an image.
 async fn build(
-    scene: &Scene,
+    harness: &Harness,
     workspace: &Workspace,
     object: &str,
     image: Option<&str>,
 ) -> Result<()> {
     let mut spec = json!(workspace.spec.components[0].build);
     spec["importContent"][0]["contentFrom"]["git"]["commit"] = COMMIT.into();
-    let owner = scene
+    let owner = harness
         .component(workspace, "web")
         .await?
         .controller_owner_ref(&());
-    let metadata = json!({"name": object, "labels": crate::scene::labels(workspace, "web"), "ownerReferences": [owner]});
+    let metadata = json!({"name": object, "labels": crate::harness::labels(workspace, "web"), "ownerReferences": [owner]});
     let body = json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "Build", "metadata": metadata, "spec": spec});
-    let _: Build = scene
+    let _: Build = harness
         .api()
         .create(&PostParams::default(), &serde_json::from_value(body)?)
         .await?;
     let component = name(workspace, "web");
-    scene.patch_status("component", &component, &json!({"latestBuild": object}))?;
+    harness.patch_status("component", &component, &json!({"latestBuild": object}))?;
     if let Some(image) = image {
-        scene.patch_status(
+        harness.patch_status(
             "build",
             object,
             &json!({"publish": {"state": "Completed", "image": image}}),
@@ -66,16 +66,16 @@ async fn build(
 }
 
 /// Copies redis to the registry of the company, and returns its name by digest.
-fn publish(scene: &Scene, repository: &str) -> Result<String> {
-    let login = scene.cluster.log_in_to_registry()?;
+fn publish(harness: &Harness, repository: &str) -> Result<String> {
+    let login = harness.cluster.log_in_to_registry()?;
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("config.json"), login)?;
     let crane = |args: &[&str]| -> Result<String> {
-        let mut crane = Command::new(scene.cluster.cluster.layout.bin("crane"));
-        crane
-            .args(args)
-            .env("DOCKER_CONFIG", folder.path())
-            .env("SSL_CERT_FILE", scene.cluster.cluster.layout.pki("ca.crt"));
+        let mut crane = Command::new(harness.cluster.cluster.layout.bin("crane"));
+        crane.args(args).env("DOCKER_CONFIG", folder.path()).env(
+            "SSL_CERT_FILE",
+            harness.cluster.cluster.layout.pki("ca.crt"),
+        );
         let done = crane.output()?;
         anyhow::ensure!(
             done.status.success(),
@@ -98,13 +98,13 @@ fn publish(scene: &Scene, repository: &str) -> Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_until_the_new()
 -> Result<()> {
-    let scene = Scene::new("private").await?;
-    let repository = format!("registry.test/{}/app", scene.namespace());
-    let image = publish(&scene, &repository)?;
-    let workspace = scene.workspace(built(&repository)).await?;
-    build(&scene, &workspace, "app-1", None).await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    let harness = Harness::new("private").await?;
+    let repository = format!("registry.test/{}/app", harness.namespace());
+    let image = publish(&harness, &repository)?;
+    let workspace = harness.workspace(built(&repository)).await?;
+    build(&harness, &workspace, "app-1", None).await?;
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| {
             section["state"] == json!(State::Waiting)
         })
@@ -114,9 +114,9 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
     assert_eq!(section["waitingFor"], waits);
 
     let publish = json!({"publish": {"state": "Completed", "image": image}});
-    scene.patch_status("build", "app-1", &publish)?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene.section(&workspace, "web", healthy).await?;
+    harness.patch_status("build", "app-1", &publish)?;
+    harness.deploy(&workspace, "web").await?;
+    let section = harness.section(&workspace, "web", healthy).await?;
     assert_eq!(
         section["images"],
         json!([{"container": "main", "image": image}])
@@ -127,20 +127,20 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
     );
 
     // A newer Build changes nothing until it is published, and then rolls out in place.
-    build(&scene, &workspace, "app-2", None).await?;
-    scene.deploy(&workspace, "web").await?;
+    build(&harness, &workspace, "app-2", None).await?;
+    harness.deploy(&workspace, "web").await?;
     assert_eq!(
-        scene.section(&workspace, "web", |_section| true).await?,
+        harness.section(&workspace, "web", |_section| true).await?,
         section
     );
     let missing = format!("{repository}@sha256:{}", "a".repeat(64));
-    scene.patch_status(
+    harness.patch_status(
         "build",
         "app-2",
         &json!({"publish": {"state": "Completed", "image": missing}}),
     )?;
-    scene.deploy(&workspace, "web").await?;
-    let failed = scene
+    harness.deploy(&workspace, "web").await?;
+    let failed = harness
         .section(&workspace, "web", |section| {
             section["failure"]["code"] == "E#2020"
         })
@@ -153,13 +153,13 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
         ]
     };
     assert_eq!(served(&failed), served(&section));
-    let secret = format!("{}/company", scene.namespace());
+    let secret = format!("{}/company", harness.namespace());
     assert!(
         failed["retry"]["secretVersions"][&secret].is_string(),
         "{failed:#}"
     );
     assert_eq!(
-        scene.cluster.field(
+        harness.cluster.field(
             &format!("deployment/{}", name(&workspace, "web")),
             ".status.availableReplicas"
         )?,
@@ -170,22 +170,22 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods() -> Result<()> {
-    let scene = Scene::still("login").await?;
-    let workspace = scene.workspace(built("registry.test/x/app")).await?;
+    let harness = Harness::still("login").await?;
+    let workspace = harness.workspace(built("registry.test/x/app")).await?;
     build(
-        &scene,
+        &harness,
         &workspace,
         "app-1",
         Some(&format!("registry.test/x/app@sha256:{}", "a".repeat(64))),
     )
     .await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| {
             section["state"] == json!(State::Error)
         })
         .await?;
-    let secret = format!("{}/company", scene.namespace());
+    let secret = format!("{}/company", harness.namespace());
     assert_eq!(
         (
             &section["retry"]["code"],
@@ -195,14 +195,14 @@ async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods()
     );
 
     let auths = async |password: &str| -> Result<Value> {
-        scene.cluster.secret(
+        harness.cluster.secret(
             "company",
             "Opaque",
             &json!({"accessKey": "me", "secretToken": password}),
         )?;
-        scene.deploy(&workspace, "web").await?;
+        harness.deploy(&workspace, "web").await?;
         let name = format!("{}-pull", name(&workspace, "web"));
-        let pull: Secret = scene.api().get(&name).await?;
+        let pull: Secret = harness.api().get(&name).await?;
         let config =
             serde_json::from_slice::<Value>(&pull.data.unwrap_or_default()[".dockerconfigjson"].0)?;
         Ok(config["auths"]["registry.test"].clone())
@@ -214,30 +214,30 @@ async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generated_value_is_made_once_for_all_components() -> Result<()> {
-    let scene = Scene::still("generated").await?;
+    let harness = Harness::still("generated").await?;
     let mut components = json!([plain()[0], plain()[1]]);
     for component in components.as_array_mut().unwrap() {
         let env = json!([{"name": "PASSWORD", "value": "${variables::PASSWORD}"}]);
         component["template"]["containers"][0]["env"] = env;
     }
     let variables = json!([{"name": "PASSWORD", "generate": {"length": 24}}]);
-    let workspace = scene
+    let workspace = harness
         .workspace_with(json!({"components": components, "variables": variables}))
         .await?;
     let (one, two) = tokio::join!(
-        scene.deploy(&workspace, "redis"),
-        scene.deploy(&workspace, "mysql")
+        harness.deploy(&workspace, "redis"),
+        harness.deploy(&workspace, "mysql")
     );
     one?;
     two?;
     let secret = owner(&workspace).variables();
-    let made: Secret = scene.api().get(&secret).await?;
+    let made: Secret = harness.api().get(&secret).await?;
     assert_eq!(
         made.data.as_ref().map(|data| data["PASSWORD"].0.len()),
         Some(24)
     );
-    scene.deploy(&workspace, "redis").await?;
-    let now: Secret = scene.api().get(&secret).await?;
+    harness.deploy(&workspace, "redis").await?;
+    let now: Secret = harness.api().get(&secret).await?;
     assert_eq!(
         now.metadata.resource_version,
         made.metadata.resource_version

@@ -9,17 +9,17 @@ use sequencer_api::Component;
 use sequencer_api::status::State;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, name, owner, plain, until};
+use crate::harness::{Harness, name, owner, plain, until};
 
 fn healthy(section: &Value) -> bool {
     section["state"] == json!(State::Healthy)
 }
 
 /// The versions of everything in the namespace that the deployer writes.
-fn versions(scene: &Scene) -> Result<String> {
+fn versions(harness: &Harness) -> Result<String> {
     let path =
         "{range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}";
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "get",
         "components,deployments,services,networkpolicies",
         "-o",
@@ -29,31 +29,31 @@ fn versions(scene: &Scene) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn delivered_twice_nothing_is_written() -> Result<()> {
-    let scene = Scene::new("twice").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
-    scene.deploy(&workspace, "redis").await?;
-    scene.section(&workspace, "redis", healthy).await?;
-    let (before, writes) = (versions(&scene)?, scene.writes()?);
+    let harness = Harness::new("twice").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
+    harness.deploy(&workspace, "redis").await?;
+    harness.section(&workspace, "redis", healthy).await?;
+    let (before, writes) = (versions(&harness)?, harness.writes()?);
     assert!(before.lines().count() == 4, "{before}");
     for _ in 0..2 {
-        scene.deploy(&workspace, "redis").await?;
+        harness.deploy(&workspace, "redis").await?;
     }
-    assert_eq!((versions(&scene)?, scene.writes()?), (before, writes));
+    assert_eq!((versions(&harness)?, harness.writes()?), (before, writes));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_object_of_our_name_is_e5011_and_stays_as_it_is() -> Result<()> {
-    let scene = Scene::still("foreign").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
+    let harness = Harness::still("foreign").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
     let service = owner(&workspace).service("redis", "tcp");
     let body = json!({"metadata": {"name": service}, "spec": {"ports": [{"port": 1}]}});
-    let made: Service = scene
+    let made: Service = harness
         .api()
         .create(&PostParams::default(), &serde_json::from_value(body)?)
         .await?;
-    scene.deploy(&workspace, "redis").await?;
-    let section = scene
+    harness.deploy(&workspace, "redis").await?;
+    let section = harness
         .section(&workspace, "redis", |section| {
             section["state"] == json!(State::Error)
         })
@@ -62,59 +62,59 @@ async fn a_foreign_object_of_our_name_is_e5011_and_stays_as_it_is() -> Result<()
         (&section["failure"]["code"], &section["retry"]["code"]),
         (&json!("E#5011"), &json!("E#5011"))
     );
-    let now: Service = scene.api().get(&service).await?;
+    let now: Service = harness.api().get(&service).await?;
     assert_eq!(
         now.metadata.resource_version,
         made.metadata.resource_version
     );
-    scene
+    harness
         .api::<Service>()
         .delete(&service, &DeleteParams::default())
         .await?;
-    scene.deploy(&workspace, "redis").await?;
-    let now: Service = scene.api().get(&service).await?;
+    harness.deploy(&workspace, "redis").await?;
+    let now: Service = harness.api().get(&service).await?;
     assert_ne!(now.metadata.uid, made.metadata.uid);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_child_is_made_again() -> Result<()> {
-    let scene = Scene::new("again").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
-    scene.deploy(&workspace, "redis").await?;
-    scene.section(&workspace, "redis", healthy).await?;
+    let harness = Harness::new("again").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
+    harness.deploy(&workspace, "redis").await?;
+    harness.section(&workspace, "redis", healthy).await?;
     let component = name(&workspace, "redis");
     for object in [
         format!("deployment/{component}"),
         format!("service/{}", owner(&workspace).service("redis", "tcp")),
         format!("networkpolicy/{}", owner(&workspace).ingress()),
     ] {
-        let uid = scene.cluster.field(&object, ".metadata.uid")?;
-        scene.cluster.kubectl(&["delete", &object])?;
+        let uid = harness.cluster.field(&object, ".metadata.uid")?;
+        harness.cluster.kubectl(&["delete", &object])?;
         until(&format!("{object} is there again"), async || {
-            Ok(scene
+            Ok(harness
                 .cluster
                 .field(&object, ".metadata.uid")
                 .is_ok_and(|now| now != uid))
         })
         .await?;
     }
-    scene.section(&workspace, "redis", healthy).await?;
+    harness.section(&workspace, "redis", healthy).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_let_in_as_long_as_it_is() -> Result<()> {
-    let scene = Scene::new("published").await?;
+    let harness = Harness::new("published").await?;
     let rule = json!({"name": "a", "component": "redis", "network": "tcp"});
     let networking = json!({"dns": {"zone": "preview.test"}, "ingress": {"className": "traefik", "rules": [rule]}});
     let components = json!([plain()[0], plain()[1]]);
-    let workspace = scene
+    let workspace = harness
         .workspace_with(json!({"components": components, "networking": networking}))
         .await?;
-    scene.deploy(&workspace, "redis").await?;
-    scene.deploy(&workspace, "mysql").await?;
-    let policies = scene.api::<NetworkPolicy>();
+    harness.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "mysql").await?;
+    let policies = harness.api::<NetworkPolicy>();
     let name = owner(&workspace).policy("redis");
     assert!(policies.get_opt(&name).await?.is_some());
     assert!(
@@ -130,7 +130,7 @@ async fn what_is_published_is_let_in_as_long_as_it_is() -> Result<()> {
     .await?;
 
     let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "workspace",
         "shop",
@@ -138,7 +138,7 @@ async fn what_is_published_is_let_in_as_long_as_it_is() -> Result<()> {
         "-p",
         &patch.to_string(),
     ])?;
-    scene.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "redis").await?;
     assert!(policies.get_opt(&name).await?.is_none());
     assert!(
         policies
@@ -151,18 +151,18 @@ async fn what_is_published_is_let_in_as_long_as_it_is() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() -> Result<()> {
-    let scene = Scene::still("kept").await?;
+    let harness = Harness::still("kept").await?;
     let mut components = json!([plain()[0], plain()[2]]);
     components[1]["template"]["containers"][0]
         .as_object_mut()
         .unwrap()
         .remove("env");
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "click-mania").await?;
-    let sections = scene.api::<Component>();
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "click-mania").await?;
+    let sections = harness.api::<Component>();
     let component = name(&workspace, "click-mania");
     until("it is recorded", async || {
-        scene.deploy(&workspace, "click-mania").await?;
+        harness.deploy(&workspace, "click-mania").await?;
         let found = sections.get(&component).await?;
         Ok(found
             .status
@@ -173,7 +173,7 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         "service/{}",
         owner(&workspace).service("click-mania", "http")
     );
-    let port = || scene.cluster.field(&service, ".spec.ports[0].targetPort");
+    let port = || harness.cluster.field(&service, ".spec.ports[0].targetPort");
     assert_eq!(port()?, "3000");
 
     let depends_on = json!([{"componentName": "redis"}]);
@@ -183,7 +183,7 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         {"op": "add", "path": "/spec/dependsOn", "value": depends_on},
     ]);
     let patch = patch.to_string();
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -191,20 +191,20 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         "-p",
         &patch,
     ])?;
-    scene.deploy(&workspace, "click-mania").await?;
+    harness.deploy(&workspace, "click-mania").await?;
     assert_eq!(port()?, "3000");
 
-    scene
+    harness
         .condition(&workspace, "redis", "Ready", "Healthy")
         .await?;
-    scene.deploy(&workspace, "click-mania").await?;
+    harness.deploy(&workspace, "click-mania").await?;
     assert_eq!(port()?, "8080");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result<()> {
-    let scene = Scene::new("waits").await?;
+    let harness = Harness::new("waits").await?;
     let mut components = json!([plain()[0], plain()[2]]);
     components[1]["template"]["containers"][0]
         .as_object_mut()
@@ -213,9 +213,9 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
     let depends_on =
         json!({"componentName": "redis", "conditionType": "Pod", "conditionStatus": "Healthy"});
     components[1]["dependsOn"] = json!([depends_on]);
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "click-mania").await?;
-    let section = scene
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "click-mania").await?;
+    let section = harness
         .section(&workspace, "click-mania", |section| {
             section["state"] == json!(State::Waiting)
         })
@@ -223,33 +223,33 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
     assert_eq!(section["waitingFor"], json!([depends_on]));
     let component = name(&workspace, "click-mania");
     assert!(
-        scene
+        harness
             .api::<Deployment>()
             .get_opt(&component)
             .await?
             .is_none()
     );
 
-    scene
+    harness
         .condition(&workspace, "redis", "Pod", "Healthy")
         .await?;
-    scene.deploy(&workspace, "click-mania").await?;
-    let section = scene.section(&workspace, "click-mania", healthy).await?;
+    harness.deploy(&workspace, "click-mania").await?;
+    let section = harness.section(&workspace, "click-mania", healthy).await?;
     assert!(section.get("waitingFor").is_none());
 
     // What runs goes on, and only a new revision waits.
-    scene
+    harness
         .condition(&workspace, "redis", "Pod", "CrashLoop")
         .await?;
-    scene.deploy(&workspace, "click-mania").await?;
+    harness.deploy(&workspace, "click-mania").await?;
     assert_eq!(
-        scene
+        harness
             .section(&workspace, "click-mania", |_section| true)
             .await?["state"],
         json!(State::Healthy)
     );
     let patch = json!([{"op": "add", "path": "/spec/template/containers/0/env", "value": [{"name": "A", "value": "b"}]}]);
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -257,8 +257,8 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
         "-p",
         &patch.to_string(),
     ])?;
-    scene.deploy(&workspace, "click-mania").await?;
-    let waiting = scene
+    harness.deploy(&workspace, "click-mania").await?;
+    let waiting = harness
         .section(&workspace, "click-mania", |section| {
             section["state"] == json!(State::Waiting)
         })
@@ -267,7 +267,7 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
         (&waiting["images"], waiting.get("revision")),
         (&section["images"], None)
     );
-    let generation = scene
+    let generation = harness
         .cluster
         .field(&format!("deployment/{component}"), ".metadata.generation")?;
     assert_eq!(generation, "1");
@@ -276,17 +276,17 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_that_a_sibling_waits_for_are_told_while_their_pods_start() -> Result<()> {
-    let scene = Scene::new("awaited").await?;
+    let harness = Harness::new("awaited").await?;
     let mut components = json!([plain()[0], plain()[2]]);
     // It never becomes ready.
     components[0]["template"]["containers"][0]["readinessProbe"] =
         json!({"exec": {"command": ["false"]}});
     components[1]["dependsOn"] = json!([{"componentName": "redis", "conditionType": "Network"}]);
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "redis").await?;
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "redis").await?;
     let component = name(&workspace, "redis");
     // The handler wrote it by itself: nothing has to be waited for.
-    let deploy = scene
+    let deploy = harness
         .api::<Component>()
         .get(&component)
         .await?
@@ -302,7 +302,7 @@ async fn services_that_a_sibling_waits_for_are_told_while_their_pods_start() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_out_costs_one_section_write_for_each_step_that_lasts() -> Result<()> {
-    let scene = Scene::new("cheap").await?;
+    let harness = Harness::new("cheap").await?;
     let mut components = json!([plain()[0], plain()[1], plain()[2]]);
     let click = &mut components[2];
     let slow = "sleep 7; exec python3 -m http.server 3000";
@@ -312,9 +312,9 @@ async fn a_roll_out_costs_one_section_write_for_each_step_that_lasts() -> Result
     click["dependsOn"] = json!(
         ["redis", "mysql"].map(|name| json!({"componentName": name, "conditionType": "Pod"}))
     );
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "click-mania").await?;
-    let waiting = scene
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "click-mania").await?;
+    let waiting = harness
         .section(&workspace, "click-mania", |section| {
             section["state"] == json!(State::Waiting)
         })
@@ -328,11 +328,13 @@ async fn a_roll_out_costs_one_section_write_for_each_step_that_lasts() -> Result
     );
     // It waits for less, it starts, and it takes its time.
     for name in ["redis", "mysql"] {
-        scene.condition(&workspace, name, "Pod", "Healthy").await?;
-        scene.deploy(&workspace, "click-mania").await?;
+        harness
+            .condition(&workspace, name, "Pod", "Healthy")
+            .await?;
+        harness.deploy(&workspace, "click-mania").await?;
     }
     // It waited for both, perhaps for one, it started, and it is ready.
-    let done = scene.section(&workspace, "click-mania", healthy).await?;
+    let done = harness.section(&workspace, "click-mania", healthy).await?;
     let rev = done["rev"].as_i64().context("no revision")?;
     assert!((3..=4).contains(&rev), "{done:#}");
     Ok(())
@@ -340,33 +342,33 @@ async fn a_roll_out_costs_one_section_write_for_each_step_that_lasts() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Result<()> {
-    let scene = Scene::new("people").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
-    scene.deploy(&workspace, "redis").await?;
-    scene.section(&workspace, "redis", healthy).await?;
+    let harness = Harness::new("people").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
+    harness.deploy(&workspace, "redis").await?;
+    harness.section(&workspace, "redis", healthy).await?;
     let deployment = format!("deployment/{}", name(&workspace, "redis"));
-    scene
+    harness
         .cluster
         .kubectl(&["scale", &deployment, "--replicas=2"])?;
-    scene
+    harness
         .cluster
         .kubectl(&["rollout", "restart", &deployment])?;
     let restarted = "{.spec.template.metadata.annotations.kubectl\\.kubernetes\\.io/restartedAt}";
     let restart = || {
-        scene
+        harness
             .cluster
             .kubectl(&["get", &deployment, "-o", &format!("jsonpath={restarted}")])
     };
     let first = restart()?;
-    scene
+    harness
         .section(&workspace, "redis", |section| {
             section["readyReplicas"] == 2 && healthy(section)
         })
         .await?;
-    scene.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "redis").await?;
     assert_eq!(
         (
-            scene.cluster.field(&deployment, ".spec.replicas")?,
+            harness.cluster.field(&deployment, ".spec.replicas")?,
             restart()?
         ),
         ("2".into(), first)
@@ -374,7 +376,7 @@ async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Re
 
     let component = name(&workspace, "redis");
     let patch = json!([{"op": "add", "path": "/spec/template/containers/0/env", "value": [{"name": "A", "value": "b"}]}]);
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -382,18 +384,18 @@ async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Re
         "-p",
         &patch.to_string(),
     ])?;
-    scene.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "redis").await?;
     // The mark of the restart is kubectl's own field, and stays.
-    assert_eq!(scene.cluster.field(&deployment, ".spec.replicas")?, "1");
+    assert_eq!(harness.cluster.field(&deployment, ".spec.replicas")?, "1");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_paused_stays_as_it_is() -> Result<()> {
-    let scene = Scene::still("paused").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
+    let harness = Harness::still("paused").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
     let component = name(&workspace, "redis");
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -401,15 +403,15 @@ async fn what_is_paused_stays_as_it_is() -> Result<()> {
         "-p",
         r#"{"spec":{"paused":true}}"#,
     ])?;
-    scene.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "redis").await?;
     assert!(
-        scene
+        harness
             .api::<Deployment>()
             .get_opt(&component)
             .await?
             .is_none()
     );
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -417,9 +419,9 @@ async fn what_is_paused_stays_as_it_is() -> Result<()> {
         "-p",
         r#"{"spec":{"paused":false}}"#,
     ])?;
-    scene.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "redis").await?;
     assert!(
-        scene
+        harness
             .api::<Deployment>()
             .get_opt(&component)
             .await?
@@ -430,16 +432,16 @@ async fn what_is_paused_stays_as_it_is() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_goes_is_left_alone() -> Result<()> {
-    let scene = Scene::still("gone").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
+    let harness = Harness::still("gone").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
     let component = name(&workspace, "redis");
-    scene
+    harness
         .api::<Component>()
         .delete(&component, &DeleteParams::default())
         .await?;
-    scene.reconcile::<Component>(&component).await?;
+    harness.reconcile::<Component>(&component).await?;
     assert!(
-        scene
+        harness
             .api::<Deployment>()
             .get_opt(&component)
             .await?
@@ -450,12 +452,12 @@ async fn a_component_that_goes_is_left_alone() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_cannot_be_is_recorded_once_with_its_code() -> Result<()> {
-    let scene = Scene::still("refused").await?;
+    let harness = Harness::still("refused").await?;
     let mut components = json!([plain()[0]]);
     components[0]["template"]["containers"][0]["args"] = json!(["${build::nope}"]);
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "redis").await?;
-    let section = scene
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "redis").await?;
+    let section = harness
         .section(&workspace, "redis", |section| {
             section["state"] == json!(State::Error)
         })
@@ -464,9 +466,11 @@ async fn a_spec_that_cannot_be_is_recorded_once_with_its_code() -> Result<()> {
         (&section["retry"]["code"], &section["retry"]["attempts"]),
         (&json!("E#2009"), &json!(1))
     );
-    scene.deploy(&workspace, "redis").await?;
+    harness.deploy(&workspace, "redis").await?;
     assert_eq!(
-        scene.section(&workspace, "redis", |_section| true).await?,
+        harness
+            .section(&workspace, "redis", |_section| true)
+            .await?,
         section
     );
     Ok(())

@@ -4,7 +4,7 @@ use anyhow::Result;
 use sequencer_api::status::State;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, name};
+use crate::harness::{Harness, name};
 
 /// A Workspace with one component of one container.
 fn one(container: Value) -> Value {
@@ -19,9 +19,9 @@ fn failed(section: &Value, code: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loop_is_e2005_with_its_last_lines_and_heals() -> Result<()> {
-    let scene = Scene::new("crash").await?;
+    let harness = Harness::new("crash").await?;
     // It crashes until somebody makes the ConfigMap's other half: the same pod then runs.
-    scene
+    harness
         .cluster
         .kubectl(&["create", "configmap", "switch", "--from-literal=ready=no"])?;
     let script = "test \"$(cat /switch/ready)\" = yes && exec sleep 1000; for i in $(seq 30); do echo line $i; done; exit 3";
@@ -32,9 +32,9 @@ async fn a_crash_loop_is_e2005_with_its_last_lines_and_heals() -> Result<()> {
     let mut components = one(container);
     components[0]["template"]["volumes"] =
         json!([{"name": "switch", "configMap": {"name": "switch"}}]);
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| failed(section, "E#2005"))
         .await?;
     let failure = &section["failure"];
@@ -53,7 +53,7 @@ async fn a_crash_loop_is_e2005_with_its_last_lines_and_heals() -> Result<()> {
         "{section:#}"
     );
 
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "configmap",
         "switch",
@@ -61,14 +61,14 @@ async fn a_crash_loop_is_e2005_with_its_last_lines_and_heals() -> Result<()> {
         r#"{"data":{"ready":"yes"}}"#,
     ])?;
     // A pod of the same revision that finds the switch on.
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "delete",
         "pods",
         "-l",
         "se.quencer.io/component=web",
         "--wait=false",
     ])?;
-    let section = scene
+    let section = harness
         .section(&workspace, "web", |section| {
             section["state"] == json!(State::Healthy)
         })
@@ -79,17 +79,19 @@ async fn a_crash_loop_is_e2005_with_its_last_lines_and_heals() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_image_is_e2020_and_another_one_heals_it() -> Result<()> {
-    let scene = Scene::new("image").await?;
-    let workspace = scene.workspace(one(json!({"image": "redis:nope"}))).await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    let harness = Harness::new("image").await?;
+    let workspace = harness
+        .workspace(one(json!({"image": "redis:nope"})))
+        .await?;
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| failed(section, "E#2020"))
         .await?;
     assert_eq!(section["failure"]["container"], "main");
     let patch =
         json!({"spec": {"template": {"containers": [{"name": "main", "image": "redis:latest"}]}}});
     let component = name(&workspace, "web");
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -97,8 +99,8 @@ async fn a_missing_image_is_e2020_and_another_one_heals_it() -> Result<()> {
         "-p",
         &patch.to_string(),
     ])?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| {
             section["state"] == json!(State::Healthy)
         })
@@ -113,12 +115,12 @@ async fn a_missing_image_is_e2020_and_another_one_heals_it() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_no_node_takes_is_e2021() -> Result<()> {
-    let scene = Scene::new("place").await?;
+    let harness = Harness::new("place").await?;
     let mut components = one(json!({"image": "redis:latest"}));
     components[0]["template"]["nodeSelector"] = json!({"nowhere": "x"});
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| failed(section, "E#2021"))
         .await?;
     assert_eq!(section["failure"]["reason"], "Unschedulable");
@@ -127,12 +129,12 @@ async fn a_pod_that_no_node_takes_is_e2021() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_init_container_that_fails_is_e2024_with_its_last_lines() -> Result<()> {
-    let scene = Scene::new("init").await?;
+    let harness = Harness::new("init").await?;
     let mut components = one(json!({"image": "redis:latest"}));
     components[0]["template"]["initContainers"] = json!([{"name": "first", "image": "app-base:bookworm", "command": ["sh", "-c", "echo no; exit 4"]}]);
-    let workspace = scene.workspace(components).await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| failed(section, "E#2024"))
         .await?;
     let failure = &section["failure"];
@@ -149,19 +151,19 @@ async fn an_init_container_that_fails_is_e2024_with_its_last_lines() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_is_used_up_is_e2022_and_more_of_it_heals() -> Result<()> {
-    let scene = Scene::new("quota").await?;
-    scene
+    let harness = Harness::new("quota").await?;
+    harness
         .cluster
         .kubectl(&["create", "quota", "none", "--hard=pods=0"])?;
-    let workspace = scene
+    let workspace = harness
         .workspace(one(json!({"image": "redis:latest"})))
         .await?;
-    scene.deploy(&workspace, "web").await?;
-    scene
+    harness.deploy(&workspace, "web").await?;
+    harness
         .section(&workspace, "web", |section| failed(section, "E#2022"))
         .await?;
-    scene.cluster.kubectl(&["delete", "quota", "none"])?;
-    scene
+    harness.cluster.kubectl(&["delete", "quota", "none"])?;
+    harness
         .section(&workspace, "web", |section| {
             section["state"] == json!(State::Healthy)
         })
@@ -171,26 +173,26 @@ async fn a_quota_that_is_used_up_is_e2022_and_more_of_it_heals() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_once_for_each_template() -> Result<()> {
-    let scene = Scene::new("job").await?;
+    let harness = Harness::new("job").await?;
     let container =
         json!({"name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "true"]});
     let job =
         json!({"name": "good", "template": {"restartPolicy": "Never", "containers": [container]}});
-    let workspace = scene.workspace(json!([job])).await?;
-    scene.deploy(&workspace, "good").await?;
-    let section = scene
+    let workspace = harness.workspace(json!([job])).await?;
+    harness.deploy(&workspace, "good").await?;
+    let section = harness
         .section(&workspace, "good", |section| {
             section["state"] == json!(State::Completed)
         })
         .await?;
     assert_eq!(section["kind"], "Job");
     // What was run is not run again because somebody cleans up.
-    scene
+    harness
         .cluster
         .kubectl(&["delete", "job", &name(&workspace, "good")])?;
-    scene.deploy(&workspace, "good").await?;
+    harness.deploy(&workspace, "good").await?;
     assert!(
-        scene
+        harness
             .cluster
             .field(
                 &format!("job/{}", name(&workspace, "good")),
@@ -201,7 +203,7 @@ async fn a_job_runs_once_for_each_template() -> Result<()> {
     // What was run is run again when it changes.
     let component = name(&workspace, "good");
     let patch = json!([{"op": "replace", "path": "/spec/template/containers/0/command/2", "value": "exit 0"}]);
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "component",
         &component,
@@ -209,13 +211,13 @@ async fn a_job_runs_once_for_each_template() -> Result<()> {
         "-p",
         &patch.to_string(),
     ])?;
-    scene.deploy(&workspace, "good").await?;
+    harness.deploy(&workspace, "good").await?;
     let done = |section: &Value| {
         section["state"] == json!(State::Completed) && section["observedGeneration"] == 2
     };
-    scene.section(&workspace, "good", done).await?;
+    harness.section(&workspace, "good", done).await?;
     assert!(
-        scene
+        harness
             .cluster
             .field(&format!("job/{component}"), ".metadata.uid")
             .is_ok()
@@ -225,19 +227,19 @@ async fn a_job_runs_once_for_each_template() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_fails_again_and_again_is_e2005() -> Result<()> {
-    let scene = Scene::new("badjob").await?;
+    let harness = Harness::new("badjob").await?;
     let secret =
         json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "a"}}});
-    scene
+    harness
         .cluster
         .secret("hidden", "Opaque", &json!({"a": "SEQCANARY-1\n"}))?;
     let container = json!({
         "name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "echo \"why: $A\"; exit 5"], "env": [secret],
     });
     let job = json!({"name": "bad", "template": {"restartPolicy": "OnFailure", "containers": [container]}});
-    let workspace = scene.workspace(json!([job])).await?;
-    scene.deploy(&workspace, "bad").await?;
-    let section = scene
+    let workspace = harness.workspace(json!([job])).await?;
+    harness.deploy(&workspace, "bad").await?;
+    let section = harness
         .section(&workspace, "bad", |section| failed(section, "E#2005"))
         .await?;
     assert_eq!(
@@ -252,15 +254,15 @@ async fn a_job_that_fails_again_and_again_is_e2005() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_server_refuses_is_e2023() -> Result<()> {
-    let scene = Scene::still("refusal").await?;
+    let harness = Harness::still("refusal").await?;
     let mounts = json!([{"name": "nowhere", "mountPath": "/x"}]);
-    let workspace = scene
+    let workspace = harness
         .workspace(one(
             json!({"image": "redis:latest", "volumeMounts": mounts}),
         ))
         .await?;
-    scene.deploy(&workspace, "web").await?;
-    let section = scene
+    harness.deploy(&workspace, "web").await?;
+    let section = harness
         .section(&workspace, "web", |section| failed(section, "E#2023"))
         .await?;
     assert_eq!(section["retry"]["code"], "E#2023");

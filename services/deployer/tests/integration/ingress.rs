@@ -6,45 +6,45 @@ use sequencer_api::Workspace;
 use sequencer_api::status::State;
 use serde_json::{Value, json};
 
-use crate::scene::{Held, Scene, owner, plain, until};
+use crate::harness::{Harness, Held, owner, plain, until};
 
 /// A Workspace whose hosts nobody holds yet.
-async fn unheld(scene: &Scene, ingress: Value) -> Result<Workspace> {
+async fn unheld(harness: &Harness, ingress: Value) -> Result<Workspace> {
     let networking = json!({"dns": {"zone": "preview.test"}, "ingress": ingress});
     let mut component = plain()[2].clone();
     component["template"]["containers"][0]
         .as_object_mut()
         .unwrap()
         .remove("env");
-    scene
+    harness
         .workspace_with(json!({"components": [component], "networking": networking}))
         .await
 }
 
-async fn workspace(scene: &Scene, ingress: Value) -> Result<(Workspace, Vec<Held>)> {
-    let workspace = unheld(scene, ingress).await?;
-    let held = hold(scene, &workspace)?;
+async fn workspace(harness: &Harness, ingress: Value) -> Result<(Workspace, Vec<Held>)> {
+    let workspace = unheld(harness, ingress).await?;
+    let held = hold(harness, &workspace)?;
     Ok((workspace, held))
 }
 
-fn hold(scene: &Scene, workspace: &Workspace) -> Result<Vec<Held>> {
+fn hold(harness: &Harness, workspace: &Workspace) -> Result<Vec<Held>> {
     let uid = workspace.metadata.uid.as_deref().unwrap();
     workspace
         .hosts("test")
         .iter()
-        .map(|host| scene.hold(host, uid))
+        .map(|host| harness.hold(host, uid))
         .collect()
 }
 
 async fn section(
-    scene: &Scene,
+    harness: &Harness,
     workspace: &Workspace,
     check: impl Fn(&Value) -> bool,
 ) -> Result<Value> {
     let mut found = Value::Null;
     let name = workspace.metadata.name.as_deref().unwrap();
     until("the ingress section is as it should be", async || {
-        let status = scene
+        let status = harness
             .api::<Workspace>()
             .get(name)
             .await?
@@ -67,12 +67,12 @@ fn rules() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
-    let scene = Scene::new("ingress").await?;
+    let harness = Harness::new("ingress").await?;
     let (workspace, _held) =
-        workspace(&scene, json!({"className": "traefik", "rules": rules()})).await?;
-    scene.deploy(&workspace, "click-mania").await?;
-    scene.expose(&workspace).await?;
-    let section = section(&scene, &workspace, |section| {
+        workspace(&harness, json!({"className": "traefik", "rules": rules()})).await?;
+    harness.deploy(&workspace, "click-mania").await?;
+    harness.expose(&workspace).await?;
+    let section = section(&harness, &workspace, |section| {
         section["state"] == json!(State::Completed)
     })
     .await?;
@@ -85,20 +85,20 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
     );
     for host in [host.clone(), format!("admin-{host}")] {
         until("the ingress serves", async || {
-            Ok(scene.cluster.curl_ingress("https", &host, "/").is_ok())
+            Ok(harness.cluster.curl_ingress("https", &host, "/").is_ok())
         })
         .await?;
     }
     let name = owner(&workspace).ingress();
-    let version = scene
+    let version = harness
         .api::<Ingress>()
         .get(&name)
         .await?
         .metadata
         .resource_version;
-    scene.expose(&workspace).await?;
+    harness.expose(&workspace).await?;
     assert_eq!(
-        scene
+        harness
             .api::<Ingress>()
             .get(&name)
             .await?
@@ -108,13 +108,13 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
     );
 
     // What a person deletes is made again, and what is not asked for any more goes.
-    scene.cluster.kubectl(&["delete", "ingress", &name])?;
+    harness.cluster.kubectl(&["delete", "ingress", &name])?;
     until("it is made again", async || {
-        Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some())
+        Ok(harness.api::<Ingress>().get_opt(&name).await?.is_some())
     })
     .await?;
     let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "workspace",
         "shop",
@@ -122,8 +122,8 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         "-p",
         &patch.to_string(),
     ])?;
-    scene.expose(&workspace).await?;
-    let gone = self::section(&scene, &workspace, |section| {
+    harness.expose(&workspace).await?;
+    let gone = self::section(&harness, &workspace, |section| {
         section["state"] == json!(State::Gone)
     })
     .await?;
@@ -132,30 +132,30 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         "{gone:#}"
     );
     until("it is gone", async || {
-        Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())
+        Ok(harness.api::<Ingress>().get_opt(&name).await?.is_none())
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_ingress_may_not_ask_for_has_its_code() -> Result<()> {
-    let scene = Scene::still("ingress-bad").await?;
+    let harness = Harness::still("ingress-bad").await?;
     let annotations = json!({"nginx.ingress.kubernetes.io/server-snippet": "x"});
     let (workspace, _held) = workspace(
-        &scene,
+        &harness,
         json!({"rules": rules(), "annotations": annotations}),
     )
     .await?;
     let code = async || -> Result<Value> {
-        scene.expose(&workspace).await?;
+        harness.expose(&workspace).await?;
         let error = |section: &Value| section["state"] == json!(State::Error);
-        Ok(section(&scene, &workspace, error).await?["retry"]["code"].clone())
+        Ok(section(&harness, &workspace, error).await?["retry"]["code"].clone())
     };
     assert_eq!(code().await?, "E#6065");
     let change = |ingress: Value| -> Result<String> {
         let patch =
             json!([{"op": "replace", "path": "/spec/networking/ingress", "value": ingress}]);
-        scene.cluster.kubectl(&[
+        harness.cluster.kubectl(&[
             "patch",
             "workspace",
             "shop",
@@ -173,18 +173,18 @@ async fn what_an_ingress_may_not_ask_for_has_its_code() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_address_of_a_named_load_balancer_is_taken() -> Result<()> {
-    let scene = Scene::still("balancer").await?;
+    let harness = Harness::still("balancer").await?;
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
         "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
     });
-    scene.cluster.apply(&service)?;
+    harness.cluster.apply(&service)?;
     let (workspace, _held) = workspace(
-        &scene,
+        &harness,
         json!({"rules": rules(), "loadBalancerRef": {"name": "front"}}),
     )
     .await?;
-    scene.expose(&workspace).await?;
+    harness.expose(&workspace).await?;
     // It has no address yet; this is written after a while only.
     let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}});
     let patch = [
@@ -196,9 +196,9 @@ async fn the_address_of_a_named_load_balancer_is_taken() -> Result<()> {
         "-p",
         &status.to_string(),
     ];
-    scene.cluster.kubectl(&patch)?;
-    scene.expose(&workspace).await?;
-    let section = section(&scene, &workspace, |section| {
+    harness.cluster.kubectl(&patch)?;
+    harness.expose(&workspace).await?;
+    let section = section(&harness, &workspace, |section| {
         section["state"] == json!(State::Completed)
     })
     .await?;
@@ -208,28 +208,28 @@ async fn the_address_of_a_named_load_balancer_is_taken() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
-    let scene = Scene::still("ingress-lock").await?;
-    let workspace = unheld(&scene, json!({"rules": rules()})).await?;
+    let harness = Harness::still("ingress-lock").await?;
+    let workspace = unheld(&harness, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
     let served =
-        async || -> Result<bool> { Ok(scene.api::<Ingress>().get_opt(&name).await?.is_some()) };
-    scene.expose(&workspace).await?;
+        async || -> Result<bool> { Ok(harness.api::<Ingress>().get_opt(&name).await?.is_some()) };
+    harness.expose(&workspace).await?;
     assert!(!served().await?);
 
-    let held = hold(&scene, &workspace)?;
-    scene.expose(&workspace).await?;
+    let held = hold(&harness, &workspace)?;
+    harness.expose(&workspace).await?;
     assert!(served().await?);
 
     // Nobody holds it any more, and then somebody else does.
     drop(held);
-    scene.expose(&workspace).await?;
+    harness.expose(&workspace).await?;
     until("it is gone", async || Ok(!served().await?)).await?;
-    let others = scene.hold(
+    let others = harness.hold(
         &workspace.host("test").unwrap(),
         "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10",
     )?;
-    scene.expose(&workspace).await?;
-    let refused = section(&scene, &workspace, |section| {
+    harness.expose(&workspace).await?;
+    let refused = section(&harness, &workspace, |section| {
         section["state"] == json!(State::Error)
     })
     .await?;
@@ -240,8 +240,8 @@ async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
     assert!(!served().await?);
 
     drop(others);
-    let _held = hold(&scene, &workspace)?;
-    scene.expose(&workspace).await?;
+    let _held = hold(&harness, &workspace)?;
+    harness.expose(&workspace).await?;
     assert!(served().await?);
     Ok(())
 }
@@ -249,16 +249,16 @@ async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_anothers_zone_has_its_code()
 -> Result<()> {
-    let scene = Scene::still("ingress-edit").await?;
-    let (workspace, _held) = workspace(&scene, json!({"rules": rules()})).await?;
+    let harness = Harness::still("ingress-edit").await?;
+    let (workspace, _held) = workspace(&harness, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
-    scene.expose(&workspace).await?;
+    harness.expose(&workspace).await?;
     for (dns, code) in [
         (json!({"zone": "preview.test", "name": "login"}), "E#6051"),
         (json!({"zone": "bank.example", "name": "login"}), "E#6051"),
     ] {
         let patch = json!([{"op": "replace", "path": "/spec/networking/dns", "value": dns}]);
-        scene.cluster.kubectl(&[
+        harness.cluster.kubectl(&[
             "patch",
             "workspace",
             "shop",
@@ -266,14 +266,14 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
             "-p",
             &patch.to_string(),
         ])?;
-        scene.expose(&workspace).await?;
-        let generation = scene
+        harness.expose(&workspace).await?;
+        let generation = harness
             .api::<Workspace>()
             .get("shop")
             .await?
             .metadata
             .generation;
-        let refused = section(&scene, &workspace, |section| {
+        let refused = section(&harness, &workspace, |section| {
             section["observedGeneration"] == json!(generation)
         })
         .await?;
@@ -281,7 +281,7 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
             (&refused["state"], &refused["retry"]["code"]),
             (&json!(State::Error), &json!(code))
         );
-        let ingress = scene.api::<Ingress>().get(&name).await?;
+        let ingress = harness.api::<Ingress>().get(&name).await?;
         let hosts: Vec<_> = ingress
             .spec
             .unwrap()
@@ -301,12 +301,12 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_go() -> Result<()> {
-    let scene = Scene::still("ingress-end").await?;
-    let (workspace, _held) = workspace(&scene, json!({"rules": rules()})).await?;
+    let harness = Harness::still("ingress-end").await?;
+    let (workspace, _held) = workspace(&harness, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
-    scene.expose(&workspace).await?;
+    harness.expose(&workspace).await?;
     let finalizer = json!({"metadata": {"finalizers": ["se.quencer.io/workspace"]}}).to_string();
-    scene.cluster.kubectl(&[
+    harness.cluster.kubectl(&[
         "patch",
         "workspace",
         "shop",
@@ -314,20 +314,20 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
         "-p",
         &finalizer,
     ])?;
-    scene
+    harness
         .cluster
         .kubectl(&["delete", "workspace", "shop", "--wait=false"])?;
-    scene.expose(&workspace).await?;
-    section(&scene, &workspace, |section| {
+    harness.expose(&workspace).await?;
+    section(&harness, &workspace, |section| {
         section["state"] == json!(State::Gone)
     })
     .await?;
     until("it is gone", async || {
-        Ok(scene.api::<Ingress>().get_opt(&name).await?.is_none())
+        Ok(harness.api::<Ingress>().get_opt(&name).await?.is_none())
     })
     .await?;
     let free = json!({"metadata": {"finalizers": null}}).to_string();
-    scene
+    harness
         .cluster
         .kubectl(&["patch", "workspace", "shop", "--type=merge", "-p", &free])
         .map(drop)

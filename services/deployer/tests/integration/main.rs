@@ -11,7 +11,7 @@ mod builds;
 mod children;
 mod claims;
 mod failures;
+mod harness;
 mod ingress;
 mod plain;
 mod process;
-mod scene;

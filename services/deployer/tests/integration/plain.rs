@@ -3,14 +3,14 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::scene::{Scene, plain};
+use crate::harness::{Harness, plain};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -> Result<()> {
-    let scene = Scene::new("plain").await?;
-    let workspace = scene.workspace(plain()).await?;
+    let harness = Harness::new("plain").await?;
+    let workspace = harness.workspace(plain()).await?;
     for component in ["redis", "mysql", "click-mania"] {
-        let section = scene
+        let section = harness
             .section(&workspace, component, |section| {
                 section["state"] == "Healthy"
             })
@@ -22,7 +22,7 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
         );
         assert!(section["rev"].as_i64() <= Some(3), "{section:#}");
     }
-    let writes = scene.writes()?;
+    let writes = harness.writes()?;
     for (write, times) in [
         ("patch deployments", 3),
         ("patch services", 3),
@@ -44,13 +44,13 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_replica_began_another_goes_on_with() -> Result<()> {
-    let scene = Scene::still("resumed").await?;
-    let workspace = scene.workspace(json!([plain()[0]])).await?;
-    scene.deploy(&workspace, "redis").await?;
+    let harness = Harness::still("resumed").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
+    harness.deploy(&workspace, "redis").await?;
     // The first one is gone before anything was ready, and no message comes: the second one sees
     // what was made.
-    let scene = scene.watched()?;
-    scene
+    let harness = harness.watched()?;
+    harness
         .section(&workspace, "redis", |section| section["state"] == "Healthy")
         .await?;
     Ok(())

@@ -18,7 +18,7 @@ use sequencer_runtime::bus::{Bus, Keep};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::scene::{RELEASE, Scene, name, plain, until};
+use crate::harness::{Harness, RELEASE, name, plain, until};
 
 #[derive(clap::Parser)]
 struct Cli {
@@ -38,10 +38,10 @@ impl Drop for Process {
 
 /// Gives a service account of the test's namespace the deployer's rights, and returns a kubeconfig
 /// that acts as it.
-fn kubeconfig(scene: &Scene, folder: &Path) -> Result<PathBuf> {
+fn kubeconfig(harness: &Harness, folder: &Path) -> Result<PathBuf> {
     let rights: Value = serde_yaml::from_str(include_str!("rights.yaml"))?;
-    let (namespace, api) = (scene.namespace(), "rbac.authorization.k8s.io");
-    let uid = scene.cluster.cluster.kubectl(&[
+    let (namespace, api) = (harness.namespace(), "rbac.authorization.k8s.io");
+    let uid = harness.cluster.cluster.kubectl(&[
         "get",
         "namespace",
         namespace,
@@ -70,14 +70,14 @@ fn kubeconfig(scene: &Scene, folder: &Path) -> Result<PathBuf> {
                 "apiVersion": kind, "kind": binding, "metadata": metadata, "roleRef": reference, "subjects": subjects,
             }),
         ] {
-            scene
+            harness
                 .cluster
                 .cluster
                 .kubectl_fed(&["apply", "-f", "-"], &object.to_string())?;
         }
     }
     let admin = std::fs::read_to_string(
-        scene
+        harness
             .cluster
             .cluster
             .layout
@@ -92,9 +92,9 @@ fn kubeconfig(scene: &Scene, folder: &Path) -> Result<PathBuf> {
 }
 
 /// Starts the deployer with the rights that the chart gives it.
-fn start(scene: &Scene, alone: &Alone, nats: &str) -> Result<Process> {
+fn start(harness: &Harness, alone: &Alone, nats: &str) -> Result<Process> {
     let admin = format!("{}:8080", alone.address);
-    let kubeconfig = kubeconfig(scene, alone.folder())?;
+    let kubeconfig = kubeconfig(harness, alone.folder())?;
     let log = std::fs::File::create(alone.folder().join("deployer.log"))?;
     let providers = alone.folder().join("providers.yaml");
     std::fs::write(
@@ -108,7 +108,7 @@ fn start(scene: &Scene, alone: &Alone, nats: &str) -> Result<Process> {
         "--admin",
         &admin,
         "--watch-namespace",
-        scene.namespace(),
+        harness.namespace(),
     ];
     let mut deployer = Command::new(env!("CARGO_BIN_EXE_deployer"));
     deployer
@@ -129,10 +129,10 @@ fn start(scene: &Scene, alone: &Alone, nats: &str) -> Result<Process> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_does_its_work_with_the_rights_that_it_has() -> Result<()> {
-    let scene = Scene::still("process").await?;
+    let harness = Harness::still("process").await?;
     let mut alone = Alone::new(&layout()?)?;
     let nats = alone.nats()?;
-    let mut deployer = start(&scene, &alone, &nats)?;
+    let mut deployer = start(&harness, &alone, &nats)?;
 
     let shared = Cli::parse_from(["watcher", "--pod=watcher", "--nats-url", &nats]).shared;
     let bus = Bus::connect("watcher", &shared, &Handles::default()).await?;
@@ -153,13 +153,13 @@ async fn the_process_does_its_work_with_the_rights_that_it_has() -> Result<()> {
     });
     let variables = json!([{"name": "PW", "generate": {"length": 8}}]);
     let spec = json!({"components": components, "networking": networking, "variables": variables});
-    let workspace = scene.workspace_with(spec).await?;
-    let _held = scene.hold(
+    let workspace = harness.workspace_with(spec).await?;
+    let _held = harness.hold(
         &workspace.host("test").context("no host")?,
         workspace.metadata.uid.as_deref().context("no uid")?,
     )?;
     let uid = Uuid::try_parse(workspace.metadata.uid.as_deref().context("no uid")?)?;
-    let component = scene
+    let component = harness
         .component(&workspace, "redis")
         .await?
         .metadata
@@ -168,22 +168,22 @@ async fn the_process_does_its_work_with_the_rights_that_it_has() -> Result<()> {
     let wake = Wake::new(Verb::Deploy, None, uid, Uuid::try_parse(&component)?)?;
     bus.wake(
         &wake,
-        scene.namespace(),
+        harness.namespace(),
         &name(&workspace, "redis"),
         Trigger::Change,
     )
     .await?;
     bus.wake(
         &Wake::new(Verb::Ingress, None, uid, uid)?,
-        scene.namespace(),
+        harness.namespace(),
         "shop",
         Trigger::Change,
     )
     .await?;
     let healthy = |section: &Value| section["state"] == json!(State::Healthy);
     let done = async {
-        scene.section(&workspace, "redis", healthy).await?;
-        scene
+        harness.section(&workspace, "redis", healthy).await?;
+        harness
             .cluster
             .wait_field("workspace/shop", ".status.ingress.state", "Completed")
     };
@@ -192,11 +192,11 @@ async fn the_process_does_its_work_with_the_rights_that_it_has() -> Result<()> {
     assert!(!log().contains("forbidden"), "{}", log());
 
     let deployment = name(&workspace, "redis");
-    scene
+    harness
         .cluster
         .kubectl(&["delete", "deployment", &deployment])?;
     until("it is made again", async || {
-        Ok(scene
+        Ok(harness
             .api::<Deployment>()
             .get_opt(&deployment)
             .await?

@@ -14,7 +14,6 @@ use crate::error::Error;
 /// The port of DNS.
 const PORT: u16 = 53;
 
-/// An authoritative server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Its name, or its address where it has none.

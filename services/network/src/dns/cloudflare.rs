@@ -21,7 +21,6 @@ const AUTOMATIC: u32 = 1;
 /// was seen is old.
 const RACED: [u64; 5] = [81044, 81053, 81054, 81057, 81058];
 
-/// Records at Cloudflare.
 #[derive(Clone, Debug)]
 pub struct Zones {
     api: Cloudflare,

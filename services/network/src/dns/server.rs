@@ -21,7 +21,6 @@ const DATAGRAM: Duration = Duration::from_secs(2);
 const CONNECTION: Duration = Duration::from_secs(5);
 /// How often a datagram is sent.
 const TRIES: usize = 2;
-/// The largest datagram.
 const LARGEST: usize = 4096;
 
 /// A name server does not answer.

@@ -12,7 +12,6 @@ const BODY: usize = 512;
 /// What ingress controllers say of a host that they do not know (yet): Traefik, and nginx.
 const UNKNOWN_HOST: [&str; 2] = ["404 page not found", "default backend - 404"];
 
-/// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,

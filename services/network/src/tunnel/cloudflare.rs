@@ -21,7 +21,6 @@ const CONNECTED: u64 = 1022;
 /// A tunnel as Cloudflare has it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Tunnel {
-    /// Its id.
     pub id: String,
     name: String,
     #[serde(default)]
@@ -51,7 +50,6 @@ struct Configuration {
     config: Value,
 }
 
-/// An account's tunnels.
 #[derive(Clone, Debug)]
 pub struct Tunnels {
     api: Cloudflare,

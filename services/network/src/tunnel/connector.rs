@@ -14,12 +14,12 @@ use kube::api::{ApiResource, DynamicObject, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sequencer_api::names::Owner;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::apply::{Applier, Object, revision};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Routed;
 use crate::args::{Args, NAME};
 use crate::error::Error;
 
@@ -61,18 +61,17 @@ impl Connector {
     #[must_use]
     pub fn new(client: Client, namespace: &str, workspace: &Workspace) -> Self {
         let name = Owner::of(workspace).connector();
-        let uid = workspace.uid().unwrap_or_default();
+        let uid = workspace.uid_str();
         Self {
             applier: Applier::new(client.clone(), NAME),
             client,
             namespace: namespace.into(),
             labels: plan::marks(workspace, &name),
-            uid,
+            uid: uid.into(),
             name,
         }
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -88,17 +87,19 @@ impl Connector {
             return Ok(());
         }
 
-        let mut data = found.and_then(|found| found.data).unwrap_or_default();
+        let data = found.and_then(|found| found.data);
+        let mut data = data.unwrap_or_default();
         data.extend(values.iter().map(|(key, value)| {
             let value = value.expose_secret().as_bytes().to_vec();
             ((*key).to_owned(), ByteString(value))
         }));
-        let secret = Object::new::<Secret>(json!({
-            "metadata": self.metadata(),
-            "type": "Opaque",
-            "data": data,
-        }));
-        self.write(&secret).await
+        let secret = Object::new::<Secret>(json!({"metadata": self.metadata(), "type": "Opaque"}))
+            .with_secret(json!(data));
+
+        // By its values, which its revision does not know.
+        let found = self.find_object(&secret).await?;
+        let made = self.applier.write(&self.namespace, &secret, found.as_ref());
+        self.written(made.await)
     }
 
     /// Whether these values are in the Secret, and the NetworkPolicy and the Deployment are as
@@ -148,15 +149,9 @@ impl Connector {
     ///
     /// # Errors
     /// A route leads nowhere.
-    pub fn parts(
-        &self,
-        args: &Args,
-        tunnel: &str,
-        workspace: &Workspace,
-        routes: &[Routed<'_>],
-    ) -> Result<Parts, Error> {
+    pub fn parts(&self, args: &Args, tunnel: &str, workspace: &Workspace) -> Result<Parts, Error> {
         Ok(Parts {
-            policy: self.policy(workspace, routes)?,
+            policy: self.policy(workspace)?,
             deployment: self.deployment(args, tunnel),
         })
     }
@@ -253,9 +248,12 @@ impl Connector {
 
     async fn write(&self, object: &Object) -> Result<(), Error> {
         let found = self.find_object(object).await?;
-        let made = self.applier.apply(&self.namespace, object, found).await;
-        let made = made.map_err(|error| Error::Cluster("write a part of the connector", error))?;
+        self.written(self.applier.apply(&self.namespace, object, found).await)
+    }
 
+    /// Whether what was made is ours: somebody else may have made one of its name a moment ago.
+    fn written(&self, made: kube::Result<DynamicObject>) -> Result<(), Error> {
+        let made = made.map_err(|error| Error::Cluster("write a part of the connector", error))?;
         self.ours(made).map(drop)
     }
 

@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::cloudflare::Tunnels;
+use super::configuration;
 use super::connector::{API_TOKEN, Connector, TOKEN, ready};
 use super::section::{intend, only_connection_is_missing, was_made};
-use super::{Routed, configuration, routes, wanted};
 use crate::cloudflare::Cloudflare;
 use crate::error::Error;
 use crate::service::{Service, credential};
@@ -52,7 +52,6 @@ struct Tunnel<'a> {
     token: SecretString,
     tunnels: Tunnels,
     connector: Connector,
-    routes: Vec<Routed<'a>>,
     config: Value,
 }
 
@@ -68,7 +67,7 @@ impl Handler for TunnelHandler<'_> {
     async fn handle(&self, work: &mut Work<TunnelSection>) -> Result<End, Stop> {
         let workspace = work.object();
         let deleting = work.is_deleting();
-        let spec = wanted(&workspace.spec).filter(|_| !deleting);
+        let spec = workspace.tunnel().filter(|_| !deleting);
         let ours = workspace
             .finalizers()
             .iter()
@@ -182,8 +181,8 @@ impl TunnelHandler<'_> {
     ) -> Result<Tunnel<'a>, Error> {
         let token = credential(secrets, &spec.secret_key_ref, HOST).await?;
         let cluster = &self.0.args.hosts.cluster_id;
+
         let host = workspace.host(cluster).ok_or(Error::Changed)?;
-        let routes = routes(spec, &host);
 
         Ok(Tunnel {
             workspace,
@@ -192,8 +191,7 @@ impl TunnelHandler<'_> {
             tunnels: self.tunnels(token.clone(), &spec.account_id),
             token,
             connector: self.connector(workspace),
-            config: configuration(workspace, &routes)?,
-            routes,
+            config: configuration(workspace, &host)?,
         })
     }
 
@@ -213,7 +211,7 @@ impl TunnelHandler<'_> {
             (API_TOKEN, &tunnel.token),
             (TOKEN, &tunnels.token(&found).await?),
         ];
-        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace, &tunnel.routes)?;
+        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace)?;
         connector.stands(&stored, &parts).await
     }
 
@@ -238,7 +236,7 @@ impl TunnelHandler<'_> {
 
         let token = tunnels.token(&found).await?;
         connector.store(&[(TOKEN, &token)]).await?;
-        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace, &tunnel.routes)?;
+        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace)?;
         connector.apply(&parts).await?;
         section.connector = Some(place);
         Ok(())

@@ -60,7 +60,6 @@ pub(super) fn intend(
     section.credential_ref = Some(credential);
 }
 
-/// Nothing is left.
 pub(super) fn gone(section: &mut TunnelSection) -> End {
     section.intents.clear();
     section.id = None;

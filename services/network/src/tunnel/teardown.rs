@@ -14,7 +14,6 @@ use tracing::{info, warn};
 
 use super::handle::{CLOUDFLARE, HOST, TunnelHandler};
 use super::section::gone;
-use super::wanted;
 use crate::error::Error;
 use crate::service::credential;
 
@@ -128,7 +127,7 @@ impl TunnelHandler<'_> {
             None => None,
         };
 
-        let Some(tunnel) = wanted(&workspace.spec) else {
+        let Some(tunnel) = workspace.tunnel() else {
             return Err(refused.unwrap_or_else(|| {
                 Error::TunnelRefused("there is no credential to delete the tunnel with".into())
             }));

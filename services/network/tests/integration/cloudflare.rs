@@ -10,17 +10,17 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::scene::{Host, RELEASE, Scene, ZONE, delivery, until};
+use crate::harness::{Harness, Host, RELEASE, ZONE, delivery, until};
 
 const TARGET: &str = "6ff42ae2-0000-4000-8000-000000000000.cfargotunnel.com";
 
-async fn live(scene: &Scene, host: &Host) -> Result<Vec<Value>> {
+async fn live(harness: &Harness, host: &Host) -> Result<Vec<Value>> {
     let path = format!(
         "/zones/{}/dns_records?name.exact={}",
-        scene.cloud.zone_id(),
+        harness.cloud.zone_id(),
         host.fqdn()
     );
-    Ok(scene
+    Ok(harness
         .call(Method::GET, &path, &Value::Null)
         .await?
         .as_array()
@@ -30,19 +30,19 @@ async fn live(scene: &Scene, host: &Host) -> Result<Vec<Value>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_made_once_with_our_mark_and_its_name_servers_are_asked() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    let record = scene.record(&host, "CNAME", TARGET).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    let record = harness.record(&host, "CNAME", TARGET).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     // The claim, and that it is done.
-    scene.wrote([("patch dnsrecords/status", 2)]).await?;
-    let made = scene.recorded(&record).await?;
+    harness.wrote([("patch dnsrecords/status", 2)]).await?;
+    let made = harness.recorded(&record).await?;
     assert_eq!(made.section.state, Some(State::Completed));
     assert_eq!(
         made.nameservers,
         ["anna.ns.cloudflare.com", "bert.ns.cloudflare.com"]
     );
-    let found = live(&scene, &host).await?;
+    let found = live(&harness, &host).await?;
     assert_eq!(found.len(), 1);
     assert_eq!(
         (&found[0]["content"], &found[0]["proxied"]),
@@ -54,58 +54,73 @@ async fn a_record_is_made_once_with_our_mark_and_its_name_servers_are_asked() ->
     );
     assert_eq!(made.remote_id.as_deref(), found[0]["id"].as_str());
 
-    assert_eq!(scene.dns(&record, Trigger::Resync).await, Outcome::Done);
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
-    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
-    assert_eq!(scene.counted("records", "updates", &host.fqdn()).await?, 0);
+    assert_eq!(harness.dns(&record, Trigger::Resync).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(
+        harness.counted("records", "creates", &host.fqdn()).await?,
+        1
+    );
+    assert_eq!(
+        harness.counted("records", "updates", &host.fqdn()).await?,
+        0
+    );
 
     // What somebody changed by hand is put right when it is looked at.
     let path = format!(
         "/zones/{}/dns_records/{}",
-        scene.cloud.zone_id(),
+        harness.cloud.zone_id(),
         made.remote_id.unwrap()
     );
-    scene
+    harness
         .call(
             Method::PATCH,
             &path,
             &json!({"content": "elsewhere.example"}),
         )
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
-    assert_eq!(live(&scene, &host).await?[0]["content"], json!(TARGET));
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(live(&harness, &host).await?[0]["content"], json!(TARGET));
 
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.recorded(&record).await?.section.state,
         Some(State::Gone)
     );
-    assert!(live(&scene, &host).await?.is_empty());
-    assert_eq!(scene.counted("records", "deletes", &host.fqdn()).await?, 1);
+    assert!(live(&harness, &host).await?.is_empty());
+    assert_eq!(
+        harness.counted("records", "deletes", &host.fqdn()).await?,
+        1
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_makes_no_second_record() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    scene
+    harness
         .faults(json!([{"method": "POST", "path": "/zones/*/dns_records", "times": 1, "lost_response": true}]))
         .await?;
-    let record = scene.record(&host, "CNAME", TARGET).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    let retry = scene.recorded(&record).await?.section.retry.unwrap();
+    let record = harness.record(&host, "CNAME", TARGET).await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    let retry = harness.recorded(&record).await?.section.retry.unwrap();
     assert_eq!(retry.code, Code::ProviderUnavailable);
     // Not before whatever is still under way has its outcome.
     assert!(
         retry.next_attempt_at.0 > Timestamp::now() + jiff::SignedDuration::from_secs(5),
         "{retry:?}"
     );
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
-    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.counted("records", "creates", &host.fqdn()).await?,
+        1
+    );
+    assert_eq!(
+        harness.recorded(&record).await?.section.state,
         Some(State::Completed)
     );
     Ok(())
@@ -113,16 +128,22 @@ async fn a_lost_answer_makes_no_second_record() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_lags_makes_no_second_record() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    scene
+    harness
         .faults(json!([{"method": "GET", "path": "/zones/*/dns_records", "list_lag_ms": 60000}]))
         .await?;
-    let record = scene.record(&host, "CNAME", TARGET).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Recorded);
+    let record = harness.record(&host, "CNAME", TARGET).await?;
     assert_eq!(
-        scene
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    assert_eq!(
+        harness.dns(&record, Trigger::Retry).await,
+        Outcome::Recorded
+    );
+    assert_eq!(
+        harness
             .recorded(&record)
             .await?
             .section
@@ -131,49 +152,58 @@ async fn a_list_that_lags_makes_no_second_record() -> Result<()> {
             .attempts,
         2
     );
-    scene.faults(json!([])).await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
-    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
+    harness.faults(json!([])).await?;
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(
+        harness.counted("records", "creates", &host.fqdn()).await?,
+        1
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     for orphan in [false, true] {
         let host = Host::new(ZONE);
-        let record = scene.record(&host, "CNAME", TARGET).await?;
-        scene.faults(json!([{"method": "POST", "path": "/zones/*/dns_records", "times": 1, "delay_ms": 1500}])).await?;
+        let record = harness.record(&host, "CNAME", TARGET).await?;
+        harness.faults(json!([{"method": "POST", "path": "/zones/*/dns_records", "times": 1, "delay_ms": 1500}])).await?;
         let calls = "POST /zones/{zone_id}/dns_records";
-        let before = scene.admin("counters").await?["calls"][calls]
+        let before = harness.admin("counters").await?["calls"][calls]
             .as_u64()
             .unwrap_or(0);
         let deletion = async {
             until("it is being made", async || {
-                let calls = scene.admin("counters").await?["calls"][calls]
+                let calls = harness.admin("counters").await?["calls"][calls]
                     .as_u64()
                     .unwrap_or(0);
                 anyhow::ensure!(calls > before, "not yet");
                 Ok(())
             })
             .await?;
-            scene.delete(&record).await?;
+            harness.delete(&record).await?;
             if orphan {
                 // Somebody even took its finalizer.
-                scene
+                harness
                     .patch(RELEASE, &record, json!({"metadata": {"finalizers": null}}))
                     .await?;
             }
             anyhow::Ok(())
         };
-        let (outcome, deleted) = tokio::join!(scene.dns(&record, Trigger::Change), deletion);
+        let (outcome, deleted) = tokio::join!(harness.dns(&record, Trigger::Change), deletion);
         deleted?;
         assert_eq!(outcome, if orphan { Outcome::Gone } else { Outcome::Done });
-        assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
-        assert_eq!(scene.counted("records", "deletes", &host.fqdn()).await?, 1);
+        assert_eq!(
+            harness.counted("records", "creates", &host.fqdn()).await?,
+            1
+        );
+        assert_eq!(
+            harness.counted("records", "deletes", &host.fqdn()).await?,
+            1
+        );
         if !orphan {
             assert_eq!(
-                scene.recorded(&record).await?.section.state,
+                harness.recorded(&record).await?.section.state,
                 Some(State::Gone)
             );
         }
@@ -183,7 +213,7 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_record_is_e3020_and_never_touched() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     for comment in [
         json!(null),
         json!("seq:v1:other:UID"),
@@ -197,42 +227,48 @@ async fn a_foreign_record_is_e3020_and_never_touched() -> Result<()> {
             .map(|comment| comment.replace("UID", &host.owner));
         let body =
             json!({"type": "A", "name": host.fqdn(), "content": "192.0.2.1", "comment": comment});
-        scene
+        harness
             .call(
                 Method::POST,
-                &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+                &format!("/zones/{}/dns_records", harness.cloud.zone_id()),
                 &body,
             )
             .await?;
-        let record = scene.record(&host, "CNAME", TARGET).await?;
-        assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
+        let record = harness.record(&host, "CNAME", TARGET).await?;
         assert_eq!(
-            scene.recorded(&record).await?.section.retry.unwrap().code,
+            harness.dns(&record, Trigger::Change).await,
+            Outcome::Recorded
+        );
+        assert_eq!(
+            harness.recorded(&record).await?.section.retry.unwrap().code,
             Code::HostTaken
         );
-        scene.delete(&record).await?;
-        assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-        let found = live(&scene, &host).await?;
+        harness.delete(&record).await?;
+        assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+        let found = live(&harness, &host).await?;
         assert_eq!(
             (found.len(), &found[0]["content"]),
             (1, &json!("192.0.2.1"))
         );
-        assert_eq!(scene.counted("records", "deletes", &host.fqdn()).await?, 0);
+        assert_eq!(
+            harness.counted("records", "deletes", &host.fqdn()).await?,
+            0
+        );
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_limits_and_outages_have_their_codes_and_heal() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    let record = scene.record(&host, "CNAME", TARGET).await?;
+    let record = harness.record(&host, "CNAME", TARGET).await?;
     let code = async || -> Result<(Code, Timestamp)> {
-        let retry = scene.recorded(&record).await?.section.retry.unwrap();
+        let retry = harness.recorded(&record).await?.section.retry.unwrap();
         Ok((retry.code, retry.next_attempt_at.0))
     };
 
-    scene
+    harness
         .secret(
             RELEASE,
             "dns",
@@ -240,69 +276,81 @@ async fn refusals_limits_and_outages_have_their_codes_and_heal() -> Result<()> {
             "0123456789012345678901234567890123456789",
         )
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
     assert_eq!(code().await?.0, Code::DnsProviderRefused);
-    scene
-        .secret(RELEASE, "dns", "apiKey", &scene.settings.token)
+    harness
+        .secret(RELEASE, "dns", "apiKey", &harness.settings.token)
         .await?;
 
-    scene
+    harness
         .tell("limit", json!({"requests": 0, "window_seconds": 77}))
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Recorded);
+    assert_eq!(
+        harness.dns(&record, Trigger::Retry).await,
+        Outcome::Recorded
+    );
     let (limited, next) = code().await?;
     let wait = next.duration_since(Timestamp::now()).as_secs();
     assert!(
         limited == Code::ProviderUnavailable && (60..=77).contains(&wait),
         "{limited} in {wait} s"
     );
-    scene
+    harness
         .tell("limit", json!({"requests": 1200, "window_seconds": 300}))
         .await?;
 
-    scene
+    harness
         .faults(json!([{"path": "/**", "status": 503, "code": 10001, "times": 1}]))
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Recorded);
+    assert_eq!(
+        harness.dns(&record, Trigger::Retry).await,
+        Outcome::Recorded
+    );
     assert_eq!(code().await?.0, Code::ProviderUnavailable);
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
-    assert_eq!(scene.recorded(&record).await?.section.retry, None);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.recorded(&record).await?.section.retry, None);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_its_servers_do_not_answer_yet_is_in_progress() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
     // A resolver that knows no server of the zone.
-    let deaf = scene.replica(&["--resolver=198.18.0.14:53"])?;
-    let record = scene.record(&host, "CNAME", TARGET).await?;
+    let deaf = harness.replica(&["--resolver=198.18.0.14:53"])?;
+    let record = harness.record(&host, "CNAME", TARGET).await?;
     assert_eq!(
         deaf.handle(delivery(Verb::Dns, RELEASE, &record, Trigger::Change))
             .await,
         Outcome::Recorded
     );
-    let waiting = scene.recorded(&record).await?;
+    let waiting = harness.recorded(&record).await?;
     assert_eq!(
         (waiting.section.state, waiting.failure),
         (Some(State::InProgress), None)
     );
     assert_eq!(waiting.section.retry.unwrap().code, Code::RecordNotResolved);
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.recorded(&record).await?.section.state,
         Some(State::Completed)
     );
-    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
+    assert_eq!(
+        harness.counted("records", "creates", &host.fqdn()).await?,
+        1
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_can_give_up_a_record_that_nobody_can_delete() -> Result<()> {
-    let scene = Scene::new().await?;
-    let workspace = scene.workspace("team-a", "w").await?;
+    let harness = Harness::new().await?;
+    let workspace = harness.workspace("team-a", "w").await?;
     let uid = workspace.metadata.uid.clone().unwrap();
-    let record = scene
+    let record = harness
         .record(
             &Host {
                 owner: uid.clone(),
@@ -312,20 +360,23 @@ async fn an_administrator_can_give_up_a_record_that_nobody_can_delete() -> Resul
             TARGET,
         )
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    scene.tell("token", json!({"token": null})).await?;
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    let blocked = scene.recorded(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.tell("token", json!({"token": null})).await?;
+    harness.delete(&record).await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    let blocked = harness.recorded(&record).await?;
     assert_eq!(
         blocked.section.retry.unwrap().code,
         Code::DnsProviderRefused
     );
     let annotation = json!({"metadata": {"annotations": {"se.quencer.io/abandon-external": uid}}});
-    scene.patch("team-a", &workspace, annotation).await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    harness.patch("team-a", &workspace, annotation).await?;
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.recorded(&record).await?.section.state,
         Some(State::Gone)
     );
     Ok(())

@@ -7,30 +7,30 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 use lab::layout::text;
-use lab::testing::Scene;
+use lab::testing::Harness;
 use sequencer_api::Workspace;
 use sequencer_api::names::Owner;
 use sequencer_network::args::Args;
 use sequencer_network::cloudflare::Cloudflare;
 use sequencer_network::tunnel::cloudflare::Tunnels;
+use sequencer_network::tunnel::configuration;
 use sequencer_network::tunnel::connector::{API_TOKEN, Connector, TOKEN, ready};
-use sequencer_network::tunnel::{configuration, routes, wanted};
 use sequencer_runtime::cluster;
 use sequencer_runtime::egress::EgressGuard;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::harness::until;
 use crate::preview::object;
-use crate::scene::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods() -> Result<()> {
-    let scene = Scene::new("connector")?;
-    let layout = &scene.cluster.layout;
+    let harness = Harness::new("connector")?;
+    let layout = &harness.cluster.layout;
     let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    scene
+    harness
         .cluster
-        .kubectl(&["label", "namespace", &scene.namespace, restricted])?;
+        .kubectl(&["label", "namespace", &harness.namespace, restricted])?;
     let flags = [
         "network".to_owned(),
         "--pod=test".into(),
@@ -44,36 +44,25 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let client = cluster::client(config, "network")?;
 
-    let account = &scene.secrets.cloudflare_account;
-    let metadata = json!({"name": "w", "namespace": scene.namespace, "uid": Uuid::new_v4()});
+    let account = &harness.secrets.cloudflare_account;
+    let metadata = json!({"name": "w", "namespace": harness.namespace, "uid": Uuid::new_v4()});
     let workspace: Workspace = serde_json::from_value(object(&metadata, account))?;
-    let token: secrecy::SecretString = scene.secrets.cloudflare_token.clone().into();
+    let token: secrecy::SecretString = harness.secrets.cloudflare_token.clone().into();
     let api = Cloudflare::new(http, &args.cloudflare_url, token.clone());
     let tunnels = Tunnels::new(api, account, args.quarantine);
     let name = Owner::of(&workspace).tunnel(&args.hosts.cluster_id);
-    let tunnel = wanted(&workspace.spec).context("no tunnel")?;
-    let routes = routes(
-        tunnel,
-        &workspace.host(&args.hosts.cluster_id).context("no host")?,
-    );
+    let host = workspace.host(&args.hosts.cluster_id);
+    let configuration = configuration(&workspace, &host.context("no host")?)?;
     let found = tunnels.ensure(&name).await?;
-    assert!(
-        tunnels
-            .configure(&found, &configuration(&workspace, &routes)?)
-            .await?
-    );
-    assert!(
-        !tunnels
-            .configure(&found, &configuration(&workspace, &routes)?)
-            .await?
-    );
+    assert!(tunnels.configure(&found, &configuration).await?);
+    assert!(!tunnels.configure(&found, &configuration).await?);
 
-    let connector = Connector::new(client.clone(), &scene.namespace, &workspace);
+    let connector = Connector::new(client.clone(), &harness.namespace, &workspace);
     let tunnel_token = tunnels.token(&found).await?;
     connector
         .store(&[(API_TOKEN, &token), (TOKEN, &tunnel_token)])
         .await?;
-    let parts = connector.parts(&args, &found.id, &workspace, &routes)?;
+    let parts = connector.parts(&args, &found.id, &workspace)?;
     connector.apply(&parts).await?;
     until("both connectors are connected", async || {
         let deployment = connector.read_deployment().await?.context("no connector")?;
@@ -90,7 +79,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     })
     .await?;
     // Applied again, nothing changes.
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &scene.namespace);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &harness.namespace);
     let before = deployments.get(connector.name()).await?.metadata.generation;
     connector.apply(&parts).await?;
     assert_eq!(
@@ -103,12 +92,12 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
         Ok(())
     })
     .await?;
-    assert_eq!(scene.kubectl(&["get", "pods", "-o", "name"])?, "");
+    assert_eq!(harness.kubectl(&["get", "pods", "-o", "name"])?, "");
     tunnels.delete(&name).await?;
     assert!(tunnels.find(&name).await?.is_none());
     connector.delete_network_policy().await?;
     connector.delete_secret().await?;
-    let secrets: Api<Secret> = Api::namespaced(client, &scene.namespace);
+    let secrets: Api<Secret> = Api::namespaced(client, &harness.namespace);
     assert!(secrets.get_opt(connector.name()).await?.is_none());
     Ok(())
 }

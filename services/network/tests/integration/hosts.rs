@@ -11,12 +11,12 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::json;
 
+use crate::harness::{Harness, Host, RELEASE, ZONE, delivery, until};
 use crate::preview::{Preview, TEAM, object};
-use crate::scene::{Host, RELEASE, Scene, ZONE, delivery, until};
 
-async fn let_go(scene: &Scene, workspace: &Workspace) -> Result<String> {
+async fn let_go(harness: &Harness, workspace: &Workspace) -> Result<String> {
     let host = workspace.host("c1").unwrap();
-    let records: Api<DNSRecord> = scene.api(RELEASE);
+    let records: Api<DNSRecord> = harness.api(RELEASE);
     drop(
         records
             .delete(&format!("{host}.cname"), &DeleteParams::default())
@@ -27,9 +27,9 @@ async fn let_go(scene: &Scene, workspace: &Workspace) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_tunnel_is_made_before_its_host_is_held() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    let host = let_go(&scene, &preview.workspace).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let host = let_go(&harness, &preview.workspace).await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Stale);
     assert_eq!(
         (
@@ -42,7 +42,9 @@ async fn no_tunnel_is_made_before_its_host_is_held() -> Result<()> {
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Stale);
 
     // Another Workspace's record of another type is a lock, too.
-    scene.lock(&host, "A", TEAM, &Host::new(ZONE).owner).await?;
+    harness
+        .lock(&host, "A", TEAM, &Host::new(ZONE).owner)
+        .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
     let refused = preview.recorded().await?;
     assert_eq!(
@@ -55,15 +57,17 @@ async fn no_tunnel_is_made_before_its_host_is_held() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_whose_host_is_lost_is_taken_down() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let connector = preview.connect().await?;
-    let host = let_go(&scene, &preview.workspace).await?;
+    let host = let_go(&harness, &preview.workspace).await?;
     // Nobody has it: the watcher makes its record again at once.
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Stale);
     assert_eq!(preview.live().await?.len(), 1);
 
-    scene.lock(&host, "A", TEAM, &Host::new(ZONE).owner).await?;
+    harness
+        .lock(&host, "A", TEAM, &Host::new(ZONE).owner)
+        .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
     assert_eq!(preview.code().await?, Code::ExternalDeletionPending);
     connector.stop().await;
@@ -92,19 +96,19 @@ async fn a_tunnel_whose_host_is_lost_is_taken_down() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zone_that_is_not_granted_has_no_tunnel_although_its_record_is_there() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let metadata =
         json!({"name": Host::new(ZONE).label, "finalizers": ["se.quencer.io/workspace"]});
-    let workspace: Workspace = scene
-        .make("other", object(&metadata, &scene.settings.account))
+    let workspace: Workspace = harness
+        .make("other", object(&metadata, &harness.settings.account))
         .await?;
-    scene.hold(&workspace).await?;
-    let handled = scene
+    harness.hold(&workspace).await?;
+    let handled = harness
         .service
         .handle(delivery(Verb::Tunnel, "other", &workspace, Trigger::Retry))
         .await;
     assert_eq!(handled, Outcome::Recorded);
-    let found = scene
+    let found = harness
         .api::<Workspace>("other")
         .get(&workspace.name_any())
         .await?;
@@ -118,14 +122,14 @@ async fn a_zone_that_is_not_granted_has_no_tunnel_although_its_record_is_there()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_another_workspace_is_not_probed() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    let host = let_go(&scene, &preview.workspace).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let host = let_go(&harness, &preview.workspace).await?;
     for owner in [None, Some(Host::new(ZONE).owner)] {
         if let Some(owner) = owner {
-            scene.lock(&host, "AAAA", TEAM, &owner).await?;
+            harness.lock(&host, "AAAA", TEAM, &owner).await?;
         }
-        let probed = scene
+        let probed = harness
             .service
             .handle(delivery(
                 Verb::Probe,
@@ -141,19 +145,22 @@ async fn a_host_of_another_workspace_is_not_probed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_only_holds_its_host_is_not_published() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    let record = scene
+    let record = harness
         .lock(&host.fqdn(), "CNAME", host.namespace, &host.owner)
         .await?;
     let finalizer = json!({"metadata": {"finalizers": ["se.quencer.io/dns"]}});
-    let record = scene.patch(RELEASE, &record, finalizer).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Stale);
-    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 0);
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    let record = harness.patch(RELEASE, &record, finalizer).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Stale);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.counted("records", "creates", &host.fqdn()).await?,
+        0
+    );
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    assert_eq!(
+        harness.recorded(&record).await?.section.state,
         Some(State::Gone)
     );
     Ok(())

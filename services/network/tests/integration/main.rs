@@ -8,12 +8,12 @@
 
 mod cloudflare;
 mod cluster;
+mod harness;
 mod hosts;
 mod poison;
 mod preview;
 mod probe;
 mod process;
 mod rfc2136;
-mod scene;
 mod strangers;
 mod tunnel;

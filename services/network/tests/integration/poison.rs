@@ -8,8 +8,8 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::json;
 
+use crate::harness::{Harness, Host, ZONE, until};
 use crate::preview::Preview;
-use crate::scene::{Host, Scene, ZONE, until};
 
 const TARGET: &str = "6ff42ae2-0000-4000-8000-000000000000.cfargotunnel.com";
 
@@ -52,39 +52,53 @@ fn ensure_poisonous(section: &Section) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_when_somebody_asks()
 -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    let record = scene.record(&host, "CNAME", TARGET).await?;
-    let section = async || Ok(scene.recorded(&record).await?.section);
-    scene
+    let record = harness.record(&host, "CNAME", TARGET).await?;
+    let section = async || Ok(harness.recorded(&record).await?.section);
+    harness
         .faults(json!([{"path": "/**", "delay_ms": 60000}]))
         .await?;
-    crash(async || scene.dns(&record, Trigger::Resync).await, section).await?;
-    scene.faults(json!([])).await?;
-    assert_eq!(scene.dns(&record, Trigger::Resync).await, Outcome::Recorded);
+    crash(
+        async || harness.dns(&record, Trigger::Resync).await,
+        section,
+    )
+    .await?;
+    harness.faults(json!([])).await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Resync).await,
+        Outcome::Recorded
+    );
     let poisonous = section().await?;
     ensure_poisonous(&poisonous);
     // Until its time comes it is let alone.
-    assert_eq!(scene.dns(&record, Trigger::Resync).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Resync).await, Outcome::Done);
     assert_eq!(
         (
             section().await?.rev,
-            scene.counted("records", "creates", &host.fqdn()).await?
+            harness.counted("records", "creates", &host.fqdn()).await?
         ),
         (poisonous.rev, 0)
     );
 
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     assert_eq!(section().await?.state, Some(State::Completed));
-    scene
+    harness
         .faults(json!([{"path": "/**", "delay_ms": 60000}]))
         .await?;
-    scene.delete(&record).await?;
-    crash(async || scene.dns(&record, Trigger::Change).await, section).await?;
-    scene.faults(json!([])).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
+    harness.delete(&record).await?;
+    crash(
+        async || harness.dns(&record, Trigger::Change).await,
+        section,
+    )
+    .await?;
+    harness.faults(json!([])).await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
     ensure_poisonous(&section().await?);
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     assert_eq!(section().await?.state, Some(State::Gone));
     Ok(())
 }
@@ -92,14 +106,14 @@ async fn a_record_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_when_somebody_asks()
 -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let section = async || Ok(preview.recorded().await?.section);
-    scene
+    harness
         .faults(json!([{"path": "/**", "delay_ms": 60000}]))
         .await?;
     crash(async || preview.handle(Trigger::Resync).await, section).await?;
-    scene.faults(json!([])).await?;
+    harness.faults(json!([])).await?;
     assert_eq!(preview.handle(Trigger::Resync).await, Outcome::Recorded);
     let poisonous = preview.recorded().await?;
     ensure_poisonous(&poisonous.section);
@@ -120,11 +134,11 @@ async fn a_tunnel_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
     preview.delete().await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
     preview.let_go().await?;
-    scene
+    harness
         .faults(json!([{"path": "/**", "delay_ms": 60000}]))
         .await?;
     crash(async || preview.handle(Trigger::Retry).await, section).await?;
-    scene.faults(json!([])).await?;
+    harness.faults(json!([])).await?;
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Recorded);
     ensure_poisonous(&section().await?);
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);

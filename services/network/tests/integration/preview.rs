@@ -21,7 +21,7 @@ use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::scene::{Host, Scene, TUNNELS, ZONE, delivery, until};
+use crate::harness::{Harness, Host, TUNNELS, ZONE, delivery, until};
 
 /// Whose namespace it is in.
 pub(crate) const TEAM: &str = "team-a";
@@ -45,29 +45,29 @@ pub(crate) fn object(metadata: &Value, account: &str) -> Value {
 
 /// A Workspace with a tunnel, and what belongs to it.
 pub(crate) struct Preview<'a> {
-    pub(crate) scene: &'a Scene,
+    pub(crate) harness: &'a Harness,
     pub(crate) workspace: Workspace,
     /// How often it was looked at.
     pub(crate) looks: Cell<i64>,
 }
 
 impl<'a> Preview<'a> {
-    pub(crate) async fn new(scene: &'a Scene) -> Result<Self> {
-        scene
-            .secret(TEAM, "token", "apiKey", &scene.settings.token)
+    pub(crate) async fn new(harness: &'a Harness) -> Result<Self> {
+        harness
+            .secret(TEAM, "token", "apiKey", &harness.settings.token)
             .await?;
-        Self::with(scene, json!({"name": "token", "key": "apiKey"})).await
+        Self::with(harness, json!({"name": "token", "key": "apiKey"})).await
     }
 
-    pub(crate) async fn with(scene: &'a Scene, secret: Value) -> Result<Self> {
+    pub(crate) async fn with(harness: &'a Harness, secret: Value) -> Result<Self> {
         let metadata =
             json!({"name": Host::new(ZONE).label, "finalizers": ["se.quencer.io/workspace"]});
-        let mut object = object(&metadata, &scene.settings.account);
+        let mut object = object(&metadata, &harness.settings.account);
         object["spec"]["networking"]["tunnel"]["cloudflare"]["secretKeyRef"] = secret;
-        let workspace = scene.make(TEAM, object).await?;
-        scene.hold(&workspace).await?;
+        let workspace = harness.make(TEAM, object).await?;
+        harness.hold(&workspace).await?;
         Ok(Self {
-            scene,
+            harness,
             workspace,
             looks: Cell::default(),
         })
@@ -75,7 +75,7 @@ impl<'a> Preview<'a> {
 
     pub(crate) async fn handle(&self, trigger: Trigger) -> Outcome {
         self.looks.update(|looks| looks + 1);
-        self.scene
+        self.harness
             .service
             .handle(delivery(Verb::Tunnel, TEAM, &self.workspace, trigger))
             .await
@@ -100,7 +100,7 @@ impl<'a> Preview<'a> {
 
     /// The kubelet: starts the connector of the Deployment with the token of the Secret.
     pub(crate) async fn run_connector(&self) -> Result<Connector> {
-        let deployments = self.scene.api::<Deployment>(TUNNELS);
+        let deployments = self.harness.api::<Deployment>(TUNNELS);
         let token = until("the connector is there", async || {
             deployments.get(&self.connector()).await?;
             self.secret("token").await?.context("no token")
@@ -108,9 +108,9 @@ impl<'a> Preview<'a> {
         .await?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(
-            self.scene.settings.cert_pem.as_bytes(),
+            self.harness.settings.cert_pem.as_bytes(),
         )?)?;
-        let edge = self.scene.cloud.addresses().tunnel.to_string();
+        let edge = self.harness.cloud.addresses().tunnel.to_string();
         let connector = Connector::start(ConnectorSettings {
             edges: vec![edge],
             roots,
@@ -131,7 +131,7 @@ impl<'a> Preview<'a> {
     /// The garbage collector: the pods are gone, so the Deployment goes.
     pub(crate) async fn let_go(&self) -> Result<()> {
         let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        self.scene
+        self.harness
             .api::<Deployment>(TUNNELS)
             .patch(&self.connector(), &PatchParams::default(), &patch)
             .await?;
@@ -139,7 +139,7 @@ impl<'a> Preview<'a> {
     }
 
     pub(crate) async fn delete(&self) -> Result<()> {
-        let api = self.scene.api::<Workspace>(TEAM);
+        let api = self.harness.api::<Workspace>(TEAM);
         drop(
             api.delete(&self.workspace.name_any(), &DeleteParams::default())
                 .await?,
@@ -149,7 +149,7 @@ impl<'a> Preview<'a> {
 
     pub(crate) async fn recorded(&self) -> Result<TunnelSection> {
         let found = self
-            .scene
+            .harness
             .api::<Workspace>(TEAM)
             .get(&self.workspace.name_any())
             .await?;
@@ -168,7 +168,7 @@ impl<'a> Preview<'a> {
 
     pub(crate) async fn secret(&self, key: &str) -> Result<Option<String>> {
         let found = self
-            .scene
+            .harness
             .api::<Secret>(TUNNELS)
             .get_opt(&self.connector())
             .await?;
@@ -179,7 +179,7 @@ impl<'a> Preview<'a> {
     }
 
     pub(crate) async fn live(&self) -> Result<Vec<Value>> {
-        self.live_in(&self.scene.settings.account, &self.tunnel())
+        self.live_in(&self.harness.settings.account, &self.tunnel())
             .await
     }
 
@@ -187,7 +187,7 @@ impl<'a> Preview<'a> {
     pub(crate) async fn live_in(&self, account: &str, name: &str) -> Result<Vec<Value>> {
         let path = format!("/accounts/{account}/cfd_tunnel?is_deleted=false&name={name}");
         Ok(self
-            .scene
+            .harness
             .call(Method::GET, &path, &Value::Null)
             .await?
             .as_array()
@@ -196,26 +196,26 @@ impl<'a> Preview<'a> {
     }
 
     pub(crate) async fn counted(&self, event: &str) -> Result<u64> {
-        self.scene.counted("tunnels", event, &self.tunnel()).await
+        self.harness.counted("tunnels", event, &self.tunnel()).await
     }
 
     /// Whether nothing of it is left in the cluster.
     pub(crate) async fn is_gone(&self) -> Result<bool> {
         let name = self.connector();
         Ok(self
-            .scene
+            .harness
             .api::<Secret>(TUNNELS)
             .get_opt(&name)
             .await?
             .is_none()
             && self
-                .scene
+                .harness
                 .api::<NetworkPolicy>(TUNNELS)
                 .get_opt(&name)
                 .await?
                 .is_none()
             && self
-                .scene
+                .harness
                 .api::<Deployment>(TUNNELS)
                 .get_opt(&name)
                 .await?

@@ -18,8 +18,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::harness::{Harness, Host, ZONE, delivery, until};
 use crate::preview::{TEAM, object};
-use crate::scene::{Host, Scene, ZONE, delivery, until};
 
 /// An application that answers every request with one status.
 struct Application {
@@ -60,32 +60,32 @@ pub(crate) fn background(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);
 }
 
-async fn workspace(scene: &Scene) -> Result<(Workspace, String)> {
+async fn workspace(harness: &Harness) -> Result<(Workspace, String)> {
     let mut object = object(
         &json!({"name": Host::new(ZONE).label}),
-        &scene.settings.account,
+        &harness.settings.account,
     );
     object["spec"]["networking"]["tunnel"]["cloudflare"]["route"]["path"] = "/app".into();
-    let workspace: Workspace = scene.make(TEAM, object).await?;
-    scene.hold(&workspace).await?;
+    let workspace: Workspace = harness.make(TEAM, object).await?;
+    harness.hold(&workspace).await?;
     let label = Owner::of(&workspace).host_label("c1", TEAM);
     Ok((workspace, format!("{label}.{ZONE}")))
 }
 
-async fn point(scene: &Scene, host: &str, address: &str) -> Result<()> {
+async fn point(harness: &Harness, host: &str, address: &str) -> Result<()> {
     let body = json!({"type": "A", "name": host, "content": address, "proxied": true});
-    scene
+    harness
         .call(
             Method::POST,
-            &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+            &format!("/zones/{}/dns_records", harness.cloud.zone_id()),
             &body,
         )
         .await
         .map(drop)
 }
 
-async fn recorded(scene: &Scene, workspace: &Workspace) -> Result<RouteSection> {
-    let found = scene
+async fn recorded(harness: &Harness, workspace: &Workspace) -> Result<RouteSection> {
+    let found = harness
         .api::<Workspace>(TEAM)
         .get(&workspace.name_any())
         .await?;
@@ -94,17 +94,17 @@ async fn recorded(scene: &Scene, workspace: &Workspace) -> Result<RouteSection> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (workspace, host) = workspace(&scene).await?;
+    let harness = Harness::new().await?;
+    let (workspace, host) = workspace(&harness).await?;
     // An address beside the edge's own.
-    let std::net::IpAddr::V4(edge) = scene.address() else {
+    let std::net::IpAddr::V4(edge) = harness.address() else {
         anyhow::bail!("no IPv4 address")
     };
     let [a, b, c, d] = edge.octets();
     let own = format!("{a}.{b}.{c}.{}", d ^ 0x80);
     let application = Application::start(&own).await?;
     // URLs that need no certificate.
-    let service = scene.replica(&["--tunnel-url-scheme=http"])?;
+    let service = harness.replica(&["--tunnel-url-scheme=http"])?;
     let probe = async |trigger: Trigger| {
         service
             .handle(delivery(Verb::Probe, TEAM, &workspace, trigger))
@@ -113,7 +113,7 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
 
     // No name yet.
     assert_eq!(probe(Trigger::Change).await, Outcome::Recorded);
-    let missing = recorded(&scene, &workspace).await?;
+    let missing = recorded(&harness, &workspace).await?;
     assert_eq!(
         (missing.section.state, missing.section.retry.unwrap().code),
         (Some(State::InProgress), Code::UrlNotAnswering)
@@ -125,10 +125,10 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
     assert_eq!(application.asked.load(Ordering::SeqCst), 0);
 
     // The application has trouble of its own.
-    point(&scene, &host, &own).await?;
+    point(&harness, &host, &own).await?;
     application.status.store(500, Ordering::SeqCst);
     assert_eq!(probe(Trigger::Retry).await, Outcome::Recorded);
-    let trouble = recorded(&scene, &workspace).await?;
+    let trouble = recorded(&harness, &workspace).await?;
     assert_eq!(
         (
             trouble.rules[0].http_status,
@@ -143,13 +143,17 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
     until("it is looked at again", async || {
         ensure!(probe(Trigger::Change).await == Outcome::Done, "not yet");
         ensure!(
-            recorded(&scene, &workspace).await?.section.retry.is_none(),
+            recorded(&harness, &workspace)
+                .await?
+                .section
+                .retry
+                .is_none(),
             "not yet"
         );
         Ok(())
     })
     .await?;
-    let healthy = recorded(&scene, &workspace).await?;
+    let healthy = recorded(&harness, &workspace).await?;
     assert_eq!(
         (healthy.section.state, healthy.section.retry),
         (Some(State::Healthy), None)
@@ -165,7 +169,7 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
     assert_eq!(probe(Trigger::Resync).await, Outcome::Done);
     assert_eq!(application.asked.load(Ordering::SeqCst), asked);
     assert_eq!(
-        recorded(&scene, &workspace).await?.section.rev,
+        recorded(&harness, &workspace).await?.section.rev,
         healthy.section.rev
     );
     Ok(())
@@ -173,10 +177,10 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (workspace, host) = workspace(&scene).await?;
-    let tunnels = format!("/accounts/{}/cfd_tunnel", scene.settings.account);
-    let tunnel = scene
+    let harness = Harness::new().await?;
+    let (workspace, host) = workspace(&harness).await?;
+    let tunnels = format!("/accounts/{}/cfd_tunnel", harness.settings.account);
+    let tunnel = harness
         .call(
             Method::POST,
             &tunnels,
@@ -188,21 +192,21 @@ async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
         tunnel["id"].as_str().context("no id")?
     );
     let body = json!({"type": "CNAME", "name": host, "content": target, "proxied": true});
-    scene
+    harness
         .call(
             Method::POST,
-            &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+            &format!("/zones/{}/dns_records", harness.cloud.zone_id()),
             &body,
         )
         .await?;
     assert_eq!(
-        scene
+        harness
             .service
             .handle(delivery(Verb::Probe, TEAM, &workspace, Trigger::Change))
             .await,
         Outcome::Recorded
     );
-    let section = recorded(&scene, &workspace).await?;
+    let section = recorded(&harness, &workspace).await?;
     assert_eq!(
         (section.rules[0].http_status, section.rules[0].url.clone()),
         (Some(530), format!("https://{host}/app"))
@@ -213,25 +217,25 @@ async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_address_is_e6037_and_a_workspace_without_a_host_is_not_asked() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (workspace, host) = workspace(&scene).await?;
+    let harness = Harness::new().await?;
+    let (workspace, host) = workspace(&harness).await?;
     let body = json!({"type": "A", "name": host, "content": "10.0.0.1", "proxied": false});
-    scene
+    harness
         .call(
             Method::POST,
-            &format!("/zones/{}/dns_records", scene.cloud.zone_id()),
+            &format!("/zones/{}/dns_records", harness.cloud.zone_id()),
             &body,
         )
         .await?;
     assert_eq!(
-        scene
+        harness
             .service
             .handle(delivery(Verb::Probe, TEAM, &workspace, Trigger::Change))
             .await,
         Outcome::Recorded
     );
     assert_eq!(
-        recorded(&scene, &workspace).await?.rules[0]
+        recorded(&harness, &workspace).await?.rules[0]
             .failure
             .clone()
             .unwrap()
@@ -239,14 +243,14 @@ async fn a_private_address_is_e6037_and_a_workspace_without_a_host_is_not_asked(
         Code::AddressForbidden
     );
 
-    let plain = scene.workspace(TEAM, "plain").await?;
+    let plain = harness.workspace(TEAM, "plain").await?;
     assert_eq!(
-        scene
+        harness
             .service
             .handle(delivery(Verb::Probe, TEAM, &plain, Trigger::Change))
             .await,
         Outcome::Stale
     );
-    assert_eq!(recorded(&scene, &plain).await?.section.rev, 0);
+    assert_eq!(recorded(&harness, &plain).await?.section.rev, 0);
     Ok(())
 }

@@ -9,7 +9,7 @@ use sequencer_runtime::args::Args;
 use sequencer_runtime::bus::{Bus, Keep};
 use serde_json::json;
 
-use crate::scene::{Host, RELEASE, Scene, ZONE, delivery, until};
+use crate::harness::{Harness, Host, RELEASE, ZONE, delivery, until};
 
 #[derive(clap::Parser)]
 struct Cli {
@@ -19,8 +19,8 @@ struct Cli {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let nats = scene.nats()?;
+    let mut harness = Harness::new().await?;
+    let nats = harness.nats()?;
     let watcher =
         <Cli as clap::Parser>::parse_from(["watcher", "--pod=watcher", "--nats-url", &nats]).shared;
     let bus = Bus::connect("watcher", &watcher, &Handles::default()).await?;
@@ -34,15 +34,15 @@ async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Resul
         async move { bus.keep(keep, || {}).await }
     });
     let _replicas = [
-        scene.process("network-a", &nats)?,
-        scene.process("network-b", &nats)?,
+        harness.process("network-a", &nats)?,
+        harness.process("network-b", &nats)?,
     ];
 
     let host = Host::new(ZONE);
-    scene
+    harness
         .faults(json!([{"method": "GET", "path": "/zones/**", "times": 6, "delay_ms": 150}]))
         .await?;
-    let record = scene
+    let record = harness
         .record(
             &host,
             "CNAME",
@@ -54,23 +54,29 @@ async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Resul
     until("the record is made", async || {
         bus.wake(&command, RELEASE, name, Trigger::Resync).await?;
         ensure!(
-            scene.recorded(&record).await?.section.state == Some(State::Completed),
+            harness.recorded(&record).await?.section.state == Some(State::Completed),
             "not yet"
         );
         Ok(())
     })
     .await?;
-    assert_eq!(scene.counted("records", "creates", &host.fqdn()).await?, 1);
-    scene.delete(&record).await?;
+    assert_eq!(
+        harness.counted("records", "creates", &host.fqdn()).await?,
+        1
+    );
+    harness.delete(&record).await?;
     until("the record is deleted", async || {
         bus.wake(&command, RELEASE, name, Trigger::Resync).await?;
         ensure!(
-            scene.recorded(&record).await?.section.state == Some(State::Gone),
+            harness.recorded(&record).await?.section.state == Some(State::Gone),
             "not yet"
         );
         Ok(())
     })
     .await?;
-    assert_eq!(scene.counted("records", "deletes", &host.fqdn()).await?, 1);
+    assert_eq!(
+        harness.counted("records", "deletes", &host.fqdn()).await?,
+        1
+    );
     Ok(())
 }

@@ -15,7 +15,7 @@ use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::section::Failure as _;
 use serde_json::json;
 
-use crate::scene::{BIND, Host, RELEASE, Scene, delivery};
+use crate::harness::{BIND, Harness, Host, RELEASE, delivery};
 
 const ZONE: &str = "preview.test";
 
@@ -65,11 +65,11 @@ fn wrong_key() -> &'static str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_made_once_updated_in_place_and_deleted_with_its_mark() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
-    let record = scene.record(&host, "A", "192.0.2.7").await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    let made = scene.recorded(&record).await?;
+    let harness = Harness::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&harness.secrets.tsig, "seq").await?);
+    let record = harness.record(&host, "A", "192.0.2.7").await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    let made = harness.recorded(&record).await?;
     assert_eq!(
         (made.section.state, made.section.claim.clone()),
         (Some(State::Completed), None)
@@ -86,45 +86,54 @@ async fn a_record_is_made_once_updated_in_place_and_deleted_with_its_mark() -> R
     );
 
     // Delivered twice: nothing is written.
-    assert_eq!(scene.dns(&record, Trigger::Resync).await, Outcome::Done);
-    assert_eq!(scene.recorded(&record).await?.section.rev, made.section.rev);
+    assert_eq!(harness.dns(&record, Trigger::Resync).await, Outcome::Done);
+    assert_eq!(
+        harness.recorded(&record).await?.section.rev,
+        made.section.rev
+    );
 
-    let patched = scene
+    let patched = harness
         .patch(RELEASE, &record, json!({"spec": {"target": "192.0.2.8"}}))
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    let changed = scene.recorded(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    let changed = harness.recorded(&record).await?;
     assert_eq!(
         changed.section.observed_generation,
         patched.metadata.generation
     );
     assert_eq!(targets(&bind, &ours).await?, ["192.0.2.8"]);
 
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    let gone = scene.recorded(&record).await?;
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    let gone = harness.recorded(&record).await?;
     assert_eq!(
         (gone.section.state, gone.deleted_at.is_some()),
         (Some(State::Gone), true)
     );
     let seen = bind.observe(&ours).await?;
     assert!(seen.records.is_empty() && seen.notes.is_empty(), "{seen:?}");
-    assert_eq!(scene.dns(&record, Trigger::Resync).await, Outcome::Done);
-    assert_eq!(scene.recorded(&record).await?.section.rev, gone.section.rev);
+    assert_eq!(harness.dns(&record, Trigger::Resync).await, Outcome::Done);
+    assert_eq!(
+        harness.recorded(&record).await?.section.rev,
+        gone.section.rev
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_record_is_e3020_and_left_alone_until_it_goes() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
+    let harness = Harness::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&harness.secrets.tsig, "seq").await?);
     let theirs = wanted(&host, RecordType::A, "192.0.2.1", "other");
     bind.put(&theirs, &bind.observe(&theirs).await?, &[])
         .await?;
 
-    let record = scene.record(&host, "CNAME", "target.example").await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    let failed = scene.recorded(&record).await?;
+    let record = harness.record(&host, "CNAME", "target.example").await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    let failed = harness.recorded(&record).await?;
     assert_eq!(
         (failed.section.state, failed.section.retry.unwrap().code),
         (Some(State::Error), Code::HostTaken)
@@ -135,21 +144,21 @@ async fn a_foreign_record_is_e3020_and_left_alone_until_it_goes() -> Result<()> 
     // Its deletion would not touch it either; but first it goes by itself.
     let seen = bind.observe(&theirs).await?;
     bind.delete(&theirs, &seen, &owned(&theirs, &seen)).await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.recorded(&record).await?.section.state,
         Some(State::Completed)
     );
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     assert!(targets(&bind, &theirs).await?.is_empty());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_mark_of_another_cluster_is_e3020_with_or_without_a_record() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
+    let harness = Harness::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&harness.secrets.tsig, "seq").await?);
     // Our own Workspace's uid, and another cluster's id: a text alone, where our mark would be.
     let forged = Mark {
         cluster: "other".into(),
@@ -162,10 +171,10 @@ async fn a_forged_mark_of_another_cluster_is_e3020_with_or_without_a_record() ->
     };
     bind.put(&text, &bind.observe(&text).await?, &[]).await?;
     let ours = wanted(&host, RecordType::A, "192.0.2.7", "c1");
-    let record = scene.record(&host, "A", "192.0.2.7").await?;
+    let record = harness.record(&host, "A", "192.0.2.7").await?;
     let refused = async |trigger: Trigger| -> Result<()> {
-        assert_eq!(scene.dns(&record, trigger).await, Outcome::Recorded);
-        let failed = scene.recorded(&record).await?;
+        assert_eq!(harness.dns(&record, trigger).await, Outcome::Recorded);
+        let failed = harness.recorded(&record).await?;
         assert_eq!(
             (failed.section.state, failed.section.retry.unwrap().code),
             (Some(State::Error), Code::HostTaken)
@@ -182,7 +191,7 @@ async fn a_forged_mark_of_another_cluster_is_e3020_with_or_without_a_record() ->
     // It goes, our record is made, and it comes again beside our mark.
     let seen = bind.observe(&text).await?;
     bind.delete(&text, &seen, &owned(&text, &seen)).await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     let seen = bind.observe(&text).await?;
     bind.put(&text, &seen, &[]).await?;
     refused(Trigger::Retry).await?;
@@ -190,8 +199,8 @@ async fn a_forged_mark_of_another_cluster_is_e3020_with_or_without_a_record() ->
     assert_eq!((seen.records.len(), seen.notes.len()), (1, 2));
 
     // What two clusters claim is deleted by neither.
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     assert_eq!(bind.observe(&ours).await?.records.len(), 1);
     let seen = bind.observe(&text).await?;
     bind.delete(&text, &seen, &owned(&text, &seen)).await?;
@@ -202,17 +211,20 @@ async fn a_forged_mark_of_another_cluster_is_e3020_with_or_without_a_record() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deletion_leaves_what_does_not_carry_our_mark() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
+    let harness = Harness::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&harness.secrets.tsig, "seq").await?);
     let theirs = wanted(&host, RecordType::A, "192.0.2.1", "other");
     bind.put(&theirs, &bind.observe(&theirs).await?, &[])
         .await?;
-    let record = scene.record(&host, "A", "192.0.2.1").await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    let record = harness.record(&host, "A", "192.0.2.1").await?;
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    assert_eq!(
+        harness.recorded(&record).await?.section.state,
         Some(State::Gone)
     );
     assert_eq!(targets(&bind, &theirs).await?, ["192.0.2.1"]);
@@ -223,9 +235,9 @@ async fn deletion_leaves_what_does_not_carry_our_mark() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_of_this_cluster_is_adopted_when_its_owner_is_gone_and_only_then() -> Result<()> {
-    let scene = Scene::new().await?;
-    let bind = server(&scene.secrets.tsig, "seq").await?;
-    let alive = scene.workspace("other", "alive").await?;
+    let harness = Harness::new().await?;
+    let bind = server(&harness.secrets.tsig, "seq").await?;
+    let alive = harness.workspace("other", "alive").await?;
     let host = Host {
         owner: alive.metadata.uid.clone().unwrap(),
         ..Host::new(ZONE)
@@ -238,19 +250,22 @@ async fn a_mark_of_this_cluster_is_adopted_when_its_owner_is_gone_and_only_then(
         owner: Host::new(ZONE).owner,
         ..host.clone()
     };
-    let record = scene.record(&ours, "CNAME", "target.example").await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
+    let record = harness.record(&ours, "CNAME", "target.example").await?;
     assert_eq!(
-        scene.recorded(&record).await?.section.retry.unwrap().code,
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    assert_eq!(
+        harness.recorded(&record).await?.section.retry.unwrap().code,
         Code::HostTaken
     );
     assert_eq!(targets(&bind, &theirs).await?, ["192.0.2.1"]);
 
-    scene
+    harness
         .api::<sequencer_api::Workspace>("other")
         .delete("alive", &kube::api::DeleteParams::default())
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Retry).await, Outcome::Done);
+    assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);
     let seen = bind
         .observe(&wanted(&ours, RecordType::Cname, "", "c1"))
         .await?;
@@ -262,19 +277,24 @@ async fn a_mark_of_this_cluster_is_adopted_when_its_owner_is_gone_and_only_then(
             .collect::<Vec<_>>(),
         ["target.example"]
     );
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_e3007_and_heals_when_the_secret_changes() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
-    scene.secret(RELEASE, "tsig", "secret", wrong_key()).await?;
-    let record = scene.record(&host, "A", "192.0.2.7").await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    let failed = scene.recorded(&record).await?;
+    harness
+        .secret(RELEASE, "tsig", "secret", wrong_key())
+        .await?;
+    let record = harness.record(&host, "A", "192.0.2.7").await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    let failed = harness.recorded(&record).await?;
     let retry = failed.section.retry.unwrap();
     assert_eq!((retry.code, retry.attempts), (Code::DnsProviderRefused, 1));
     assert!(
@@ -283,40 +303,43 @@ async fn a_wrong_key_is_e3007_and_heals_when_the_secret_changes() -> Result<()> 
     );
 
     // Before its time and with the same Secret, nothing is tried.
-    let long = scene.replica(&["--min-backoff=10m"])?;
+    let long = harness.replica(&["--min-backoff=10m"])?;
     assert_eq!(
         long.handle(delivery(Verb::Dns, RELEASE, &record, Trigger::Retry))
             .await,
         Outcome::Recorded
     );
-    let waiting = scene.recorded(&record).await?.section;
+    let waiting = harness.recorded(&record).await?.section;
     assert!(waiting.retry.as_ref().unwrap().next_attempt_at.0 > Timestamp::now());
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    assert_eq!(scene.recorded(&record).await?.section.rev, waiting.rev);
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    assert_eq!(harness.recorded(&record).await?.section.rev, waiting.rev);
 
-    scene
-        .secret(RELEASE, "tsig", "secret", &scene.secrets.tsig)
+    harness
+        .secret(RELEASE, "tsig", "secret", &harness.secrets.tsig)
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    let healed = scene.recorded(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    let healed = harness.recorded(&record).await?;
     assert_eq!(
         (healed.section.state, healed.section.retry, healed.failure),
         (Some(State::Completed), None, None)
     );
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_secret_is_e1007() -> Result<()> {
-    let scene = Scene::new().await?;
-    let api = scene.api::<k8s_openapi::api::core::v1::Secret>(RELEASE);
+    let harness = Harness::new().await?;
+    let api = harness.api::<k8s_openapi::api::core::v1::Secret>(RELEASE);
     api.delete("tsig", &kube::api::DeleteParams::default())
         .await?;
-    let record = scene.record(&Host::new(ZONE), "A", "192.0.2.7").await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
-    let retry = scene.recorded(&record).await?.section.retry.unwrap();
+    let record = harness.record(&Host::new(ZONE), "A", "192.0.2.7").await?;
+    assert_eq!(
+        harness.dns(&record, Trigger::Change).await,
+        Outcome::Recorded
+    );
+    let retry = harness.recorded(&record).await?.section.retry.unwrap();
     assert_eq!(
         (
             retry.code,
@@ -329,8 +352,8 @@ async fn a_missing_secret_is_e1007() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_compares_before_it_sets() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
+    let harness = Harness::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&harness.secrets.tsig, "seq").await?);
     let (first, second) = (
         wanted(&host, RecordType::A, "192.0.2.1", "a"),
         wanted(&host, RecordType::A, "192.0.2.2", "b"),
@@ -359,22 +382,22 @@ async fn the_server_compares_before_it_sets() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_of_both_kinds_share_a_mark_and_the_last_takes_it_along() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (host, bind) = (Host::new(ZONE), server(&scene.secrets.tsig, "seq").await?);
+    let harness = Harness::new().await?;
+    let (host, bind) = (Host::new(ZONE), server(&harness.secrets.tsig, "seq").await?);
     let (four, six) = (
-        scene.record(&host, "A", "192.0.2.7").await?,
-        scene.record(&host, "AAAA", "2001:db8::7").await?,
+        harness.record(&host, "A", "192.0.2.7").await?,
+        harness.record(&host, "AAAA", "2001:db8::7").await?,
     );
-    assert_eq!(scene.dns(&four, Trigger::Change).await, Outcome::Done);
-    assert_eq!(scene.dns(&six, Trigger::Change).await, Outcome::Done);
+    assert_eq!(harness.dns(&four, Trigger::Change).await, Outcome::Done);
+    assert_eq!(harness.dns(&six, Trigger::Change).await, Outcome::Done);
     let ours = wanted(&host, RecordType::A, "192.0.2.7", "c1");
     assert_eq!(targets(&bind, &ours).await?, ["192.0.2.7", "2001:db8::7"]);
-    scene.delete(&four).await?;
-    assert_eq!(scene.dns(&four, Trigger::Change).await, Outcome::Done);
+    harness.delete(&four).await?;
+    assert_eq!(harness.dns(&four, Trigger::Change).await, Outcome::Done);
     let seen = bind.observe(&ours).await?;
     assert_eq!((seen.records.len(), seen.notes.len()), (1, 1));
-    scene.delete(&six).await?;
-    assert_eq!(scene.dns(&six, Trigger::Change).await, Outcome::Done);
+    harness.delete(&six).await?;
+    assert_eq!(harness.dns(&six, Trigger::Change).await, Outcome::Done);
     let seen = bind.observe(&ours).await?;
     assert!(seen.records.is_empty() && seen.notes.is_empty(), "{seen:?}");
     Ok(())
@@ -382,7 +405,7 @@ async fn addresses_of_both_kinds_share_a_mark_and_the_last_takes_it_along() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_of_the_server_has_its_code() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let host = Host::new(ZONE);
     let ours = wanted(&host, RecordType::A, "192.0.2.1", "c1");
     let elsewhere = Wanted {
@@ -392,9 +415,9 @@ async fn every_refusal_of_the_server_has_its_code() -> Result<()> {
     };
     let seen = sequencer_network::dns::Seen::default();
     let (good, bad, unknown) = (
-        server(&scene.secrets.tsig, "seq").await?,
+        server(&harness.secrets.tsig, "seq").await?,
         server(wrong_key(), "seq").await?,
-        server(&scene.secrets.tsig, "nobody").await?,
+        server(&harness.secrets.tsig, "nobody").await?,
     );
     for (case, refused) in [
         ("BADSIG", bad.put(&ours, &seen, &[]).await),
@@ -428,17 +451,17 @@ async fn every_refusal_of_the_server_has_its_code() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_object_that_is_meant_and_may_be_worked_at_is_worked_at() -> Result<()> {
-    let scene = Scene::new().await?;
-    let record = scene.record(&Host::new(ZONE), "A", "192.0.2.7").await?;
+    let harness = Harness::new().await?;
+    let record = harness.record(&Host::new(ZONE), "A", "192.0.2.7").await?;
     let mut other = record.clone();
     other.metadata.uid = Some(Host::new(ZONE).owner);
-    assert_eq!(scene.dns(&other, Trigger::Change).await, Outcome::Gone);
+    assert_eq!(harness.dns(&other, Trigger::Change).await, Outcome::Gone);
 
     // Another pod has it.
     let taken = json!({"status": {"record": {"rev": 1, "state": "InProgress", "claim": {
         "holder": "network-b/12345678", "until": "2099-01-01T00:00:00Z", "attempts": 0,
     }}}});
-    let api = scene.api::<sequencer_api::DNSRecord>(RELEASE);
+    let api = harness.api::<sequencer_api::DNSRecord>(RELEASE);
     let patch = kube::api::Patch::Merge(taken);
     api.patch_status(
         record.metadata.name.as_deref().unwrap(),
@@ -447,35 +470,35 @@ async fn only_the_object_that_is_meant_and_may_be_worked_at_is_worked_at() -> Re
     )
     .await?;
     assert_eq!(
-        scene.dns(&record, Trigger::Change).await,
+        harness.dns(&record, Trigger::Change).await,
         Outcome::ClaimedElsewhere
     );
-    assert_eq!(scene.recorded(&record).await?.section.rev, 1);
+    assert_eq!(harness.recorded(&record).await?.section.rev, 1);
 
     // Without its finalizer nothing may be made outside.
-    let record = scene
+    let record = harness
         .patch(RELEASE, &record, json!({"metadata": {"finalizers": null}}))
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Stale);
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Stale);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wildcard_zone_needs_no_provider_and_one_that_is_not_granted_is_e6051() -> Result<()> {
-    let scene = Scene::new().await?;
-    let record = scene
+    let harness = Harness::new().await?;
+    let record = harness
         .record(&Host::new("wild.test"), "CNAME", "ingress.example")
         .await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
-    let made = scene.recorded(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    let made = harness.recorded(&record).await?;
     assert_eq!(
         (made.section.state, made.section.rev),
         (Some(State::Completed), 1)
     );
-    scene.delete(&record).await?;
-    assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+    harness.delete(&record).await?;
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     assert_eq!(
-        scene.recorded(&record).await?.section.state,
+        harness.recorded(&record).await?.section.state,
         Some(State::Gone)
     );
 
@@ -486,16 +509,19 @@ async fn a_wildcard_zone_needs_no_provider_and_one_that_is_not_granted_is_e6051(
             ..Host::new("yourdomain.com")
         },
     ] {
-        let record = scene.record(&host, "CNAME", "ingress.example").await?;
-        assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Recorded);
+        let record = harness.record(&host, "CNAME", "ingress.example").await?;
         assert_eq!(
-            scene.recorded(&record).await?.section.retry.unwrap().code,
+            harness.dns(&record, Trigger::Change).await,
+            Outcome::Recorded
+        );
+        assert_eq!(
+            harness.recorded(&record).await?.section.retry.unwrap().code,
             Code::ZoneNotGranted
         );
         // Nothing was ever made, so nothing has to be deleted.
-        scene.delete(&record).await?;
-        assert_eq!(scene.dns(&record, Trigger::Change).await, Outcome::Done);
+        harness.delete(&record).await?;
+        assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     }
-    assert_eq!(scene.admin("counters").await?["calls"], json!({}));
+    assert_eq!(harness.admin("counters").await?["calls"], json!({}));
     Ok(())
 }

@@ -9,14 +9,14 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::json;
 
+use crate::harness::{Harness, Host, SECOND_ACCOUNT, TUNNELS, ZONE};
 use crate::preview::{Preview, TEAM};
-use crate::scene::{Host, SECOND_ACCOUNT, Scene, TUNNELS, ZONE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    let (account, ours) = (&scene.settings.account, preview.tunnel());
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let (account, ours) = (&harness.settings.account, preview.tunnel());
     let strangers = [
         format!("seq-c1-{}", Host::new(ZONE).owner),
         format!("seq-other-{}", preview.owner().uid),
@@ -25,7 +25,7 @@ async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched
     ];
     for name in &strangers {
         let body = json!({"name": name, "config_src": "cloudflare"});
-        scene
+        harness
             .call(
                 Method::POST,
                 &format!("/accounts/{account}/cfd_tunnel"),
@@ -49,7 +49,7 @@ async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched
     assert!(preview.is_gone().await? && preview.live().await?.is_empty());
     for name in &strangers {
         let counts = ["creates", "updates", "deletes"]
-            .map(async |event| scene.counted("tunnels", event, name).await);
+            .map(async |event| harness.counted("tunnels", event, name).await);
         let [creates, updates, deletes] = counts;
         assert_eq!(
             (creates.await?, updates.await?, deletes.await?),
@@ -63,14 +63,14 @@ async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    let first = &scene.settings.account;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let first = &harness.settings.account;
     let connector = preview.connect().await?;
     let made = preview.recorded().await?;
     let change =
         json!({"spec": {"networking": {"tunnel": {"cloudflare": {"accountId": SECOND_ACCOUNT}}}}});
-    scene.patch(TEAM, &preview.workspace, change).await?;
+    harness.patch(TEAM, &preview.workspace, change).await?;
 
     // Its pods are still there: nothing is made, and what has to be deleted is not forgotten.
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
@@ -97,8 +97,8 @@ async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Resu
     preview.let_go().await?;
     // The copy of the credential does not do any more; the Workspace's own does.
     let newer = "another-token-of-the-forty-characters-it-has";
-    scene.tell("token", json!({"token": newer})).await?;
-    scene.secret(TEAM, "token", "apiKey", newer).await?;
+    harness.tell("token", json!({"token": newer})).await?;
+    harness.secret(TEAM, "token", "apiKey", newer).await?;
     let _connector = preview.connect().await?;
     let moved = preview.recorded().await?;
     assert_eq!(
@@ -118,7 +118,7 @@ async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Resu
         (2, 1)
     );
     assert_eq!(preview.secret("apiToken").await?.as_deref(), Some(newer));
-    let deployment = scene
+    let deployment = harness
         .api::<Deployment>(TUNNELS)
         .get(&preview.connector())
         .await?;

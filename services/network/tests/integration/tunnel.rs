@@ -15,13 +15,13 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
+use crate::harness::{Harness, Host, TUNNELS, ZONE, delivery, until};
 use crate::preview::{Preview, TEAM};
-use crate::scene::{Host, Scene, TUNNELS, ZONE, delivery, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let _connector = preview.connect().await?;
     let made = preview.recorded().await?;
     assert_eq!(
@@ -43,7 +43,7 @@ async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes(
     );
     assert_eq!(
         preview.secret("apiToken").await?.as_ref(),
-        Some(&scene.settings.token)
+        Some(&harness.settings.token)
     );
 
     // Delivered twice, and once more by a person.
@@ -60,20 +60,20 @@ async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes(
 
     let path = format!(
         "/accounts/{}/cfd_tunnel/{}/configurations",
-        scene.settings.account,
+        harness.settings.account,
         made.id.unwrap()
     );
     let service = preview.owner().service("web", "http");
-    let rules = scene.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
+    let rules = harness.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
     assert_eq!(
         rules[0]["service"],
         json!(format!("http://{service}.team-a.svc:3000"))
     );
     let change =
         json!({"spec": {"networking": {"tunnel": {"cloudflare": {"route": {"path": "/app"}}}}}});
-    scene.patch(TEAM, &preview.workspace, change).await?;
+    harness.patch(TEAM, &preview.workspace, change).await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Done);
-    let rules = scene.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
+    let rules = harness.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
     assert_eq!(rules[0]["path"], json!("^/app"));
     assert_eq!(
         (
@@ -87,8 +87,8 @@ async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let _connector = preview.connect().await?;
     // The claim with the intent, and what came of it, for each look.
     let mut sections = preview.recorded().await?.section.rev;
@@ -107,16 +107,16 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
             deployment,
         ]
     };
-    scene.wrote(all(sections)).await?;
+    harness.wrote(all(sections)).await?;
     assert_eq!(sections, 2 * preview.looks.get());
 
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
-    scene.wrote(all(sections)).await?;
+    harness.wrote(all(sections)).await?;
     let components = json!([{
         "name": "web", "replicas": 2, "template": {"containers": [{"name": "web", "image": "newer"}]},
         "networks": [{"name": "http", "port": 3000, "targetPort": 8080}],
     }]);
-    scene
+    harness
         .patch(
             TEAM,
             &preview.workspace,
@@ -125,7 +125,7 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
         .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Done);
     sections += 1;
-    scene.wrote(all(sections)).await?;
+    harness.wrote(all(sections)).await?;
     assert_eq!(
         preview.recorded().await?.section.observed_generation,
         Some(2)
@@ -139,13 +139,13 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
     );
 
     // What is missing is made again, under a claim.
-    scene
+    harness
         .api::<NetworkPolicy>(TUNNELS)
         .delete(&preview.connector(), &DeleteParams::default())
         .await?;
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
     let [section, secret, (what, _), deployment] = all(sections + 2);
-    scene
+    harness
         .wrote([section, secret, (what, 2), deployment])
         .await?;
     Ok(())
@@ -153,8 +153,8 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let _connector = preview.connect().await?;
     preview.delete().await?;
     let rev = preview.recorded().await?.section.rev;
@@ -171,8 +171,8 @@ async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connector_has_no_rights_and_reads_its_token_from_a_file() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     // Nobody connects.
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
     assert_eq!(
@@ -182,7 +182,7 @@ async fn a_connector_has_no_rights_and_reads_its_token_from_a_file() -> Result<(
         ),
         (Some(State::InProgress), Code::ConnectorNotConnected)
     );
-    let deployment = scene
+    let deployment = harness
         .api::<Deployment>(TUNNELS)
         .get(&preview.connector())
         .await?;
@@ -212,9 +212,11 @@ async fn a_connector_has_no_rights_and_reads_its_token_from_a_file() -> Result<(
         json!([{"key": "token", "path": "token"}])
     );
     let token = preview.secret("token").await?.unwrap();
-    assert!(!pod.to_string().contains(&token) && !pod.to_string().contains(&scene.settings.token));
+    assert!(
+        !pod.to_string().contains(&token) && !pod.to_string().contains(&harness.settings.token)
+    );
 
-    let policy = scene
+    let policy = harness
         .api::<NetworkPolicy>(TUNNELS)
         .get(&preview.connector())
         .await?;
@@ -247,10 +249,10 @@ async fn a_connector_has_no_rights_and_reads_its_token_from_a_file() -> Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothing_of_the_tenants()
 -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let connector = preview.connect().await?;
-    scene
+    harness
         .api::<Secret>(TEAM)
         .delete("token", &DeleteParams::default())
         .await?;
@@ -269,7 +271,7 @@ async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothin
     preview.let_go().await?;
     // Cloudflare still knows a connection.
     let tunnel = "/accounts/*/cfd_tunnel/*";
-    scene
+    harness
         .faults(
             json!([{"method": "DELETE", "path": tunnel, "times": 1, "status": 400, "code": 1022}]),
         )
@@ -293,9 +295,9 @@ async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    scene
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    harness
         .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
         .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
@@ -317,9 +319,9 @@ async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    scene
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    harness
         .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
         .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
@@ -336,8 +338,8 @@ async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> 
     );
 
     // And one that was never begun needs no provider at all.
-    let preview = Preview::new(&scene).await?;
-    scene
+    let preview = Preview::new(&harness).await?;
+    harness
         .faults(json!([{"path": "/**", "status": 500}]))
         .await?;
     preview.delete().await?;
@@ -348,9 +350,9 @@ async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    scene.faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "delay_ms": 1500}])).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    harness.faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "delay_ms": 1500}])).await?;
     let deletion = async {
         until("its intent is written", async || {
             ensure!(preview.recorded().await?.intents.len() == 1, "not yet");
@@ -380,8 +382,8 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene
+    let harness = Harness::new().await?;
+    harness
         .secret(
             TEAM,
             "token",
@@ -389,8 +391,8 @@ async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()
             "0123456789012345678901234567890123456789",
         )
         .await?;
-    let preview = Preview::with(&scene, json!({"name": "token", "key": "apiKey"})).await?;
-    let patient = scene.replica(&["--min-backoff=10m"])?;
+    let preview = Preview::with(&harness, json!({"name": "token", "key": "apiKey"})).await?;
+    let patient = harness.replica(&["--min-backoff=10m"])?;
     assert_eq!(
         patient
             .handle(delivery(
@@ -416,26 +418,26 @@ async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Done);
     assert_eq!(preview.recorded().await?.section.rev, rev);
 
-    scene
-        .secret(TEAM, "token", "apiKey", &scene.settings.token)
+    harness
+        .secret(TEAM, "token", "apiKey", &harness.settings.token)
         .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
     assert_eq!(preview.code().await?, Code::ConnectorNotConnected);
     assert_eq!(
         preview.secret("apiToken").await?.as_ref(),
-        Some(&scene.settings.token)
+        Some(&harness.settings.token)
     );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_secret_that_cannot_be_used_has_its_code_and_nothing_is_made() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene
-        .secret(TEAM, "token", "apiKey", &scene.settings.token)
+    let harness = Harness::new().await?;
+    harness
+        .secret(TEAM, "token", "apiKey", &harness.settings.token)
         .await?;
-    scene
-        .secret("other", "token", "apiKey", &scene.settings.token)
+    harness
+        .secret("other", "token", "apiKey", &harness.settings.token)
         .await?;
     for (reference, code) in [
         (
@@ -455,19 +457,19 @@ async fn every_secret_that_cannot_be_used_has_its_code_and_nothing_is_made() -> 
             Code::SecretNotShared,
         ),
     ] {
-        let preview = Preview::with(&scene, reference).await?;
+        let preview = Preview::with(&harness, reference).await?;
         assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
         assert_eq!(preview.code().await?, code);
         assert!(preview.recorded().await?.intents.is_empty() && preview.is_gone().await?);
     }
-    assert_eq!(scene.admin("counters").await?["calls"], json!({}));
+    assert_eq!(harness.admin("counters").await?["calls"], json!({}));
 
     let shared = json!({"metadata": {"annotations": {"se.quencer.io/shared-with": "team-a"}}});
-    let api = scene.api::<Secret>("other");
+    let api = harness.api::<Secret>("other");
     api.patch("token", &PatchParams::default(), &Patch::Merge(shared))
         .await?;
     let preview = Preview::with(
-        &scene,
+        &harness,
         json!({"name": "token", "key": "apiKey", "namespace": "other"}),
     )
     .await?;
@@ -478,9 +480,9 @@ async fn every_secret_that_cannot_be_used_has_its_code_and_nothing_is_made() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_the_connectors_name_that_is_not_ours_is_e5011_and_left_alone() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
-    scene
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    harness
         .secret(TUNNELS, &preview.connector(), "apiToken", "somebody's")
         .await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
@@ -497,11 +499,11 @@ async fn an_object_of_the_connectors_name_that_is_not_ours_is_e5011_and_left_alo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let connector = preview.connect().await?;
     connector.stop().await;
-    scene.tell("token", json!({"token": null})).await?;
+    harness.tell("token", json!({"token": null})).await?;
     preview.delete().await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
     preview.let_go().await?;
@@ -515,7 +517,7 @@ async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Resul
     );
     assert_eq!(preview.recorded().await?.intents.len(), 1);
     let annotation = json!({"metadata": {"annotations": {"se.quencer.io/abandon-external": preview.workspace.uid()}}});
-    scene.patch(TEAM, &preview.workspace, annotation).await?;
+    harness.patch(TEAM, &preview.workspace, annotation).await?;
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
     assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
     assert!(preview.is_gone().await?);
@@ -524,20 +526,20 @@ async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_workspace_that_is_meant_and_may_be_worked_at_is_worked_at() -> Result<()> {
-    let scene = Scene::new().await?;
-    let preview = Preview::new(&scene).await?;
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
     let mut other = preview.workspace.clone();
     other.metadata.uid = Some(Host::new(ZONE).owner);
     assert_eq!(
-        scene
+        harness
             .service
             .handle(delivery(Verb::Tunnel, TEAM, &other, Trigger::Change))
             .await,
         Outcome::Gone
     );
-    let plain = scene.workspace(TEAM, "plain").await?;
+    let plain = harness.workspace(TEAM, "plain").await?;
     assert_eq!(
-        scene
+        harness
             .service
             .handle(delivery(Verb::Tunnel, TEAM, &plain, Trigger::Change))
             .await,
@@ -547,7 +549,7 @@ async fn only_the_workspace_that_is_meant_and_may_be_worked_at_is_worked_at() ->
     let claim =
         json!({"holder": "network-b/12345678", "until": "2099-01-01T00:00:00Z", "attempts": 0});
     let taken = json!({"status": {"tunnel": {"rev": 1, "state": "InProgress", "claim": claim}}});
-    let api = scene.api::<Workspace>(TEAM);
+    let api = harness.api::<Workspace>(TEAM);
     api.patch_status(
         &preview.workspace.name_any(),
         &PatchParams::default(),
@@ -558,6 +560,6 @@ async fn only_the_workspace_that_is_meant_and_may_be_worked_at_is_worked_at() ->
         preview.handle(Trigger::Change).await,
         Outcome::ClaimedElsewhere
     );
-    assert_eq!(scene.admin("counters").await?["calls"], json!({}));
+    assert_eq!(harness.admin("counters").await?["calls"], json!({}));
     Ok(())
 }

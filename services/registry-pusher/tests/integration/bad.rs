@@ -8,7 +8,7 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, handle};
+use crate::harness::{Harness, handle};
 use crate::stage::USER;
 
 fn credentials(name: &str) -> Value {
@@ -17,10 +17,10 @@ fn credentials(name: &str) -> Value {
 
 /// The codes of the section, and of each registry.
 async fn codes(
-    scene: &Scene,
+    harness: &Harness,
     build: &sequencer_api::Build,
 ) -> Result<(Option<Code>, Vec<Option<Code>>)> {
-    let publish = scene.publish(build).await?;
+    let publish = harness.publish(build).await?;
     let each = publish
         .registries
         .iter()
@@ -33,31 +33,31 @@ async fn codes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_e1020_and_heals_when_the_secret_changes() -> Result<()> {
-    let scene = Scene::new().await?;
-    let staged = scene.stage(2, 1000).await?;
-    let wrong = format!("SEQCANARY-wrong-{}", scene.id);
-    scene.secret("company", COMPANY_USER, &wrong).await?;
-    scene.secret("hub", "myuser", &wrong).await?;
+    let harness = Harness::new().await?;
+    let staged = harness.stage(2, 1000).await?;
+    let wrong = format!("SEQCANARY-wrong-{}", harness.id);
+    harness.secret("company", COMPANY_USER, &wrong).await?;
+    harness.secret("hub", "myuser", &wrong).await?;
     let (company, hub) = (
-        format!("registry.test/pusher-{}/app", scene.id),
-        format!("myuser/pusher-{}", scene.id),
+        format!("registry.test/pusher-{}/app", harness.id),
+        format!("myuser/pusher-{}", harness.id),
     );
     let registries = json!([
         {"url": company, "tags": ["dev"], "credentials": credentials("company")},
         {"url": hub, "tags": ["dev"], "credentials": credentials("hub")},
     ]);
-    let build = scene.build(&staged.digest, &registries).await?;
-    let service = scene.service("a", &[])?;
+    let build = harness.build(&staged.digest, &registries).await?;
+    let service = harness.service("a", &[])?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Recorded
     );
     let refused = Some(Code::CredentialsRefused);
     assert_eq!(
-        codes(&scene, &build).await?,
+        codes(&harness, &build).await?,
         (refused, vec![refused, refused])
     );
-    let failed = scene.publish(&build).await?;
+    let failed = harness.publish(&build).await?;
     assert_eq!(
         (failed.section.state, failed.image.as_deref()),
         (Some(State::Error), None)
@@ -70,7 +70,7 @@ async fn a_wrong_password_is_e1020_and_heals_when_the_secret_changes() -> Result
 
     // Nothing of the password is anywhere.
     let shown = serde_json::to_string(
-        &scene
+        &harness
             .builds
             .get(&build.metadata.name.clone().unwrap())
             .await?,
@@ -85,16 +85,16 @@ async fn a_wrong_password_is_e1020_and_heals_when_the_secret_changes() -> Result
         handle(&service, &build, Trigger::Resync).await?,
         Outcome::Done
     );
-    assert_eq!(scene.publish(&build).await?, failed);
+    assert_eq!(harness.publish(&build).await?, failed);
 
-    scene
-        .secret("company", COMPANY_USER, &scene.cluster.registry_password)
+    harness
+        .secret("company", COMPANY_USER, &harness.cluster.registry_password)
         .await?;
     assert_eq!(
         handle(&service, &build, Trigger::Resync).await?,
         Outcome::Recorded
     );
-    let half = scene.publish(&build).await?;
+    let half = harness.publish(&build).await?;
     assert_eq!(
         half.registries
             .iter()
@@ -104,14 +104,14 @@ async fn a_wrong_password_is_e1020_and_heals_when_the_secret_changes() -> Result
     );
     assert_eq!(half.image, Some(format!("{company}@{}", staged.digest)));
     assert_eq!(half.section.retry.map(|retry| retry.attempts), Some(2));
-    scene
-        .secret("hub", "myuser", &scene.cluster.hub_password)
+    harness
+        .secret("hub", "myuser", &harness.cluster.hub_password)
         .await?;
     assert_eq!(
         handle(&service, &build, Trigger::Resync).await?,
         Outcome::Done
     );
-    let whole = scene.publish(&build).await?;
+    let whole = harness.publish(&build).await?;
     assert_eq!(
         (whole.section.state, whole.section.retry),
         (Some(State::Completed), None)
@@ -120,21 +120,21 @@ async fn a_wrong_password_is_e1020_and_heals_when_the_secret_changes() -> Result
         whole.registries[0], half.registries[0],
         "it was published again"
     );
-    scene.check(&company, &["dev"], &staged)?;
-    scene.check(&format!("docker.io/{hub}"), &["dev"], &staged)
+    harness.check(&company, &["dev"], &staged)?;
+    harness.check(&format!("docker.io/{hub}"), &["dev"], &staged)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_down_does_not_hinder_another_and_each_says_its_own_code() -> Result<()>
 {
-    let mut scene = Scene::new().await?;
-    let (own, _entry) = scene.entry().await?;
-    scene.secret_of("odd", &json!({"user": "x"})).await?;
-    scene
+    let mut harness = Harness::new().await?;
+    let (own, _entry) = harness.entry().await?;
+    harness.secret_of("odd", &json!({"user": "x"})).await?;
+    harness
         .secret_of("empty", &json!({"username": "x", "password": "\n"}))
         .await?;
-    let staged = scene.stage(2, 1000).await?;
-    let (address, good) = (scene.alone.address, format!("{}/app", own.address));
+    let staged = harness.stage(2, 1000).await?;
+    let (address, good) = (harness.alone.address, format!("{}/app", own.address));
     let registries = json!([
         {"url": format!("{address}:9/app"), "tags": ["dev"], "credentials": credentials("own")},
         {"url": good, "tags": ["dev"], "credentials": credentials("own")},
@@ -145,8 +145,8 @@ async fn a_registry_that_is_down_does_not_hinder_another_and_each_says_its_own_c
         {"url": format!("{good}/anonymous"), "tags": ["dev"]},
         {"url": format!("{good}/aws"), "tags": ["dev"], "credentials": {"authScheme": "aws"}},
     ]);
-    let build = scene.build(&staged.digest, &registries).await?;
-    let service = scene.service("a", &[])?;
+    let build = harness.build(&staged.digest, &registries).await?;
+    let service = harness.service("a", &[])?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Recorded
@@ -162,11 +162,11 @@ async fn a_registry_that_is_down_does_not_hinder_another_and_each_says_its_own_c
         Some(Code::RegistryFeatureUnsupported),
     ];
     assert_eq!(
-        codes(&scene, &build).await?,
+        codes(&harness, &build).await?,
         (Some(Code::RegistryUnavailable), wanted)
     );
-    assert_eq!(scene.publish(&build).await?.image, None);
-    scene.check(&good, &["dev"], &staged)?;
+    assert_eq!(harness.publish(&build).await?.image, None);
+    harness.check(&good, &["dev"], &staged)?;
 
     // What was published is not published again.
     let before = own.took("PUT /v2/app/")?;
@@ -180,20 +180,20 @@ async fn a_registry_that_is_down_does_not_hinder_another_and_each_says_its_own_c
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_yet_is_refused_and_a_bound_secret_goes_nowhere_else() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
+    let mut harness = Harness::new().await?;
+    let own = harness.own("own", 5001)?;
     let api: kube::Api<k8s_openapi::api::core::v1::Secret> =
-        kube::Api::namespaced(scene.client.clone(), "team");
+        kube::Api::namespaced(harness.client.clone(), "team");
     let bound = json!({
         "metadata": {"name": "bound", "annotations": {"se.quencer.io/host": "ghcr.io"}},
-        "stringData": {"username": USER, "password": scene.password},
+        "stringData": {"username": USER, "password": harness.password},
     });
     api.create(
         &kube::api::PostParams::default(),
         &serde_json::from_value(bound)?,
     )
     .await?;
-    let staged = scene.stage(1, 1000).await?;
+    let staged = harness.stage(1, 1000).await?;
     let url = |path: &str| format!("{}/{path}", own.address);
     let registries = json!([
         {"url": url("delete"), "tags": ["dev"], "credentials": credentials("bound"), "deletionPolicy": "Delete"},
@@ -201,10 +201,10 @@ async fn what_is_not_there_yet_is_refused_and_a_bound_secret_goes_nowhere_else()
         {"url": url("bound"), "tags": ["dev"], "credentials": credentials("bound")},
         {"url": url("foreign"), "tags": ["dev"], "credentials": {"authScheme": "keyPair", "secretRef": {"name": "x", "namespace": "other"}}},
     ]);
-    let build = scene.build(&staged.digest, &registries).await?;
+    let build = harness.build(&staged.digest, &registries).await?;
     let before = own.requests()?;
     assert_eq!(
-        handle(&*scene.service("a", &[])?, &build, Trigger::Change).await?,
+        handle(&*harness.service("a", &[])?, &build, Trigger::Change).await?,
         Outcome::Recorded
     );
     let wanted = [
@@ -214,19 +214,19 @@ async fn what_is_not_there_yet_is_refused_and_a_bound_secret_goes_nowhere_else()
         Code::SecretNotShared,
     ]
     .map(Some);
-    assert_eq!(codes(&scene, &build).await?.1, wanted);
+    assert_eq!(codes(&harness, &build).await?.1, wanted);
     assert_eq!(own.requests()?, before, "something was sent");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_or_lost_layer_is_e5021_and_reaches_no_registry() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (own, registries) = scene.entry().await?;
-    let service = scene.service("a", &[])?;
+    let mut harness = Harness::new().await?;
+    let (own, registries) = harness.entry().await?;
+    let service = harness.service("a", &[])?;
     for damage in ["another byte", "too short", "gone", "no manifest"] {
-        let staged = scene.stage(2, 100_000).await?;
-        let layer = scene.staging.blob(&staged.blobs[1]);
+        let staged = harness.stage(2, 100_000).await?;
+        let layer = harness.staging.blob(&staged.blobs[1]);
         match damage {
             "another byte" => {
                 let mut content = std::fs::read(&layer)?;
@@ -235,22 +235,26 @@ async fn a_damaged_or_lost_layer_is_e5021_and_reaches_no_registry() -> Result<()
             }
             "too short" => std::fs::write(&layer, &std::fs::read(&layer)?[..50_000])?,
             "gone" => std::fs::remove_file(&layer)?,
-            _ => std::fs::remove_file(scene.staging.blob(&staged.digest))?,
+            _ => std::fs::remove_file(harness.staging.blob(&staged.digest))?,
         }
-        let build = scene.build(&staged.digest, &registries).await?;
+        let build = harness.build(&staged.digest, &registries).await?;
         assert_eq!(
             handle(&service, &build, Trigger::Change).await?,
             Outcome::Recorded
         );
         let code = Some(Code::StagedImageUnusable);
-        assert_eq!(codes(&scene, &build).await?, (code, vec![code]), "{damage}");
+        assert_eq!(
+            codes(&harness, &build).await?,
+            (code, vec![code]),
+            "{damage}"
+        );
         assert_eq!(
             own.has(&staged.blobs[1..2]) + own.has(&staged.manifests),
             0,
             "{damage}"
         );
         let name = build.metadata.name.clone().unwrap();
-        scene
+        harness
             .builds
             .delete(&name, &kube::api::DeleteParams::default())
             .await?;

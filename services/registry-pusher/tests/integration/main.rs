@@ -2,8 +2,8 @@
 //! cluster's `docker.io` and `registry.test`.
 
 mod bad;
+mod harness;
 mod publish;
 mod resume;
-mod scene;
 mod stage;
 mod superseded;

@@ -9,31 +9,31 @@ use sequencer_runtime::Handles;
 use sequencer_runtime::bus::{Bus, Keep, Outcome};
 use serde_json::json;
 
-use crate::scene::{LASTING, NAMESPACE, Scene, handle, until, wake};
+use crate::harness::{Harness, LASTING, NAMESPACE, handle, until, wake};
 use crate::stage::USER;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_once() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let own = scene.own("own", 5001)?;
+    let mut harness = Harness::new().await?;
+    let own = harness.own("own", 5001)?;
     let hub = login(
         "https://index.docker.io/v1/",
         HUB_USER,
-        &scene.cluster.hub_password,
+        &harness.cluster.hub_password,
     );
-    scene
+    harness
         .secret_of("dockerhub-credentials", &json!({".dockerconfigjson": hub}))
         .await?;
-    scene
-        .secret("company", COMPANY_USER, &scene.cluster.registry_password)
+    harness
+        .secret("company", COMPANY_USER, &harness.cluster.registry_password)
         .await?;
-    scene
-        .secret_of("own", &json!({"username": USER, "token": scene.password}))
+    harness
+        .secret_of("own", &json!({"username": USER, "token": harness.password}))
         .await?;
-    let staged = scene.stage(3, 50_000).await?;
+    let staged = harness.stage(3, 50_000).await?;
     let (hub, company) = (
-        format!("myuser/pusher-{}", scene.id),
-        format!("registry.test/pusher-{}/app", scene.id),
+        format!("myuser/pusher-{}", harness.id),
+        format!("registry.test/pusher-{}/app", harness.id),
     );
     let third = format!("{}/team/app", own.address);
     let credentials =
@@ -43,14 +43,14 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
         {"url": company, "tags": ["dev", "pr-1"], "credentials": credentials("keyPair", "company")},
         {"url": third, "tags": ["dev"], "credentials": credentials("token", "own")},
     ]);
-    let build = scene.build(&staged.digest, &registries).await?;
+    let build = harness.build(&staged.digest, &registries).await?;
 
-    let service = scene.service("a", &[])?;
+    let service = harness.service("a", &[])?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
-    let publish = scene.publish(&build).await?;
+    let publish = harness.publish(&build).await?;
     assert_eq!(publish.section.state, Some(State::Completed), "{publish:?}");
     assert_eq!(
         publish.image,
@@ -85,9 +85,9 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
         );
         assert!(entry.tags.iter().any(|tag| tag == LASTING), "{entry:?}");
     }
-    scene.check(&format!("docker.io/{hub}"), &["dev", LASTING], &staged)?;
-    scene.check(&company, &["dev", "pr-1", LASTING], &staged)?;
-    scene.check(&third, &["dev", LASTING], &staged)?;
+    harness.check(&format!("docker.io/{hub}"), &["dev", LASTING], &staged)?;
+    harness.check(&company, &["dev", "pr-1", LASTING], &staged)?;
+    harness.check(&third, &["dev", LASTING], &staged)?;
 
     // A second wake-up reads the Build, and nothing more.
     let before = own.requests()?;
@@ -96,7 +96,7 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
         Outcome::Done
     );
     assert_eq!(
-        (own.requests()?, scene.publish(&build).await?.section.rev),
+        (own.requests()?, harness.publish(&build).await?.section.rev),
         (before, publish.section.rev)
     );
     Ok(())
@@ -104,19 +104,19 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (own, registries) = scene.entry().await?;
+    let mut harness = Harness::new().await?;
+    let (own, registries) = harness.entry().await?;
     let url = format!("{}/app", own.address);
-    let service = scene.service("a", &[])?;
+    let service = harness.service("a", &[])?;
 
-    let first = scene.stage(1, 10_000).await?;
-    let build = scene.build(&first.digest, &registries).await?;
+    let first = harness.stage(1, 10_000).await?;
+    let build = harness.build(&first.digest, &registries).await?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
     let name = build.metadata.name.clone().context("no name")?;
-    scene
+    harness
         .builds
         .delete(&name, &kube::api::DeleteParams::default())
         .await?;
@@ -127,39 +127,39 @@ async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own
 
     // Everything there is there already: nothing is sent, and nothing is written there again.
     let puts = own.took("PUT /v2/app/")?;
-    let again = scene.build(&first.digest, &registries).await?;
+    let again = harness.build(&first.digest, &registries).await?;
     assert_eq!(
         handle(&service, &again, Trigger::Change).await?,
         Outcome::Done
     );
     assert_eq!(own.took("PUT /v2/app/")?, puts);
-    assert_eq!(scene.publish(&again).await?.registries[0].bytes, Some(0));
-    scene
+    assert_eq!(harness.publish(&again).await?.registries[0].bytes, Some(0));
+    harness
         .builds
         .delete(&name, &kube::api::DeleteParams::default())
         .await?;
 
-    let second = scene.stage(1, 10_000).await?;
-    let next = scene.build(&second.digest, &registries).await?;
+    let second = harness.stage(1, 10_000).await?;
+    let next = harness.build(&second.digest, &registries).await?;
     assert_eq!(
         handle(&service, &next, Trigger::Change).await?,
         Outcome::Done
     );
-    scene.check(&url, &["dev", LASTING], &second)?;
+    harness.check(&url, &["dev", LASTING], &second)?;
     // By its digest the first one is still there.
-    scene.check(&url, &[], &first)
+    harness.check(&url, &[], &first)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_on_the_bus_publishes() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (_own, _staged, build) = scene.entry_with_build(1, 1000).await?;
+    let mut harness = Harness::new().await?;
+    let (_own, _staged, build) = harness.entry_with_build(1, 1000).await?;
 
     let args = <sequencer_registry_pusher::args::Args as clap::Parser>::try_parse_from([
         "x",
         "--pod=a",
         "--staging-url=http://x:1",
-        &format!("--nats-url={}", scene.alone.nats()?),
+        &format!("--nats-url={}", harness.alone.nats()?),
     ])?;
     let bus = Bus::connect("registry-pusher", &args.shared, &Handles::default()).await?;
     let keep = Keep {
@@ -167,7 +167,7 @@ async fn a_command_on_the_bus_publishes() -> Result<()> {
         ack_wait: args.shared.periods.ack_wait,
         every: args.shared.periods.ack_wait,
     };
-    let service = scene.service("a", &[])?;
+    let service = harness.service("a", &[])?;
     let handler = move |delivery| {
         let service = service.clone();
         async move { service.handle(delivery).await }
@@ -183,7 +183,7 @@ async fn a_command_on_the_bus_publishes() -> Result<()> {
         })
         .await?;
         until("it is published", async || {
-            Ok(scene.publish(&build).await?.section.state == Some(State::Completed))
+            Ok(harness.publish(&build).await?.section.state == Some(State::Completed))
         })
         .await
     };

@@ -9,14 +9,14 @@ use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
-use crate::scene::{LASTING, Scene, handle, until, wake};
+use crate::harness::{Harness, LASTING, handle, until, wake};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_twice() -> Result<()>
 {
-    let mut scene = Scene::new().await?;
-    let (own, staged, build) = scene.entry_with_build(40, 200_000).await?;
-    let service = scene.service("a", &["--layers=1"])?;
+    let mut harness = Harness::new().await?;
+    let (own, staged, build) = harness.entry_with_build(40, 200_000).await?;
+    let service = harness.service("a", &["--layers=1"])?;
     // It comes a second time, so it is claimed before anything is done.
     let mut first = Box::pin(service.handle(Delivery {
         again: true,
@@ -35,21 +35,21 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
 
     // Another pod leaves it alone until the claim is over; this one takes it up at once.
     assert_eq!(
-        handle(&*scene.service("b", &[])?, &build, Trigger::Change).await?,
+        handle(&*harness.service("b", &[])?, &build, Trigger::Change).await?,
         Outcome::ClaimedElsewhere
     );
-    let claim = scene.publish(&build).await?.section.claim;
+    let claim = harness.publish(&build).await?.section.claim;
     assert!(claim.is_some_and(|claim| claim.holder.starts_with("a/")));
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
-    let publish = scene.publish(&build).await?;
+    let publish = harness.publish(&build).await?;
     assert_eq!(
         (publish.section.state, publish.section.claim),
         (Some(State::Completed), None)
     );
-    scene.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
+    harness.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
     // Two children, and the index once for each tag.
     assert_eq!(own.took("PUT /v2/app/manifests/")?, 4);
     assert!(
@@ -61,12 +61,12 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (_own, _staged, build) = scene.entry_with_build(40, 100_000).await?;
-    let service = scene.service("a", &["--layers=1", "--claim=2s", "--claim-renew=20ms"])?;
+    let mut harness = Harness::new().await?;
+    let (_own, _staged, build) = harness.entry_with_build(40, 100_000).await?;
+    let service = harness.service("a", &["--layers=1", "--claim=2s", "--claim-renew=20ms"])?;
     let mut work = Box::pin(service.handle(wake(&build, Trigger::Change)?));
     let renewed = until("the claim was renewed", async || {
-        let publish = scene.publish(&build).await?;
+        let publish = harness.publish(&build).await?;
         Ok(publish.section.rev >= 3 && publish.section.claim.is_some())
     });
     tokio::select! {
@@ -74,15 +74,15 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
         renewed = renewed => renewed?,
     }
     // Somebody else takes the section.
-    let mut other = scene.publish(&build).await?;
+    let mut other = harness.publish(&build).await?;
     until("somebody else has it", async || {
         let patch = StatusPatch::new(build.metadata.uid.as_deref().unwrap_or_default());
-        other = scene.publish(&build).await?;
+        other = harness.publish(&build).await?;
         other.section.claim.as_mut().unwrap().holder = "b/1".into();
         let patch = patch.section("publish", other.section.rev, &other)?;
         Ok(patch
             .apply(
-                &scene.builds,
+                &harness.builds,
                 build.metadata.name.as_deref().unwrap_or_default(),
             )
             .await
@@ -90,7 +90,7 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
     })
     .await?;
     assert_eq!(work.await, Outcome::ClaimedElsewhere);
-    let publish = scene.publish(&build).await?;
+    let publish = harness.publish(&build).await?;
     assert_eq!(
         publish.section.claim.map(|claim| claim.holder),
         Some("b/1".to_owned())
@@ -101,9 +101,9 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_ended_eight_times_without_a_record_is_e6101_and_is_left_alone_for_a_while()
 -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (own, _staged, build) = scene.entry_with_build(1, 1000).await?;
-    let service = scene.service("a", &[])?;
+    let mut harness = Harness::new().await?;
+    let (own, _staged, build) = harness.entry_with_build(1, 1000).await?;
+    let service = harness.service("a", &[])?;
     let name = build.metadata.name.clone().unwrap_or_default();
     let claim = async |rev: i64, attempts: i32| -> Result<()> {
         let claim = json!({"holder": "b/1", "until": "2026-01-01T00:00:00Z", "attempts": attempts});
@@ -111,7 +111,7 @@ async fn work_that_ended_eight_times_without_a_record_is_e6101_and_is_left_alone
         let patch = StatusPatch::new(build.metadata.uid.as_deref().unwrap_or_default());
         let _: Build = patch
             .section("publish", rev, &section)?
-            .apply(&scene.builds, &name)
+            .apply(&harness.builds, &name)
             .await?;
         Ok(())
     };
@@ -120,7 +120,7 @@ async fn work_that_ended_eight_times_without_a_record_is_e6101_and_is_left_alone
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Recorded
     );
-    let poisoned = scene.publish(&build).await?;
+    let poisoned = harness.publish(&build).await?;
     assert_eq!(
         (poisoned.section.state, poisoned.section.claim),
         (Some(State::Error), None)
@@ -142,7 +142,7 @@ async fn work_that_ended_eight_times_without_a_record_is_e6101_and_is_left_alone
         Outcome::Done
     );
     assert_eq!(
-        scene.publish(&build).await?.section.state,
+        harness.publish(&build).await?.section.state,
         Some(State::Completed)
     );
     Ok(())

@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 /// The user of every registry of the test's own.
 pub(crate) const USER: &str = "tester";
 
-/// A Distribution.
 pub(crate) struct Own {
     name: &'static str,
     pub(crate) address: SocketAddr,

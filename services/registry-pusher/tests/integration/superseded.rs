@@ -11,13 +11,13 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::scene::{LASTING, Scene, handle, until};
+use crate::harness::{Harness, LASTING, handle, until};
 use crate::stage::USER;
 
 /// Marks a Build as the watcher does, or takes its mark away.
-async fn mark(scene: &Scene, build: &Build, by: &Value) -> Result<()> {
+async fn mark(harness: &Harness, build: &Build, by: &Value) -> Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"annotations": {SUPERSEDED_BY: by}}}));
-    scene
+    harness
         .builds
         .patch(&build.name_any(), &PatchParams::default(), &patch)
         .await?;
@@ -26,16 +26,16 @@ async fn mark(scene: &Scene, build: &Build, by: &Value) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_failed_is_not_tried_again_until_it_is_wanted_again() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (own, staged, build) = scene.entry_with_build(2, 1000).await?;
-    scene.secret("own", USER, "wrong").await?;
-    let service = scene.service("a", &[])?;
+    let mut harness = Harness::new().await?;
+    let (own, staged, build) = harness.entry_with_build(2, 1000).await?;
+    harness.secret("own", USER, "wrong").await?;
+    let service = harness.service("a", &[])?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Recorded
     );
     assert_eq!(
-        scene
+        harness
             .publish(&build)
             .await?
             .section
@@ -44,18 +44,18 @@ async fn one_that_failed_is_not_tried_again_until_it_is_wanted_again() -> Result
         Some(Code::CredentialsRefused)
     );
 
-    mark(&scene, &build, &json!("newer")).await?;
+    mark(&harness, &build, &json!("newer")).await?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
-    let section = scene.publish(&build).await?.section;
+    let section = harness.publish(&build).await?.section;
     assert_eq!(
         (section.state, section.retry, section.claim),
         (Some(State::Waiting), None, None)
     );
     // Its login is good now, and a person asks for it: its tags stay where they are.
-    scene.secret("own", USER, &scene.password).await?;
+    harness.secret("own", USER, &harness.password).await?;
     let before = own.requests()?;
     assert_eq!(
         handle(&service, &build, Trigger::Retry).await?,
@@ -63,25 +63,25 @@ async fn one_that_failed_is_not_tried_again_until_it_is_wanted_again() -> Result
     );
     assert_eq!(own.requests()?, before);
 
-    mark(&scene, &build, &Value::Null).await?;
+    mark(&harness, &build, &Value::Null).await?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
     assert_eq!(
-        scene.publish(&build).await?.section.state,
+        harness.publish(&build).await?.section.state,
         Some(State::Completed)
     );
-    scene.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
+    harness.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
 
     // What is published stays so, whatever mark comes too late.
-    mark(&scene, &build, &json!("newer")).await?;
+    mark(&harness, &build, &json!("newer")).await?;
     assert_eq!(
         handle(&service, &build, Trigger::Retry).await?,
         Outcome::Done
     );
     assert_eq!(
-        scene.publish(&build).await?.section.state,
+        harness.publish(&build).await?.section.state,
         Some(State::Completed)
     );
     Ok(())
@@ -89,23 +89,23 @@ async fn one_that_failed_is_not_tried_again_until_it_is_wanted_again() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_overtaken_while_its_layers_are_sent_leaves_the_tags_alone() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    let (own, staged, build) = scene.entry_with_build(40, 200_000).await?;
-    let service = scene.service("a", &["--layers=1"])?;
+    let mut harness = Harness::new().await?;
+    let (own, staged, build) = harness.entry_with_build(40, 200_000).await?;
+    let service = harness.service("a", &["--layers=1"])?;
     let mut work = Box::pin(handle(&service, &build, Trigger::Change));
     let overtaken = async {
         until("some layers are there", async || {
             Ok(own.has(&staged.blobs) > 3)
         })
         .await?;
-        mark(&scene, &build, &json!("newer")).await
+        mark(&harness, &build, &json!("newer")).await
     };
     tokio::select! {
         done = &mut work => anyhow::bail!("it was over too soon: {done:?}"),
         overtaken = overtaken => overtaken?,
     }
     assert_eq!(work.await?, Outcome::Done);
-    let publish = scene.publish(&build).await?;
+    let publish = harness.publish(&build).await?;
     assert_eq!(
         (publish.section.state, &publish.section.retry),
         (Some(State::Waiting), &None)
@@ -121,14 +121,14 @@ async fn one_that_is_overtaken_while_its_layers_are_sent_leaves_the_tags_alone()
 
     // Wanted again, it is published; only what is missing is sent.
     let blobs = own.took("PUT /v2/app/blobs/")?;
-    mark(&scene, &build, &Value::Null).await?;
+    mark(&harness, &build, &Value::Null).await?;
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
     assert_eq!(own.took("PUT /v2/app/blobs/")?, blobs);
-    scene.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
-    let image = scene.publish(&build).await?.image.context("no image")?;
+    harness.check(&format!("{}/app", own.address), &["dev", LASTING], &staged)?;
+    let image = harness.publish(&build).await?.image.context("no image")?;
     ensure!(image.ends_with(staged.digest.as_str()), "{image}");
     Ok(())
 }

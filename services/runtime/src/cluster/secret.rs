@@ -9,6 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sequencer_api::code::Code;
 use sequencer_api::secret::SecretRef;
+use sequencer_api::stored::Stored as _;
 use thiserror::Error;
 
 /// The namespaces that may use a Secret besides its own: `team-a, team-b`, or `*`.
@@ -176,11 +177,7 @@ impl fmt::Debug for Secret {
 impl From<CoreSecret> for Secret {
     fn from(found: CoreSecret) -> Self {
         Self::new(
-            format!(
-                "{}/{}",
-                found.namespace().unwrap_or_default(),
-                found.name_any()
-            ),
+            format!("{}/{}", found.namespace_str(), found.name_any()),
             found,
         )
     }

@@ -34,9 +34,9 @@ impl Liar {
                 }
                 let before = seen.lock().unwrap().len();
                 seen.lock().unwrap().push(head.clone());
-                let said = format!("HTTP/1.1 {}", answer(&head, before));
-                let said = said.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
-                stream.write_all(said.as_bytes()).await.unwrap();
+                let reply = format!("HTTP/1.1 {}", answer(&head, before));
+                let reply = reply.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+                stream.write_all(reply.as_bytes()).await.unwrap();
             }
         });
         Self {

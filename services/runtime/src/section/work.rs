@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::{Api, Client, Resource};
 use sequencer_api::code::Code;
 use sequencer_api::status::{self, Claim, Section, State, StatusSection};
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::v1::Trigger;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
@@ -94,7 +95,7 @@ impl<S: StatusSection> Work<S> {
             secrets: Arc::new(SecretReader::new(sections.secrets.clone(), &wake.namespace)),
             namespace: wake.namespace.clone(),
             uid,
-            generation: object.meta().generation.unwrap_or_default(),
+            generation: object.generation(),
             asked: wake.trigger() == Trigger::Retry,
             redelivered: delivery.again,
             recorded: section.clone(),
@@ -180,7 +181,7 @@ impl<S: StatusSection> Work<S> {
             return Ok(None);
         };
 
-        self.generation = object.meta().generation.unwrap_or_default();
+        self.generation = object.generation();
         self.object = Arc::new(object);
         Ok(Some(self.object()))
     }

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use uuid::Uuid;
 
-use crate::scene::{LONG, Nats, Seen, Service, command, consumer, deployers, stored, until};
+use crate::harness::{LONG, Nats, Seen, Service, command, consumer, deployers, stored, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_outcome_but_one_is_acknowledged_and_that_one_comes_again() -> Result<()> {

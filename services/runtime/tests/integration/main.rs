@@ -7,9 +7,9 @@
 )]
 
 mod bus;
+mod harness;
 mod permissions;
 mod process;
 mod recovery;
-mod scene;
 mod secrets;
 mod sections;

@@ -12,7 +12,7 @@ use sequencer_runtime::Handles;
 use sequencer_runtime::bus::{Bus, Delivery, Keep, Outcome};
 use uuid::Uuid;
 
-use crate::scene::{LONG, Nats, Seen, args, background, command, deployers, until};
+use crate::harness::{LONG, Nats, Seen, args, background, command, deployers, until};
 
 const USERS: &str = r#"
     { user: "watcher", permissions: {

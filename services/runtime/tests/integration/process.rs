@@ -14,7 +14,7 @@ use sequencer_runtime::telemetry::{root_span, workspace_context};
 use serde_json::json;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::scene::{
+use crate::harness::{
     self, LONG, Nats, Seen, args, background, command, deployers, stored, until, until_within,
 };
 
@@ -135,7 +135,7 @@ async fn traces_reach_the_collector_before_the_process_ends() -> Result<()> {
     ))?;
 
     let (admin, endpoint) = (format!("{address}:8080"), format!("http://{address}:4317"));
-    let args = scene::args([
+    let args = harness::args([
         "--nats-url",
         &nats.url(),
         "--admin",

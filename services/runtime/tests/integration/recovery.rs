@@ -14,12 +14,12 @@ use sequencer_runtime::bus::{Keep, Outcome};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::scene::{
+use crate::harness::{
     LONG, Nats, Seen, Service, command, consumer, deployers, stored, until, until_within,
 };
 
 /// A service that notes what it handles, and the count of times that the streams were made.
-async fn scene(nats: &Nats) -> Result<(Service, Seen, Arc<AtomicUsize>)> {
+async fn harness(nats: &Nats) -> Result<(Service, Seen, Arc<AtomicUsize>)> {
     let (service, seen, made) = (
         Service::new(nats).await?,
         Seen::default(),
@@ -71,7 +71,7 @@ async fn handles(service: &Service, seen: &Seen, name: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_deleted_while_running_are_made_again_and_work_goes_on() -> Result<()> {
     let nats = Nats::start()?;
-    let (service, seen, made) = scene(&nats).await?;
+    let (service, seen, made) = harness(&nats).await?;
     handles(&service, &seen, "before").await?;
     let client = nats.client().await?;
     for stream in &STREAMS {
@@ -88,7 +88,7 @@ async fn streams_deleted_while_running_are_made_again_and_work_goes_on() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_consumer_is_made_again() -> Result<()> {
     let nats = Nats::start()?;
-    let (service, seen, _made) = scene(&nats).await?;
+    let (service, seen, _made) = harness(&nats).await?;
     let client = nats.client().await?;
     client
         .get_stream(COMMANDS.name)
@@ -102,7 +102,7 @@ async fn a_deleted_consumer_is_made_again() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_killed_and_started_again_keeps_what_was_not_acknowledged() -> Result<()> {
     let mut nats = Nats::start()?;
-    let (service, seen, _made) = scene(&nats).await?;
+    let (service, seen, _made) = harness(&nats).await?;
     handles(&service, &seen, "before").await?;
     nats.kill()?;
     until("it is unready", async || {
@@ -121,7 +121,7 @@ async fn nats_killed_and_started_again_keeps_what_was_not_acknowledged() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_back_without_its_store_is_filled_again() -> Result<()> {
     let mut nats = Nats::start()?;
-    let (service, seen, made) = scene(&nats).await?;
+    let (service, seen, made) = harness(&nats).await?;
     handles(&service, &seen, "before").await?;
     let before = made.load(Ordering::SeqCst);
     nats.kill()?;
@@ -316,7 +316,7 @@ async fn what_is_as_it_should_be_is_not_written_again() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_consumer_gets_its_next_message_at_once() -> Result<()> {
     let nats = Nats::start()?;
-    let (service, seen, _made) = scene(&nats).await?;
+    let (service, seen, _made) = harness(&nats).await?;
     let begun = Instant::now();
     // Heartbeats have come, and the first request for messages is over.
     let idle = Duration::from_secs(32);

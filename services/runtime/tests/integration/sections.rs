@@ -15,16 +15,16 @@ use sequencer_runtime::cluster;
 use sequencer_runtime::section::{RecordError, StatusPatch};
 use serde_json::{Value, json};
 
-use crate::scene::until;
+use crate::harness::until;
 
 /// An API server of its own with a kind of two sections.
-struct Scene {
+struct Harness {
     api: Api<DynamicObject>,
     resource: ApiResource,
     alone: Alone,
 }
 
-impl Scene {
+impl Harness {
     async fn new() -> Result<Self> {
         let mut alone = Alone::new(&layout()?)?;
         let kubeconfig = Kubeconfig::read_from(alone.control_plane()?)?;
@@ -37,16 +37,16 @@ impl Scene {
             .await?;
         let resource =
             ApiResource::from_gvk(&GroupVersionKind::gvk("test.sequencer", "v1", "Thing"));
-        let scene = Self {
+        let harness = Self {
             api: Api::namespaced_with(client, "default", &resource),
             resource,
             alone,
         };
         until("the kind is served", async || {
-            Ok(scene.api.list(&ListParams::default()).await.is_ok())
+            Ok(harness.api.list(&ListParams::default()).await.is_ok())
         })
         .await?;
-        Ok(scene)
+        Ok(harness)
     }
 
     /// Makes an object and returns its uid.
@@ -95,16 +95,18 @@ fn crd() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sections_are_written_only_over_what_was_read() -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     let write = |uid: &str, section: &str, rev: i64, state: &str| {
         StatusPatch::new(uid).section(section, rev, &json!({"state": state}))
     };
-    let uid = scene.make("thing").await?;
+    let uid = harness.make("thing").await?;
 
     // Two writers of one section: one wins.
     let (a, b) = (write(&uid, "one", 0, "a")?, write(&uid, "one", 0, "b")?);
-    let (a, b): (Result<DynamicObject, _>, Result<DynamicObject, _>) =
-        tokio::join!(a.apply(&scene.api, "thing"), b.apply(&scene.api, "thing"));
+    let (a, b): (Result<DynamicObject, _>, Result<DynamicObject, _>) = tokio::join!(
+        a.apply(&harness.api, "thing"),
+        b.apply(&harness.api, "thing")
+    );
     assert_eq!(
         i32::from(a.is_ok()) + i32::from(b.is_ok()),
         1,
@@ -112,9 +114,9 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
     );
     let lost = [a, b].into_iter().find_map(Result::err);
     assert!(matches!(lost, Some(RecordError::Conflict)), "{lost:?}");
-    assert_eq!(scene.status("thing").await?["one"]["rev"], 1);
+    assert_eq!(harness.status("thing").await?["one"]["rev"], 1);
 
-    let managers = scene
+    let managers = harness
         .api
         .get("thing")
         .await?
@@ -130,8 +132,10 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
 
     // Writers of two sections do not meet.
     let (a, b) = (write(&uid, "one", 1, "a")?, write(&uid, "two", 0, "b")?);
-    let (a, b): (Result<DynamicObject, _>, Result<DynamicObject, _>) =
-        tokio::join!(a.apply(&scene.api, "thing"), b.apply(&scene.api, "thing"));
+    let (a, b): (Result<DynamicObject, _>, Result<DynamicObject, _>) = tokio::join!(
+        a.apply(&harness.api, "thing"),
+        b.apply(&harness.api, "thing")
+    );
     assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
 
     // What the watcher derives stands only on what it read.
@@ -141,12 +145,12 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
             .root(root)
             .set("phase", &"Healthy")
     };
-    let derived: Result<DynamicObject, _> = derive(1, 0)?.apply(&scene.api, "thing").await;
+    let derived: Result<DynamicObject, _> = derive(1, 0)?.apply(&harness.api, "thing").await;
     assert!(matches!(derived, Err(RecordError::Conflict)), "{derived:?}");
-    let _: DynamicObject = derive(2, 0)?.apply(&scene.api, "thing").await?;
-    let derived: Result<DynamicObject, _> = derive(2, 0)?.apply(&scene.api, "thing").await;
+    let _: DynamicObject = derive(2, 0)?.apply(&harness.api, "thing").await?;
+    let derived: Result<DynamicObject, _> = derive(2, 0)?.apply(&harness.api, "thing").await;
     assert!(matches!(derived, Err(RecordError::Conflict)), "{derived:?}");
-    let status = scene.status("thing").await?;
+    let status = harness.status("thing").await?;
     assert_eq!(
         (&status["phase"], &status["rev"], &status["two"]["state"]),
         (&json!("Healthy"), &json!(1), &json!("b"))
@@ -154,7 +158,7 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
 
     // What the schema refuses is no conflict: reading again would not help.
     let invalid: Result<DynamicObject, _> = write(&uid, "one", 2, &"x".repeat(21))?
-        .apply(&scene.api, "thing")
+        .apply(&harness.api, "thing")
         .await;
     assert!(
         matches!(&invalid, Err(RecordError::Invalid(words)) if words.contains("status.one.state")),
@@ -162,41 +166,46 @@ async fn sections_are_written_only_over_what_was_read() -> Result<()> {
     );
 
     // Another object of the same name is not written.
-    scene.api.delete("thing", &DeleteParams::default()).await?;
-    let gone: Result<DynamicObject, _> =
-        write(&uid, "one", 2, "a")?.apply(&scene.api, "thing").await;
+    harness
+        .api
+        .delete("thing", &DeleteParams::default())
+        .await?;
+    let gone: Result<DynamicObject, _> = write(&uid, "one", 2, "a")?
+        .apply(&harness.api, "thing")
+        .await;
     assert!(matches!(gone, Err(RecordError::Gone)), "{gone:?}");
-    scene.make("thing").await?;
-    let successor: Result<DynamicObject, _> =
-        write(&uid, "one", 0, "a")?.apply(&scene.api, "thing").await;
+    harness.make("thing").await?;
+    let successor: Result<DynamicObject, _> = write(&uid, "one", 0, "a")?
+        .apply(&harness.api, "thing")
+        .await;
     assert!(
         matches!(successor, Err(RecordError::Conflict)),
         "{successor:?}"
     );
-    assert_eq!(scene.status("thing").await?["one"], json!({"rev": 0}));
+    assert_eq!(harness.status("thing").await?["one"], json!({"rev": 0}));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_costs_ten_seconds_and_a_quiet_watch_goes_on() -> Result<()> {
-    let scene = Scene::new().await?;
-    let list = scene.api.list(&ListParams::default()).await?;
+    let harness = Harness::new().await?;
+    let list = harness.api.list(&ListParams::default()).await?;
     let version = list.metadata.resource_version.unwrap_or_default();
-    let mut watch = std::pin::pin!(scene.api.watch(&WatchParams::default(), &version).await?);
+    let mut watch = std::pin::pin!(harness.api.watch(&WatchParams::default(), &version).await?);
 
-    let silent = tokio::net::TcpListener::bind((scene.alone.address, 9)).await?;
+    let silent = tokio::net::TcpListener::bind((harness.alone.address, 9)).await?;
     let config = Config::new(format!("http://{}", silent.local_addr()?).parse()?);
     let things: Api<DynamicObject> = Api::namespaced_with(
         cluster::client(config, "tester")?,
         "default",
-        &scene.resource,
+        &harness.resource,
     );
     let begun = Instant::now();
     assert!(things.get("thing").await.is_err());
     let took = begun.elapsed().as_secs();
     assert!((9..13).contains(&took), "{took} s");
 
-    scene.make("thing").await?;
+    harness.make("thing").await?;
     let event = tokio::time::timeout(Duration::from_secs(5), watch.next()).await?;
     assert!(matches!(event, Some(Ok(WatchEvent::Added(_)))), "{event:?}");
     Ok(())

@@ -6,7 +6,7 @@ use sequencer_api::labels::{self, commit12};
 use sequencer_api::status::State;
 use sequencer_api::status::build::{BuildPhase, BuildStatus};
 
-use super::{BuildView, commit};
+use super::BuildView;
 use crate::conditions::{Conditions, advice, wrong};
 
 /// The status as it has to be.
@@ -84,7 +84,7 @@ fn image(view: &BuildView) -> Summary {
         return wrong;
     }
     let spec = &view.build.spec;
-    let (commit, pool) = (commit12(commit(spec)), &spec.runtime.pool);
+    let (commit, pool) = (commit12(spec.commit().unwrap_or_default()), &spec.runtime.pool);
     match &section.section.claim {
         Some(_) => {
             let message = format!("building {commit} in pool {pool}");

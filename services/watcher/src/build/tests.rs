@@ -82,7 +82,7 @@ fn one_that_is_built_and_not_published_is_superseded_and_only_taken_back() {
         let view = view(&superseded(&publish), &["default"], 100);
         let status = view.status();
         assert_eq!(status.phase, BuildPhase::Superseded, "{publish}");
-        let said = |kind: &str| {
+        let condition = |kind: &str| {
             let found = status
                 .conditions
                 .iter()
@@ -91,13 +91,13 @@ fn one_that_is_built_and_not_published_is_superseded_and_only_taken_back() {
             (found.status.clone(), found.reason.clone())
         };
         assert_eq!(
-            said("Image"),
+            condition("Image"),
             ("True".into(), "Completed".into()),
             "{publish}"
         );
         for kind in ["Publish", "Ready"] {
             assert_eq!(
-                said(kind),
+                condition(kind),
                 ("False".into(), "Superseded".into()),
                 "{publish}"
             );

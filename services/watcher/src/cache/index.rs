@@ -18,7 +18,6 @@ pub enum Key {
     Owner(String),
     /// The namespace of one that nobody of ours owns.
     Standalone(String),
-    /// Its namespace.
     Namespace(String),
     /// A host that it asks for.
     Host(String),

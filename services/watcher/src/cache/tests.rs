@@ -1,6 +1,7 @@
 //! What belongs to what, and who is reconciled for it.
 
 use kube::runtime::watcher::Event;
+use sequencer_api::stored::Stored as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -95,13 +96,7 @@ fn reaches_a_workspace(cache: &Cache, component: &Component) -> bool {
 }
 
 fn names<K: Resource>(objects: &[Arc<K>]) -> Vec<String> {
-    let name = |object: &Arc<K>| {
-        format!(
-            "{}/{}",
-            object.namespace().unwrap_or_default(),
-            object.name_any()
-        )
-    };
+    let name = |object: &Arc<K>| format!("{}/{}", object.namespace_str(), object.name_any());
     objects.iter().map(name).collect()
 }
 

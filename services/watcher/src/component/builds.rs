@@ -2,20 +2,19 @@
 //! back to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use kube::ResourceExt;
 use sequencer_api::build::BuildSpec;
 use sequencer_api::labels::{self, commit12};
 use sequencer_api::owner::is_controlled_by;
 use sequencer_api::status::component::SourceSection;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::Kind;
 use serde_json::json;
 
 use super::view::ComponentView;
-use crate::build::commit;
-use crate::owned::{Owned, controller};
+use crate::owned::{Owned, owner_reference};
 use crate::plan::{Action, Event, EventReason, Plan, Target};
 
 /// Whether the commits of every import are known, as the spec has them now.
@@ -54,11 +53,11 @@ pub(crate) fn desired(component: &Component, owned: &Owned) -> Option<Build> {
     let mut build = Build::new(
         &owned
             .owner(component)
-            .build(&spec.name, commit(&spec), &canonical),
+            .build(&spec.name, spec.commit().unwrap_or_default(), &canonical),
         spec,
     );
     build.metadata.namespace = component.namespace();
-    build.metadata.owner_references = controller(component).map(|owner| vec![owner]);
+    build.metadata.owner_references = owner_reference(component).map(|owner| vec![owner]);
     build.metadata.labels = Some(build_labels(component, owned, &build));
     Some(build)
 }
@@ -69,8 +68,11 @@ fn build_labels(component: &Component, owned: &Owned, build: &Build) -> BTreeMap
         owned.owner(component),
         component.spec.template.name.as_str(),
     );
-    let namespace = component.namespace().unwrap_or_default();
-    let (instance, commit) = (component.name_any(), commit12(commit(&build.spec)));
+    let namespace = component.namespace_str();
+    let (instance, commit) = (
+        component.name_any(),
+        commit12(build.spec.commit().unwrap_or_default()),
+    );
     let mut labels = vec![
         (labels::MANAGED_BY, labels::SEQUENCER),
         (labels::NAME, name),
@@ -85,7 +87,7 @@ fn build_labels(component: &Component, owned: &Owned, build: &Build) -> BTreeMap
     if owned.workspace.is_some() {
         labels.extend([
             (labels::WORKSPACE, owner.name),
-            (labels::WORKSPACE_NAMESPACE, namespace.as_str()),
+            (labels::WORKSPACE_NAMESPACE, namespace),
         ]);
     }
     labels
@@ -117,7 +119,7 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
         let first = build.spec.import_content.first();
         let branch = first.and_then(|import| import.content_from.git.as_ref()?.reference.clone());
         let branch = branch.as_deref().unwrap_or("HEAD");
-        let commit = commit12(commit(&build.spec));
+        let commit = commit12(build.spec.commit().unwrap_or_default());
         let message = format!("{component}: {branch} at {commit}, Build {name}");
         plan.events
             .push(event(view, EventReason::Building, message));
@@ -193,11 +195,12 @@ fn superseded_by() -> String {
 /// Deletes the Builds beyond the history, and all of a component that builds nothing any more.
 pub(super) fn prune(plan: &mut Plan, view: &ComponentView) {
     let template = &view.component.spec.template;
-    let limit = usize::try_from(template.build_history_limit).unwrap_or_default();
-    // Until the commits are known nobody knows which one is wanted.
-    if template.build.is_some() && view.desired.is_none() {
-        return;
-    }
+    let limit = match (&template.build, &view.desired) {
+        // Until the commits are known nobody knows which one is wanted.
+        (Some(_), None) => return,
+        (Some(_), Some(_)) => usize::try_from(template.build_history_limit).unwrap_or_default(),
+        (None, _) => 0,
+    };
     let wanted = view.desired.as_ref().map(ResourceExt::name_any);
     let serving = &view.before.deploy.build;
     let kept = |build: &&Build| {
@@ -213,27 +216,24 @@ pub(super) fn prune(plan: &mut Plan, view: &ComponentView) {
     plan.actions.extend(beyond.map(delete));
 }
 
-/// The newest Build that pods can run: the desired one once it is published, else the last that
-/// was.
-pub(super) fn newest(
-    component: &Component,
-    owned: &Owned,
+/// The Build of its own that a Component's pods can run.
+pub(super) fn to_run<'a>(
+    component: &'a Component,
+    owned: &'a Owned,
     desired: Option<&Build>,
-) -> Option<Arc<Build>> {
+) -> Option<&'a Build> {
+    component.spec.template.build.as_ref()?;
     let wanted = desired.map(ResourceExt::name_any);
-    let runs = |build: &&Arc<Build>| {
-        is_controlled_by(build.as_ref(), component)
-            && build.metadata.deletion_timestamp.is_none()
-            && build.is_published()
-    };
-    let candidates = owned.builds.iter().filter(runs);
-    candidates
-        .max_by_key(|build| (Some(build.name_any()) == wanted, created(build)))
-        .cloned()
+    let status = component.status.as_ref();
+    let serves = status.and_then(|status| status.deploy.build.as_deref());
+    Build::to_run(own(component, owned), wanted.as_deref(), serves)
 }
 
 /// A Component's own Builds.
-fn own<'a>(component: &'a Component, owned: &'a Owned) -> impl Iterator<Item = &'a Build> {
+pub(super) fn own<'a>(
+    component: &'a Component,
+    owned: &'a Owned,
+) -> impl Iterator<Item = &'a Build> {
     owned
         .builds
         .iter()

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kube::ResourceExt;
 use sequencer_api::status::State;
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::section::Due;
@@ -98,13 +97,12 @@ fn deploy(plan: &mut Plan, view: &ComponentView) {
     }
 }
 
-/// Whether the newest that can run does.
+/// Whether what can run does.
 fn is_rolled_out(view: &ComponentView) -> bool {
     let (deploy, generation) = (&view.before.deploy, view.subject.generation);
     let runs = deploy.section.is(State::Healthy, generation)
         || deploy.section.is(State::Completed, generation);
-    let newest = view.newest.as_deref().map(ResourceExt::name_any);
-    runs && (newest.is_none() || newest == deploy.build)
+    runs && view.to_roll_out().is_none()
 }
 
 /// Everything of the Workspace that a rendered template may hold, as a hash.

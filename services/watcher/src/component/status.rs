@@ -257,10 +257,8 @@ fn pod(view: &ComponentView) -> Summary {
     if let Some(wrong) = not_deployed(view).filter(|wrong| !is_about_variables(wrong)) {
         return wrong;
     }
-    let newest = view.newest.as_deref().map(ResourceExt::name_any);
-    if newest.is_some() && deploy.build.is_some() && newest != deploy.build {
-        let message = format!("rolling out {}", newest.unwrap_or_default());
-        return Summary::no(Reason::InProgress, message);
+    if let Some(build) = view.to_roll_out() {
+        return Summary::no(Reason::InProgress, format!("rolling out {build}"));
     }
     if deploy.section.is(State::Completed, generation) {
         return Summary::yes(Reason::Completed, "its Job is done");

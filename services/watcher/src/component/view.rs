@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use sequencer_api::condition::{ConditionType, Summary};
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::host::Refusal;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{ComponentStatus, WaitingFor};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::{Kind, Pool};
 
@@ -34,9 +35,8 @@ pub struct ComponentView {
     pub(super) pool: Option<Result<Pool, Refusal>>,
     /// The Build of the newest commits, once they are known.
     pub(super) desired: Option<Build>,
-    /// The newest Build that pods can run: the desired one once it is published, else the last that
-    /// was.
-    pub(super) newest: Option<Arc<Build>>,
+    /// The name of the Build that pods can run.
+    pub(super) to_run: Option<String>,
     /// The dependencies that do not hold yet.
     pub(super) unmet: Vec<WaitingFor>,
     /// Whether the deployer began with this generation: from then on a dependency that falters
@@ -59,7 +59,7 @@ impl ComponentView {
         let subject = Subject::of(Kind::Component, component.as_ref(), owner, retry, now);
 
         let before = component.status.clone().unwrap_or_default();
-        let siblings = siblings(owned.components.iter().map(AsRef::as_ref));
+        let siblings = siblings(owned.current().map(AsRef::as_ref));
         let desired = builds::desired(&component, &owned);
         let deploy = &before.deploy;
         let started = deploy.section.observed_generation == Some(subject.generation)
@@ -67,7 +67,7 @@ impl ComponentView {
             && deploy.revision.is_some();
         Self {
             pool: pool(&component, chart),
-            newest: builds::newest(&component, &owned, desired.as_ref()),
+            to_run: builds::to_run(&component, &owned, desired.as_ref()).map(ResourceExt::name_any),
             unmet: unmet(&component.spec.template.depends_on, &siblings),
             chart: chart.clone(),
             subject,
@@ -91,14 +91,24 @@ impl ComponentView {
 
     /// Whether nothing that it depends on holds it back, its own image included.
     pub(super) fn may_start(&self) -> bool {
-        let has_image = self.component.spec.template.build.is_none() || self.newest.is_some();
+        let has_image = self.component.spec.template.build.is_none() || self.to_run.is_some();
         self.unmet.is_empty() && has_image
+    }
+
+    /// The Build that pods are still to run instead of an older one of this Component's own. They
+    /// may run another's instead.
+    pub(super) fn to_roll_out(&self) -> Option<&str> {
+        let serving = self.before.deploy.build.as_deref()?;
+        let is_own = builds::own(&self.component, &self.owned)
+            .any(|build| build.metadata.name.as_deref() == Some(serving));
+        let to_run = self.to_run.as_deref().filter(|_| is_own)?;
+        (to_run != serving).then_some(to_run)
     }
 
     /// Another component of the same Workspace.
     pub(super) fn sibling(&self, name: &str) -> Option<Self> {
         let named = |sibling: &&Arc<Component>| sibling.spec.template.name == name;
-        let sibling = self.owned.components.iter().find(named)?.clone();
+        let sibling = self.owned.current().find(named)?.clone();
         let (owned, now) = (self.owned.clone(), self.subject.now);
         Some(Self::new(sibling, owned, &self.chart, now))
     }
@@ -168,6 +178,11 @@ impl Reconciled for ComponentView {
         events
     }
 
+    /// For an image.
+    fn waits(&self) -> bool {
+        self.before.deploy.pulling.is_some()
+    }
+
     /// Those that its siblings wait for.
     fn depended_on(&self) -> Vec<ConditionType> {
         let name = &self.component.spec.template.name;
@@ -182,6 +197,6 @@ impl Reconciled for ComponentView {
 
 fn pool(component: &Component, chart: &Chart) -> Option<Result<Pool, Refusal>> {
     let pool = &component.spec.template.build.as_ref()?.runtime.pool;
-    let namespace = component.namespace().unwrap_or_default();
-    Some(pools::open(&chart.pools, pool, &namespace))
+    let namespace = component.namespace_str();
+    Some(pools::open(&chart.pools, pool, namespace))
 }

@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use sequencer_api::component::{ComponentSpec, ComponentTemplate};
 use sequencer_api::condition::{ConditionType, Reason, Summary, find, holds};
 use sequencer_api::names::Owner;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Kind;
 use serde_json::json;
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::view::WorkspaceView;
 use crate::chart::Chart;
 use crate::component::ComponentView;
-use crate::owned::{Owned, controller};
+use crate::owned::{Owned, owner_reference};
 use crate::plan::{Action, Plan, Target};
 
 /// A component of the spec.
@@ -105,8 +106,8 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
 
 /// A Component as its Workspace wants it.
 pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-    let namespace = workspace.namespace().unwrap_or_default();
+    let (name, uid) = (workspace.name_any(), workspace.uid_str());
+    let namespace = workspace.namespace_str();
     let spec = ComponentSpec {
         template: template.clone(),
         update_policy: workspace.spec.update_policy.clone(),
@@ -120,8 +121,8 @@ pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> 
         (labels::PART_OF, &name),
         (labels::INSTANCE, &made),
         (labels::WORKSPACE, &name),
-        (labels::WORKSPACE_NAMESPACE, &namespace),
-        (labels::WORKSPACE_UID, &uid),
+        (labels::WORKSPACE_NAMESPACE, namespace),
+        (labels::WORKSPACE_UID, uid),
         (labels::COMPONENT, &template.name),
     ];
     component.metadata.labels = Some(owned(&label));
@@ -129,8 +130,8 @@ pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> 
         labels::WORKSPACE_GENERATION,
         &generation(workspace),
     )]));
-    component.metadata.owner_references = controller(workspace).map(|owner| vec![owner]);
-    component.metadata.namespace = Some(namespace);
+    component.metadata.owner_references = owner_reference(workspace).map(|owner| vec![owner]);
+    component.metadata.namespace = Some(namespace.into());
     component
 }
 
@@ -158,7 +159,7 @@ fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Optio
     let projected = found.annotations().get(labels::WORKSPACE_GENERATION)?;
     if projected
         .parse::<i64>()
-        .is_ok_and(|projected| projected > workspace.metadata.generation.unwrap_or_default())
+        .is_ok_and(|projected| projected > workspace.generation())
     {
         return None;
     }

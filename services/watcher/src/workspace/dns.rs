@@ -12,6 +12,7 @@ use sequencer_api::host::{Lock, locks};
 use sequencer_api::names::record;
 use sequencer_api::provider::Kind as ProviderKind;
 use sequencer_api::status::State;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_proto::topics::Kind;
 use serde_json::json;
@@ -200,7 +201,7 @@ pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wan
 /// What hosts point to: the tunnel, or the addresses of the ingress.
 fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
     let status = workspace.status.as_ref()?;
-    let generation = workspace.metadata.generation.unwrap_or_default();
+    let generation = workspace.generation();
     if workspace.spec.networking.as_ref()?.tunnel.is_some() {
         let connected = status.tunnel.section.is(State::Completed, generation);
         let hostname = status.tunnel.hostname.clone().filter(|_| connected)?;
@@ -237,14 +238,14 @@ fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
 
 fn object(workspace: &Workspace, chart: &Chart, fqdn: &str, spec: DNSRecordSpec) -> DNSRecord {
     let mut made = DNSRecord::new(&record(fqdn, spec.record_type.as_str()), spec);
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-    let namespace = workspace.namespace().unwrap_or_default();
+    let (name, uid) = (workspace.name_any(), workspace.uid_str());
+    let namespace = workspace.namespace_str();
     let pairs = [
         (labels::MANAGED_BY, labels::SEQUENCER),
         (labels::PART_OF, &name),
         (labels::WORKSPACE, &name),
-        (labels::WORKSPACE_NAMESPACE, &namespace),
-        (labels::WORKSPACE_UID, &uid),
+        (labels::WORKSPACE_NAMESPACE, namespace),
+        (labels::WORKSPACE_UID, uid),
     ];
     made.metadata.labels = Some(
         pairs
@@ -284,12 +285,7 @@ pub(super) fn answers(wanted: &DNSRecord, owned: &Owned) -> bool {
             .status
             .as_ref()
             .map_or(&[][..], |status| &status.conditions);
-        found.spec == wanted.spec
-            && holds_for(
-                conditions,
-                ConditionType::Ready,
-                found.metadata.generation.unwrap_or_default(),
-            )
+        found.spec == wanted.spec && holds_for(conditions, ConditionType::Ready, found.generation())
     })
 }
 

@@ -9,6 +9,7 @@ use sequencer_api::code::Code;
 use sequencer_api::condition::{Reason, Summary};
 use sequencer_api::host::Refusal;
 use sequencer_api::status::workspace::WorkspaceStatus;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::retry::later;
 
@@ -53,8 +54,8 @@ pub(super) fn expires_at(
     now: Timestamp,
 ) -> Option<Time> {
     let ttl = ttl(workspace, limits)?;
-    let unchanged = before.observed_generation == workspace.metadata.generation.unwrap_or_default()
-        && before.commit.as_deref() == commit;
+    let unchanged =
+        before.observed_generation == workspace.generation() && before.commit.as_deref() == commit;
     before
         .expires_at
         .clone()
@@ -76,7 +77,7 @@ pub(super) fn expires(workspace: &Workspace, limits: &Limits) -> Option<Timestam
     ttl(workspace, limits)?;
     let status = workspace.status.as_ref()?;
     // A change that was not written yet is an activity.
-    if status.observed_generation != workspace.metadata.generation.unwrap_or_default() {
+    if status.observed_generation != workspace.generation() {
         return None;
     }
     Some(end(workspace, status.expires_at.as_ref()?))

@@ -5,6 +5,7 @@ use sequencer_api::host::Lock;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{ComponentLine, WorkspacePhase, WorkspaceStatus};
+use sequencer_api::stored::Stored as _;
 
 use super::children::Child;
 use super::view::WorkspaceView;
@@ -149,7 +150,7 @@ fn record_summary(wanted: &sequencer_api::DNSRecord, view: &WorkspaceView) -> Su
     let Some(found) = found else {
         return Summary::no(Reason::Waiting, "published when its components are ready");
     };
-    let generation = found.metadata.generation.unwrap_or_default();
+    let generation = found.generation();
     let conditions = found
         .status
         .as_ref()

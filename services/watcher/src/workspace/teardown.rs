@@ -6,6 +6,7 @@ use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Reason, Summary, find};
 use sequencer_api::status::workspace::{Remaining, Teardown, WorkspaceStatus};
 use sequencer_api::status::{Section, State};
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_proto::topics::{Kind, Verb};
 
@@ -210,7 +211,7 @@ pub(super) fn blocked(view: &WorkspaceView) -> Option<Summary> {
         .retry
         .map(|retry| format!("{} {}", retry.code, retry.message))
         .unwrap_or_default();
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
+    let (name, uid) = (workspace.name_any(), workspace.uid_str());
     let message = format!(
         "{what} is not deleted: {}. It is tried again; to leave it behind: kubectl annotate ws {name} {}={uid}",
         cause.chars().take(CAUSE).collect::<String>(),

@@ -11,6 +11,7 @@ use sequencer_api::host::{Lock, Refusal};
 use sequencer_api::labels::{self, commit12};
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::WorkspaceStatus;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, DNSRecord, Workspace};
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::telemetry::root_span;
@@ -22,7 +23,7 @@ use crate::cache::{Cache, Index};
 use crate::chart::{Chart, Limits};
 use crate::error::Error;
 use crate::events;
-use crate::owned::{Owned, outside_word, uuid};
+use crate::owned::{Owned, outside_word};
 use crate::plan::{Event, EventReason, Plan, Subject};
 use crate::reconcile::{Context, Reconciled};
 use crate::triggers::Triggers;
@@ -62,7 +63,7 @@ impl WorkspaceView {
         chart: &Arc<Chart>,
         now: Timestamp,
     ) -> Self {
-        let (owner, owned) = (uuid(workspace.as_ref()), Arc::new(owned));
+        let (owner, owned) = (workspace.uuid(), Arc::new(owned));
         let retry = outside_word(&workspace);
         let subject = Subject::of(Kind::Workspace, workspace.as_ref(), owner, retry, now);
 

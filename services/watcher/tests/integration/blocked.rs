@@ -14,9 +14,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
-use crate::hands::{section, well};
+use crate::handlers::{section, well};
+use crate::harness::{Harness, until};
 use crate::life::sample;
-use crate::scene::{Scene, until};
 
 fn failed(generation: Option<i64>) -> Section {
     let retry = Retry {
@@ -70,10 +70,10 @@ async fn stubborn(delivery: Delivery, client: Client) -> Result<()> {
     well(delivery, client).await
 }
 
-async fn give_up(scene: &Scene, uid: &str) -> Result<()> {
+async fn give_up(harness: &Harness, uid: &str) -> Result<()> {
     let annotation =
         Patch::Merge(json!({"metadata": {"annotations": {labels::ABANDON_EXTERNAL: uid}}}));
-    scene
+    harness
         .all::<Workspace>()
         .patch("sample", &PatchParams::default(), &annotation)
         .await?;
@@ -83,17 +83,17 @@ async fn give_up(scene: &Scene, uid: &str) -> Result<()> {
 #[tokio::test]
 async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administrator_gives_this_one_up()
 -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(stubborn).await?;
-    scene.workspace("sample", sample()?).await?;
-    let ready = scene.ready("sample", "True", "Healthy").await?;
-    let record = scene.find::<DNSRecord>("sample-").await?.name_any();
-    scene
+    let harness = Harness::new().await?;
+    harness.play(stubborn).await?;
+    harness.workspace("sample", sample()?).await?;
+    let ready = harness.ready("sample", "True", "Healthy").await?;
+    let record = harness.find::<DNSRecord>("sample-").await?.name_any();
+    harness
         .all::<Workspace>()
         .delete("sample", &DeleteParams::default())
         .await?;
     until("it says what blocks it", async || {
-        let status = scene
+        let status = harness
             .all::<Workspace>()
             .get("sample")
             .await?
@@ -122,27 +122,27 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
     .await?;
 
     // Another's uid is no word on this one.
-    give_up(&scene, "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10").await?;
-    scene.resyncs().await;
+    give_up(&harness, "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10").await?;
+    harness.resyncs().await;
     assert_eq!(
         (
-            scene.count::<Workspace>().await?,
-            scene.count::<DNSRecord>().await?
+            harness.count::<Workspace>().await?,
+            harness.count::<DNSRecord>().await?
         ),
         (1, 1)
     );
-    let asked = scene.times("dns", "");
-    give_up(&scene, &ready.uid().context("no uid")?).await?;
+    let asked = harness.times("dns", "");
+    give_up(&harness, &ready.uid().context("no uid")?).await?;
     until("all is gone", async || {
-        Ok(scene.count::<Workspace>().await? + scene.count::<DNSRecord>().await? == 0)
+        Ok(harness.count::<Workspace>().await? + harness.count::<DNSRecord>().await? == 0)
     })
     .await?;
     ensure!(
-        scene.times("dns", "") > asked,
+        harness.times("dns", "") > asked,
         "the network service was not asked once more"
     );
     until("an Event says what was left behind", async || {
-        let published = scene.events("Workspace", "sample").await?;
+        let published = harness.events("Workspace", "sample").await?;
         let left: Vec<_> = published
             .iter()
             .filter(|(reason, _)| reason == "Abandoned")
@@ -153,7 +153,7 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
         Ok(true)
     })
     .await?;
-    let published = scene.events("Workspace", "sample").await?;
+    let published = harness.events("Workspace", "sample").await?;
     assert!(
         published.iter().all(|(reason, _)| reason != "Deleted"),
         "{published:?}"

@@ -14,9 +14,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::hands::{section, well};
+use crate::handlers::{section, well};
+use crate::harness::{Harness, until};
 use crate::life::{plain, sample};
-use crate::scene::{Scene, until};
 
 /// Deploys `a` and `b` badly, each in its own way.
 async fn badly(delivery: Delivery, client: Client) -> Result<()> {
@@ -75,16 +75,16 @@ async fn idly(delivery: Delivery, client: Client) -> Result<()> {
 #[tokio::test]
 async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_for_each_code()
 -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(badly).await?;
-    scene.workspace("plain", plain()).await?;
-    scene.ready("plain", "False", "ImagePullFailed").await?;
+    let harness = Harness::new().await?;
+    harness.play(badly).await?;
+    harness.workspace("plain", plain()).await?;
+    harness.ready("plain", "False", "ImagePullFailed").await?;
     until("both are published", async || {
-        Ok(scene.events("Workspace", "plain").await?.len() >= 2)
+        Ok(harness.events("Workspace", "plain").await?.len() >= 2)
     })
     .await?;
-    scene.resyncs().await;
-    let published = scene.events("Workspace", "plain").await?;
+    harness.resyncs().await;
+    let published = harness.events("Workspace", "plain").await?;
     let code = |note: &str| note.split(' ').next().unwrap_or_default().to_owned();
     let mut codes: Vec<_> = published
         .iter()
@@ -99,8 +99,8 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
         ]
     );
     for (name, wanted) in [("a", "E#2020"), ("b", "E#2005")] {
-        let published = scene
-            .events("Component", &scene.component(name).await?.name_any())
+        let published = harness
+            .events("Component", &harness.component(name).await?.name_any())
             .await?;
         assert_eq!(
             published
@@ -115,14 +115,14 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
 
 #[tokio::test]
 async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(idly).await?;
-    scene.workspace("sample", sample()?).await?;
+    let harness = Harness::new().await?;
+    harness.play(idly).await?;
+    harness.workspace("sample", sample()?).await?;
     until("its Build is there", async || {
-        Ok(scene.count::<Build>().await? == 1)
+        Ok(harness.count::<Build>().await? == 1)
     })
     .await?;
-    let click = scene.component("click-mania").await?;
+    let click = harness.component("click-mania").await?;
     let mut source = click.status.clone().context("no status")?.source;
     let rev = source.section.rev;
     for import in &mut source.imports {
@@ -130,13 +130,13 @@ async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result
     }
     StatusPatch::new(&click.uid().unwrap_or_default())
         .section("source", rev, &source)?
-        .apply(&scene.all::<Component>(), &click.name_any())
+        .apply(&harness.all::<Component>(), &click.name_any())
         .await?;
     until("all is published", async || {
-        Ok(scene.events("Workspace", "sample").await?.len() >= 3)
+        Ok(harness.events("Workspace", "sample").await?.len() >= 3)
     })
     .await?;
-    let reasons: Vec<_> = scene
+    let reasons: Vec<_> = harness
         .events("Workspace", "sample")
         .await?
         .into_iter()
@@ -151,10 +151,10 @@ async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result
     Ok(())
 }
 
-async fn expires_in(scene: &Scene, seconds: i64) -> Result<()> {
+async fn expires_in(harness: &Harness, seconds: i64) -> Result<()> {
     let at = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
     let patch = Patch::Merge(json!({"status": {"expiresAt": at}}));
-    scene
+    harness
         .all::<Workspace>()
         .patch_status("sample", &PatchParams::default(), &patch)
         .await?;
@@ -163,16 +163,16 @@ async fn expires_in(scene: &Scene, seconds: i64) -> Result<()> {
 
 #[tokio::test]
 async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
     let mut spec = sample()?;
     spec.as_object_mut()
         .context("no object")?
         .insert("ttl".into(), Value::from("1h"));
-    scene.workspace("sample", spec).await?;
-    scene.ready("sample", "True", "Healthy").await?;
+    harness.workspace("sample", spec).await?;
+    harness.ready("sample", "True", "Healthy").await?;
     let reasons = async || -> Result<Vec<String>> {
-        Ok(scene
+        Ok(harness
             .events("Workspace", "sample")
             .await?
             .into_iter()
@@ -184,16 +184,20 @@ async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() ->
     })
     .await?;
     assert_eq!(reasons().await?, ["Building", "Ready"]);
-    expires_in(&scene, 14 * 60).await?;
+    expires_in(&harness, 14 * 60).await?;
     until("it is published", async || {
         Ok(reasons().await?.contains(&"Expiring".to_owned()))
     })
     .await?;
-    scene.resyncs().await;
+    harness.resyncs().await;
     assert_eq!(reasons().await?, ["Building", "Ready", "Expiring"]);
-    expires_in(&scene, -1).await?;
+    expires_in(&harness, -1).await?;
     until("it is gone", async || {
-        Ok(scene.all::<Workspace>().get_opt("sample").await?.is_none())
+        Ok(harness
+            .all::<Workspace>()
+            .get_opt("sample")
+            .await?
+            .is_none())
     })
     .await?;
     until(

@@ -12,8 +12,8 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::hands::{section, well};
-use crate::scene::{Scene, until};
+use crate::handlers::{section, well};
+use crate::harness::{Harness, until};
 
 /// A component behind an ingress.
 fn served(dns: &Value) -> Value {
@@ -74,38 +74,38 @@ async fn idle(delivery: Delivery, client: Client) -> Result<()> {
 #[tokio::test]
 async fn a_host_is_held_before_its_ingress_is_asked_for_and_published_when_it_is_known_where_to()
 -> Result<()> {
-    let scene = Scene::new().await?;
+    let harness = Harness::new().await?;
     // Nobody plays the deployer: it is not known where the host leads.
-    scene.play(idle).await?;
-    let workspace = scene
+    harness.play(idle).await?;
+    let workspace = harness
         .workspace("shop", served(&json!({"zone": "preview.test"})))
         .await?;
     let host = workspace.host("test").context("no host")?;
     until("the ingress is asked for", async || {
-        Ok(scene.times("ingress", "shop") > 0)
+        Ok(harness.times("ingress", "shop") > 0)
     })
     .await?;
-    let record: DNSRecord = scene.find(&host).await?;
+    let record: DNSRecord = harness.find(&host).await?;
     assert_eq!(
         (record.spec.target.as_ref(), record.name_any()),
         (None, format!("{host}.a"))
     );
-    assert_eq!(scene.times("dns", &host), 0);
+    assert_eq!(harness.times("dns", &host), 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people_look() -> Result<()>
 {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
-    scene
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness
         .workspace(
             "shop",
             served(&json!({"zone": "bank.example", "name": "login"})),
         )
         .await?;
-    let refused = scene.ready("shop", "False", "ZoneNotGranted").await?;
+    let refused = harness.ready("shop", "False", "ZoneNotGranted").await?;
     for kind in ["Ingress", "DNS", "Ready"] {
         assert_eq!(
             condition(&refused, kind),
@@ -117,14 +117,14 @@ async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people
     assert_eq!((status.host, status.url), (None, None));
     assert_eq!(
         (
-            scene.count::<DNSRecord>().await?,
-            scene.times("ingress", "shop")
+            harness.count::<DNSRecord>().await?,
+            harness.times("ingress", "shop")
         ),
         (0, 0)
     );
     // Its components run all the same.
     until("they are ready", async || {
-        let found = scene.all::<Workspace>().get("shop").await?;
+        let found = harness.all::<Workspace>().get("shop").await?;
         ensure!(
             condition(&found, "Components").is_some_and(|(reason, _)| reason == "Healthy"),
             "not yet"
@@ -136,16 +136,16 @@ async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people
 
 #[tokio::test]
 async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(idle).await?;
+    let harness = Harness::new().await?;
+    harness.play(idle).await?;
     let named = json!({"zone": "names.test", "name": "login"});
-    scene.workspace("first", served(&named)).await?;
+    harness.workspace("first", served(&named)).await?;
     until("the first holds it", async || {
-        Ok(scene.find::<DNSRecord>("login.names.test").await.is_ok())
+        Ok(harness.find::<DNSRecord>("login.names.test").await.is_ok())
     })
     .await?;
-    scene.workspace("second", served(&named)).await?;
-    let refused = scene.ready("second", "False", "HostTaken").await?;
+    harness.workspace("second", served(&named)).await?;
+    let refused = harness.ready("second", "False", "HostTaken").await?;
     for kind in ["Ingress", "DNS", "Ready"] {
         assert_eq!(
             condition(&refused, kind),
@@ -153,24 +153,24 @@ async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> 
             "{kind}"
         );
     }
-    assert_eq!(scene.times("ingress", "second"), 0);
+    assert_eq!(harness.times("ingress", "second"), 0);
 
-    let first = scene
+    let first = harness
         .all::<DNSRecord>()
         .get("login.names.test.a")
         .await?
         .labels()
         .clone();
-    scene
+    harness
         .all::<Workspace>()
         .delete("first", &DeleteParams::default())
         .await?;
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     until("the second holds it", async || {
         // Nobody plays the network service either.
-        let found = scene.all::<DNSRecord>().get("login.names.test.a").await?;
+        let found = harness.all::<DNSRecord>().get("login.names.test.a").await?;
         if found.metadata.deletion_timestamp.is_some() {
-            scene
+            harness
                 .all::<DNSRecord>()
                 .patch(&found.name_any(), &PatchParams::default(), &free)
                 .await?;
@@ -179,7 +179,7 @@ async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> 
     })
     .await?;
     until("its ingress is asked for", async || {
-        Ok(scene.times("ingress", "second") > 0)
+        Ok(harness.times("ingress", "second") > 0)
     })
     .await
 }

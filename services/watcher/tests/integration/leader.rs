@@ -8,24 +8,24 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
 use sequencer_api::Component;
 
-use crate::hands::well;
+use crate::handlers::well;
+use crate::harness::{Harness, until};
 use crate::life::plain;
-use crate::scene::{Scene, until};
 
 /// How long a lease lasts, and the most that a takeover may need beside it.
 const LEASE: Duration = Duration::from_secs(15);
 const BESIDE: Duration = Duration::from_secs(5);
 
-async fn holder(scene: &Scene) -> Result<Option<String>> {
-    let lease = scene.all::<Lease>().get_opt("watcher").await?;
+async fn holder(harness: &Harness) -> Result<Option<String>> {
+    let lease = harness.all::<Lease>().get_opt("watcher").await?;
     Ok(lease.and_then(|lease| lease.spec?.holder_identity))
 }
 
 /// Whether the Components of a Workspace that was just made are made.
-async fn works(scene: &Scene, name: &str) -> Result<()> {
-    scene.workspace(name, plain()).await?;
+async fn works(harness: &Harness, name: &str) -> Result<()> {
+    harness.workspace(name, plain()).await?;
     until(&format!("the Components of {name} are made"), async || {
-        let all = scene.all::<Component>().list(&Default::default()).await?;
+        let all = harness.all::<Component>().list(&Default::default()).await?;
         let ours = |found: &&Component| found.name_any().starts_with(name);
         Ok(all.items.iter().filter(ours).count() == 3)
     })
@@ -44,18 +44,18 @@ impl Drop for Process {
 
 #[tokio::test]
 async fn of_two_watchers_one_leads_and_the_other_takes_over_within_the_lease() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    works(&scene, "first").await?;
-    let _second = Process(scene.process("watcher-1", 8081)?);
-    assert_eq!(holder(&scene).await?.as_deref(), Some("watcher-0"));
+    let mut harness = Harness::new().await?;
+    works(&harness, "first").await?;
+    let _second = Process(harness.process("watcher-1", 8081)?);
+    assert_eq!(holder(&harness).await?.as_deref(), Some("watcher-0"));
 
-    scene.kill()?;
+    harness.kill()?;
     let killed = Instant::now();
     lab::until::holds_within("the second leads", LEASE + BESIDE, async || {
-        Ok(holder(&scene).await?.as_deref() == Some("watcher-1"))
+        Ok(holder(&harness).await?.as_deref() == Some("watcher-1"))
     })
     .await?;
-    works(&scene, "second").await?;
+    works(&harness, "second").await?;
     ensure!(
         killed.elapsed() < LEASE + 2 * BESIDE,
         "{:?}",
@@ -67,31 +67,31 @@ async fn of_two_watchers_one_leads_and_the_other_takes_over_within_the_lease() -
 #[tokio::test]
 async fn a_leader_that_is_killed_in_the_middle_of_twenty_workspaces_leaves_none_behind()
 -> Result<()> {
-    let mut scene = Scene::new().await?;
-    scene.play(well).await?;
-    let _second = Process(scene.process("watcher-1", 8081)?);
+    let mut harness = Harness::new().await?;
+    harness.play(well).await?;
+    let _second = Process(harness.process("watcher-1", 8081)?);
     let names: Vec<_> = (0..20).map(|number| format!("preview-{number}")).collect();
     let (first, rest) = names.split_at(10);
     for name in first {
-        scene.workspace(name, plain()).await?;
+        harness.workspace(name, plain()).await?;
     }
-    scene.kill()?;
+    harness.kill()?;
     for name in rest {
-        scene.workspace(name, plain()).await?;
+        harness.workspace(name, plain()).await?;
     }
 
     for name in &names {
-        scene.ready(name, "True", "Healthy").await?;
+        harness.ready(name, "True", "Healthy").await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn an_api_server_that_does_not_answer_for_longer_than_the_lease_ends_nothing() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    works(&scene, "before").await?;
-    let mut second = Process(scene.process("watcher-1", 8081)?);
-    let server = scene.alone.pid("apiserver").context("no API server")?;
+    let mut harness = Harness::new().await?;
+    works(&harness, "before").await?;
+    let mut second = Process(harness.process("watcher-1", 8081)?);
+    let server = harness.alone.pid("apiserver").context("no API server")?;
     let signal = |signal: &str| -> Result<()> {
         let sent = Command::new("kill")
             .args([signal, &server.to_string()])
@@ -104,8 +104,8 @@ async fn an_api_server_that_does_not_answer_for_longer_than_the_lease_ends_nothi
     tokio::time::sleep(LEASE + BESIDE).await;
     signal("-CONT")?;
 
-    works(&scene, "after").await?;
-    ensure!(scene.runs()?, "the first watcher ended");
+    works(&harness, "after").await?;
+    ensure!(harness.runs()?, "the first watcher ended");
     ensure!(second.0.try_wait()?.is_none(), "the second watcher ended");
     Ok(())
 }

@@ -9,8 +9,8 @@ use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::hands::{section, well};
-use crate::scene::{NAMESPACE, Scene, until};
+use crate::handlers::{section, well};
+use crate::harness::{Harness, NAMESPACE, until};
 
 /// The sample, in the zone that the test's provider has.
 pub(crate) fn sample() -> Result<Value> {
@@ -32,23 +32,23 @@ pub(crate) fn plain() -> Value {
     json!({"components": [component("a", 1), component("b", 2), component("c", 3)]})
 }
 
-async fn delete(scene: &Scene, name: &str) -> Result<()> {
-    scene
+async fn delete(harness: &Harness, name: &str) -> Result<()> {
+    harness
         .all::<Workspace>()
         .delete(name, &DeleteParams::default())
         .await?;
     until("the Workspace is gone", async || {
-        Ok(scene.all::<Workspace>().get_opt(name).await?.is_none())
+        Ok(harness.all::<Workspace>().get_opt(name).await?.is_none())
     })
     .await
 }
 
 #[tokio::test]
 async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
-    scene.workspace("sample", sample()?).await?;
-    let ready = scene.ready("sample", "True", "Healthy").await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("sample", sample()?).await?;
+    let ready = harness.ready("sample", "True", "Healthy").await?;
     let status = ready.status.clone().context("no status")?;
     let host = status.host.clone().context("no host")?;
     assert_eq!(status.url, Some(format!("https://{host}")));
@@ -80,7 +80,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
     );
 
     // Each was woken for what it does, and the application only when both databases were healthy.
-    let woken = scene.woken.lock().unwrap().clone();
+    let woken = harness.woken.lock().unwrap().clone();
     let first = |entry: &str| {
         woken
             .iter()
@@ -99,13 +99,13 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
     assert!(order.is_sorted(), "{woken:?}");
     ensure!(first("deploy sample-mysql")? < first("deploy sample-click")?);
 
-    // Builds are in their Component's hands, records in the Workspace's.
-    let build = scene.build().await?;
+    // Builds belong to their Component, records to the Workspace.
+    let build = harness.build().await?;
     assert_eq!(
         build.labels().get(labels::BUILD).map(String::as_str),
         Some("myapp")
     );
-    let record: DNSRecord = scene.find(&host).await?;
+    let record: DNSRecord = harness.find(&host).await?;
     assert_eq!(
         (record.spec.target.as_deref(), record.finalizers()),
         (
@@ -114,9 +114,9 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
         )
     );
 
-    delete(&scene, "sample").await?;
-    assert_eq!(scene.count::<DNSRecord>().await?, 0);
-    let woken = scene.woken.lock().unwrap().clone();
+    delete(&harness, "sample").await?;
+    assert_eq!(harness.count::<DNSRecord>().await?, 0);
+    let woken = harness.woken.lock().unwrap().clone();
     let last = |entry: &str| woken.iter().rposition(|found| found.starts_with(entry));
     ensure!(
         last("dns ") < last("tunnel "),
@@ -127,15 +127,15 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
 
 #[tokio::test]
 async fn three_plain_components_cost_the_watcher_few_writes_and_an_idle_one_none() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
-    scene.workspace("plain", plain()).await?;
-    let ready = scene.ready("plain", "True", "Healthy").await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("plain", plain()).await?;
+    let ready = harness.ready("plain", "True", "Healthy").await?;
     // A status says that it is ready, and before that, if it takes longer, that work goes on.
     let rev = ready.status.context("no status")?.rev;
     assert!((1..=3).contains(&rev), "{rev}");
     for name in ["a", "b", "c"] {
-        let component = scene.component(name).await?;
+        let component = harness.component(name).await?;
         let status = component.status.context("no status")?;
         assert!((1..=2).contains(&status.rev), "{name}: {}", status.rev);
         assert_eq!(status.deploy.section.rev, 1, "{name}");
@@ -144,42 +144,42 @@ async fn three_plain_components_cost_the_watcher_few_writes_and_an_idle_one_none
     // Several resyncs later nothing was written.
     let version = |workspace: Workspace| workspace.resource_version();
     let before = (
-        version(scene.all::<Workspace>().get("plain").await?),
-        scene.component("a").await?.resource_version(),
+        version(harness.all::<Workspace>().get("plain").await?),
+        harness.component("a").await?.resource_version(),
     );
-    let resyncs = scene.times("deploy", "");
-    scene.resyncs().await;
+    let resyncs = harness.times("deploy", "");
+    harness.resyncs().await;
     let after = (
-        version(scene.all::<Workspace>().get("plain").await?),
-        scene.component("a").await?.resource_version(),
+        version(harness.all::<Workspace>().get("plain").await?),
+        harness.component("a").await?.resource_version(),
     );
-    assert_eq!((before, resyncs), (after, scene.times("deploy", "")));
+    assert_eq!((before, resyncs), (after, harness.times("deploy", "")));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_component_that_is_deleted_or_changed_by_hand_is_as_its_workspace_wants_it_again()
 -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
-    scene.workspace("plain", plain()).await?;
-    scene.ready("plain", "True", "Healthy").await?;
-    let first = scene.component("a").await?;
-    scene
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("plain", plain()).await?;
+    harness.ready("plain", "True", "Healthy").await?;
+    let first = harness.component("a").await?;
+    harness
         .all::<Component>()
         .delete(&first.name_any(), &DeleteParams::default())
         .await?;
     until("it is made again", async || {
-        Ok(scene.component("a").await?.uid() != first.uid())
+        Ok(harness.component("a").await?.uid() != first.uid())
     })
     .await?;
     let replicas = Patch::Merge(json!({"spec": {"replicas": 4}}));
-    scene
+    harness
         .all::<Component>()
         .patch(&first.name_any(), &PatchParams::default(), &replicas)
         .await?;
     until("it has one replica again", async || {
-        Ok(scene.component("a").await?.spec.template.replicas == 1)
+        Ok(harness.component("a").await?.spec.template.replicas == 1)
     })
     .await?;
 
@@ -189,79 +189,79 @@ async fn a_component_that_is_deleted_or_changed_by_hand_is_as_its_workspace_want
         .cloned()
         .context("no component")?;
     let spec = Patch::Merge(json!({"spec": {"components": [two]}}));
-    scene
+    harness
         .all::<Workspace>()
         .patch("plain", &PatchParams::default(), &spec)
         .await?;
     until("one is left", async || {
-        Ok(scene.count::<Component>().await? == 1)
+        Ok(harness.count::<Component>().await? == 1)
     })
     .await?;
-    scene.ready("plain", "True", "Healthy").await?;
+    harness.ready("plain", "True", "Healthy").await?;
     Ok(())
 }
 
 /// Whether a Workspace is so far.
-async fn stage(scene: &Scene, name: &str) -> Result<bool> {
+async fn stage(harness: &Harness, name: &str) -> Result<bool> {
     Ok(match name {
-        "made" => scene.find::<Component>("made-").await.is_ok(),
-        "built" => scene.find::<Build>("built-").await.is_ok_and(|build| {
+        "made" => harness.find::<Component>("made-").await.is_ok(),
+        "built" => harness.find::<Build>("built-").await.is_ok_and(|build| {
             build
                 .status
                 .is_some_and(|status| status.image.section.rev > 0)
         }),
-        "tunnel" => scene
+        "tunnel" => harness
             .all::<Workspace>()
             .get(name)
             .await?
             .status
             .is_some_and(|status| status.tunnel.section.rev > 0),
-        _ => scene.find::<DNSRecord>("record-").await.is_ok(),
+        _ => harness.find::<DNSRecord>("record-").await.is_ok(),
     })
 }
 
 #[tokio::test]
 async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_only_time()
 -> Result<()> {
-    let mut scene = Scene::new().await?;
-    scene.play(well).await?;
+    let mut harness = Harness::new().await?;
+    harness.play(well).await?;
     for (name, wipe) in [
         ("made", false),
         ("built", true),
         ("tunnel", false),
         ("record", true),
     ] {
-        scene.workspace(name, sample()?).await?;
+        harness.workspace(name, sample()?).await?;
         until(&format!("{name} is there"), async || {
-            stage(&scene, name).await
+            stage(&harness, name).await
         })
         .await?;
-        scene.kill()?;
+        harness.kill()?;
         if wipe {
-            let context = async_nats::jetstream::new(async_nats::connect(&scene.nats).await?);
+            let context = async_nats::jetstream::new(async_nats::connect(&harness.nats).await?);
             for stream in ["SEQ_CMD", "SEQ_EVT", "SEQ_LOG"] {
                 context.delete_stream(stream).await?;
             }
         }
-        scene.start()?;
-        scene.ready(name, "True", "Healthy").await?;
+        harness.start()?;
+        harness.ready(name, "True", "Healthy").await?;
     }
     assert_eq!(
         (
-            scene.count::<Component>().await?,
-            scene.count::<Build>().await?,
-            scene.count::<DNSRecord>().await?
+            harness.count::<Component>().await?,
+            harness.count::<Build>().await?,
+            harness.count::<DNSRecord>().await?
         ),
         (12, 4, 4)
     );
     for name in ["made", "built", "tunnel", "record"] {
-        scene
+        harness
             .all::<Workspace>()
             .delete(name, &DeleteParams::default())
             .await?;
     }
     let going = async || {
-        let records = scene
+        let records = harness
             .all::<DNSRecord>()
             .list(&ListParams::default())
             .await?;
@@ -271,18 +271,18 @@ async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_onl
             .any(|record| record.metadata.deletion_timestamp.is_some()))
     };
     until("a record goes", going).await?;
-    scene.kill()?;
-    scene.start()?;
+    harness.kill()?;
+    harness.start()?;
     until("all are gone", async || {
-        Ok(scene.count::<Workspace>().await? + scene.count::<DNSRecord>().await? == 0)
+        Ok(harness.count::<Workspace>().await? + harness.count::<DNSRecord>().await? == 0)
     })
     .await
 }
 
 #[tokio::test]
 async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
     let mut circle = plain();
     for (index, on) in [(0, "b"), (1, "a")] {
         let component = circle
@@ -293,8 +293,8 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
             .context("no object")?
             .insert("dependsOn".into(), json!([{"componentName": on}]));
     }
-    scene.workspace("circle", circle).await?;
-    let found = scene.ready("circle", "False", "DependencyCycle").await?;
+    harness.workspace("circle", circle).await?;
+    let found = harness.ready("circle", "False", "DependencyCycle").await?;
     let message = |workspace: &Workspace, kind: &str| {
         let found = workspace
             .status
@@ -315,61 +315,63 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
             .flat_map(|status| &status.conditions)
             .any(|found| found.type_ == "Stalled")
     );
-    assert_eq!(scene.count::<Component>().await?, 0);
+    assert_eq!(harness.count::<Component>().await?, 0);
     let healed = Patch::Merge(json!({"spec": plain()}));
-    scene
+    harness
         .all::<Workspace>()
         .patch("circle", &PatchParams::default(), &healed)
         .await?;
-    scene.ready("circle", "True", "Healthy").await?;
+    harness.ready("circle", "True", "Healthy").await?;
 
     let mut elsewhere = sample()?;
     *elsewhere
         .pointer_mut("/networking/dns/zone")
         .context("no zone")? = "elsewhere.test".into();
-    scene.workspace("elsewhere", elsewhere).await?;
-    let found = scene.ready("elsewhere", "False", "ZoneNotGranted").await?;
+    harness.workspace("elsewhere", elsewhere).await?;
+    let found = harness
+        .ready("elsewhere", "False", "ZoneNotGranted")
+        .await?;
     assert!(
         message(&found, "DNS").starts_with("E#6051 "),
         "{}",
         message(&found, "DNS")
     );
     let zone = Patch::Merge(json!({"spec": {"networking": {"dns": {"zone": "preview.test"}}}}));
-    scene
+    harness
         .all::<Workspace>()
         .patch("elsewhere", &PatchParams::default(), &zone)
         .await?;
-    scene.ready("elsewhere", "True", "Healthy").await?;
+    harness.ready("elsewhere", "True", "Healthy").await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_record_whose_workspace_is_gone_goes_and_one_of_another_is_e3020() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
-    let first = scene.workspace("sample", sample()?).await?;
-    let ready = scene.ready("sample", "True", "Healthy").await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    let first = harness.workspace("sample", sample()?).await?;
+    let ready = harness.ready("sample", "True", "Healthy").await?;
     let host = ready
         .status
         .and_then(|status| status.host)
         .context("no host")?;
     // The finalizer is taken away by hand: nothing of it is left behind all the same.
     let lifted = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    scene
+    harness
         .all::<Workspace>()
         .patch("sample", &PatchParams::default(), &lifted)
         .await?;
-    scene
+    harness
         .all::<Workspace>()
         .delete("sample", &DeleteParams::default())
         .await?;
     until("its record is gone", async || {
-        Ok(scene.count::<DNSRecord>().await? == 0)
+        Ok(harness.count::<DNSRecord>().await? == 0)
     })
     .await?;
 
     // Somebody has the host: the name follows from the Workspace's, so it is known beforehand.
-    let other = scene.workspace("other", plain()).await?;
+    let other = harness.workspace("other", plain()).await?;
     let taken = json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
         "metadata": {"name": format!("{host}.cname"), "labels": {
@@ -377,12 +379,12 @@ async fn a_record_whose_workspace_is_gone_goes_and_one_of_another_is_e3020() -> 
         }},
         "spec": {"zone": "preview.test", "name": host.trim_end_matches(".preview.test"), "recordType": "CNAME", "target": "x.test"},
     });
-    scene
+    harness
         .all::<DNSRecord>()
         .create(&PostParams::default(), &serde_json::from_value(taken)?)
         .await?;
-    scene.workspace("sample", sample()?).await?;
-    let found = scene.ready("sample", "False", "HostTaken").await?;
+    harness.workspace("sample", sample()?).await?;
+    let found = harness.ready("sample", "False", "HostTaken").await?;
     let dns = found
         .status
         .iter()
@@ -391,22 +393,22 @@ async fn a_record_whose_workspace_is_gone_goes_and_one_of_another_is_e3020() -> 
         .context("no DNS")?;
     ensure!(dns.message.starts_with("E#3020 "), "{}", dns.message);
     ensure!(found.uid() != first.uid());
-    scene
+    harness
         .all::<DNSRecord>()
         .delete(&format!("{host}.cname"), &DeleteParams::default())
         .await?;
-    scene.ready("sample", "True", "Healthy").await?;
+    harness.ready("sample", "True", "Healthy").await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_published() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
-    scene.workspace("sample", sample()?).await?;
-    scene.ready("sample", "True", "Healthy").await?;
-    let click = scene.component("click-mania").await?;
-    let api: Api<Component> = scene.all();
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("sample", sample()?).await?;
+    harness.ready("sample", "True", "Healthy").await?;
+    let click = harness.component("click-mania").await?;
+    let api: Api<Component> = harness.all();
     let mut source = click.status.clone().context("no status")?.source;
     let rev = source.section.rev;
     for import in &mut source.imports {
@@ -418,7 +420,7 @@ async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_publishe
         .apply(&api, &click.name_any())
         .await?;
     until("the new Build is published", async || {
-        let builds = scene
+        let builds = harness
             .all::<Build>()
             .list(&ListParams::default())
             .await?
@@ -433,7 +435,7 @@ async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_publishe
     })
     .await?;
     until("the component runs it", async || {
-        let status = scene
+        let status = harness
             .component("click-mania")
             .await?
             .status
@@ -441,6 +443,6 @@ async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_publishe
         Ok(status.deploy.build.is_some() && status.deploy.build == status.latest_build)
     })
     .await?;
-    scene.ready("sample", "True", "Healthy").await?;
+    harness.ready("sample", "True", "Healthy").await?;
     Ok(())
 }

@@ -13,9 +13,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
-use crate::hands::{section, well};
+use crate::handlers::{section, well};
+use crate::harness::{Harness, until};
 use crate::life::{plain, sample};
-use crate::scene::{Scene, until};
 
 /// The code in `Ready`.
 fn code(workspace: &Workspace) -> String {
@@ -33,15 +33,15 @@ fn code(workspace: &Workspace) -> String {
 #[tokio::test]
 async fn a_workspace_over_the_quota_is_made_when_another_goes_and_one_over_the_longest_ttl_loses_nothing()
 -> Result<()> {
-    let scene = Scene::with(&[
+    let harness = Harness::with(&[
         "--workspaces-per-namespace=1",
         "--workspace-ttl=1h",
         "--max-ttl=2h",
     ])
     .await?;
-    scene.play(well).await?;
-    scene.workspace("first", plain()).await?;
-    let first = scene.ready("first", "True", "Healthy").await?;
+    harness.play(well).await?;
+    harness.workspace("first", plain()).await?;
+    let first = harness.ready("first", "True", "Healthy").await?;
     let expires = first
         .status
         .and_then(|status| status.expires_at)
@@ -53,41 +53,41 @@ async fn a_workspace_over_the_quota_is_made_when_another_goes_and_one_over_the_l
         "{expires}"
     );
 
-    scene.workspace("second", plain()).await?;
-    let second = scene
+    harness.workspace("second", plain()).await?;
+    let second = harness
         .ready("second", "False", "WorkspaceQuotaExceeded")
         .await?;
     assert_eq!(code(&second), "E#6063");
-    assert_eq!(scene.count::<Component>().await?, 3);
+    assert_eq!(harness.count::<Component>().await?, 3);
     for component in ["a", "b", "c"] {
         // No garbage collection here.
-        let name = scene.component(component).await?.name_any();
-        scene
+        let name = harness.component(component).await?.name_any();
+        harness
             .all::<Component>()
             .delete(&name, &DeleteParams::default())
             .await?;
     }
-    scene
+    harness
         .all::<Workspace>()
         .delete("first", &DeleteParams::default())
         .await?;
-    scene.ready("second", "True", "Healthy").await?;
+    harness.ready("second", "True", "Healthy").await?;
 
     let ttl = async |ttl: &str| {
         let spec = Patch::Merge(json!({"spec": {"ttl": ttl}}));
-        scene
+        harness
             .all::<Workspace>()
             .patch("second", &PatchParams::default(), &spec)
             .await
     };
     ttl("3h").await?;
     assert_eq!(
-        code(&scene.ready("second", "False", "TtlOutOfRange").await?),
+        code(&harness.ready("second", "False", "TtlOutOfRange").await?),
         "E#6064"
     );
-    assert!(scene.component("a").await.is_ok());
+    assert!(harness.component("a").await.is_ok());
     ttl("2h").await?;
-    scene.ready("second", "True", "Healthy").await?;
+    harness.ready("second", "True", "Healthy").await?;
     Ok(())
 }
 
@@ -118,8 +118,8 @@ async fn slow(delivery: Delivery, client: Client) -> Result<()> {
     Ok(())
 }
 
-async fn is_claimed(scene: &Scene, part: &str) -> Result<bool> {
-    let build = scene.find::<Build>(part).await?;
+async fn is_claimed(harness: &Harness, part: &str) -> Result<bool> {
+    let build = harness.find::<Build>(part).await?;
     Ok(build
         .status
         .is_some_and(|status| status.image.section.claim.is_some()))
@@ -127,16 +127,16 @@ async fn is_claimed(scene: &Scene, part: &str) -> Result<bool> {
 
 #[tokio::test]
 async fn a_build_over_the_quota_waits_until_another_has_ended() -> Result<()> {
-    let scene = Scene::with(&["--builds-per-namespace=1"]).await?;
-    scene.play(slow).await?;
-    scene.workspace("first", sample()?).await?;
+    let harness = Harness::with(&["--builds-per-namespace=1"]).await?;
+    harness.play(slow).await?;
+    harness.workspace("first", sample()?).await?;
     until("the first is being built", async || {
-        is_claimed(&scene, "first-myapp").await
+        is_claimed(&harness, "first-myapp").await
     })
     .await?;
-    scene.workspace("second", sample()?).await?;
+    harness.workspace("second", sample()?).await?;
     until("the second says that it waits", async || {
-        let status = scene
+        let status = harness
             .find::<Build>("second-myapp")
             .await?
             .status
@@ -149,19 +149,19 @@ async fn a_build_over_the_quota_waits_until_another_has_ended() -> Result<()> {
         Ok(image.reason == "Waiting")
     })
     .await?;
-    scene.resyncs().await;
-    assert_eq!(scene.times("build", "second-myapp"), 0);
+    harness.resyncs().await;
+    assert_eq!(harness.times("build", "second-myapp"), 0);
 
-    let first = scene.find::<Build>("first-myapp").await?;
+    let first = harness.find::<Build>("first-myapp").await?;
     let mut image = first.status.clone().context("no status")?.image;
     let rev = image.section.rev;
     image.section = section(State::Completed, first.metadata.generation);
     StatusPatch::new(&first.uid().unwrap_or_default())
         .section("image", rev, &image)?
-        .apply(&scene.all::<Build>(), &first.name_any())
+        .apply(&harness.all::<Build>(), &first.name_any())
         .await?;
     until("the second is being built", async || {
-        is_claimed(&scene, "second-myapp").await
+        is_claimed(&harness, "second-myapp").await
     })
     .await
 }

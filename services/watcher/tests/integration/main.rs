@@ -8,13 +8,13 @@
 
 mod blocked;
 mod events;
-mod hands;
+mod handlers;
+mod harness;
 mod hosts;
 mod leader;
 mod life;
 mod limits;
 mod own;
-mod scene;
 mod strangers;
 mod superseded;
 mod unreadable;

@@ -6,23 +6,23 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use sequencer_api::{Build, Component, labels};
 use serde_json::{Value, json};
 
-use crate::hands::well;
+use crate::handlers::well;
+use crate::harness::{Harness, until};
 use crate::life::{plain, sample};
-use crate::scene::{Scene, until};
 
-async fn apply(scene: &Scene, name: &str, spec: Value) -> Result<Component> {
+async fn apply(harness: &Harness, name: &str, spec: Value) -> Result<Component> {
     let object = json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "Component", "metadata": {"name": name}, "spec": spec,
     });
-    Ok(scene
+    Ok(harness
         .all()
         .create(&PostParams::default(), &serde_json::from_value(object)?)
         .await?)
 }
 
-async fn healthy(scene: &Scene, name: &str) -> Result<Component> {
+async fn healthy(harness: &Harness, name: &str) -> Result<Component> {
     until(&format!("{name} is healthy"), async || {
-        let status = scene
+        let status = harness
             .all::<Component>()
             .get(name)
             .await?
@@ -37,11 +37,11 @@ async fn healthy(scene: &Scene, name: &str) -> Result<Component> {
         Ok(true)
     })
     .await?;
-    Ok(scene.all::<Component>().get(name).await?)
+    Ok(harness.all::<Component>().get(name).await?)
 }
 
-async fn reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
-    Ok(scene
+async fn reasons(harness: &Harness, name: &str) -> Result<Vec<String>> {
+    Ok(harness
         .events("Component", name)
         .await?
         .into_iter()
@@ -51,8 +51,8 @@ async fn reasons(scene: &Scene, name: &str) -> Result<Vec<String>> {
 
 #[tokio::test]
 async fn a_component_on_its_own_is_built_runs_tells_and_goes() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
     // The sample's application without its databases, and a sibling that waits for it.
     let mut app = sample()?
         .pointer("/components")
@@ -73,14 +73,14 @@ async fn a_component_on_its_own_is_built_runs_tells_and_goes() -> Result<()> {
         .as_object_mut()
         .context("no object")?
         .insert("dependsOn".into(), on);
-    apply(&scene, "after", after).await?;
-    let made = apply(&scene, "app", app).await?;
+    apply(&harness, "after", after).await?;
+    let made = apply(&harness, "app", app).await?;
     let uid = made.uid().context("no uid")?;
-    let ready = healthy(&scene, "app").await?;
+    let ready = healthy(&harness, "app").await?;
 
     // As the deployer looks for it.
     let ours = ListParams::default().labels(&format!("{}={uid}", labels::WORKSPACE_UID));
-    let builds = scene.all::<Build>().list(&ours).await?.items;
+    let builds = harness.all::<Build>().list(&ours).await?.items;
     let [build] = builds.as_slice() else {
         anyhow::bail!("{} Builds", builds.len())
     };
@@ -95,15 +95,16 @@ async fn a_component_on_its_own_is_built_runs_tells_and_goes() -> Result<()> {
             .iter()
             .any(|owner| owner.uid == uid && owner.controller == Some(true))
     );
-    healthy(&scene, "after").await?;
+    healthy(&harness, "after").await?;
     let published = async || {
-        Ok(reasons(&scene, "app").await?.len() >= 2 && !reasons(&scene, "after").await?.is_empty())
+        Ok(reasons(&harness, "app").await?.len() >= 2
+            && !reasons(&harness, "after").await?.is_empty())
     };
     until("it is published on them", published).await?;
     assert_eq!(
         (
-            reasons(&scene, "app").await?,
-            reasons(&scene, "after").await?
+            reasons(&harness, "app").await?,
+            reasons(&harness, "after").await?
         ),
         (
             vec!["Building".into(), "Ready".into()],
@@ -113,20 +114,20 @@ async fn a_component_on_its_own_is_built_runs_tells_and_goes() -> Result<()> {
 
     // Nothing outside, so nothing holds it; garbage collection, which this API server lacks, takes
     // what it owns.
-    scene
+    harness
         .all::<Component>()
         .delete("app", &DeleteParams::default())
         .await?;
     until("it is gone", async || {
-        Ok(scene.all::<Component>().get_opt("app").await?.is_none())
+        Ok(harness.all::<Component>().get_opt("app").await?.is_none())
     })
     .await?;
-    let builds = scene.count::<Build>().await?;
-    scene.resyncs().await;
+    let builds = harness.count::<Build>().await?;
+    harness.resyncs().await;
     assert_eq!(
         (
-            scene.count::<Component>().await?,
-            scene.count::<Build>().await?
+            harness.count::<Component>().await?,
+            harness.count::<Build>().await?
         ),
         (1, builds)
     );

@@ -9,9 +9,9 @@ use sequencer_api::status::component::ComponentStatus;
 use sequencer_api::{Build, Component, Workspace, labels};
 use serde_json::{Value, json};
 
-use crate::hands::well;
+use crate::handlers::well;
+use crate::harness::{Harness, NAMESPACE, until};
 use crate::life::plain;
-use crate::scene::{NAMESPACE, Scene, until};
 
 /// Where the strangers are.
 const ELSEWHERE: &str = "team-b";
@@ -64,17 +64,17 @@ async fn says(api: &Api<Component>, name: &str, reason: &str) -> Result<Componen
 
 #[tokio::test]
 async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(well).await?;
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
     let namespace = serde_json::from_value(json!({"metadata": {"name": ELSEWHERE}}))?;
-    Api::<Namespace>::all(scene.client.clone())
+    Api::<Namespace>::all(harness.client.clone())
         .create(&PostParams::default(), &namespace)
         .await?;
-    let elsewhere: Api<Component> = Api::namespaced(scene.client.clone(), ELSEWHERE);
-    let builds: Api<Build> = Api::namespaced(scene.client.clone(), ELSEWHERE);
-    scene.workspace("plain", plain()).await?;
-    let workspace = scene.ready("plain", "True", "Healthy").await?;
-    let ours = scene.component("a").await?;
+    let elsewhere: Api<Component> = Api::namespaced(harness.client.clone(), ELSEWHERE);
+    let builds: Api<Build> = Api::namespaced(harness.client.clone(), ELSEWHERE);
+    harness.workspace("plain", plain()).await?;
+    let workspace = harness.ready("plain", "True", "Healthy").await?;
+    let ours = harness.component("a").await?;
 
     // One of the very name that fails, one that works, and one that names the Workspace as its
     // controller.
@@ -114,13 +114,13 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
             .any(|found| found.type_ == "Ready" && found.reason == "PoolNotOpen"))
     })
     .await?;
-    scene.resyncs().await;
-    let published = scene.events("Workspace", "plain").await?;
+    harness.resyncs().await;
+    let published = harness.events("Workspace", "plain").await?;
     ensure!(
         published.iter().all(|(reason, _)| reason == "Ready"),
         "{published:?}"
     );
-    scene.ready("plain", "True", "Healthy").await?;
+    harness.ready("plain", "True", "Healthy").await?;
 
     // The Workspace is edited and deleted as if they were not there.
     let mut edited = plain();
@@ -129,7 +129,7 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
         .and_then(Value::as_object_mut)
         .context("no component")?;
     first.insert("replicas".into(), json!(2));
-    let api = scene.all::<Workspace>();
+    let api = harness.all::<Workspace>();
     api.patch(
         "plain",
         &PatchParams::default(),
@@ -137,16 +137,16 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
     )
     .await?;
     until("the edit is made", async || {
-        Ok(scene.component("a").await?.spec.template.replicas == 2)
+        Ok(harness.component("a").await?.spec.template.replicas == 2)
     })
     .await?;
-    scene.ready("plain", "True", "Healthy").await?;
+    harness.ready("plain", "True", "Healthy").await?;
     api.delete("plain", &DeleteParams::default()).await?;
     until("the Workspace is gone", async || {
         Ok(api.get_opt("plain").await?.is_none())
     })
     .await?;
-    scene.resyncs().await;
+    harness.resyncs().await;
     for name in [same.as_str(), "good", "owned"] {
         ensure!(
             elsewhere

@@ -16,9 +16,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::hands::{section, well};
+use crate::handlers::{section, well};
+use crate::harness::{Harness, until};
 use crate::life::sample;
-use crate::scene::{Scene, until};
 
 const OLDER: &str = "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a";
 const NEWER: &str = "9c1b0de41f779c1b0de41f779c1b0de41f779c1b";
@@ -60,8 +60,8 @@ async fn refused(delivery: Delivery, client: Client) -> Result<()> {
 }
 
 /// Pins the application to a commit, as a user does who rolls back.
-async fn pin(scene: &Scene, commit: &str) -> Result<()> {
-    let api = scene.all::<Workspace>();
+async fn pin(harness: &Harness, commit: &str) -> Result<()> {
+    let api = harness.all::<Workspace>();
     let mut spec = serde_json::to_value(api.get("sample").await?.spec)?;
     let components = spec
         .get_mut("components")
@@ -83,8 +83,8 @@ async fn pin(scene: &Scene, commit: &str) -> Result<()> {
 }
 
 /// The Build of a commit.
-async fn of(scene: &Scene, commit: &str) -> Result<Build> {
-    let all = scene
+async fn of(harness: &Harness, commit: &str) -> Result<Build> {
+    let all = harness
         .all::<Build>()
         .list(&ListParams::default())
         .await?
@@ -102,9 +102,9 @@ async fn of(scene: &Scene, commit: &str) -> Result<Build> {
         .with_context(|| format!("no Build of {commit}"))
 }
 
-async fn ready(scene: &Scene, commit: &str, reason: &str) -> Result<Build> {
+async fn ready(harness: &Harness, commit: &str, reason: &str) -> Result<Build> {
     until(&format!("{commit} is {reason}"), async || {
-        let status = of(scene, commit).await?.status.context("no status")?;
+        let status = of(harness, commit).await?.status.context("no status")?;
         let ready = status
             .conditions
             .into_iter()
@@ -114,25 +114,25 @@ async fn ready(scene: &Scene, commit: &str, reason: &str) -> Result<Build> {
         Ok(true)
     })
     .await?;
-    of(scene, commit).await
+    of(harness, commit).await
 }
 
 #[tokio::test]
 async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wanted_again()
 -> Result<()> {
-    let scene = Scene::new().await?;
-    scene.play(refused).await?;
-    scene.workspace("sample", sample()?).await?;
-    ready(&scene, OLDER, "CredentialsRefused").await?;
-    pin(&scene, NEWER).await?;
-    let older = ready(&scene, OLDER, "Superseded").await?;
-    let newer = of(&scene, NEWER).await?;
+    let harness = Harness::new().await?;
+    harness.play(refused).await?;
+    harness.workspace("sample", sample()?).await?;
+    ready(&harness, OLDER, "CredentialsRefused").await?;
+    pin(&harness, NEWER).await?;
+    let older = ready(&harness, OLDER, "Superseded").await?;
+    let newer = of(&harness, NEWER).await?;
     assert_eq!(
         older.annotations().get(SUPERSEDED_BY),
         newer.metadata.name.as_ref()
     );
     until("nothing of it is tried again", async || {
-        Ok(of(&scene, OLDER)
+        Ok(of(&harness, OLDER)
             .await?
             .status
             .context("no status")?
@@ -143,28 +143,28 @@ async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wante
     })
     .await?;
     // It is woken no more, also when what is unfinished would be.
-    let woken = scene.times("push", &older.name_any());
-    scene.resyncs().await;
-    assert_eq!(scene.times("push", &older.name_any()), woken);
+    let woken = harness.times("push", &older.name_any());
+    harness.resyncs().await;
+    assert_eq!(harness.times("push", &older.name_any()), woken);
 
-    pin(&scene, OLDER).await?;
-    let newer = ready(&scene, NEWER, "Superseded").await?;
+    pin(&harness, OLDER).await?;
+    let newer = ready(&harness, NEWER, "Superseded").await?;
     assert_eq!(
         newer.annotations().get(SUPERSEDED_BY),
         older.metadata.name.as_ref()
     );
     until("the older one is pushed again", async || {
-        Ok(scene.times("push", &older.name_any()) > woken)
+        Ok(harness.times("push", &older.name_any()) > woken)
     })
     .await?;
     ensure!(
-        !of(&scene, OLDER)
+        !of(&harness, OLDER)
             .await?
             .annotations()
             .contains_key(SUPERSEDED_BY)
     );
     until("its Component wants it", async || {
-        let click: Component = scene.component("click-mania").await?;
+        let click: Component = harness.component("click-mania").await?;
         Ok(click.status.context("no status")?.latest_build == older.metadata.name)
     })
     .await

@@ -7,13 +7,13 @@ use kube::{Api, ResourceExt as _};
 use sequencer_api::{Component, Workspace};
 use serde_json::{Value, json};
 
-use crate::hands::well;
+use crate::handlers::well;
+use crate::harness::{Harness, NAMESPACE, until};
 use crate::life::plain;
-use crate::scene::{NAMESPACE, Scene, until};
 
 /// As if another version of the chart had been here: a ttl may be anything.
-async fn loosen(scene: &Scene) -> Result<()> {
-    let crds: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
+async fn loosen(harness: &Harness) -> Result<()> {
+    let crds: Api<CustomResourceDefinition> = Api::all(harness.client.clone());
     let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ttl";
     let operations = json!([{"op": "replace", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
     let patch = Patch::<()>::Json(serde_json::from_value(operations)?);
@@ -22,16 +22,16 @@ async fn loosen(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-fn raw(scene: &Scene) -> Api<DynamicObject> {
+fn raw(harness: &Harness) -> Api<DynamicObject> {
     Api::namespaced_with(
-        scene.client.clone(),
+        harness.client.clone(),
         NAMESPACE,
         &ApiResource::erase::<Workspace>(&()),
     )
 }
 
-async fn ready(scene: &Scene, name: &str) -> Result<Value> {
-    let found = raw(scene).get(name).await?;
+async fn ready(harness: &Harness, name: &str) -> Result<Value> {
+    let found = raw(harness).get(name).await?;
     let conditions = found
         .data
         .pointer("/status/conditions")
@@ -54,11 +54,11 @@ fn says_so(ready: &Value) -> bool {
 
 #[tokio::test]
 async fn an_object_that_cannot_be_read_says_so_holds_up_no_other_and_heals() -> Result<()> {
-    let mut scene = Scene::new().await?;
-    scene.play(well).await?;
-    scene.workspace("before", plain()).await?;
-    scene.ready("before", "True", "Healthy").await?;
-    loosen(&scene).await?;
+    let mut harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("before", plain()).await?;
+    harness.ready("before", "True", "Healthy").await?;
+    loosen(&harness).await?;
     let mut spec = plain();
     spec.as_object_mut()
         .context("no object")?
@@ -68,51 +68,51 @@ async fn an_object_that_cannot_be_read_says_so_holds_up_no_other_and_heals() -> 
     });
     let bad: DynamicObject = serde_json::from_value(bad)?;
     until("it is taken", async || {
-        Ok(raw(&scene)
+        Ok(raw(&harness)
             .create(&PostParams::default(), &bad)
             .await
             .is_ok())
     })
     .await?;
     until("it says so", async || {
-        Ok(says_so(&ready(&scene, "bad").await?))
+        Ok(says_so(&ready(&harness, "bad").await?))
     })
     .await?;
     until("it is published", async || {
-        Ok(scene.events("Workspace", "bad").await?.len() == 1)
+        Ok(harness.events("Workspace", "bad").await?.len() == 1)
     })
     .await?;
-    scene.workspace("beside", plain()).await?;
-    scene.ready("beside", "True", "Healthy").await?;
+    harness.workspace("beside", plain()).await?;
+    harness.ready("beside", "True", "Healthy").await?;
 
     // One that could be read before: what it made stays.
     let spoiled = Patch::Merge(json!({"spec": {"ttl": 5}}));
-    raw(&scene)
+    raw(&harness)
         .patch("before", &PatchParams::default(), &spoiled)
         .await?;
     until("it says so", async || {
-        Ok(says_so(&ready(&scene, "before").await?))
+        Ok(says_so(&ready(&harness, "before").await?))
     })
     .await?;
-    let version = raw(&scene).get("bad").await?.resource_version();
+    let version = raw(&harness).get("bad").await?.resource_version();
 
     // Neither a list nor a new watcher is held up.
-    scene.kill()?;
-    scene.start()?;
-    scene.workspace("after", plain()).await?;
-    scene.ready("after", "True", "Healthy").await?;
+    harness.kill()?;
+    harness.start()?;
+    harness.workspace("after", plain()).await?;
+    harness.ready("after", "True", "Healthy").await?;
     ensure!(
-        raw(&scene).get("bad").await?.resource_version() == version,
+        raw(&harness).get("bad").await?.resource_version() == version,
         "written again"
     );
-    assert_eq!(scene.count::<Component>().await?, 9);
+    assert_eq!(harness.count::<Component>().await?, 9);
 
     for name in ["bad", "before"] {
         let healed = Patch::Merge(json!({"spec": {"ttl": "1h"}}));
-        raw(&scene)
+        raw(&harness)
             .patch(name, &PatchParams::default(), &healed)
             .await?;
-        scene.ready(name, "True", "Healthy").await?;
+        harness.ready(name, "True", "Healthy").await?;
     }
     Ok(())
 }

@@ -82,10 +82,6 @@ impl Builder<'_> {
 
 /// The commit of a Build, or its name if it follows a branch.
 fn commit(build: &Build) -> String {
-    build
-        .spec
-        .import_content
-        .first()
-        .and_then(|import| import.content_from.git.as_ref()?.commit.as_deref())
-        .map_or_else(|| build.name_any(), |commit| commit12(commit).into())
+    let commit = build.spec.commit();
+    commit.map_or_else(|| build.name_any(), |commit| commit12(commit).into())
 }

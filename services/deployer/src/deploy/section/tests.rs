@@ -87,3 +87,15 @@ fn a_pod_that_finds_no_node_at_once_is_no_failure_yet() {
         Some(Difference::Outcome)
     );
 }
+
+#[test]
+fn an_image_that_is_pulled_is_a_wait() {
+    let started = section(State::InProgress);
+    let pulling = DeploySection {
+        pulling: Some("redis:latest".into()),
+        ..started.clone()
+    };
+
+    assert_eq!(from(&started, &pulling), Some(Difference::Wait));
+    assert_eq!(from(&pulling, &started), Some(Difference::Progress));
+}

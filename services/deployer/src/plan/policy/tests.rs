@@ -67,7 +67,6 @@ fn stranger() -> Peer {
     Peer::labelled("team-b", &json!({"se.quencer.io/ws-uid": "another"}))
 }
 
-/// The sample's connector.
 fn connector() -> Peer {
     let uid = view("redis", |_spec| ()).owner().uid.to_owned();
     Peer::labelled("sequencer-tunnels", &json!({"se.quencer.io/ws-uid": uid}))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
+use sequencer_api::stored::Stored as _;
 use sequencer_api::{Workspace, labels, private};
 use sequencer_runtime::apply::Object;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Connector, TOKEN};
 use crate::args::Args;
 use crate::error::Error;
-use crate::tunnel::{Routed, network};
+use crate::tunnel::{network, tunnelled};
 
 /// Where the connector says whether it is connected.
 const METRICS: u16 = 20241;
@@ -68,12 +69,8 @@ impl Connector {
     }
 
     /// Out to the edge, to DNS, and to the pods of the routes; nothing comes in.
-    pub(super) fn policy(
-        &self,
-        workspace: &Workspace,
-        routes: &[Routed<'_>],
-    ) -> Result<Object, Error> {
-        let namespace = workspace.namespace().unwrap_or_default();
+    pub(super) fn policy(&self, workspace: &Workspace) -> Result<Object, Error> {
+        let namespace = workspace.namespace_str();
         let ports = |ports: &[(u16, &str)]| -> Value {
             ports
                 .iter()
@@ -91,18 +88,14 @@ impl Connector {
                 "ports": ports(&[(7844, "UDP"), (7844, "TCP"), (443, "TCP")]),
             }),
         ];
-        for Routed { route, .. } in routes {
-            let network = network(&workspace.spec, route)?;
-            let port = network
-                .target_port
-                .as_ref()
-                .map_or_else(|| json!(network.port), |port| json!(port));
+        for (routed, _) in tunnelled(workspace) {
+            let network = network(workspace, &routed)?;
             egress.push(json!({
                 "to": [{
                     "namespaceSelector": {"matchLabels": {labels::NAMESPACE_NAME: namespace}},
-                    "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: route.component}},
+                    "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: routed.component}},
                 }],
-                "ports": [{"port": port, "protocol": "TCP"}],
+                "ports": [{"port": network.target_port(), "protocol": "TCP"}],
             }));
         }
         let spec = json!({
@@ -136,8 +129,8 @@ pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
 pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
     let (workspace_name, namespace, uid) = (
         workspace.name_any(),
-        workspace.namespace().unwrap_or_default(),
-        workspace.uid().unwrap_or_default(),
+        workspace.namespace_str(),
+        workspace.uid_str(),
     );
     let pairs = [
         (labels::MANAGED_BY, labels::SEQUENCER),
@@ -145,12 +138,12 @@ pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, Strin
         (labels::PART_OF, &workspace_name),
         (labels::INSTANCE, name),
         (labels::WORKSPACE, &workspace_name),
-        (labels::WORKSPACE_NAMESPACE, &namespace),
-        (labels::WORKSPACE_UID, &uid),
+        (labels::WORKSPACE_NAMESPACE, namespace),
+        (labels::WORKSPACE_UID, uid),
         (labels::OWNER_KIND, "Workspace"),
-        (labels::OWNER_NAMESPACE, &namespace),
+        (labels::OWNER_NAMESPACE, namespace),
         (labels::OWNER_NAME, &workspace_name),
-        (labels::OWNER_UID, &uid),
+        (labels::OWNER_UID, uid),
     ];
     pairs
         .into_iter()

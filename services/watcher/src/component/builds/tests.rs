@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::*;
@@ -138,4 +141,70 @@ fn nothing_that_a_user_wrote_on_a_component_is_on_its_builds_and_no_workspace_is
             .map(String::as_str),
         Some("web")
     );
+}
+
+#[test]
+fn what_serves_is_kept_until_the_wanted_one_is_published() {
+    let made = |commit: &str, second: i64| {
+        let mut build = build(commit, &published(), None);
+        let created = Timestamp::from_second(second).unwrap();
+        Arc::make_mut(&mut build).metadata.creation_timestamp = Some(Time(created));
+        build
+    };
+    let (serving, newer) = (made("a", 1), made("b", 2));
+    let to_run = |wanted: &str, serves: Option<&Build>| {
+        let mut component = component("web", wanted);
+        let status = component.status.as_mut().unwrap();
+        status.deploy.build = serves.map(ResourceExt::name_any);
+        let owned = Owned {
+            builds: vec![serving.clone(), newer.clone()],
+            ..Owned::default()
+        };
+        view(component, owned).to_run
+    };
+
+    assert_eq!(to_run("c", Some(&serving)), Some(name("a")));
+    assert_eq!(to_run("b", Some(&serving)), Some(name("b")));
+    assert_eq!(to_run("c", None), Some(name("b")));
+}
+
+#[test]
+fn all_builds_of_a_component_that_builds_nothing_any_more_go() {
+    let mut component = component("web", "a");
+    component.spec.template.build = None;
+    let owned = Owned {
+        builds: ["a", "b"]
+            .map(|commit| build(commit, &published(), None))
+            .into(),
+        ..Owned::default()
+    };
+    let view = view(component, owned);
+    let mut plan = Plan::default();
+    prune(&mut plan, &view);
+
+    let deletes = |action: &Action| matches!(action, Action::Delete(_));
+    assert_eq!(
+        plan.actions.iter().filter(|action| deletes(action)).count(),
+        2
+    );
+    assert_eq!(view.to_run, None);
+}
+
+#[test]
+fn a_component_that_runs_the_image_of_another_rolls_out_nothing_of_its_own() {
+    let to_roll_out = |serving: &str| {
+        let mut component = component("web", "b");
+        component.status.as_mut().unwrap().deploy.build = Some(serving.into());
+        let owned = Owned {
+            builds: ["a", "b"]
+                .map(|commit| build(commit, &published(), None))
+                .into(),
+            ..Owned::default()
+        };
+        view(component, owned).to_roll_out().map(ToOwned::to_owned)
+    };
+
+    assert_eq!(to_roll_out("another-s"), None);
+    assert_eq!(to_roll_out(&name("a")), Some(name("b")));
+    assert_eq!(to_roll_out(&name("b")), None);
 }

@@ -81,3 +81,36 @@ fn what_is_wrong_stands_at_the_condition_that_its_code_belongs_to() {
         assert_eq!(failing, [kind]);
     }
 }
+
+#[test]
+fn a_sibling_that_its_workspace_changed_since_holds_back_what_waits_for_it() {
+    let ready = json!({"conditions": [{
+        "type": "Ready", "status": "True", "reason": "Healthy", "message": "",
+        "observedGeneration": 1, "lastTransitionTime": "1970-01-01T00:00:00Z",
+    }]});
+    let (db, app) = (
+        component("db", "", &ready),
+        component("app", "db", &json!({})),
+    );
+    let may_start = |port: i32| {
+        let mut wanted = db.spec.template.clone();
+        wanted.networks = serde_json::from_value(json!([{"name": "tcp", "port": port}])).unwrap();
+        let mut found = db.clone();
+        found.spec.template.networks =
+            serde_json::from_value(json!([{"name": "tcp", "port": 1}])).unwrap();
+        let workspace = json!({
+            "metadata": {"name": "w", "namespace": "n", "uid": "w"},
+            "spec": {"components": [wanted, app.spec.template]},
+        });
+        let owned = Owned {
+            workspace: Some(Arc::new(serde_json::from_value(workspace).unwrap())),
+            components: vec![found.into(), app.clone().into()],
+            ..Owned::default()
+        };
+        let (chart, now) = (Arc::new(Chart::default()), Timestamp::UNIX_EPOCH);
+        ComponentView::new(app.clone().into(), owned.into(), &chart, now).may_start()
+    };
+
+    assert!(may_start(1));
+    assert!(!may_start(2));
+}

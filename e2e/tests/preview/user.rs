@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::manifest::{dockerfile, preview, with_tunnel};
 
 /// A user of one namespace.
-pub(crate) struct Walk {
+pub(crate) struct User {
     pub(crate) cluster: Cluster,
     pub(crate) secrets: Secrets,
     pub(crate) namespace: &'static str,
@@ -28,7 +28,7 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{:06x}", rand::random::<u32>() & 0xff_ffff)
 }
 
-impl Walk {
+impl User {
     /// In the release's own namespace.
     pub(crate) fn new() -> Result<Self> {
         Self::of(NAMESPACE)

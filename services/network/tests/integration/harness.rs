@@ -45,7 +45,7 @@ pub(crate) const ZONE: &str = "yourdomain.com";
 pub(crate) const SECOND_ACCOUNT: &str = "fedcba9876543210fedcba9876543210";
 
 /// Servers of its own, and the service.
-pub(crate) struct Scene {
+pub(crate) struct Harness {
     pub(crate) client: Client,
     pub(crate) cloud: Running,
     pub(crate) settings: Settings,
@@ -58,7 +58,7 @@ pub(crate) struct Scene {
     alone: Alone,
 }
 
-impl Scene {
+impl Harness {
     pub(crate) async fn new() -> Result<Self> {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
@@ -74,7 +74,7 @@ impl Scene {
         let secrets = Secrets::ensure(&layout)?;
         let args = args(&alone, &cloud)?;
         let service = Service::new(own.clone(), &Args::try_parse_from(&args)?)?;
-        let scene = Self {
+        let harness = Self {
             client,
             own,
             cloud,
@@ -85,18 +85,18 @@ impl Scene {
             kubeconfig: file,
             alone,
         };
-        scene
-            .secret(RELEASE, "tsig", "secret", &scene.secrets.tsig)
+        harness
+            .secret(RELEASE, "tsig", "secret", &harness.secrets.tsig)
             .await?;
-        scene
+        harness
             .secret(
                 RELEASE,
                 "dns",
                 "apiKey",
-                &format!("{}\n", scene.settings.token),
+                &format!("{}\n", harness.settings.token),
             )
             .await?;
-        Ok(scene)
+        Ok(harness)
     }
 
     /// Another replica: the same settings, and these flags.

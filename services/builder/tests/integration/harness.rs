@@ -36,7 +36,7 @@ pub(crate) use lab::until::holds as until;
 /// Where everything is.
 pub(crate) const NAMESPACE: &str = "default";
 
-pub(crate) struct Scene {
+pub(crate) struct Harness {
     pub(crate) layout: Layout,
     pub(crate) secrets: Secrets,
     pub(crate) client: Client,
@@ -50,7 +50,7 @@ pub(crate) struct Scene {
     alone: Alone,
 }
 
-impl Scene {
+impl Harness {
     /// For commits alone.
     pub(crate) async fn new() -> Result<Self> {
         let layout = layout()?;
@@ -88,7 +88,7 @@ impl Scene {
         .await?;
         let staging = format!("builder-{:08x}", Uuid::new_v4().as_fields().0);
         let (secrets, folder) = (Secrets::ensure(&layout)?, tempfile::tempdir()?);
-        let scene = Self {
+        let harness = Self {
             layout,
             secrets,
             client,
@@ -101,15 +101,15 @@ impl Scene {
             alone,
         };
         until("the kinds are served", async || {
-            Ok(scene
+            Ok(harness
                 .components()
                 .list(&ListParams::default())
                 .await
                 .is_ok()
-                && scene.builds().list(&ListParams::default()).await.is_ok())
+                && harness.builds().list(&ListParams::default()).await.is_ok())
         })
         .await?;
-        Ok(scene)
+        Ok(harness)
     }
 
     /// With a BuildKit.

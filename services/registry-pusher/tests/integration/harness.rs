@@ -50,7 +50,7 @@ const STAGED: &str = "b/team/key";
 /// The tag that stays with the digest.
 pub(crate) const LASTING: &str = "seq-4f2a91c0d3e8-tn6r3b";
 
-pub(crate) struct Scene {
+pub(crate) struct Harness {
     pub(crate) client: Client,
     /// With the service's rights and no more.
     service: Client,
@@ -66,7 +66,7 @@ pub(crate) struct Scene {
     pub(crate) alone: Alone,
 }
 
-impl Scene {
+impl Harness {
     pub(crate) async fn new() -> Result<Self> {
         let running = layout()?;
         let mut alone = Alone::new(&running)?;

@@ -1,4 +1,4 @@
-//! A real API server, a real NATS, the watcher as a process of its own, and hands that play the
+//! A real API server, a real NATS, the watcher as a process of its own, and handlers that play the
 //! other services: they write what a worker would record, and nothing else.
 
 use std::fmt::Debug;
@@ -39,7 +39,7 @@ struct Cli {
     shared: Args,
 }
 
-pub(crate) struct Scene {
+pub(crate) struct Harness {
     pub(crate) client: Client,
     pub(crate) nats: String,
     watcher: Option<Child>,
@@ -50,7 +50,7 @@ pub(crate) struct Scene {
     pub(crate) alone: Alone,
 }
 
-impl Scene {
+impl Harness {
     /// The watcher runs; nobody plays the others yet.
     pub(crate) async fn new() -> Result<Self> {
         Self::with(&[]).await
@@ -66,7 +66,7 @@ impl Scene {
         let config =
             Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &options).await?;
         let client = cluster::client(config, "tester")?;
-        let mut scene = Self {
+        let mut harness = Self {
             client,
             nats,
             watcher: None,
@@ -75,9 +75,9 @@ impl Scene {
             woken: Arc::default(),
             alone,
         };
-        scene.install().await?;
-        scene.start()?;
-        Ok(scene)
+        harness.install().await?;
+        harness.start()?;
+        Ok(harness)
     }
 
     async fn install(&self) -> Result<()> {
@@ -258,8 +258,8 @@ impl Scene {
         last.context("no Workspace")
     }
 
-    /// Plays every other service with these hands, until the test ends.
-    pub(crate) async fn play<H, F>(&self, hands: H) -> Result<()>
+    /// Plays every other service with these handlers, until the test ends.
+    pub(crate) async fn play<H, F>(&self, handlers: H) -> Result<()>
     where
         H: Fn(Delivery, Client) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<()>> + Send + 'static,
@@ -269,13 +269,14 @@ impl Scene {
             let handles = Handles::default();
             let shared = <Cli as clap::Parser>::parse_from([
                 "test",
-                "--pod=hands",
+                "--pod=handlers",
                 "--nats-url",
                 &self.nats,
             ])
             .shared;
-            let bus = Bus::connect("hands", &shared, &handles).await?;
-            let (client, woken, hands) = (self.client.clone(), self.woken.clone(), hands.clone());
+            let bus = Bus::connect("handlers", &shared, &handles).await?;
+            let (client, woken, handlers) =
+                (self.client.clone(), self.woken.clone(), handlers.clone());
             background(async move {
                 let handler = move |delivery: Delivery| {
                     woken.lock().unwrap().push(format!(
@@ -283,9 +284,9 @@ impl Scene {
                         delivery.command.verb(),
                         delivery.wake.name
                     ));
-                    let (client, hands) = (client.clone(), hands.clone());
+                    let (client, handlers) = (client.clone(), handlers.clone());
                     async move {
-                        match hands(delivery, client).await {
+                        match handlers(delivery, client).await {
                             Ok(()) => Outcome::Done,
                             Err(_changed) => Outcome::NotRecorded,
                         }
@@ -345,7 +346,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for Harness {
     fn drop(&mut self) {
         drop(self.kill());
         if std::thread::panicking() || std::env::var_os("SEQUENCER_E2E_KEEP").is_some() {

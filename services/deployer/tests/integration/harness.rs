@@ -10,6 +10,7 @@ use clap::Parser as _;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use lab::audit;
 use lab::cluster::Cluster;
 pub(crate) use lab::release::NAMESPACE as RELEASE;
 use sequencer_api::names::Owner;
@@ -29,18 +30,18 @@ pub(crate) use lab::until::holds as until;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A namespace of the running cluster, with a deployer.
-pub(crate) struct Scene {
-    pub(crate) cluster: lab::testing::Scene,
+pub(crate) struct Harness {
+    pub(crate) cluster: lab::testing::Harness,
     client: Client,
     service_client: Client,
     service: Service,
     tasks: JoinSet<()>,
 }
 
-impl Scene {
+impl Harness {
     /// A deployer that reconciles what it is asked to, and watches nothing.
     pub(crate) async fn still(name: &str) -> Result<Self> {
-        let cluster = lab::testing::Scene::new(&format!("deployer-{name}"))?;
+        let cluster = lab::testing::Harness::new(&format!("deployer-{name}"))?;
         let folder = cluster
             .cluster
             .layout
@@ -116,13 +117,12 @@ impl Scene {
 
     /// How often the deployer wrote what, by the API server's audit log.
     pub(crate) fn writes(&self) -> Result<BTreeMap<String, usize>> {
-        lab::audit::writes(&self.cluster.cluster.layout, |entry| {
-            let installed = entry["user"]["username"]
-                .as_str()
-                .is_some_and(|user| user.starts_with("system:"));
-            let here = entry["objectRef"]["namespace"] == self.namespace();
-            entry["userAgent"] == NAME && here && !installed
-        })
+        let writes = audit::writes(&self.cluster.cluster.layout)?;
+        let ours = |write: &&audit::Write| {
+            let installed = write.user().starts_with("system:");
+            write.user_agent == NAME && write.namespace() == self.namespace() && !installed
+        };
+        Ok(audit::count(writes.iter().filter(ours)))
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -313,8 +313,8 @@ impl Drop for Held {
 
 /// Keeps a Sequencer that is installed in the cluster out of the test's namespace: there the test
 /// is the watcher.
-fn keep_out(scene: &lab::testing::Scene, owner: &Value) -> Result<()> {
-    let (api, name) = ("admissionregistration.k8s.io/v1", &scene.namespace);
+fn keep_out(harness: &lab::testing::Harness, owner: &Value) -> Result<()> {
+    let (api, name) = ("admissionregistration.k8s.io/v1", &harness.namespace);
     let metadata = json!({"name": name, "ownerReferences": [owner]});
     let here = json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
     let everything = json!({
@@ -323,14 +323,14 @@ fn keep_out(scene: &lab::testing::Scene, owner: &Value) -> Result<()> {
     let rule = format!(
         "!request.userInfo.username.startsWith('system:serviceaccount:sequencer-system:') && request.userInfo.username != '{CANARY}'"
     );
-    scene.apply(&json!({
+    harness.apply(&json!({
         "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
         "spec": {
             "matchConstraints": {"resourceRules": [everything], "namespaceSelector": here},
             "validations": [{"expression": rule}],
         },
     }))?;
-    scene.apply(&json!({
+    harness.apply(&json!({
         "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata,
         "spec": {"policyName": name, "validationActions": ["Deny"]},
     }))?;
@@ -344,7 +344,7 @@ fn keep_out(scene: &lab::testing::Scene, owner: &Value) -> Result<()> {
             CANARY,
             "--as-group=system:masters",
         ];
-        anyhow::ensure!(scene.kubectl(&canary).is_err(), "it is not");
+        anyhow::ensure!(harness.kubectl(&canary).is_err(), "it is not");
         Ok(())
     })
 }
