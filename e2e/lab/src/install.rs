@@ -33,7 +33,9 @@ pub fn steps(layout: &Layout, wanted: Wanted) -> Vec<Step<'_>> {
     let wheels = Step::new("wheels", "download programs that come ready-made", || {
         wheel::install(layout)
     });
-    let programs = Step::new("programs", rust::what(), || rust::install(layout));
+    let programs = Step::new("programs", rust::what(wanted), move || {
+        rust::install(layout, wanted)
+    });
 
     let mut steps = vec![
         debian.logs_to(debian::log(layout)),

@@ -13,9 +13,12 @@ use jiff::Timestamp;
 
 use crate::retry::later;
 
-/// How long progress has to last in every service: what is over sooner costs one write, and what
-/// takes longer says something new within five seconds.
+/// How long progress of a service's own work has to last: what is over sooner costs one write.
 pub const PROGRESS: Duration = Duration::from_secs(4);
+
+/// How long progress has to last that is derived from what services record: longer, so that what
+/// they record meanwhile is in it.
+pub const DERIVED_PROGRESS: Duration = Duration::from_secs(5);
 
 /// How long a wait for something slow has to last.
 pub const WAIT: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use kube::{Api, Client};
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::{Bus, Keep};
 use sequencer_runtime::hosts::ProvidersError;
-use sequencer_runtime::status_writer::{PROGRESS, StatusWriter};
+use sequencer_runtime::status_writer::{DERIVED_PROGRESS, StatusWriter};
 use sequencer_runtime::{Handles, Runtime};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -107,7 +107,7 @@ impl Watcher {
             unreadable: Unreadables::default(),
             notifier: Notifier::new(bus.clone(), periods),
             events: Recorder::new(client.clone(), &args.shared.pod),
-            statuses: StatusWriter::new(PROGRESS),
+            statuses: StatusWriter::new(DERIVED_PROGRESS),
             chart: self.chart.clone(),
         });
 

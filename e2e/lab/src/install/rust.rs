@@ -1,12 +1,13 @@
 //! Programs of this repository: Sequencer's services and the stand-ins for what cannot run here.
-//! They are built static, so that an image needs nothing else, all at once and as the tests are
-//! built, so that what they share is compiled once.
+//! They are built static, so that an image needs nothing else, and all at once, so that what they
+//! share is compiled once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::Wanted;
 use super::go::link;
 use crate::cache::{Key, cached};
 use crate::layout::Layout;
@@ -26,9 +27,13 @@ pub const PROFILE: &str = "lab";
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
 
 /// What the step does, in words.
-pub(super) fn what() -> String {
+pub(super) fn what(wanted: Wanted) -> String {
     let programs = SERVICES.len() + FAKES.len();
-    format!("compile {programs} programs of this repository, 14 min of CPU the first time")
+    let programs = format!("compile {programs} programs of this repository");
+    match wanted {
+        Wanted::Cluster => format!("{programs}, 14 min of CPU the first time"),
+        Wanted::Tests => format!("{programs}, and all tests with them"),
+    }
 }
 
 /// Where cargo's output goes.
@@ -40,9 +45,9 @@ pub(super) fn log(layout: &Layout) -> PathBuf {
 ///
 /// # Errors
 /// The build fails; the text has its log.
-pub fn install(layout: &Layout) -> Result<()> {
+pub fn install(layout: &Layout, wanted: Wanted) -> Result<()> {
     let made = cached(&layout.cache, "tools", "programs", key(layout)?, |half| {
-        build(layout, half)
+        build(layout, wanted, half)
     })?;
     for program in programs() {
         // By its content: who uses a program notices only when it is another.
@@ -77,14 +82,23 @@ fn key(layout: &Layout) -> Result<Key> {
     Ok(key.words([output(Command::new("rustc").arg("--version"))?]))
 }
 
-fn build(layout: &Layout, into: &Path) -> Result<()> {
+fn build(layout: &Layout, wanted: Wanted, into: &Path) -> Result<()> {
     let mut cargo = cargo(layout)?;
     cargo.args(["build", "--locked", "--profile", PROFILE]);
-    for name in SERVICES {
-        cargo.args(["--package", &format!("sequencer-{name}"), "--bin", name]);
-    }
-    for (package, program) in FAKES {
-        cargo.args(["--package", package, "--bin", program]);
+    match wanted {
+        Wanted::Cluster => {
+            for name in SERVICES {
+                cargo.args(["--package", &format!("sequencer-{name}"), "--bin", name]);
+            }
+            for (package, program) in FAKES {
+                cargo.args(["--package", package, "--bin", program]);
+            }
+        }
+        // Tests turn features on that programs do without. Built apart from them, nearly every
+        // crate would be compiled for the programs and once more for the tests.
+        Wanted::Tests => {
+            cargo.args(["--workspace", "--all-features", "--bins", "--tests"]);
+        }
     }
     logged(&mut cargo, &log(layout))?;
 

@@ -84,7 +84,10 @@ fn image(view: &BuildView) -> Summary {
         return wrong;
     }
     let spec = &view.build.spec;
-    let (commit, pool) = (commit12(spec.commit().unwrap_or_default()), &spec.runtime.pool);
+    let (commit, pool) = (
+        commit12(spec.commit().unwrap_or_default()),
+        &spec.runtime.pool,
+    );
     match &section.section.claim {
         Some(_) => {
             let message = format!("building {commit} in pool {pool}");
