@@ -17,7 +17,10 @@ const SECTIONS: [&str; 8] = [
 ];
 
 /// What others act by, besides conditions. A commit is not among them: it comes with `Ready`.
-const DEPENDED_ON: [&str; 3] = ["host", "url", "latestBuild"];
+const DEPENDED_ON: [&str; 2] = ["host", "url"];
+
+/// What the deployer takes for the newest. While there is none, nothing can be mistaken for it.
+const NEWEST: &str = "latestBuild";
 
 /// A status of one object, before and after.
 #[derive(Debug)]
@@ -62,7 +65,8 @@ impl<'a> StatusChange<'a> {
         }
 
         Some(
-            if self.waits || self.outcome(before) != self.outcome(after) {
+            if self.waits || self.is_replaced(NEWEST) || self.outcome(before) != self.outcome(after)
+            {
                 Difference::Outcome
             } else if progress(before) != progress(after) {
                 Difference::Progress
@@ -94,6 +98,11 @@ impl<'a> StatusChange<'a> {
             patch = patch.unset(field);
         }
         Ok(patch)
+    }
+
+    fn is_replaced(&self, field: &str) -> bool {
+        let before = self.before.get(field);
+        before.is_some() && before != self.after.get(field)
     }
 
     /// What somebody may wait for. Between waiting and being under way there is nothing to act on.
@@ -295,6 +304,21 @@ mod tests {
             let young = status(0, "Unknown", "Waiting", "");
             assert_eq!(difference(&young, &after), Some(expected), "{kind}");
         }
+    }
+
+    #[test]
+    fn another_newest_build_is_an_outcome_and_the_first_is_not() {
+        let none = status(2, "False", "InProgress", "");
+        let build = |name: &str| {
+            let mut status = none.clone();
+            status["latestBuild"] = name.into();
+            status
+        };
+
+        let first = difference(&none, &build("a"));
+        assert_eq!(first, Some(Difference::Progress));
+        let next = difference(&build("a"), &build("b"));
+        assert_eq!(next, Some(Difference::Outcome));
     }
 
     #[test]
