@@ -98,11 +98,15 @@ impl User {
         })
     }
 
+    /// A Component of a Workspace, once it is made.
     pub(crate) fn component(&self, workspace: &str, component: &str) -> Result<String> {
         let labels =
             format!("se.quencer.io/workspace={workspace},se.quencer.io/component={component}");
-        let found = self.kubectl(&["get", "components", "-l", &labels, "-o", "name"])?;
-        Ok(found.trim().to_owned())
+        until(&format!("{workspace} has {component}"), PATIENCE, || {
+            let found = self.kubectl(&["get", "components", "-l", &labels, "-o", "name"])?;
+            ensure!(!found.is_empty(), "there is none");
+            Ok(found.trim().to_owned())
+        })
     }
 
     /// The only Build of a Workspace, if there is one.

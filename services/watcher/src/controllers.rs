@@ -23,7 +23,7 @@ use crate::triggers::Receiver;
 use crate::unreadable::Unreadable;
 
 /// Changes that come together are reconciled together.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// How many objects of a kind are reconciled at once.
 const CONCURRENCY: u16 = 16;
