@@ -65,7 +65,7 @@ fn told(user: &User, uid: &str) -> Result<String> {
 #[test]
 fn labels_of_another_tenants_workspace_neither_reach_it_nor_keep_a_component_from_running()
 -> Result<()> {
-    let (owner, stranger) = (User::new()?, User::of(TENANTS[0])?);
+    let (friend, stranger) = (User::new()?, User::of(TENANTS[0])?);
     // Components on their own know each other by these names, and other tests have some too.
     let (name, part, good, owned, build) = (
         &unique("marked"),
@@ -75,16 +75,16 @@ fn labels_of_another_tenants_workspace_neither_reach_it_nor_keep_a_component_fro
         &unique("build"),
     );
     let object = format!("workspace/{name}");
-    owner.apply(&workspace(name, part, "1000"))?;
-    owner.wait_ready(name)?;
-    let uid = owner.field(&object, ".metadata.uid")?;
+    friend.apply(&workspace(name, part, "1000"))?;
+    friend.wait_ready(name)?;
+    let uid = friend.field(&object, ".metadata.uid")?;
     let owner = Owner {
         name: name.clone(),
-        namespace: owner.namespace,
+        namespace: friend.namespace,
         uid: uid.clone(),
         component: part.clone(),
     };
-    let ours = owner.component(name, part)?;
+    let ours = friend.component(name, part)?;
 
     // One of the same name that crashes, one that works, one that names the Workspace as its
     // controller, and a Build that nobody can build.
@@ -131,23 +131,23 @@ fn labels_of_another_tenants_workspace_neither_reach_it_nor_keep_a_component_fro
 
     // The owner edits the Workspace, and it becomes ready again: meanwhile all of the above was
     // seen.
-    owner.apply(&workspace(name, part, "2000"))?;
+    friend.apply(&workspace(name, part, "2000"))?;
     let deployment = ours.replace(COMPONENT, "deployment");
     until("the edit is made", PATIENCE, || {
-        let command = owner.field(&deployment, ".spec.template.spec.containers[0].command[2]")?;
+        let command = friend.field(&deployment, ".spec.template.spec.containers[0].command[2]")?;
         ensure!(command.contains("2000"), "it runs {command:?}");
         Ok(())
     })?;
-    owner.wait_ready(name)?;
-    let story = told(&owner, &uid)?;
+    friend.wait_ready(name)?;
+    let story = told(&friend, &uid)?;
     ensure!(
         !story.is_empty() && story.lines().all(|line| line.starts_with("Ready ")),
         "{story}"
     );
-    assert_eq!(owner.field(&object, ".status.componentsReady")?, "1/1");
+    assert_eq!(friend.field(&object, ".status.componentsReady")?, "1/1");
 
     // Its end waits for nothing of the stranger's, and takes nothing along.
-    owner.delete(name)?;
+    friend.delete(name)?;
     for kept in [
         &format!("{COMPONENT}/{same}"),
         &good_object,
