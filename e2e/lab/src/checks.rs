@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cluster::{Cluster, Extras};
 use crate::install::{Wanted, rust};
 use crate::layout::text;
+use crate::process::this_program;
 use crate::progress::{Progress, say};
 
 mod slowest;
@@ -164,7 +165,7 @@ fn command(cluster: &Cluster, argv: &[&str]) -> Result<Command> {
         .env("PATH", format!("{}:{path}", text(layout.bin(""))))
         .env("RUSTDOCFLAGS", "-D warnings")
         .env("RUST_BACKTRACE", "0")
-        .env("SEQUENCER_E2E_PROGRAM", std::env::current_exe()?)
+        .env("SEQUENCER_E2E_PROGRAM", this_program()?)
         .env("SEQUENCER_E2E_REPOSITORY", &layout.repository)
         .env("SEQUENCER_E2E_CACHE", &layout.cache)
         .env("SEQUENCER_E2E_STATE", &layout.state);

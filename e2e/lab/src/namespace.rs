@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::control::Supervisor;
 use crate::layout::{text, without_proxy};
-use crate::process::{output, tail};
+use crate::process::{output, tail, this_program};
 use crate::until::until;
 
 /// Lies on the namespace's own `/run` once it is set up: a supervisor without it was interrupted
@@ -60,11 +60,7 @@ impl Namespace {
         let log = logs.join("supervisor.log");
         let output = std::fs::File::create(&log)?;
         Command::new("setsid")
-            .args(Self::boot(
-                &std::env::current_exe()?,
-                self.supervisor.socket(),
-                logs,
-            ))
+            .args(Self::boot(&this_program()?, self.supervisor.socket(), logs))
             .env_clear()
             .envs([("PATH", path), ("HOME", "/root"), ("LANG", "C.UTF-8")])
             .current_dir("/")

@@ -2,12 +2,25 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::layout::text;
+
+/// The file of the program that runs. A build may have put a newer one there since it was started,
+/// and Linux says so in the name (proc(5), `/proc/pid/exe`).
+///
+/// # Errors
+/// The system does not know.
+pub fn this_program() -> Result<PathBuf> {
+    let file = std::env::current_exe()?;
+    let replaced = file
+        .to_str()
+        .and_then(|file| file.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or_else(|| file.clone(), PathBuf::from))
+}
 
 /// Runs a command to its end and returns what it printed.
 ///

@@ -21,6 +21,9 @@ const GRACE: u64 = 10;
 /// The wait after the API server did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often one that does not lead checks whether the leader has released the lease.
+const CHECK: Duration = Duration::from_secs(2);
+
 /// This process as one of the watchers.
 pub struct Candidate {
     client: Client,
@@ -44,13 +47,20 @@ impl Candidate {
     /// Stands for election until shutdown, and says in `leads` whether it is won. An API server
     /// that does not answer changes nothing: nobody else gets the lease meanwhile.
     pub async fn stand(self, leads: watch::Sender<bool>) {
-        let Some(lease) = self.lease().await else {
+        let Some(mut lease) = self.lease().await else {
             return;
         };
         loop {
+            let waits = !*leads.borrow();
             let changed = tokio::select! {
                 () = self.handles.shutdown.stopping() => break,
                 changed = lease.changed() => changed,
+                // What is known of another's lease is believed until it would end.
+                () = sleep(CHECK), if waits => {
+                    let Some(anew) = self.lease().await else { break };
+                    lease = anew;
+                    continue;
+                }
             };
             match changed {
                 Ok(leader) => {

@@ -11,6 +11,7 @@ use crate::layout::Layout;
 use crate::part::Part;
 use crate::parts::node::GENERAL_NODE;
 use crate::parts::{cloudflare, control_plane, git, kwok, name_server, registry, traces};
+use crate::process::this_program;
 use crate::progress::{Progress, Step};
 use crate::secrets::Secrets;
 use crate::until::until;
@@ -148,9 +149,7 @@ impl Cluster {
             self.start_all(GENERAL_NODE.parts(&self.layout)?)
         });
         let what = "namespaces, containerd, kubelet, kube-proxy";
-        let builds = Step::new("node builds", what, || {
-            self.start_builds(&std::env::current_exe()?)
-        });
+        let builds = Step::new("node builds", what, || self.start_builds(&this_program()?));
 
         vec![
             control_plane,

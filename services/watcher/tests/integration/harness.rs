@@ -165,6 +165,17 @@ impl Harness {
         Ok(watcher.try_wait()?.is_none())
     }
 
+    /// As a pod is ended.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        if let Some(mut child) = self.watcher.take() {
+            let signalled = Command::new("kill").arg(child.id().to_string()).status()?;
+            ensure!(signalled.success(), "{signalled}");
+            let ended = child.wait()?;
+            ensure!(ended.success(), "{ended}");
+        }
+        Ok(())
+    }
+
     /// As if the node were gone.
     pub(crate) fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.watcher.take() {

@@ -65,6 +65,20 @@ async fn of_two_watchers_one_leads_and_the_other_takes_over_within_the_lease() -
 }
 
 #[tokio::test]
+async fn a_leader_that_is_ended_hands_over_at_once() -> Result<()> {
+    let mut harness = Harness::new().await?;
+    works(&harness, "first").await?;
+    let _second = Process(harness.process("watcher-1", 8081)?);
+
+    harness.stop()?;
+    lab::until::holds_within("the second leads", BESIDE, async || {
+        Ok(holder(&harness).await?.as_deref() == Some("watcher-1"))
+    })
+    .await?;
+    works(&harness, "second").await
+}
+
+#[tokio::test]
 async fn a_leader_that_is_killed_in_the_middle_of_twenty_workspaces_leaves_none_behind()
 -> Result<()> {
     let mut harness = Harness::new().await?;
