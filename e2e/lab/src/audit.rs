@@ -40,6 +40,8 @@ struct ObjectRef {
 
 #[derive(Debug, Deserialize)]
 struct User {
+    /// Empty where nobody could be made out.
+    #[serde(default)]
     username: String,
 }
 
