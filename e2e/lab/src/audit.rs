@@ -117,3 +117,34 @@ pub fn count<'a>(writes: impl IntoIterator<Item = &'a Write>) -> BTreeMap<String
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(stage: &str, user: &serde_json::Value) -> Write {
+        let entry = json!({
+            "stage": stage, "verb": "patch", "user": user,
+            "objectRef": {"resource": "components", "subresource": "status", "name": "a"},
+            "requestReceivedTimestamp": "2026-01-01T00:00:00.000001Z",
+            "stageTimestamp": "2026-01-01T00:00:00.250001Z",
+        });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn whoever_asked_a_write_counts_once_when_it_is_answered() {
+        let all = [
+            entry("ResponseComplete", &json!({"username": "admin"})),
+            entry("ResponseComplete", &json!({})),
+            entry("RequestReceived", &json!({})),
+        ];
+        let answered = all.iter().filter(|write| write.is_write());
+
+        let counted = BTreeMap::from([("patch components/status".to_owned(), 2)]);
+        assert_eq!(count(answered), counted);
+        assert_eq!((all[0].user(), all[1].user()), ("admin", ""));
+    }
+}
