@@ -422,8 +422,12 @@ impl Build {
         wanted: Option<&str>,
         serves: Option<&str>,
     ) -> Option<&'a Self> {
-        let runs =
-            |build: &&Self| build.metadata.deletion_timestamp.is_none() && build.is_published();
+        // A Build never changes, so its generation says nothing.
+        let runs = |build: &&Self| {
+            let publish = build.status.as_ref().map(|status| &status.publish.section);
+            let published = publish.is_some_and(|publish| publish.state == Some(State::Completed));
+            published && build.metadata.deletion_timestamp.is_none()
+        };
         builds.into_iter().filter(runs).max_by_key(|build| {
             let name = build.metadata.name.as_deref();
             let created = build.metadata.creation_timestamp.as_ref();
