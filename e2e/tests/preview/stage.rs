@@ -28,7 +28,7 @@ impl Stage {
     /// A step that makes this stage long enough to be met.
     fn step(self) -> &'static str {
         match self {
-            Self::Building | Self::TunnelMade => "RUN sleep 60",
+            Self::Building | Self::TunnelMade => "RUN sleep 20",
             Self::Pushing => "RUN head -c 100M /dev/urandom > /tmp/much",
             Self::Applied | Self::Ready => "",
         }

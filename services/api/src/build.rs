@@ -391,14 +391,11 @@ impl Build {
         self.is_wanted() && !self.is_built()
     }
 
-    /// Whether every registry has it.
+    /// Whether every registry has it. A Build never changes, so its generation says nothing.
     #[must_use]
     pub fn is_published(&self) -> bool {
         let section = self.status.as_ref().map(|status| &status.publish.section);
-        section.is_some_and(|section| {
-            section.state == Some(State::Completed)
-                && section.observed_generation == self.metadata.generation
-        })
+        section.is_some_and(|section| section.state == Some(State::Completed))
     }
 
     /// Whether another Build of its Component took its place before it was published: nobody needs
@@ -422,12 +419,8 @@ impl Build {
         wanted: Option<&str>,
         serves: Option<&str>,
     ) -> Option<&'a Self> {
-        // A Build never changes, so its generation says nothing.
-        let runs = |build: &&Self| {
-            let publish = build.status.as_ref().map(|status| &status.publish.section);
-            let published = publish.is_some_and(|publish| publish.state == Some(State::Completed));
-            published && build.metadata.deletion_timestamp.is_none()
-        };
+        let runs =
+            |build: &&Self| build.is_published() && build.metadata.deletion_timestamp.is_none();
         builds.into_iter().filter(runs).max_by_key(|build| {
             let name = build.metadata.name.as_deref();
             let created = build.metadata.creation_timestamp.as_ref();

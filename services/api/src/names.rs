@@ -128,15 +128,6 @@ impl Owner<'_> {
     }
 }
 
-/// The host of a rule with a subdomain: flat, so that one wildcard covers it.
-#[must_use]
-pub fn rule_host(subdomain: Option<&str>, host: &str) -> String {
-    subdomain.map_or_else(
-        || host.to_owned(),
-        |subdomain| format!("{subdomain}-{host}"),
-    )
-}
-
 /// A DNSRecord: the object is the lock on the host.
 #[must_use]
 pub fn record(fqdn: &str, record_type: &str) -> String {
@@ -216,10 +207,6 @@ mod tests {
             assert!(name.starts_with(begin) && hash(&name) == Some(6), "{name}");
         }
         assert_eq!(record("x.preview.test", "CNAME"), "x.preview.test.cname");
-        assert_eq!(
-            rule_host(Some("admin"), "x.preview.test"),
-            "admin-x.preview.test"
-        );
     }
 
     #[test]

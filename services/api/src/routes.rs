@@ -2,7 +2,6 @@
 
 use crate::Workspace;
 use crate::component::Network;
-use crate::names::rule_host;
 use crate::workspace::{CloudflareTunnel, IngressRule, Route, RouteProtocol};
 
 /// A route or a rule.
@@ -35,7 +34,11 @@ impl Routed<'_> {
     /// Returns the host that is asked, of a Workspace with this host.
     #[must_use]
     pub fn host(&self, workspace: &str) -> String {
-        rule_host(self.subdomain, workspace)
+        // Flat, so that one wildcard covers it.
+        self.subdomain.map_or_else(
+            || workspace.to_owned(),
+            |subdomain| format!("{subdomain}-{workspace}"),
+        )
     }
 
     /// Tells whether a browser can ask for it.
@@ -69,7 +72,9 @@ impl Workspace {
         });
         let networking = self.spec.networking.iter();
         let ingress = networking.flat_map(|networking| &networking.ingress);
-        let rules = ingress.flat_map(|ingress| &ingress.rules).map(served);
+        let rules = ingress
+            .flat_map(|ingress| &ingress.rules)
+            .map(IngressRule::routed);
         tunnel.chain(rules).collect()
     }
 
@@ -100,14 +105,18 @@ fn tunnelled<'a>(
     }
 }
 
-fn served(rule: &IngressRule) -> Routed<'_> {
-    Routed {
-        name: Some(&rule.name),
-        subdomain: rule.subdomain.as_deref(),
-        path: &rule.path,
-        component: &rule.component,
-        network: &rule.network,
-        through: Through::Ingress,
+impl IngressRule {
+    /// Returns where it leads.
+    #[must_use]
+    pub fn routed(&self) -> Routed<'_> {
+        Routed {
+            name: Some(&self.name),
+            subdomain: self.subdomain.as_deref(),
+            path: &self.path,
+            component: &self.component,
+            network: &self.network,
+            through: Through::Ingress,
+        }
     }
 }
 

@@ -157,11 +157,14 @@ impl Applier {
     ) -> kube::Result<DynamicObject> {
         match found {
             Some(found) if object.fixed || revision(&found) == object.revision() => Ok(found),
-            found => self.write(namespace, object, found.as_ref()).await,
+            found => {
+                let uid = found.and_then(|found| found.metadata.uid);
+                self.write(namespace, object, uid.as_deref()).await
+            }
         }
     }
 
-    /// The same, whatever revision was found.
+    /// The same, whatever revision was found. `uid` is that of what was found.
     ///
     /// # Errors
     /// See [`Self::apply`].
@@ -169,14 +172,14 @@ impl Applier {
         &self,
         namespace: &str,
         object: &Object,
-        found: Option<&DynamicObject>,
+        uid: Option<&str>,
     ) -> kube::Result<DynamicObject> {
         let mut body = object.body.clone();
         if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
-            && let Some(found) = found
+            && let Some(uid) = uid
         {
             // The uid and no resourceVersion: a Deployment's changes with every pod.
-            metadata.insert("uid".into(), found.uid().into());
+            metadata.insert("uid".into(), uid.into());
         }
 
         // What others changed of our fields is ours again.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use kube::runtime::reflector::store::Writer;
 use kube::{Resource, ResourceExt as _};
+use sequencer_api::host::belongs;
 use sequencer_api::owner::{controller, is_controlled_by};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
@@ -86,7 +87,7 @@ impl Cache {
         let mut components = self.components.of(&key);
         components.retain(|found| is_controlled_by(found.as_ref(), workspace));
         let mut records = self.records.of(&key);
-        records.retain(|record| is_record_of(record, workspace));
+        records.retain(|record| belongs(record, workspace));
 
         Owned {
             builds: self.made_by(&components),
@@ -304,19 +305,6 @@ fn keys<K: Resource, O: Resource<DynamicType = ()>>(object: &K) -> Vec<Key> {
     let alone = || Key::Standalone(object.namespace_str().to_owned());
     let owner = controller::<O>(object).map(|owner| Key::Owner(owner.uid.clone()));
     vec![owner.unwrap_or_else(alone), namespace_of(object)]
-}
-
-/// A record is in another namespace than its Workspace, so its labels say whose it is.
-fn is_record_of(record: &DNSRecord, workspace: &Workspace) -> bool {
-    let meta = &workspace.metadata;
-    let pairs = [
-        (labels::WORKSPACE_UID, &meta.uid),
-        (labels::WORKSPACE_NAMESPACE, &meta.namespace),
-        (labels::WORKSPACE, &meta.name),
-    ];
-    pairs
-        .into_iter()
-        .all(|(key, value)| value.is_some() && record.labels().get(key) == value.as_ref())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1;
 use sequencer_api::code::Code;
-use sequencer_api::names::{Owner, rule_host};
+use sequencer_api::names::Owner;
 use sequencer_api::status::workspace::ServedRule;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::workspace::{Ingress, IngressRule, IssuerKind};
@@ -97,7 +97,7 @@ fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<Serve
     })?;
     Ok(ServedRule {
         name: rule.name.clone(),
-        host: rule_host(rule.subdomain.as_deref(), host),
+        host: rule.routed().host(host),
         path: rule.path.clone(),
         service: Owner::of(workspace).service(&rule.component, &network.name),
         port: network.port,

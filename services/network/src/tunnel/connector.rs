@@ -87,7 +87,7 @@ impl Connector {
             return Ok(());
         }
 
-        let data = found.and_then(|found| found.data);
+        let (uid, data) = found.map_or((None, None), |found| (found.metadata.uid, found.data));
         let mut data = data.unwrap_or_default();
         data.extend(values.iter().map(|(key, value)| {
             let value = value.expose_secret().as_bytes().to_vec();
@@ -96,9 +96,8 @@ impl Connector {
         let secret = Object::new::<Secret>(json!({"metadata": self.metadata(), "type": "Opaque"}))
             .with_secret(json!(data));
 
-        // By its values, which its revision does not know.
-        let found = self.find_object(&secret).await?;
-        let made = self.applier.write(&self.namespace, &secret, found.as_ref());
+        // Its revision does not know its values.
+        let made = self.applier.write(&self.namespace, &secret, uid.as_deref());
         self.written(made.await)
     }
 

@@ -152,6 +152,33 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_somebody_changed_is_put_right_and_nothing_else_is_made() -> Result<()> {
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let _connector = preview.connect().await?;
+    let secret = harness
+        .api::<Secret>(TUNNELS)
+        .get(&preview.connector())
+        .await?;
+
+    for values in [
+        json!({"data": {"token": "b3RoZXI="}}),
+        json!({"data": {"token": null}}),
+        json!({"data": null}),
+    ] {
+        harness.patch(TUNNELS, &secret, values.clone()).await?;
+        assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
+        let now = harness
+            .api::<Secret>(TUNNELS)
+            .get(&preview.connector())
+            .await?;
+        assert_eq!(now.data, secret.data, "after {values}");
+    }
+    assert_eq!(preview.counted("creates").await?, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
