@@ -70,7 +70,7 @@ fn the_sample_costs_at_most_forty_eight_writes_and_four_events() -> Result<()> {
         about.is_some_and(|about| about.starts_with(name))
             && by.is_some_and(|by| SERVICES.contains(&by))
     };
-    let told: Vec<_> = events["items"]
+    let reasons: Vec<_> = events["items"]
         .as_array()
         .into_iter()
         .flatten()
@@ -78,8 +78,8 @@ fn the_sample_costs_at_most_forty_eight_writes_and_four_events() -> Result<()> {
         .map(|event| &event["reason"])
         .collect();
     ensure!(
-        told.len() <= 4 && told.iter().any(|reason| **reason == "Ready"),
-        "{told:?}"
+        reasons.len() <= 4 && reasons.iter().any(|reason| **reason == "Ready"),
+        "{reasons:?}"
     );
     names.iter().try_for_each(|name| user.delete(name))
 }

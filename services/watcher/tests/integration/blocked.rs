@@ -14,9 +14,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
-use crate::handlers::{section, well};
 use crate::harness::{Harness, until};
 use crate::life::sample;
+use crate::services::{section, well};
 
 fn failed(generation: Option<i64>) -> Section {
     let retry = Retry {

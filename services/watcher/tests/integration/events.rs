@@ -14,9 +14,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::handlers::{section, well};
 use crate::harness::{Harness, until};
 use crate::life::{plain, sample};
+use crate::services::{section, well};
 
 /// Deploys `a` and `b` badly, each in its own way.
 async fn badly(delivery: Delivery, client: Client) -> Result<()> {

@@ -12,8 +12,8 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::handlers::{section, well};
 use crate::harness::{Harness, until};
+use crate::services::{section, well};
 
 /// A component behind an ingress.
 fn served(dns: &Value) -> Value {

@@ -8,9 +8,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
 use sequencer_api::Component;
 
-use crate::handlers::well;
 use crate::harness::{Harness, until};
 use crate::life::plain;
+use crate::services::well;
 
 /// How long a lease lasts, and the most that a takeover may need beside it.
 const LEASE: Duration = Duration::from_secs(15);

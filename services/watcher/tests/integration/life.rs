@@ -9,8 +9,8 @@ use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::handlers::{section, well};
 use crate::harness::{Harness, NAMESPACE, until};
+use crate::services::{section, well};
 
 /// The sample, in the zone that the test's provider has.
 pub(crate) fn sample() -> Result<Value> {

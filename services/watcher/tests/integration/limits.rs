@@ -13,9 +13,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
-use crate::handlers::{section, well};
 use crate::harness::{Harness, until};
 use crate::life::{plain, sample};
+use crate::services::{section, well};
 
 /// The code in `Ready`.
 fn code(workspace: &Workspace) -> String {

@@ -8,13 +8,13 @@
 
 mod blocked;
 mod events;
-mod handlers;
 mod harness;
 mod hosts;
 mod leader;
 mod life;
 mod limits;
 mod own;
+mod services;
 mod strangers;
 mod superseded;
 mod unreadable;

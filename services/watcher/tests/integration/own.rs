@@ -6,9 +6,9 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use sequencer_api::{Build, Component, labels};
 use serde_json::{Value, json};
 
-use crate::handlers::well;
 use crate::harness::{Harness, until};
 use crate::life::{plain, sample};
+use crate::services::well;
 
 async fn apply(harness: &Harness, name: &str, spec: Value) -> Result<Component> {
     let object = json!({

@@ -9,9 +9,9 @@ use sequencer_api::status::component::ComponentStatus;
 use sequencer_api::{Build, Component, Workspace, labels};
 use serde_json::{Value, json};
 
-use crate::handlers::well;
 use crate::harness::{Harness, NAMESPACE, until};
 use crate::life::plain;
+use crate::services::well;
 
 /// Where the strangers are.
 const ELSEWHERE: &str = "team-b";

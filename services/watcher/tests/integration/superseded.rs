@@ -16,9 +16,9 @@ use sequencer_runtime::cluster::current;
 use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
-use crate::handlers::{section, well};
 use crate::harness::{Harness, until};
 use crate::life::sample;
+use crate::services::{section, well};
 
 const OLDER: &str = "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a";
 const NEWER: &str = "9c1b0de41f779c1b0de41f779c1b0de41f779c1b";

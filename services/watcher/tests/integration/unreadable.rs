@@ -7,9 +7,9 @@ use kube::{Api, ResourceExt as _};
 use sequencer_api::{Component, Workspace};
 use serde_json::{Value, json};
 
-use crate::handlers::well;
 use crate::harness::{Harness, NAMESPACE, until};
 use crate::life::plain;
+use crate::services::well;
 
 /// As if another version of the chart had been here: a ttl may be anything.
 async fn loosen(harness: &Harness) -> Result<()> {
