@@ -207,6 +207,7 @@ fn streams_keep_what_the_design_says() {
         .map(|stream| {
             let hours = stream.max_age / 3600;
             let megabytes = stream.max_bytes >> 20;
+
             (
                 stream.name,
                 stream.subjects,
@@ -218,6 +219,7 @@ fn streams_keep_what_the_design_says() {
         })
         .collect();
     let hours = Duration::from_secs;
+
     assert_eq!(
         table,
         [
@@ -230,11 +232,13 @@ fn streams_keep_what_the_design_says() {
         STREAMS.map(|stream| stream.max_messages),
         [Some(500_000), None, None]
     );
+
     let [commands, events, logs] = STREAMS.map(|stream| stream.retention);
     assert_eq!(
         (commands, events, logs),
         (Retention::WorkQueue, Retention::Limits, Retention::Limits)
     );
+
     for (at, one) in STREAMS.iter().enumerate() {
         assert!(
             STREAMS[at + 1..]

@@ -72,11 +72,13 @@ fn a_log_is_these_bytes() {
         stderr: true,
         text: "hello \u{e9}".into(),
     };
+
     let second = Line {
         at_ms: 2,
         step: 3,
         ..Line::default()
     };
+
     golden(
         LOG,
         &Log {

@@ -50,6 +50,7 @@ impl Alone {
             state: folder.path().to_path_buf(),
             ..programs.clone()
         };
+
         layout.create()?;
         std::fs::remove_dir(layout.bin(""))?;
         std::os::unix::fs::symlink(programs.bin(""), layout.state.join("bin"))?;
@@ -98,11 +99,13 @@ impl Alone {
             argv: dying.chain(part.argv.iter().cloned()).collect(),
             ..part.clone()
         };
+
         let mut child = part.spawn(&log)?;
         let succeeds = |argv: &[String]| {
             silent(argv)
                 .is_some_and(|mut command| command.status().is_ok_and(|status| status.success()))
         };
+
         let mut ended = None;
         let ready = until(&part.name, Duration::from_secs(part.patience), || {
             ended = child.try_wait()?;
@@ -112,6 +115,7 @@ impl Alone {
             );
             Ok(())
         });
+
         self.children.push((part.name.clone(), child));
         ready?;
         ensure!(ended.is_none(), "{} ended\n{}", part.name, tail(&log));

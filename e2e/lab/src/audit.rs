@@ -81,10 +81,12 @@ impl fmt::Display for Write {
             subresource,
             ..
         } = &self.object_ref;
+
         write!(f, "{} {resource}", self.verb)?;
         if subresource.is_empty() {
             return Ok(());
         }
+
         write!(f, "/{subresource}")
     }
 }
@@ -100,12 +102,14 @@ pub fn writes(layout: &Layout) -> Result<Vec<Write>> {
     // The last line may be half written.
     let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let mut writes = Vec::new();
+
     for line in whole.lines() {
         let write: Write = serde_json::from_str(line)?;
         if write.is_write() {
             writes.push(write);
         }
     }
+
     Ok(writes)
 }
 

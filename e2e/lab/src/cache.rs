@@ -86,25 +86,32 @@ pub fn cached(
     if made.exists() {
         return Ok(made);
     }
+
     std::fs::create_dir_all(cache)
         .with_context(|| format!("cannot write the cache {}", cache.display()))?;
+
     // Another checkout may be at it: its result is ours.
     let lock = File::create(cache.join(format!(".{kind}-{name}.lock")))?;
     let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+
     if made.exists() {
         return Ok(made);
     }
+
     // Nobody else is, so what is there was left by an interrupt.
     let half = folder.join(format!(".{name}"));
     if half.exists() {
         std::fs::remove_dir_all(&half)?;
     }
+
     std::fs::create_dir_all(&half)
         .with_context(|| format!("cannot write the cache {}", half.display()))?;
+
     let result = make(&half).and_then(|()| Ok(std::fs::rename(&half, &made)?));
     if result.is_err() && half.exists() {
         std::fs::remove_dir_all(&half)?;
     }
+
     result.map(|()| made)
 }
 
@@ -127,6 +134,7 @@ mod tests {
             })
             .unwrap()
         };
+
         std::thread::scope(|scope| {
             let (first, second) = (scope.spawn(get), scope.spawn(get));
             assert_eq!(first.join().unwrap(), second.join().unwrap());

@@ -23,7 +23,9 @@ pub fn roots() -> Result<Vec<PathBuf>> {
     if mount.join("cgroup.controllers").exists() {
         return Ok(vec![mount.join(ROOT)]);
     }
+
     let mut roots = Vec::new();
+
     for entry in std::fs::read_dir(mount).with_context(|| format!("cannot read {MOUNT}"))? {
         let entry = entry?;
         // Links like cpuacct -> cpu,cpuacct lead to the same folder twice.
@@ -31,6 +33,7 @@ pub fn roots() -> Result<Vec<PathBuf>> {
             roots.push(entry.path().join(ROOT));
         }
     }
+
     Ok(roots)
 }
 
@@ -50,6 +53,7 @@ pub fn make(node: &str) -> Result<()> {
                 .with_context(|| format!("cannot make {}", root.display()))?;
             delegate(mount, &root)?;
         }
+
         for folder in [root.clone(), root.join(node)] {
             if !folder.exists() {
                 std::fs::create_dir(&folder)
@@ -86,11 +90,13 @@ fn delegate(mount: &Path, root: &Path) -> Result<()> {
         .filter(|name| WANTED.contains(name))
         .map(|name| format!("+{name}"))
         .collect();
+
     for folder in [mount, root] {
         let control = folder.join("cgroup.subtree_control");
         std::fs::write(&control, there.join(" "))
             .with_context(|| format!("cannot write {}", control.display()))?;
     }
+
     Ok(())
 }
 
@@ -119,6 +125,7 @@ fn remove_all(folder: &Path) -> Result<()> {
             },
         )?;
     }
+
     Ok(())
 }
 

@@ -59,12 +59,14 @@ pub fn run(cluster: &Cluster, progress: &Progress, filters: &[String]) -> Result
         }
         advisories(cluster)?;
     }
+
     cluster.up(progress, EXTRAS)?;
 
     // One after the other, so that nobody's cluster is taken away.
     let mut slowest = Slowest::default();
     let first = nextest(cluster, &format!("not {LIFECYCLE}"), filters, &mut slowest)?;
     let second = nextest(cluster, LIFECYCLE, filters, &mut slowest)?;
+
     cluster.up(progress, EXTRAS)?;
 
     say(&slowest.to_string());
@@ -76,6 +78,7 @@ pub fn run(cluster: &Cluster, progress: &Progress, filters: &[String]) -> Result
             text(cluster.layout.logs())
         ),
     }
+
     Ok(())
 }
 
@@ -97,9 +100,11 @@ fn advisories(cluster: &Cluster) -> Result<()> {
         .output()
         .context("cannot start cargo-deny")?;
     let output = String::from_utf8_lossy(&checked.stderr);
+
     if checked.status.success() {
         return Ok(());
     }
+
     // What it says when it cannot load the database; a finding is no log line.
     if output.contains("[ERROR] failed to") {
         say(
@@ -107,6 +112,7 @@ fn advisories(cluster: &Cluster) -> Result<()> {
         );
         return Ok(());
     }
+
     bail!("advisories: {output}")
 }
 
@@ -142,6 +148,7 @@ fn nextest(
     if status.code() == Some(NO_TESTS) {
         return Ok(None);
     }
+
     // nextest's own folder is the repository's, wherever cargo builds.
     slowest.read(
         &cluster

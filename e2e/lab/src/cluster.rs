@@ -86,6 +86,7 @@ impl Cluster {
             names, revision, dns => CLUSTER_DNS.to_string(), name_server => NAME_SERVER.to_string(),
             cloudflare_edge => CLOUDFLARE_EDGE.to_string(),
         };
+
         self.apply("coredns.yaml", values)?;
         self.wait_rolled_out("kube-system", "coredns")?;
         // After a crash the API still shows the pod of before as ready.
@@ -97,6 +98,7 @@ impl Cluster {
                 "+timeout=1",
                 "kubernetes.default.svc.cluster.local",
             ])?;
+
             ensure!(
                 answer.trim() == CLUSTER_API.to_string(),
                 "it answers {answer:?}"
@@ -109,9 +111,11 @@ impl Cluster {
         let encoded = |file: &str| -> Result<String> {
             Ok(BASE64.encode(&std::fs::read(self.layout.pki(file))?))
         };
+
         let values = context! {
             certificate => encoded("ingress.crt")?, key => encoded("ingress.key")?, address => GENERAL.to_string(),
         };
+
         self.apply("traefik.yaml", values)?;
         self.wait_rolled_out("traefik", "traefik")?;
         until("Traefik answers", SETTLED, || {
@@ -219,12 +223,14 @@ impl Cluster {
     pub fn hold(&self) -> Result<Machine> {
         machine::check(&self.layout)?;
         let mut held = Machine::take(&self.layout)?;
+
         if self.general.supervisor.pid().is_none()
             && let Err(taken) = network::check_free()
         {
             held.release()?;
             return Err(taken);
         }
+
         self.layout.create()?;
         held.hold(&self.layout, self.general.supervisor.socket())?;
         Ok(held)
@@ -236,8 +242,10 @@ impl Cluster {
         if self.general.is_set_up()? {
             return Ok(());
         }
+
         self.general.kill()?;
         self.write_etc()?;
+
         let path = format!(
             "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             text(self.layout.bin(""))
@@ -256,6 +264,7 @@ impl Cluster {
         let names = NAMES
             .iter()
             .map(|(address, names)| format!("{address} {}\n", names.join(" ")));
+
         std::fs::write(
             etc.join("hosts"),
             format!("127.0.0.1 localhost\n{}", names.collect::<String>()),
@@ -264,10 +273,12 @@ impl Cluster {
             etc.join("resolv.conf"),
             format!("nameserver {CLUSTER_DNS}\noptions ndots:1\n"),
         )?;
+
         std::fs::copy(
             self.layout.ca_bundle(),
             etc.join("ssl/certs/ca-certificates.crt"),
         )?;
+
         let home = text(self.layout.data("git"));
         let add = |file: &str, line: String| -> Result<()> {
             let system = std::fs::read_to_string(format!("/etc/{file}"))?;
@@ -276,6 +287,7 @@ impl Cluster {
                 format!("{}\n{line}\n", system.trim_end()),
             )?)
         };
+
         add(
             "passwd",
             format!("git:*:{0}:{0}:git:{home}:/usr/bin/git-shell", git::USER),
@@ -290,6 +302,7 @@ impl Cluster {
     /// A part does not become ready.
     pub fn start_builds(&self, program: &Path) -> Result<()> {
         let node = BUILDS_NODE;
+
         if !self.builds.is_set_up()? {
             self.builds.kill()?;
             if self
@@ -301,10 +314,12 @@ impl Cluster {
             {
                 self.general.supervisor.stop(NODE_BUILDS, 0)?;
             }
+
             let logs = self.layout.logs();
             let argv = Namespace::boot(program, self.builds.supervisor.socket(), &logs);
             let (program, args) = argv.split_first().context("an empty command")?;
             let ready = crate::part::Ready::Socket(self.builds.supervisor.socket().into());
+
             self.general
                 .supervisor
                 .start(Part::new(NODE_BUILDS, program, args, ready))?;
@@ -313,6 +328,7 @@ impl Cluster {
             network::mount_node(&self.builds, &self.layout, node.name)?;
             self.builds.mark_set_up()?;
         }
+
         node.parts(&self.layout)?
             .into_iter()
             .try_for_each(|part| self.builds.supervisor.start(part))
@@ -362,9 +378,11 @@ impl Cluster {
     /// The cluster is not up.
     pub fn status(&self) -> Result<Vec<Health>> {
         let mut parts = self.general.supervisor.list()?;
+
         if self.builds.supervisor.pid().is_some() {
             parts.extend(self.builds.supervisor.list()?);
         }
+
         let ground = [
             ("kube-system", "deployment/coredns"),
             ("traefik", "deployment/traefik"),
@@ -381,6 +399,7 @@ impl Cluster {
                 path,
             ]);
             let name = workload.split('/').next_back().unwrap_or(workload);
+
             parts.push(Health {
                 name: format!("pods of {name}"),
                 pid: None,
@@ -389,6 +408,7 @@ impl Cluster {
                 log: format!("kubectl -n {namespace} logs {workload}"),
             });
         }
+
         Ok(parts)
     }
 }

@@ -69,6 +69,7 @@ impl Process {
         let (_, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<_> = rest.split(' ').collect();
         let times = fields.get(11..15)?;
+
         Some(Self {
             pid: pid.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,

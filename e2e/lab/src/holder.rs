@@ -48,6 +48,7 @@ impl Machine {
                 );
             }
         }
+
         Ok(Self { file })
     }
 
@@ -67,6 +68,7 @@ impl Machine {
                     "another e2e command is at work on this machine's cluster; wait for it to end (it holds {FILE})"
                 );
             };
+
             if std::fs::metadata(FILE)
                 .is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
             {

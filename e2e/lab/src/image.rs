@@ -166,6 +166,7 @@ impl Image {
     pub fn layout(&self, layout: &Layout, builder: &Namespace) -> Result<PathBuf> {
         let source = layout.repository.join("e2e/images").join(self.folder);
         let mut inputs = Vec::new();
+
         if !self.packages.is_empty() {
             inputs.push(Input::file(debian::root(
                 layout,
@@ -174,17 +175,21 @@ impl Image {
                 self.hooks,
             )?)?);
         }
+
         for program in self.programs {
             inputs.push(Input::program(layout, program)?);
         }
+
         let mut key = Key::default()
             .folder(&source)?
             .words(inputs.iter().map(|input| text(&input.path)));
+
         if self.trusts {
             // Its path says nothing: every state folder has a CA of its own.
             key = key.words([std::fs::read_to_string(layout.pki("ca.crt"))?]);
             inputs.push(Input::file(layout.pki("ca.crt"))?);
         }
+
         Context {
             name: self.folder,
             source: &source,
@@ -281,6 +286,7 @@ impl Context<'_> {
                 let entry = entry?;
                 std::fs::copy(entry.path(), context.join(entry.file_name()))?;
             }
+
             for input in self.inputs {
                 let placed = context.join(&input.name);
                 // A link where cache and state are on one disk.
@@ -288,6 +294,7 @@ impl Context<'_> {
                     std::fs::copy(&input.path, &placed)?;
                 }
             }
+
             self.build(layout, builder, &context, &half.join("oci"))?;
             Ok(std::fs::remove_dir_all(&context)?)
         })
@@ -369,9 +376,11 @@ pub fn end_building(layout: &Layout, builder: &Namespace) -> Result<()> {
     {
         builder.supervisor.stop(BUILDKITD, 10)?;
     }
+
     if layout.data("buildkit").exists() {
         std::fs::remove_dir_all(layout.data("buildkit"))?;
     }
+
     Ok(())
 }
 

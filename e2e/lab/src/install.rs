@@ -61,10 +61,12 @@ mod tests {
             cache: PathBuf::new(),
             state: PathBuf::new(),
         };
+
         let names = |wanted| -> Vec<String> {
             let steps = steps(&layout, wanted);
             steps.iter().map(|step| step.name().to_owned()).collect()
         };
+
         let (cluster, tests) = (names(Wanted::Cluster), names(Wanted::Tests));
         assert!(cluster.iter().all(|name| tests.contains(name)));
         for only in ["kstatus", "kwok", "otelcol"] {

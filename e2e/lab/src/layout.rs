@@ -171,6 +171,7 @@ impl Layout {
             std::fs::create_dir_all(&path)
                 .with_context(|| format!("cannot make the folder {}", path.display()))?;
         }
+
         std::fs::write(self.marker(), "")?;
         // Keys and tokens lie below it.
         std::fs::set_permissions(&self.state, std::fs::Permissions::from_mode(0o711))?;

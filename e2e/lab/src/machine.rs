@@ -44,6 +44,7 @@ pub fn check(layout: &Layout) -> Result<()> {
         "{} is too long for the sockets below it: set SEQUENCER_E2E_STATE to a path of at most 80 bytes",
         layout.state.display()
     );
+
     for program in PROGRAMS {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .any(|folder| folder.join(program).exists());
@@ -52,6 +53,7 @@ pub fn check(layout: &Layout) -> Result<()> {
             "{program} is missing: this needs Debian 12 with apt and a few basics (apt-get install util-linux iproute2 python3)"
         );
     }
+
     go::version()?;
     let empty = !layout.cache.join("tools").exists();
     check_disk("SEQUENCER_E2E_STATE", &layout.state, STATE_NEEDS)?;
@@ -116,6 +118,7 @@ pub fn save_settings(layout: &Layout) -> Result<()> {
         )?;
         std::fs::rename(half, file)?;
     }
+
     Ok(())
 }
 
@@ -134,6 +137,7 @@ pub fn restore_settings(layout: &Layout) -> Result<()> {
         )?;
         std::fs::remove_file(file)?;
     }
+
     Ok(())
 }
 
@@ -158,6 +162,7 @@ pub fn make_folders(layout: &Layout) -> Result<()> {
         std::fs::write(made(layout), format!("{known}{}\n", missing.join("\n")))?;
         missing.iter().try_for_each(std::fs::create_dir_all)?;
     }
+
     Ok(())
 }
 

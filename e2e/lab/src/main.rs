@@ -191,6 +191,7 @@ fn print_env(cluster: &Cluster) {
 #[allow(clippy::print_stdout, reason = "it is what the command was asked for")]
 fn status(cluster: &Cluster, json: bool) -> Result<ExitCode> {
     let parts = cluster.status()?;
+
     if json {
         println!("{}", serde_json::to_string_pretty(&parts)?);
     } else {
@@ -205,6 +206,7 @@ fn status(cluster: &Cluster, json: bool) -> Result<ExitCode> {
             println!("{:<24} {:<24} {}", part.name, state, part.log);
         }
     }
+
     Ok(if parts.iter().all(|part| part.ready) {
         ExitCode::SUCCESS
     } else {

@@ -59,6 +59,7 @@ impl Namespace {
     pub fn start(&self, logs: &Path, path: &str) -> Result<()> {
         let log = logs.join("supervisor.log");
         let output = std::fs::File::create(&log)?;
+
         Command::new("setsid")
             .args(Self::boot(&this_program()?, self.supervisor.socket(), logs))
             .env_clear()
@@ -69,6 +70,7 @@ impl Namespace {
             .stderr(output)
             .spawn()
             .context("cannot start setsid")?;
+
         until("the supervisor answers", Duration::from_secs(10), || {
             self.supervisor
                 .pid()
@@ -154,6 +156,7 @@ impl Namespace {
         let Some(pid) = self.supervisor.pid().map(Pid::from_raw) else {
             return Ok(());
         };
+
         how(pid)?;
         until(
             "the supervisor ends",

@@ -57,6 +57,7 @@ pub fn remove_link() -> Result<()> {
     } else {
         Ok(())
     };
+
     // It may have gone by itself between the two.
     if there() { removed } else { Ok(()) }
 }
@@ -111,6 +112,7 @@ pub fn join_node(general: &Namespace, builds: &Namespace) -> Result<()> {
     let Some(pid) = builds.supervisor.pid() else {
         bail!("the node's supervisor ended")
     };
+
     // A link of a node that was killed goes with its namespace, a moment later; the new one has a
     // name of its own.
     let link = format!("builds{pid}");
@@ -145,6 +147,7 @@ pub fn mount_node(namespace: &Namespace, layout: &Layout, node: &str) -> Result<
         std::fs::create_dir_all(&source)?;
         namespace.run(&["mount", "--bind", &text(source), target])?;
     }
+
     namespace.run(&["hostname", node])?;
     Ok(())
 }

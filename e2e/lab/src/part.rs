@@ -57,6 +57,7 @@ impl Part {
             .canonicalize()
             .unwrap_or_else(|_| program.to_path_buf());
         let program = program.display().to_string();
+
         Self {
             name: name.into(),
             argv: std::iter::once(program)
@@ -82,11 +83,13 @@ impl Part {
     /// A file cannot be read.
     pub fn reads(mut self, files: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Self> {
         let mut key = Key::default().words([&self.revision]);
+
         for file in files {
             let file = file.as_ref();
             key = key.words([std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?]);
         }
+
         self.revision = key.hex();
         Ok(self)
     }
@@ -108,11 +111,14 @@ impl Part {
             .argv
             .split_first()
             .with_context(|| format!("{} has no program", self.name))?;
+
         if log.exists() {
             std::fs::rename(log, log.with_extension("log.1"))?;
         }
+
         let output =
             File::create(log).with_context(|| format!("cannot open the log {}", log.display()))?;
+
         Command::new(program)
             .args(args)
             .envs(self.env.iter().cloned())

@@ -59,8 +59,10 @@ pub fn ensure(layout: &Layout, addresses: &[IpAddr]) -> Result<()> {
         let key = KeyPair::generate()?;
         save(layout, CA, &ca_params().self_signed(&key)?.pem(), &key)?;
     }
+
     let key = KeyPair::from_pem(&std::fs::read_to_string(layout.pki("ca.key"))?)?;
     let issuer = Issuer::new(ca_params(), key);
+
     for leaf in leaves(addresses) {
         let names = layout.pki(&format!("{}.names", leaf.file));
         let wanted = leaf.names.join("\n");
@@ -71,6 +73,7 @@ pub fn ensure(layout: &Layout, addresses: &[IpAddr]) -> Result<()> {
             write(&names, &wanted, 0o644)?;
         }
     }
+
     for name in ["service-accounts", "hub-tokens"] {
         if !layout.pki(&format!("{name}.key")).exists() {
             let key = KeyPair::generate()?;
@@ -86,6 +89,7 @@ pub fn ensure(layout: &Layout, addresses: &[IpAddr]) -> Result<()> {
             )?;
         }
     }
+
     let system = std::fs::read_to_string(SYSTEM_CERTIFICATES).with_context(|| {
         format!("cannot read {SYSTEM_CERTIFICATES}: apt-get install ca-certificates")
     })?;
@@ -95,6 +99,7 @@ pub fn ensure(layout: &Layout, addresses: &[IpAddr]) -> Result<()> {
     if std::fs::read_to_string(layout.ca_bundle()).is_ok_and(|old| old == bundle) {
         return Ok(());
     }
+
     write(&layout.ca_bundle(), &bundle, 0o644)
 }
 
@@ -182,11 +187,13 @@ fn sign(layout: &Layout, leaf: &Leaf<'_>, issuer: &Issuer<'_, KeyPair>) -> Resul
     params
         .distinguished_name
         .push(DnType::CommonName, leaf.common_name);
+
     if let Some(organization) = leaf.organization {
         params
             .distinguished_name
             .push(DnType::OrganizationName, organization);
     }
+
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
         ExtendedKeyUsagePurpose::ServerAuth,

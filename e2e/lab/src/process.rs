@@ -86,6 +86,7 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
+
     let printed = tail_after(log, before);
     let silent = [
         "onnection refused",
@@ -101,6 +102,7 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
             "a package registry did not answer; look at this machine's network and proxy settings, then run it again\n{printed}"
         );
     }
+
     bail!("{shown} ended with {status}\n{printed}")
 }
 

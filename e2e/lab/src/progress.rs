@@ -115,12 +115,14 @@ impl Progress {
 
         let spent = self.spent.borrow();
         let cpu = spent.iter().map(|step| step.cpu).sum();
+
         say(&format!(
             "{outcome} in {}{}; {} of {total} steps had nothing to do",
             duration(begun.elapsed()),
             cost(cpu),
             total - spent.len()
         ));
+
         if cpu >= DEAR {
             spent
                 .iter()
@@ -134,6 +136,7 @@ impl Progress {
                     ));
                 });
         }
+
         Ok(())
     }
 
@@ -154,14 +157,17 @@ impl Progress {
         if result.is_ok() && wall < NOTHING {
             return result;
         }
+
         let cpu = (self.cpu)().saturating_sub(cpu);
         let how = if result.is_ok() { "ok" } else { "FAILED" };
+
         say(&format!(
             "{count} {}: {how} after {}{}",
             step.name,
             duration(wall),
             cost(cpu)
         ));
+
         self.spent.borrow_mut().push(Spent {
             name: step.name,
             wall,
@@ -179,11 +185,13 @@ fn accompany(count: &str, title: &str, log: Option<&Path>, working: &Receiver<()
             Ok(()) | Err(RecvTimeoutError::Disconnected)
         )
     };
+
     if ended(NOTHING) {
         return;
     }
 
     let begun = Instant::now();
+
     if std::io::stderr().is_terminal() {
         let bar = bar(count, title);
         while !ended(LIVE) {

@@ -51,16 +51,20 @@ impl Cluster {
     /// An image cannot be built, or the registry refuses it.
     pub fn provide_services(&self) -> Result<String> {
         let mut made = Vec::new();
+
         for name in SERVICES {
             let image = ServiceImage { name };
             made.push((name, image.layout(&self.layout, &self.general)?));
         }
+
         image::end_building(&self.layout, &self.general)?;
+
         // Images that differ have another tag: pods are rolled when their image has changed, and
         // only then.
         let tag = Key::default()
             .words(made.iter().map(|(_, oci)| text(oci)))
             .hex();
+
         for (name, oci) in made {
             image::push(
                 &self.layout,
@@ -69,6 +73,7 @@ impl Cluster {
                 &oci,
             )?;
         }
+
         Ok(tag)
     }
 
@@ -158,6 +163,7 @@ impl Cluster {
         ] {
             helm.env(variable, self.layout.data("helm").join(folder));
         }
+
         without_proxy(&mut helm);
         helm
     }

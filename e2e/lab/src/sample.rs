@@ -58,6 +58,7 @@ impl Cluster {
             "--for=condition=Ready",
             "--timeout=10m",
         ];
+
         self.kubectl(&ready).map(drop).map_err(|error| {
             let shown = self.kubectl(&["-n", NAMESPACE, "describe", &name]);
             error.context(shown.unwrap_or_default())
@@ -86,6 +87,7 @@ impl Cluster {
             hub_user => registry::HUB_USER, hub_password => secrets.hub_password,
             deploy_key => std::fs::read_to_string(git::deploy_key(&self.layout))?, token => secrets.cloudflare_token,
         };
+
         let manifest = self.layout.render("sample-secrets.yaml", values)?;
         // Several tests may make them at once.
         self.kubectl_fed(
@@ -111,6 +113,7 @@ impl Cluster {
         if let Some(name) = labelled.lines().next() {
             return Ok(Some(name.into()));
         }
+
         let list = self.kubectl(&["-n", NAMESPACE, "get", "workspaces", "-o", "json"])?;
         let list: Value = serde_json::from_str(&list)?;
         let items = list
@@ -130,6 +133,7 @@ impl Cluster {
         let Some(name) = made.next().map(|name| format!("workspace/{name}")) else {
             return Ok(None);
         };
+
         self.kubectl(&["-n", NAMESPACE, "label", &name, LABEL])?;
         Ok(Some(name))
     }
@@ -143,6 +147,7 @@ impl Cluster {
         let sample = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", text(&file)))?;
         let sample = sample.replace(ACCOUNT, &secrets.cloudflare_account);
+
         Ok(self
             .kubectl_fed(&["create", "-f", "-", "-o", "name"], &sample)?
             .trim()

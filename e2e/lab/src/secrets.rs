@@ -49,6 +49,7 @@ impl Secrets {
                 )
             });
         }
+
         let secrets = Self {
             hub_password: random(24),
             publisher_password: random(24),
@@ -61,6 +62,7 @@ impl Secrets {
             cloudflare_token: random(40),
             registry_secret: random(32),
         };
+
         write_private(&file, serde_json::to_vec_pretty(&secrets)?)?;
         Ok(secrets)
     }

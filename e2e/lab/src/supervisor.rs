@@ -60,6 +60,7 @@ pub fn run(socket: &Path, logs: &Path) -> Result<()> {
     });
     let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT])?;
     let reaper = Arc::clone(&shared);
+
     std::thread::spawn(move || {
         for signal in &mut signals {
             if signal == SIGCHLD {
@@ -70,21 +71,25 @@ pub fn run(socket: &Path, logs: &Path) -> Result<()> {
             }
         }
     });
+
     if socket.exists() {
         std::fs::remove_file(socket)?;
     }
+
     let listener = UnixListener::bind(socket)
         .with_context(|| format!("cannot listen on {}", socket.display()))?;
     for stream in listener.incoming() {
         // A connection that failed is its caller's matter.
         let Ok(stream) = stream else { continue };
         let shared = Arc::clone(&shared);
+
         std::thread::spawn(move || {
             if let Err(error) = shared.answer(&stream) {
                 eprintln!("a request could not be answered: {error:#}");
             }
         });
     }
+
     Ok(())
 }
 
@@ -107,9 +112,11 @@ impl Shared {
                 Err(Errno::EINTR) => continue,
                 _ => break,
             };
+
             if let Some(command) = table.commands.get_mut(&pid) {
                 *command = Some(success);
             }
+
             if let Some(child) = table
                 .children
                 .iter_mut()
@@ -118,6 +125,7 @@ impl Shared {
                 child.ended = Some(how);
             }
         }
+
         drop(table);
         self.reaped.notify_all();
     }
@@ -127,18 +135,21 @@ impl Shared {
         if BufReader::new(stream).read_line(&mut line)? == 0 {
             return Ok(());
         }
+
         let request: Request = serde_json::from_str(&line)?;
         let last = matches!(request, Request::Shutdown);
         let answer = match self.carry_out(request) {
             Ok(parts) => Answer::Parts(parts),
             Err(error) => Answer::Error(format!("{error:#}")),
         };
+
         let mut answer = serde_json::to_string(&answer)?;
         answer.push('\n');
         stream.write_all(answer.as_bytes())?;
         if last {
             std::process::exit(0);
         }
+
         Ok(())
     }
 
@@ -171,6 +182,7 @@ impl Shared {
         if other {
             self.stop(&name, SHUTDOWN_GRACE)?;
         }
+
         let log = self.log(&name);
         {
             // The lock is held over the spawn, so that the reaper finds the child in the table
@@ -251,13 +263,16 @@ impl Shared {
         else {
             bail!("there is no part {name}");
         };
+
         let alive = |table: &Table| {
             table
                 .children
                 .iter()
                 .any(|child| child.pid == pid && child.ended.is_none())
         };
+
         let deadline = Instant::now() + grace;
+
         if alive(&table) && !grace.is_zero() {
             kill(pid, Signal::SIGTERM)?;
             while alive(&table) && Instant::now() < deadline {
@@ -269,6 +284,7 @@ impl Shared {
                     .0;
             }
         }
+
         if alive(&table) {
             kill(pid, Signal::SIGKILL)?;
             while alive(&table) {
@@ -278,6 +294,7 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
+
         Ok(())
     }
 

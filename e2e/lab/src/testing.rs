@@ -87,11 +87,13 @@ impl Harness {
         let secrets = Secrets::ensure(&cluster.layout)?;
         let namespace = format!("{name}-{:06x}", rand::random::<u32>() & 0xff_ffff);
         cluster.kubectl(&["create", "namespace", &namespace])?;
+
         let harness = Self {
             cluster,
             secrets,
             namespace,
         };
+
         let authority = format!(
             "--from-file=ca.crt={}",
             text(harness.cluster.layout.pki("ca.crt"))
@@ -231,6 +233,7 @@ impl Harness {
             COMPANY_USER,
             &self.secrets.registry_password,
         );
+
         self.secret(
             "company",
             "kubernetes.io/dockerconfigjson",

@@ -25,15 +25,18 @@ fn a_control_plane_and_nats_serve_within_six_seconds_and_leave_nothing() -> Resu
                 .args(args),
         )
     };
+
     kubectl(&["create", "configmap", "thing", "--from-literal=key=value"])?;
     assert_eq!(
         kubectl(&["get", "configmap", "thing", "-o", "jsonpath={.data.key}"])?,
         "value"
     );
+
     let greeting = Command::new("curl")
         .args(["-s", "-m", "1", "--noproxy", "*"])
         .arg(nats.replace("nats:", "telnet:"))
         .output()?;
+
     ensure!(
         String::from_utf8_lossy(&greeting.stdout).contains("\"jetstream\":true"),
         "NATS greets without JetStream"

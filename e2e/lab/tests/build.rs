@@ -85,6 +85,7 @@ fn steps(progress: &str) -> (usize, usize) {
     let step = |line: &&str| {
         line.contains("] RUN ") || line.contains("] COPY ") || line.contains("] WORKDIR ")
     };
+
     let numbers: Vec<_> = progress
         .lines()
         .filter(step)
@@ -100,6 +101,7 @@ fn steps(progress: &str) -> (usize, usize) {
             })
             .count()
     };
+
     (ended("DONE"), ended("CACHED"))
 }
 

@@ -16,6 +16,7 @@ fn click(harness: &Harness) -> Result<(u64, Value)> {
         &format!("http://{address}:3000/"),
     ])?;
     let (body, status) = answer.rsplit_once(' ').with_context(|| answer.clone())?;
+
     Ok((
         status.parse()?,
         serde_json::from_str(body).unwrap_or_default(),
@@ -40,6 +41,7 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
     harness.deploy_click()?;
     let first = wait_status(&harness, 200)?;
     let second = wait_status(&harness, 200)?;
+
     for counter in ["mysql", "redis"] {
         assert_eq!(
             second[counter].as_u64(),
@@ -47,6 +49,7 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
             "{counter}"
         );
     }
+
     ensure!(second["commit"].is_string(), "no commit in {second}");
 
     for database in ["redis", "mysql"] {
@@ -61,6 +64,7 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
         "pods",
         ".items[?(@.metadata.labels.app=='click')].metadata.uid",
     )?;
+
     harness.kubectl(&[
         "delete",
         "pod",
@@ -69,12 +73,14 @@ fn clicks_are_counted_and_survive_the_loss_of_a_database_and_of_a_pod() -> Resul
         "--grace-period=0",
         "--force",
     ])?;
+
     until("another pod takes its place", PATIENCE, || {
         let ready = harness.field("deployment/click", ".status.readyReplicas")?;
         let pods = harness.field(
             "pods",
             ".items[?(@.metadata.labels.app=='click')].metadata.uid",
         )?;
+
         ensure!(
             ready == "1" && pods != pod && !pods.contains(' '),
             "{ready} ready, pods {pods}"

@@ -11,19 +11,23 @@ use serde_json::{Value, json};
 fn call(harness: &Harness, method: &str, path: &str, body: &Value) -> Result<Value> {
     let authority = text(harness.cluster.layout.pki("ca.crt"));
     let header = tempfile::NamedTempFile::new()?;
+
     std::fs::write(
         header.path(),
         format!("Authorization: Bearer {}", harness.secrets.cloudflare_token),
     )?;
+
     let bearer = format!("@{}", text(header.path()));
     let url = format!("https://api.cloudflare.com/client/v4{path}");
     let body = body.to_string();
     let mut argv = vec![
         "curl", "-s", "--cacert", &authority, "-X", method, "-H", &bearer, &url,
     ];
+
     if body != "null" {
         argv.extend(["-H", "Content-Type: application/json", "-d", &body]);
     }
+
     let answer = harness.cluster.general.run(&argv)?;
     serde_json::from_str(&answer).with_context(|| format!("{method} {path} answered {answer}"))
 }
@@ -35,6 +39,7 @@ fn result(harness: &Harness, method: &str, path: &str, body: &Value) -> Result<V
         answer.get("success") == Some(&Value::Bool(true)),
         "{method} {path} answered {answer}"
     );
+
     answer
         .get("result")
         .cloned()
@@ -48,6 +53,7 @@ fn visit(harness: &Harness, scheme: &str, host: &str) -> Result<(String, String)
         found.trim() == CLOUDFLARE_EDGE.to_string(),
         "{host} is found at {found:?}"
     );
+
     let authority = text(harness.cluster.layout.pki("ca.crt"));
     let url = format!("{scheme}://{host}/");
     let answer = harness.cluster.general.run(&[

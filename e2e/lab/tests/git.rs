@@ -82,6 +82,7 @@ impl Clone {
     fn fail(&self, mut git: Command, because: &str) -> Result<()> {
         let done = git.output()?;
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
+
         ensure!(
             !done.status.success() && said.contains(because),
             "expected {because:?}, got {}: {said}",
@@ -103,9 +104,11 @@ fn ssh_refuses_a_key_that_is_not_the_deploy_key() -> Result<()> {
     let clone = Clone::new()?;
     let known_hosts = text(clone.folder.path().join("known_hosts"));
     let key = text(clone.folder.path().join("key"));
+
     Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f", &key])
         .status()?;
+
     clone.fail(
         clone.ssh(&key, &known_hosts)?,
         "Permission denied (publickey)",

@@ -35,24 +35,29 @@ fn machine() -> Result<BTreeSet<String>> {
     let mut note = |kind: &str, text: &str| {
         found.insert(format!("{kind}: {text}"));
     };
+
     let roots = cgroup::roots()?;
     roots
         .iter()
         .filter(|root| root.exists())
         .for_each(|root| note("cgroup", &text(root)));
+
     let paths = COVERED.iter().copied().chain([
         "/opt/containerd",
         "/usr/libexec/kubernetes",
         "/usr/sbin/policy-rc.d",
     ]);
+
     paths
         .filter(|path| Path::new(path).exists())
         .for_each(|path| note("path", path));
+
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     mounts
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
         .for_each(|mount| note("mount", mount));
+
     for (kind, command) in [
         ("link", "ip -o link"),
         ("route", "ip -4 route"),
@@ -71,13 +76,16 @@ fn machine() -> Result<BTreeSet<String>> {
         let said = output(Command::new(words.next().unwrap_or_default()).args(words))?;
         said.lines().for_each(|line| note(kind, line));
     }
+
     let own = std::fs::read_link("/proc/self/ns/pid")?;
+
     for entry in std::fs::read_dir("/proc")? {
         let folder = entry?.path();
         let read = |file: &str| {
             String::from_utf8_lossy(&std::fs::read(folder.join(file)).unwrap_or_default())
                 .replace('\0', " ")
         };
+
         let command = read("cmdline");
         let elsewhere =
             std::fs::read_link(folder.join("ns/pid")).is_ok_and(|namespace| namespace != own);
@@ -87,6 +95,7 @@ fn machine() -> Result<BTreeSet<String>> {
             note("process", &format!("{} {command}", folder.display()));
         }
     }
+
     Ok(found)
 }
 
@@ -112,10 +121,12 @@ fn down_leaves_nothing_and_up_works_again() -> Result<()> {
     let ours = |trace: &&String| {
         trace.starts_with("process") || trace.contains(LINK) || trace.contains(cgroup::ROOT)
     };
+
     ensure!(
         !before.iter().any(|trace| ours(&trace)),
         "left behind: {before:#?}"
     );
+
     for _ in 0..2 {
         run("up")?;
         works()?;
@@ -127,6 +138,7 @@ fn down_leaves_nothing_and_up_works_again() -> Result<()> {
         run("down")?;
         assert_eq!(machine()?, before);
     }
+
     Ok(())
 }
 
@@ -149,10 +161,12 @@ fn up_works_after_the_supervisor_was_killed_and_data_is_kept() -> Result<()> {
     harness.kubectl(&["create", "configmap", "before", "--from-literal=kept=yes"])?;
     let image = format!("registry.test/{}/pause:latest", harness.namespace);
     let config = tempfile::tempdir()?;
+
     std::fs::write(
         config.path().join("config.json"),
         harness.log_in_to_registry()?,
     )?;
+
     let crane = |args: &[&str]| -> Result<String> {
         let program = text(harness.cluster.layout.bin("crane"));
         output(
@@ -163,6 +177,7 @@ fn up_works_after_the_supervisor_was_killed_and_data_is_kept() -> Result<()> {
                 .env("DOCKER_CONFIG", config.path()),
         )
     };
+
     crane(&["copy", "registry-1.docker.io/library/pause:latest", &image])?;
     let digest = crane(&["digest", &image])?;
 
@@ -248,6 +263,7 @@ fn up_goes_on_after_an_interrupt_at_any_moment() -> Result<()> {
         let begun = Instant::now();
         run("up")?;
         let whole = begun.elapsed();
+
         for _ in 0..times {
             down()?;
             let moment = whole.mul_f64(rand::random());
@@ -273,5 +289,6 @@ fn interrupted_up(moment: Duration) -> Result<()> {
         killpg(Pid::from_raw(i32::try_from(up.id())?), Signal::SIGINT)?;
         up.wait()?;
     }
+
     Ok(())
 }

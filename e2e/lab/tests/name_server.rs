@@ -22,6 +22,7 @@ fn update(cluster: &Cluster, secret: Option<&str>, change: &str) -> Result<Outpu
         .stderr(Stdio::piped())
         .spawn()?;
     let script = format!("server {NAME_SERVER}\nzone {ZONE}\n{key}update {change}\nsend\n");
+
     child
         .stdin
         .take()
@@ -49,6 +50,7 @@ fn a_signed_update_is_answered_at_once() -> Result<()> {
         Some(&secrets.tsig),
         &format!("add {name} 60 A 192.0.2.7"),
     )?;
+
     ensure!(
         done.status.success(),
         "{}",
@@ -68,6 +70,7 @@ fn an_update_without_the_key_is_refused() -> Result<()> {
     for (secret, answer) in [(None, "REFUSED"), (Some(wrong), "BADSIG")] {
         let done = update(&cluster, secret, &format!("add {name} 60 A 192.0.2.7"))?;
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
+
         ensure!(
             !done.status.success() && said.contains(answer),
             "expected {answer}, got {}: {said}",
@@ -75,5 +78,6 @@ fn an_update_without_the_key_is_refused() -> Result<()> {
         );
         assert_eq!(dig(&cluster, &name)?, "");
     }
+
     Ok(())
 }

@@ -44,6 +44,7 @@ fn a_service_answers_by_address_and_by_name_from_the_other_node() -> Result<()> 
             assert_eq!(answer.trim(), PAGE, "from {from} to {host}");
         }
     }
+
     // What runs outside the cluster is found by its own name.
     let git = harness.exec("builds", "getent hosts github.com")?;
     ensure!(git.starts_with("198.18.0.13 "), "github.com is {git}");
@@ -84,6 +85,7 @@ fn an_ingress_answers_by_host_over_http_and_https() -> Result<()> {
 #[test]
 fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
     let harness = Harness::new("kubelet")?;
+
     for node in ["general", "builds"] {
         harness.deploy_page(node, PAGE, &on(node))?;
         assert_eq!(
@@ -114,6 +116,7 @@ fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
         // Kept open: kubectl tells about each connection, and ends when nobody listens.
         let mut said = BufReader::new(forward.stdout.take().context("no stdout")?);
         said.read_line(&mut line)?;
+
         let port = line
             .split(':')
             .nth(1)
@@ -122,10 +125,12 @@ fn logs_exec_and_port_forward_work_on_both_nodes() -> Result<()> {
         let answer = Command::new("curl")
             .args(["-s", "--noproxy", "*", &format!("http://127.0.0.1:{port}/")])
             .output()?;
+
         forward.kill()?;
         forward.wait()?;
         assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), PAGE);
     }
+
     Ok(())
 }
 
@@ -167,6 +172,7 @@ fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()>
         ])?
         .env("DOCKER_CONFIG", config.path())
         .output()?;
+
     ensure!(
         copy.status.success(),
         "{}",
@@ -179,6 +185,7 @@ fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()>
             "spec": {"imagePullSecrets": secrets, "terminationGracePeriodSeconds": 0, "containers": [{"name": "pause", "image": image, "imagePullPolicy": "Always"}]},
         })
     };
+
     harness.apply(&pod("with", json!([{"name": "company"}])))?;
     harness.apply(&pod("without", json!([])))?;
     harness.wait_field("pod/with", ".status.phase", "Running")?;
@@ -187,6 +194,7 @@ fn a_pod_pulls_from_the_company_registry_only_with_a_pull_secret() -> Result<()>
             "pod/without",
             ".status.containerStatuses[0].state.waiting.message",
         )?;
+
         ensure!(
             message.contains("no basic auth credentials") || message.contains("401"),
             "it waits: {message}"

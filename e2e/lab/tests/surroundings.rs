@@ -55,6 +55,7 @@ impl Machine {
         up.env("GOMODCACHE", self.path("modules"))
             .env("PIP_RETRIES", "1")
             .env("PIP_NO_CACHE_DIR", "1");
+
         let done = up.output()?;
         ensure!(!done.status.success(), "up succeeded");
         Ok(String::from_utf8_lossy(&done.stderr).into_owned())
@@ -69,10 +70,12 @@ impl Machine {
 fn without_root_it_says_so() -> Result<()> {
     let machine = Machine::new()?;
     std::fs::copy(layout()?.repository.join("e2e/up"), machine.path("up"))?;
+
     let done = Command::new("setpriv")
         .args(["--reuid=65534", "--clear-groups", &machine.path("up")])
         .output()?;
     let said = String::from_utf8_lossy(&done.stderr);
+
     ensure!(
         !done.status.success() && said.contains("needs root") && said.contains("sudo"),
         "{said}"
@@ -83,13 +86,16 @@ fn without_root_it_says_so() -> Result<()> {
 #[test]
 fn without_rust_it_says_so() -> Result<()> {
     let machine = Machine::new()?;
+
     for program in ["sh", "id", "basename", "dirname"] {
         std::os::unix::fs::symlink(Path::new("/usr/bin").join(program), machine.path(program))?;
     }
+
     let done = Command::new(layout()?.repository.join("e2e/up"))
         .env("PATH", machine.folder.path())
         .output()?;
     let said = String::from_utf8_lossy(&done.stderr);
+
     ensure!(
         !done.status.success() && said.contains("Rust is missing") && said.contains("rustup"),
         "{said}"
@@ -101,6 +107,7 @@ fn without_rust_it_says_so() -> Result<()> {
 fn an_address_that_is_taken_is_named_and_nothing_changes() -> Result<()> {
     let machine = Machine::new()?;
     let said = machine.fail("ip link set lo up && ip addr add 198.18.5.1/24 dev lo")?;
+
     ensure!(
         said.contains("198.18.5.1/24") && said.contains("taken") && said.ends_with("left: \n"),
         "{said}"
@@ -116,6 +123,7 @@ fn a_full_disk_is_named_with_what_is_needed_and_nothing_changes() -> Result<()> 
     let said = machine.fail(&format!(
         "mkdir {state} && mount -t tmpfs -o size=64m tmpfs {state}"
     ))?;
+
     ensure!(
         said.contains(&state) && said.contains("GiB free") && said.contains("SEQUENCER_E2E_STATE"),
         "{said}"
@@ -156,10 +164,12 @@ fn a_machine_that_is_held_says_by_whom() -> Result<()> {
     up.arg("up")
         .env("SEQUENCER_E2E_STATE", machine.path("state"))
         .env("SEQUENCER_E2E_CACHE", machine.path("cache"));
+
     let done = up
         .env("SEQUENCER_E2E_REPOSITORY", machine.folder.path())
         .output()?;
     let said = String::from_utf8_lossy(&done.stderr);
+
     ensure!(
         !done.status.success()
             && said.contains(&format!(

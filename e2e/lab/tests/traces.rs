@@ -17,6 +17,7 @@ fn a_span_that_is_sent_can_be_read() -> Result<()> {
     });
     let body = json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).to_string();
     let url = "http://otlp.test:4318/v1/traces";
+
     cluster.general.run(&[
         "curl",
         "-s",
@@ -27,6 +28,7 @@ fn a_span_that_is_sent_can_be_read() -> Result<()> {
         &body,
         url,
     ])?;
+
     until("the span is in the file", PATIENCE, || {
         let lines = std::fs::read_to_string(traces::file(&cluster.layout))?;
         lines

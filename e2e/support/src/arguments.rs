@@ -25,5 +25,6 @@ pub fn check(mut command: Command) -> Result<()> {
             variable.display()
         );
     }
+
     Ok(())
 }

@@ -86,6 +86,7 @@ pub fn allows(policies: &[Value], from: &Peer, to: &Peer, protocol: &str, port: 
             is_peer(policy, list(rule, peers), other)
                 && is_port(list(rule, "ports"), to, protocol, u64::from(port))
         };
+
         // Whom no policy selects everybody may talk to.
         selecting.peek().is_none()
             || selecting.any(|policy| {
@@ -154,11 +155,13 @@ fn is_port(ports: &[Value], to: &Peer, protocol: &str, port: u64) -> bool {
         if allowed["protocol"].as_str().unwrap_or("TCP") != protocol {
             return false;
         }
+
         let first = match &allowed["port"] {
             Value::Null => return true,
             Value::String(name) => to.named_port(name, protocol),
             number => number.as_u64(),
         };
+
         first.is_some_and(|first| {
             (first..=allowed["endPort"].as_u64().unwrap_or(first)).contains(&port)
         })
@@ -209,12 +212,14 @@ fn is_in_range(range: &str, address: IpAddr) -> bool {
         }
         _ => return false,
     };
+
     // All bits are shifted out of a range of everything.
     let prefix = |bits: u128| {
         width
             .checked_sub(length)
             .map(|rest| bits.checked_shr(rest).unwrap_or_default())
     };
+
     prefix(base).is_some() && prefix(base) == prefix(address)
 }
 

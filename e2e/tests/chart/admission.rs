@@ -134,11 +134,13 @@ fn a_dns_record_lives_in_the_release_namespace_alone() -> Result<()> {
         "--for=condition=Established",
         "--timeout=30s",
     ])?;
+
     let record = |namespace: &str| {
         json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
             "metadata": {"name": "web.preview.test.cname", "namespace": namespace},
             "spec": {"zone": "preview.test", "name": "web", "recordType": "CNAME", "target": "a.example"}})
     };
+
     until(
         "the policy is in force",
         std::time::Duration::from_secs(30),

@@ -17,15 +17,19 @@ fn an_upgrade_keeps_certificates_and_logins_and_makes_those_of_a_new_pool() -> R
     let (upgraded, said) = server.upgrade("builder: {pools: [{name: default}, {name: large}]}")?;
     ensure!(upgraded, "{said}");
     let after = server.secrets()?;
+
     for (name, data) in &before {
         assert!(after.get(name) == Some(data), "{name} has changed");
     }
+
     let new = format!("{BUILDS}/nats-builder-large");
     assert_eq!(after.len(), before.len() + 1);
+
     let (new, ca) = (
         after.get(&new).unwrap_or(&Value::Null),
         before.get(&format!("{NAMESPACE}/nats-ca")),
     );
+
     assert_eq!(
         Some(word(new, &["ca.crt"])),
         ca.map(|ca| word(ca, &["ca.crt"]))
@@ -40,6 +44,7 @@ fn an_uninstall_leaves_the_kinds_and_the_copies_of_credentials() -> Result<()> {
     ensure!(installed, "{said}");
     let (gone, said) = server.helm(&["uninstall", NAME], "")?;
     ensure!(gone, "{said}");
+
     let kinds = ["workspaces", "components", "builds", "dnsrecords"]
         .map(|kind| format!("crd/{kind}.se.quencer.io"));
     for kept in kinds
@@ -53,6 +58,7 @@ fn an_uninstall_leaves_the_kinds_and_the_copies_of_credentials() -> Result<()> {
             "{kept}"
         );
     }
+
     Ok(())
 }
 
@@ -60,10 +66,12 @@ fn an_uninstall_leaves_the_kinds_and_the_copies_of_credentials() -> Result<()> {
 fn a_bundle_that_is_not_there_stops_the_installation() -> Result<()> {
     let server = Server::start()?;
     let (installed, said) = server.upgrade("caBundle: {configMapName: bundle}")?;
+
     ensure!(
         !installed && said.contains("caBundle.configMapName"),
         "{said}"
     );
+
     server.kubectl(&[
         "-n",
         NAMESPACE,
@@ -72,8 +80,10 @@ fn a_bundle_that_is_not_there_stops_the_installation() -> Result<()> {
         "bundle",
         "--from-literal=ca.crt=authority",
     ])?;
+
     let (installed, said) = server.upgrade("caBundle: {configMapName: bundle}")?;
     ensure!(installed, "{said}");
+
     let copy = server.kubectl(&[
         "-n",
         BUILDS,

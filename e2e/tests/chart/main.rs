@@ -38,6 +38,7 @@ fn said(command: &mut Command, input: &str) -> Result<(bool, String)> {
     let writer =
         std::thread::spawn(move || std::io::Write::write_all(&mut stdin, input.as_bytes()));
     let done = child.wait_with_output()?;
+
     drop(writer.join());
     let said = [done.stdout, done.stderr].concat();
     Ok((
@@ -59,11 +60,13 @@ fn template(values: &str) -> Result<(bool, String)> {
         "--kube-version",
         "1.36.3",
     ]);
+
     let id = if values.contains("clusterId") {
         ""
     } else {
         "clusterId: test\n"
     };
+
     said(helm.args(["--values", "-"]), &format!("{id}{values}\n"))
 }
 
@@ -73,6 +76,7 @@ fn objects(values: &str) -> Result<Vec<Value>> {
     ensure!(rendered, "{said}");
     let documents = serde_yaml::Deserializer::from_str(&said).map(serde::Deserialize::deserialize);
     let objects: Vec<Value> = documents.collect::<Result<_, _>>()?;
+
     Ok(objects
         .into_iter()
         .filter(|object| !object.is_null())

@@ -36,6 +36,7 @@ impl Way {
         let cluster = Cluster::new(layout()?);
         let mut kubectl = cluster.layout.kubectl();
         kubectl.args(["-n", NAMESPACE, "port-forward", "service/nats", ":4222"]);
+
         let mut forward = kubectl
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -43,11 +44,13 @@ impl Way {
         let mut line = String::new();
         let mut said = BufReader::new(forward.stdout.take().context("no stdout")?);
         said.read_line(&mut line)?;
+
         let address = line
             .split_whitespace()
             .nth(2)
             .with_context(|| format!("port-forward says {line:?}"))?;
         let url = format!("tls://{address}");
+
         Ok(Self {
             cluster,
             forward,
@@ -66,6 +69,7 @@ impl Way {
             .cluster
             .kubectl(&["-n", namespace, "get", "secret", name, "-o", "json"])?;
         let secret: Value = serde_json::from_str(&secret)?;
+
         Ok(move |file: &str| {
             let encoded = secret
                 .pointer("/data")
@@ -231,6 +235,7 @@ async fn without_a_certificate_nobody_gets_in() -> Result<()> {
 #[tokio::test]
 async fn no_identity_does_what_is_anothers() -> Result<()> {
     let way = Way::open()?;
+
     for user in USERS {
         let (client, mut complaints) = way.connect(Some(user)).await?;
         let mut refused = async |subject: &str| -> Result<()> {
@@ -239,17 +244,20 @@ async fn no_identity_does_what_is_anothers() -> Result<()> {
                 .with_context(|| format!("{user} was let {subject}"))?
                 .context("disconnected")?;
             let (said, wanted) = (said.to_lowercase(), subject.to_lowercase());
+
             ensure!(
                 said.contains("permissions violation") && said.contains(&wanted),
                 "{user}, {subject}: {said}"
             );
             Ok(())
         };
+
         for subject in attacks(user) {
             client.publish(subject.clone(), "".into()).await?;
             client.flush().await?;
             refused(&subject).await?;
         }
+
         let tapped = ["seq.v1.cmd.>", "_INBOX.>", "_INBOX_nobody.>", "$JS.ACK.>"];
         for subject in tapped {
             let _tap = client.subscribe(subject).await?;
@@ -257,5 +265,6 @@ async fn no_identity_does_what_is_anothers() -> Result<()> {
             refused(subject).await?;
         }
     }
+
     Ok(())
 }

@@ -91,11 +91,14 @@ fn the_api_server_takes_everything_that_is_rendered() -> Result<()> {
 #[test]
 fn the_kinds_are_kept_and_are_else_what_was_generated() -> Result<()> {
     let mut found = 0;
+
     for mut object in objects("")? {
         if word(&object, &["kind"]) != "CustomResourceDefinition" {
             continue;
         }
+
         found += 1;
+
         let metadata = object
             .get_mut("metadata")
             .and_then(Value::as_mapping_mut)
@@ -104,11 +107,13 @@ fn the_kinds_are_kept_and_are_else_what_was_generated() -> Result<()> {
         assert_eq!(word(&annotations, &["helm.sh/resource-policy"]), "keep");
         let plural = word(&object, &["spec", "names", "plural"]);
         let file = chart()?.join(format!("files/crds/{plural}.yaml"));
+
         assert!(
             object == serde_yaml::from_str::<Value>(&std::fs::read_to_string(file)?)?,
             "{plural}"
         );
     }
+
     assert_eq!(found, 4);
     Ok(())
 }
@@ -120,6 +125,7 @@ pub(crate) fn containers(objects: &[Value]) -> Vec<(&Value, &Value)> {
         .map(|object| at(object, &["spec", "template", "spec"]));
     let lists = specs
         .flat_map(|spec| ["initContainers", "containers"].map(|list| (spec, at(spec, &[list]))));
+
     lists
         .flat_map(|(spec, list)| {
             list.as_sequence()
@@ -137,6 +143,7 @@ fn no_pod_of_ours_is_more_than_restricted_but_for_buildkit() -> Result<()> {
         for (pod, container) in containers(&objects) {
             let name = word(container, &["name"]);
             let security = |field: &str| at(container, &["securityContext", field]);
+
             assert_eq!(
                 at(pod, &["automountServiceAccountToken"]),
                 &Value::from(false),
@@ -157,12 +164,15 @@ fn no_pod_of_ours_is_more_than_restricted_but_for_buildkit() -> Result<()> {
                 &Value::from(vec!["ALL"]),
                 "{name}"
             );
+
             assert!(
                 !at(container, &["resources", "limits", "memory"]).is_null(),
                 "{name}"
             );
+
             let buildkit = name == "buildkit";
             let added = at(security("capabilities"), &["add"]);
+
             assert_eq!(
                 added,
                 &if buildkit {
@@ -177,6 +187,7 @@ fn no_pod_of_ours_is_more_than_restricted_but_for_buildkit() -> Result<()> {
                 &Value::from(buildkit),
                 "{name}"
             );
+
             let mounts = at(container, &["volumeMounts"])
                 .as_sequence()
                 .into_iter()
@@ -334,6 +345,7 @@ fn every_service_knows_every_setting_that_it_is_given() -> Result<()> {
         .iter()
         .map(|values| objects(values))
         .collect::<Result<_>>()?;
+
     for service in lab::release::SERVICES {
         let (helped, help) = said(
             std::process::Command::new(programs.bin(service)).arg("--help"),
@@ -341,6 +353,7 @@ fn every_service_knows_every_setting_that_it_is_given() -> Result<()> {
         )?;
         ensure!(helped, "{help}");
         let mut given = 0;
+
         for (_, container) in objects.iter().flat_map(|objects| containers(objects)) {
             let ours = word(container, &["name"]) == service;
             for variable in at(container, &["env"])
@@ -357,7 +370,9 @@ fn every_service_knows_every_setting_that_it_is_given() -> Result<()> {
                 given += 1;
             }
         }
+
         ensure!(given > 0, "{service} is given nothing");
     }
+
     Ok(())
 }

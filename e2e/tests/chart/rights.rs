@@ -22,6 +22,7 @@ fn words(rule: &Value, field: &str) -> Vec<String> {
 
 fn lines(role: &Value) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
+
     for rule in at(role, &["rules"]).as_sequence().into_iter().flatten() {
         let names = words(rule, "resourceNames");
         let names = if names.is_empty() {
@@ -29,6 +30,7 @@ fn lines(role: &Value) -> BTreeSet<String> {
         } else {
             format!(" {}", names.join(","))
         };
+
         for group in words(rule, "apiGroups") {
             for resource in words(rule, "resources") {
                 let group = if group.is_empty() {
@@ -43,6 +45,7 @@ fn lines(role: &Value) -> BTreeSet<String> {
             }
         }
     }
+
     lines
 }
 

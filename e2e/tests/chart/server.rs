@@ -36,6 +36,7 @@ impl Server {
             .args(["--kubeconfig", &self.kubeconfig])
             .args(args)
             .env("KUBECACHEDIR", self.alone.folder());
+
         let (done, said) = said(&mut kubectl, input)?;
         ensure!(done, "{said}");
         Ok(said)
@@ -112,6 +113,7 @@ impl Server {
                 word(item, &["metadata", "name"])
             )
         };
+
         Ok(items
             .iter()
             .map(|item| (name(item), at(item, &["data"]).clone()))

@@ -240,6 +240,7 @@ fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect
             chart()?.join(file),
         )?)?)
     };
+
     // What holds objects of Kubernetes' own is one value.
     let whole = |path: String| match path.find("/resources").or_else(|| path.find("/issuerRef")) {
         Some(_) => path
@@ -248,6 +249,7 @@ fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect
             .collect::<String>(),
         None => path,
     };
+
     let whole = |path: String| whole(path).trim_end_matches('/').to_owned();
     let values: BTreeSet<_> = leaves(&read("values.yaml")?, "")
         .into_iter()
@@ -267,9 +269,11 @@ fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect
         .collect();
     assert_eq!(values, changed);
     let usual = rendered("")?;
+
     for other in &others {
         let path = leaves(other, "").pop().context("nothing")?;
         let mut base = other.clone();
+
         // Several values: without the last one they may not be allowed, or have the same effect.
         if leaves(other, "").len() > 1
             && path.ends_with("existingSecret")
@@ -281,15 +285,18 @@ fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect
         } else {
             base = Value::Null;
         }
+
         let before = if base.is_null() {
             usual.clone()
         } else {
             rendered(&serde_yaml::to_string(&base)?)?
         };
+
         ensure!(
             rendered(&serde_yaml::to_string(other)?)? != before,
             "{path} has no effect"
         );
     }
+
     Ok(())
 }

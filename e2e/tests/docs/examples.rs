@@ -36,6 +36,7 @@ impl Block {
 pub(crate) fn blocks(page: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
+
     for (index, line) in page.lines().enumerate() {
         match (line.strip_prefix(FENCE), &mut open) {
             (Some(info), None) => {
@@ -66,6 +67,7 @@ pub(crate) fn pages(repository: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut pages = vec![repository.join("README.md")];
+
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "md") {
@@ -102,6 +104,7 @@ fn a_fence_says_the_language_and_what_is_done_with_the_block() -> Result<()> {
 #[test]
 fn every_mark_is_one_that_something_is_done_with() -> Result<()> {
     let known = [("yaml", "example"), ("yaml", "values"), ("sh", "example")];
+
     for page in pages(&layout()?.repository)? {
         for block in read(&page)?
             .into_iter()
@@ -113,5 +116,6 @@ fn every_mark_is_one_that_something_is_done_with() -> Result<()> {
             assert!(is_known, "{}:{}", page.display(), block.line);
         }
     }
+
     Ok(())
 }

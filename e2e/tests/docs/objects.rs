@@ -16,6 +16,7 @@ use crate::examples::{Block, pages, read};
 /// The blocks of all pages with this fence, each with where it is.
 fn marked(language: &str, mark: &str) -> Result<Vec<(String, Block)>> {
     let mut found = Vec::new();
+
     for page in pages(&layout()?.repository)? {
         let blocks = read(&page)?.into_iter();
         let named = |block: Block| (place(&page, &block), block);
@@ -57,9 +58,11 @@ impl Server {
                 .args(["wait", "crd", "--all"])
                 .args(established),
         )?;
+
         for namespace in TENANTS.iter().chain([&NAMESPACE]) {
             output(server.kubectl().args(["create", "namespace", namespace]))?;
         }
+
         Ok(server)
     }
 
@@ -80,6 +83,7 @@ impl Server {
 #[test]
 fn an_api_server_takes_every_object_of_the_pages() -> Result<()> {
     let server = Server::start()?;
+
     for (place, block) in marked("yaml", "example")? {
         server.take(&block.text).context(place)?;
     }

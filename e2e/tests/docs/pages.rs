@@ -57,6 +57,7 @@ impl Page {
             blocks,
             folder: tempfile::tempdir()?,
         };
+
         page.write_files()?;
         Ok(page)
     }
@@ -64,14 +65,17 @@ impl Page {
     fn write_files(&self) -> Result<()> {
         let write =
             |name: &str, content: &str| std::fs::write(self.folder.path().join(name), content);
+
         for login in ["deploy-key", "git-token", "registry-password"] {
             write(login, "not-a-real-one")?;
         }
+
         for block in &self.blocks {
             if let Some(file) = block.file() {
                 write(file, &block.text)?;
             }
         }
+
         Ok(())
     }
 
@@ -92,6 +96,7 @@ impl Page {
             self.cluster
                 .kubectl(&["delete", "--ignore-not-found", "--timeout=3m", "-f", &file])?;
         }
+
         done.map(drop)
     }
 }
@@ -144,12 +149,14 @@ fn the_shell_of_workspace_runs() -> Result<()> {
 #[test]
 fn every_page_with_shell_has_a_test() -> Result<()> {
     let mut with_shell = BTreeSet::new();
+
     for page in pages(&layout()?.repository)? {
         if read(&page)?.iter().any(|block| block.is("sh", "example")) {
             let name = page.file_name().map(Path::new).map(text);
             with_shell.extend(name);
         }
     }
+
     let tested = TESTED.map(ToOwned::to_owned).into();
     assert_eq!(with_shell, tested);
     Ok(())

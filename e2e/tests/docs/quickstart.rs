@@ -34,6 +34,7 @@ fn uninstall(cluster: &Cluster) -> Result<()> {
         "--all-namespaces",
         "--timeout=120s",
     ])?;
+
     output(cluster.helm().args([
         "uninstall",
         NAME,
@@ -42,6 +43,7 @@ fn uninstall(cluster: &Cluster) -> Result<()> {
         "--wait",
         "--timeout=3m",
     ]))?;
+
     cluster.kubectl(&[
         "delete",
         "namespace",
@@ -50,6 +52,7 @@ fn uninstall(cluster: &Cluster) -> Result<()> {
         "--ignore-not-found",
         "--timeout=120s",
     ])?;
+
     cluster
         .kubectl(&[
             "-n",
@@ -70,6 +73,7 @@ fn provide_files(cluster: &Cluster, folder: &Path, values: &str) -> Result<()> {
         let path = folder.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
+
     write("values.yaml", values)?;
     for (file, content) in [
         ("dns-token", &secrets.cloudflare_token),
@@ -87,6 +91,7 @@ fn provide_files(cluster: &Cluster, folder: &Path, values: &str) -> Result<()> {
     ] {
         write(file, content)?;
     }
+
     symlink(layout.repository.join("charts"), folder.join("charts"))?;
     std::fs::create_dir_all(folder.join("services/api/samples"))?;
     let sample = std::fs::read_to_string(layout.repository.join(sample::FILE))?;
@@ -100,6 +105,7 @@ fn provide_files(cluster: &Cluster, folder: &Path, values: &str) -> Result<()> {
 /// watch.
 fn adapted(script: &str) -> Result<String> {
     let mut script = script.to_owned();
+
     for (words, here) in [
         (
             "create namespace sequencer-system\n",
@@ -117,6 +123,7 @@ fn adapted(script: &str) -> Result<String> {
         );
         script = script.replace(words, here);
     }
+
     Ok(script)
 }
 
@@ -132,6 +139,7 @@ fn the_readme_leads_from_an_empty_cluster_to_a_preview_that_answers() -> Result<
         section_text(section, "yaml")?,
         adapted(&section_text(section, "sh")?)?,
     );
+
     ensure!(
         script.contains(registry::HUB_USER),
         "the README logs somebody else in: {script}"

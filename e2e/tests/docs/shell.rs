@@ -26,9 +26,11 @@ pub(crate) fn shell(cluster: &Cluster, folder: &Path, script: &str) -> Result<Co
         .current_dir(folder)
         .env("PATH", path)
         .env("KUBECONFIG", cluster.layout.kubeconfig());
+
     for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         shell.env(variable, folder.join("helm"));
     }
+
     without_proxy(&mut shell);
     Ok(shell)
 }

@@ -67,6 +67,7 @@ fn parts(value: &str) -> Vec<String> {
         leaves(&json, &mut words);
         return words;
     }
+
     let lines = value.lines().filter(|line| !line.contains("-----"));
     lines
         .filter(|line| line.len() >= LONG)
@@ -98,6 +99,7 @@ fn forms(secret: &str) -> Vec<String> {
             format!("%{byte:02X}")
         }
     };
+
     let mut forms = vec![
         secret.to_owned(),
         BASE64.encode(secret.as_bytes()),
@@ -131,11 +133,13 @@ fn look(user: &User, folder: &Path) -> Result<()> {
         ])?;
         std::fs::write(folder.join(format!("objects-{number}")), all)?;
     }
+
     let script = "cd /proc; for pid in [0-9]*; do grep -qs kubepods $pid/cgroup && cat $pid/cmdline $pid/environ; done; true";
     std::fs::write(
         folder.join("processes"),
         user.cluster.general.run(&["sh", "-c", script])?,
     )?;
+
     let selector = "se.quencer.io/part in (watcher,builder,registry-pusher,network,deployer)";
     let path = "jsonpath={.items[*].status.podIP}";
     let pods = user.cluster.kubectl(&[
@@ -156,6 +160,7 @@ fn look(user: &User, folder: &Path) -> Result<()> {
         ])?;
         std::fs::write(folder.join(format!("metrics-{pod}")), metrics)?;
     }
+
     Ok(())
 }
 
@@ -170,6 +175,7 @@ fn search(needles: &Path, places: &[String]) -> Result<Vec<String>> {
         "--fixed-strings",
         "--file",
     ]);
+
     let found = grep.arg(needles).args(places).env("LC_ALL", "C").output()?;
     Ok(String::from_utf8_lossy(&found.stdout)
         .lines()

@@ -100,6 +100,7 @@ fn kill(user: &User, service: &str) -> Result<()> {
     // killed.
     let script = "pids=$(grep -ls \"$0\" /proc/[0-9]*/cgroup | cut -d/ -f3); [ -z \"$pids\" ] || kill -KILL $pids; echo $pids";
     let mut killed = String::new();
+
     for container in containers.split(' ') {
         killed += &user.cluster.general.run(&[
             "sh",
@@ -108,6 +109,7 @@ fn kill(user: &User, service: &str) -> Result<()> {
             container.trim_start_matches("containerd://"),
         ])?;
     }
+
     ensure!(!killed.trim().is_empty(), "{service} has no process");
     Ok(())
 }
@@ -126,6 +128,7 @@ fn published(user: &User, names: &[String]) -> Result<BTreeMap<String, BTreeSet<
     let list: Value =
         serde_json::from_str(&user.kubectl(&["get", "builds", "-l", &selector, "-o", "json"])?)?;
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+
     for build in list["items"].as_array().context("no list")? {
         let word = |path: &str| {
             build
@@ -139,6 +142,7 @@ fn published(user: &User, names: &[String]) -> Result<BTreeMap<String, BTreeSet<
             .or_default()
             .insert(word("/status/publish/image"));
     }
+
     Ok(found)
 }
 
@@ -146,6 +150,7 @@ fn published(user: &User, names: &[String]) -> Result<BTreeMap<String, BTreeSet<
 fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
     let user = User::of(TENANTS[0])?;
     let mut previews = Vec::new();
+
     for (stage, broken) in BREAKS {
         let name = unique(&format!("{stage:?}").to_lowercase());
         reach(&user, &name, stage).with_context(|| format!("before {broken:?}"))?;
@@ -154,15 +159,19 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
             .with_context(|| format!("{broken:?}"))?;
         previews.push((name, broken));
     }
+
     for (name, broken) in &previews {
         user.wait_ready(name)
             .with_context(|| format!("{broken:?} came on its way"))?;
     }
+
     let names: Vec<_> = previews.iter().map(|(name, _)| name.clone()).collect();
     for (key, digests) in published(&user, &names)? {
         ensure!(digests.len() == 1, "{key} was published as {digests:?}");
     }
+
     let mut marks = Vec::new();
+
     for (name, broken) in &previews {
         let (uid, host) = user.marks(name)?;
         user.clicks(&format!("https://{host}"))?;
@@ -173,8 +182,10 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
                 "{broken:?}: of {mark} {made} were made and {deleted} deleted"
             );
         }
+
         marks.push((uid, host));
     }
+
     user.kubectl(
         &[
             &["delete", "workspace", "--timeout=120s"][..],
@@ -182,9 +193,11 @@ fn previews_become_ready_whatever_breaks_on_their_way() -> Result<()> {
         ]
         .concat(),
     )?;
+
     marks
         .iter()
         .try_for_each(|(uid, host)| user.wait_gone(uid, host))?;
+
     until("every part is well", PATIENCE, || {
         let ill: Vec<_> = user
             .cluster

@@ -18,6 +18,7 @@ fn a_workspace_deleted_at_any_stage_leaves_nothing() -> Result<()> {
         user.wait_gone(&uid, &host)
             .with_context(|| format!("deleted when it was {stage:?}"))
     };
+
     thread::scope(|scope| {
         let all = Stage::ALL.map(|stage| scope.spawn(move || delete(stage)));
         all.into_iter().try_for_each(|one| {
@@ -32,14 +33,18 @@ fn a_namespace_that_is_deleted_takes_its_workspaces_along() -> Result<()> {
     let namespace = TENANTS[1];
     let user = User::of(namespace)?;
     let mut marks = Vec::new();
+
     for stage in [Stage::Ready, Stage::Building] {
         marks.push(reach(&user, &unique("doomed"), stage)?);
     }
+
     user.cluster
         .kubectl(&["delete", "namespace", namespace, "--timeout=180s"])?;
+
     for (uid, host) in marks {
         user.wait_gone(&uid, &host)?;
     }
+
     // The next test finds its tenant, with our rights in it.
     user.cluster.provide_credentials(&user.secrets)?;
     user.cluster.install_chart(&user.cluster.installed_values())

@@ -24,9 +24,11 @@ fn workspace(name: &str, full: bool) -> Value {
             list.push(more);
         }
     };
+
     if full {
         component["podMetadata"] =
             json!({"labels": {"team": "a"}, "annotations": {"example.com/note": "a"}});
+
         push(
             &mut component["networks"],
             json!({"name": "more", "port": 6380, "targetPort": 6379}),
@@ -40,6 +42,7 @@ fn workspace(name: &str, full: bool) -> Value {
             json!({"name": "more", "component": "redis", "network": "tcp", "subdomain": "more"}),
         );
     }
+
     json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
         "spec": {

@@ -55,6 +55,7 @@ fn a_component_that_crashes_shows_its_last_lines_and_disturbs_nobody() -> Result
         })
         .to_string()
     };
+
     user.apply(&workspace("echo the last words; exit 3"))?;
     user.wait_code(&format!("workspace/{name}"), "E#2005")?;
     let failure = user.field(&user.component(name, "bad")?, ".status.deploy.failure")?;
@@ -62,6 +63,7 @@ fn a_component_that_crashes_shows_its_last_lines_and_disturbs_nobody() -> Result
         failure.contains("the last words") && failure.contains("\"exitCode\":3"),
         "{failure}"
     );
+
     let good = user.component(name, "good")?;
     user.kubectl(&["wait", &good, "--for=condition=Ready", "--timeout=60s"])?;
     user.apply(&workspace("exec sleep 1000"))?;

@@ -76,7 +76,9 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
         user.kubectl(&[&["wait", "--timeout=120s", &condition], what].concat())
             .map(drop)
     };
+
     let app = user.component(name, "app")?;
+
     for failed in [
         &[workspace.as_str()][..],
         &[&app],
@@ -84,6 +86,7 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
     ] {
         wait(failed, "Stalled")?;
     }
+
     expect(
         &user,
         name,
@@ -108,6 +111,7 @@ fn kstatus_and_kubectl_wait_understand_every_kind() -> Result<()> {
         "--for=condition=Ready",
         "--timeout=120s",
     ])?;
+
     // The Build that failed stays for a while, as history.
     expect(
         &user,

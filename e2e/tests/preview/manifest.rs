@@ -59,9 +59,11 @@ pub(crate) fn built(name: &str, pool: &str) -> Value {
     app["build"]["runtime"] = json!({"pool": pool});
     app["template"]["containers"] =
         json!([{"name": "app", "image": "${build::app}", "command": ["sleep", "1000"]}]);
+
     for field in ["networks", "dependsOn"] {
         app.as_object_mut().and_then(|app| app.remove(field));
     }
+
     preview["spec"]["components"] = json!([app]);
     preview
 }

@@ -51,6 +51,7 @@ fn builds_spread_over_replicas_and_pools_and_scaling_down_loses_none() -> Result
         "deployment/builder-default",
         "--timeout=120s",
     ])?;
+
     let names = apply(&user, &["default", "default", "default", "large"])?;
     let builders = |names: &[String]| {
         names
@@ -58,6 +59,7 @@ fn builds_spread_over_replicas_and_pools_and_scaling_down_loses_none() -> Result
             .map(|name| builder(&user, name))
             .collect::<Result<Vec<_>>>()
     };
+
     let begun = until("every build has begun", PATIENCE, || {
         let builders = builders(&names)?;
         ensure!(
@@ -67,6 +69,7 @@ fn builds_spread_over_replicas_and_pools_and_scaling_down_loses_none() -> Result
         Ok(builders)
     })?;
     let (small, large) = begun.split_at(3);
+
     ensure!(
         small.iter().all(|pod| pod.starts_with("builder-default-")),
         "{small:?}"
@@ -107,6 +110,7 @@ fn a_pool_runs_on_the_nodes_that_it_names() -> Result<()> {
         })
         .to_string(),
     )?;
+
     let pool = "  pools:\n  - {name: fast, nodeSelector: {pool: fast}, tolerations: [{key: pool, value: fast}]}\n";
     let selector = "se.quencer.io/pool=fast";
     let node = "jsonpath={.items[*].spec.nodeName}";
@@ -114,6 +118,7 @@ fn a_pool_runs_on_the_nodes_that_it_names() -> Result<()> {
         user.cluster
             .kubectl(&["-n", BUILDS, "get", "pods", "-l", selector, "-o", node])
     });
+
     // Whatever came of it: no other test should meet that node.
     user.cluster
         .install_chart(&user.cluster.installed_values())?;

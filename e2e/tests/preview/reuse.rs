@@ -20,11 +20,13 @@ fn what_was_built_once_is_not_built_again_and_is_published_within_a_second() -> 
     let user = User::of(TENANTS[0])?;
     let branch = &unique("once");
     user.push(branch, "note", branch)?;
+
     let [first, second, third] =
         ["first", "second", "third"].map(|name| format!("{name}-{branch}"));
     let apply =
         |name: &str| user.apply(&preview(name, branch, "dockerhub-credentials").to_string());
     let reused = |name: &str| user.field(&user.build(name)?, ".status.image.reusedFrom");
+
     apply(&first)?;
     apply(&second)?;
     user.wait_ready(&first)?;
@@ -61,6 +63,7 @@ fn what_was_built_once_is_not_built_again_and_is_published_within_a_second() -> 
         "--for=condition=Ready",
         "--timeout=60s",
     ])?;
+
     let took = until_published(&user, alone)?;
     ensure!(took <= PUBLISHED, "it took {took:?}");
     user.kubectl(&["delete", "build", alone])?;

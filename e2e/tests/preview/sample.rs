@@ -20,6 +20,7 @@ fn the_sample_is_ready_counts_by_dns_and_tunnel_and_is_made_only_once() -> Resul
     let user = User::new()?;
     let url = user.cluster.provide_sample(&Progress::default())?;
     let (first, second) = (user.clicks(&url)?, user.clicks(&url)?);
+
     for counter in ["mysql", "redis"] {
         let count = |clicks: &Value| {
             clicks
@@ -29,6 +30,7 @@ fn the_sample_is_ready_counts_by_dns_and_tunnel_and_is_made_only_once() -> Resul
         };
         ensure!(count(&second)? > count(&first)?, "{second} after {first}");
     }
+
     assert_eq!(user.cluster.provide_sample(&Progress::default())?, url);
     let all = user.kubectl(&["get", "workspaces", "-l", LABEL, "-o", "name"])?;
     assert_eq!(all.lines().count(), 1, "{all}");
@@ -37,11 +39,13 @@ fn the_sample_is_ready_counts_by_dns_and_tunnel_and_is_made_only_once() -> Resul
     let name = all.trim();
     let row = user.kubectl(&["get", name, "--no-headers"])?;
     let columns: Vec<_> = row.split_whitespace().collect();
+
     assert_eq!(
         columns.get(1..5),
         Some(&["True", "Healthy", "3/3", url.as_str()][..]),
         "{row}"
     );
+
     let commit = user.field(name, ".status.commit")?;
     assert_eq!(
         second

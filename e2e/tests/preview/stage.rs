@@ -47,7 +47,9 @@ impl Stage {
                 Ok(())
             })
         };
+
         let build = || user.build(name).context("no Build");
+
         match self {
             Self::Applied => Ok(()),
             Self::Building => is("building", &build, ".status.image.state", "InProgress"),

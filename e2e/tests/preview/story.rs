@@ -92,11 +92,13 @@ impl Story {
             ("COMPONENTS", "2/3"),
             ("URL", ""),
         ];
+
         shows(
             &self.user,
             &[&self.workspace],
             &[&columns[..], &[("MESSAGE", &message)]].concat(),
         )?;
+
         let columns = [
             ("BUILD", "app"),
             ("READY", "False"),
@@ -104,6 +106,7 @@ impl Story {
             ("POOL", "default"),
         ];
         shows(&self.user, &["builds", "-l", &self.of], &columns)?;
+
         let words = [
             "Components Ready: 2/3",
             "Type: Reconciling",
@@ -111,6 +114,7 @@ impl Story {
             "Normal Building",
         ];
         let host = format!("Host: {}-", self.name);
+
         describes(
             &self.user,
             &self.workspace,
@@ -128,11 +132,13 @@ impl Story {
             ("URL", url),
             ("EXPIRES", ""),
         ];
+
         shows(
             user,
             &[&self.workspace],
             &[&columns[..], &[("COMMIT", commit), ("MESSAGE", &serves)]].concat(),
         )?;
+
         let build = user.build(name)?;
         let build = build
             .strip_prefix("build.se.quencer.io/")
@@ -144,11 +150,13 @@ impl Story {
             ("REPLICAS", "1"),
         ];
         let more = [("WORKSPACE", name), ("COMMIT", commit), ("BUILD", build)];
+
         shows(
             user,
             &[&user.component(name, "app")?],
             &[&columns[..], &more].concat(),
         )?;
+
         let columns = [
             ("READY", "True"),
             ("PHASE", "Completed"),
@@ -160,6 +168,7 @@ impl Story {
             ("WORKSPACE", name),
         ];
         shows(user, &["build", build], &[&columns[..], &more].concat())?;
+
         let columns = [
             ("TYPE", "CNAME"),
             ("READY", "True"),
@@ -171,11 +180,13 @@ impl Story {
             ("WORKSPACE-NAMESPACE", user.namespace),
             ("WORKSPACE", name),
         ];
+
         shows(
             &User::new()?,
             &["dnsrecords", "-l", &self.of],
             &[&columns[..], &more].concat(),
         )?;
+
         let words = [
             "Components Ready: 3/3",
             "GET / by the public way: 200",
@@ -233,6 +244,7 @@ fn get_and_describe_tell_the_whole_story() -> Result<()> {
         workspace,
         of,
     };
+
     let first = story.push("RUN sleep 25")?;
     story.user.apply_with_tunnel(&story.name)?;
     story.builds(&first)?;

@@ -25,6 +25,7 @@ struct Span {
 /// The spans of a trace by id.
 fn spans(cluster: &Cluster, trace: &str) -> Result<BTreeMap<String, Span>> {
     let mut found = BTreeMap::new();
+
     for line in std::fs::read_to_string(traces::file(&cluster.layout))?
         .lines()
         .filter(|line| line.contains(trace))
@@ -59,6 +60,7 @@ fn spans(cluster: &Cluster, trace: &str) -> Result<BTreeMap<String, Span>> {
             }
         }
     }
+
     Ok(found)
 }
 

@@ -30,8 +30,10 @@ impl Preview {
         let user = User::new()?;
         let mut preview = manifest::preview(name, name, "dockerhub-credentials");
         let rule = json!({"name": "web", "component": "app", "network": "http"});
+
         preview["spec"]["networking"] =
             json!({"dns": {"zone": ZONE}, "ingress": {"className": "traefik", "rules": [rule]}});
+
         let environment = &mut preview["spec"]["components"][0]["template"]["containers"][0]["env"];
         environment
             .as_array_mut()
@@ -45,6 +47,7 @@ impl Preview {
             user.field(&workspace, ".status.host")?,
         );
         let component = user.component(name, "app")?;
+
         Ok(Self {
             user,
             name: name.into(),
@@ -75,6 +78,7 @@ impl Preview {
             {
                 strange.push(format!("{answer:?}"));
             }
+
             ensure!(answer? == second, "the old version serves");
             Ok(())
         })?;
@@ -109,16 +113,19 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
         host,
         ..
     } = &preview;
+
     assert_eq!(
         (url, preview.serves()?),
         (&format!("https://{host}"), first.clone())
     );
+
     let deployment = component.replace("component.se.quencer.io", "deployment");
     let rendered = user.field(
         &deployment,
         ".spec.template.spec.containers[0].env[?(@.name=='MIXED')].value",
     )?;
     let service = user.field(component, ".status.deploy.services[0].host")?;
+
     assert_eq!(
         rendered,
         format!("https://{host}/{service}:80?of={host}&${{x}}")
@@ -126,11 +133,13 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
 
     let pushed = Instant::now();
     let second = user.push(name, "note", &format!("{name} again"))?;
+
     until("the push is noticed", PATIENCE, || {
         let found = user.field(component, ".status.source.imports[0].commit")?;
         ensure!(found == second, "it is at {found}");
         Ok(())
     })?;
+
     ensure!(
         pushed.elapsed() <= NOTICED,
         "it was noticed after {:?}",
@@ -161,12 +170,14 @@ fn a_commit_that_cannot_be_built_shows_its_step_and_leaves_what_serves_alone() -
         )?,
         "True"
     );
+
     let labels = format!(
         "se.quencer.io/workspace={name},se.quencer.io/commit={}",
         &broken[..12]
     );
     let build = user.kubectl(&["get", "builds", "-l", &labels, "-o", "name"])?;
     let failure = user.field(build.trim(), ".status.image.failure")?;
+
     ensure!(
         failure.contains("a step said this") && failure.contains("\"exitCode\":7"),
         "{failure}"

@@ -134,6 +134,7 @@ impl User {
             values.contains(line),
             "the values have no {line:?}: {values}"
         );
+
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), values.replacen(line, changed, 1))?;
         self.cluster.install_chart(&text(file.path()))
@@ -165,6 +166,7 @@ impl User {
                 .filter(|(name, _)| name.contains(part));
             ours.filter_map(|(_, count)| count.as_u64()).sum()
         };
+
         Ok([sum("creates"), sum("deletes")])
     }
 
@@ -193,6 +195,7 @@ impl User {
                     "of {part} {made} were made and {deleted} deleted"
                 );
             }
+
             Ok(())
         })
     }
@@ -203,11 +206,13 @@ impl User {
         let folder = tempfile::tempdir()?;
         let tree = text(folder.path().join("tree"));
         let repository = text(git::repository(&self.cluster.layout));
+
         // The repository is the git server's, and git believes only a file that it may be used.
         std::fs::write(
             folder.path().join(".gitconfig"),
             "[safe]\n\tdirectory = *\n",
         )?;
+
         let run = |args: &[&str]| {
             let mut git = Command::new("git");
             git.env("HOME", folder.path())
@@ -215,10 +220,12 @@ impl User {
             git.args(["-c", "user.name=e2e", "-c", "user.email=e2e@preview.test"]);
             output(git.args(args))
         };
+
         run(&["clone", "--quiet", &repository, &tree])?;
         if run(&["-C", &tree, "checkout", "--quiet", branch]).is_err() {
             run(&["-C", &tree, "checkout", "--quiet", "-b", branch])?;
         }
+
         std::fs::write(folder.path().join("tree").join(file), content)?;
         run(&["-C", &tree, "add", "--all"])?;
         run(&[

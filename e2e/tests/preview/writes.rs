@@ -19,6 +19,7 @@ fn writes(user: &User, name: &str) -> Result<BTreeMap<String, usize>> {
             && write.name().starts_with(name)
             && !matches!(write.resource(), "leases" | "events")
     };
+
     let count = audit::count(writes.iter().filter(counts));
     ensure!(!count.is_empty(), "the audit log has nothing of {name}");
     Ok(count)

@@ -108,6 +108,7 @@ impl fmt::Display for Command {
             uid,
         } = self;
         let pool = pool.as_ref().map_or(NO_POOL, Pool::as_str);
+
         write!(
             f,
             "seq.v1.cmd.{}.{verb}.{pool}.{workspace}.{}.{uid}",
@@ -126,11 +127,13 @@ impl FromStr for Command {
         if service != verb.service().word() || kind != verb.kind().word() {
             return Err(Malformed);
         }
+
         let pool = if pool == NO_POOL {
             None
         } else {
             Some(pool.parse()?)
         };
+
         Self::new(verb, pool, uuid(workspace)?, uuid(uid)?)
     }
 }

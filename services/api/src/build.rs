@@ -424,6 +424,7 @@ impl Build {
         builds.into_iter().filter(runs).max_by_key(|build| {
             let name = build.metadata.name.as_deref();
             let created = build.metadata.creation_timestamp.as_ref();
+
             (
                 name == wanted,
                 name == serves,

@@ -212,6 +212,7 @@ mod tests {
             .map(|definition| definition.value.to_string())
             .collect();
         let named = named(&schemas);
+
         assert!(
             named.len() > 20 && named.is_subset(&known()),
             "{:?}",
@@ -227,6 +228,7 @@ mod tests {
             .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
             .collect();
         let named = named(&texts);
+
         assert!(
             named.contains("E#6025") && named.is_subset(&known()),
             "{:?}",

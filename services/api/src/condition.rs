@@ -437,9 +437,11 @@ impl Summary {
         } else {
             Status::False
         };
+
         let since = find(before, kind)
             .filter(|before| before.status == status.as_str())
             .map(|before| before.last_transition_time.clone());
+
         Condition {
             type_: kind.to_string(),
             status: status.to_string(),
@@ -536,6 +538,7 @@ mod tests {
             retried: true,
             ..pod.clone()
         };
+
         let good = Summary::yes(Reason::Healthy, "");
 
         assert_eq!(Summary::worst([&good, &source, &build]), Some(&source));
@@ -566,6 +569,7 @@ mod tests {
         let write = |summary: Summary, before: &[Condition], second| {
             [summary.condition(ConditionType::Ready, 1, before, at(second))]
         };
+
         let first = write(Summary::no(Reason::Waiting, "a"), &[], 5);
         let second = write(Summary::no(Reason::InProgress, "b"), &first, 9);
         let third = write(Summary::yes(Reason::Healthy, ""), &second, 12);

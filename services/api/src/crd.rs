@@ -103,6 +103,7 @@ fn limit_embedded(schema: &mut Map<String, Value>) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };
+
     for name in ["template", "volumeClaimTemplates", "strategy"] {
         if let Some(embedded) = properties.get_mut(name)
             && (name != "template" || embedded.pointer("/properties/containers").is_some())
@@ -119,6 +120,7 @@ fn limit_embedded(schema: &mut Map<String, Value>) {
             }
         }
     }
+
     let limits = [
         ("containers", 8),
         ("initContainers", 8),
@@ -135,6 +137,7 @@ fn limit_embedded(schema: &mut Map<String, Value>) {
             }
         }
     }
+
     // An environment variable.
     if properties.contains_key("valueFrom")
         && properties.contains_key("value")
@@ -156,10 +159,12 @@ fn limit_list(schema: &mut Map<String, Value>) {
     if schema.get("type").is_none_or(|kind| kind != "array") {
         return;
     }
+
     let objects = schema
         .get("items")
         .and_then(|items| items.get("type"))
         .is_some_and(|kind| kind == "object");
+
     schema
         .entry("maxItems")
         .or_insert(json!(if objects { OBJECTS } else { WORDS }));
@@ -171,7 +176,9 @@ fn limit_claim(schema: &mut Map<String, Value>) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };
+
     properties.remove("ephemeralContainers");
+
     let (rule, message) = if properties.contains_key("volumeName")
         && properties.contains_key("dataSourceRef")
     {
@@ -185,6 +192,7 @@ fn limit_claim(schema: &mut Map<String, Value>) {
     } else {
         return;
     };
+
     schema.insert(
         "x-kubernetes-validations".into(),
         json!([{"rule": rule, "message": message}]),
@@ -230,16 +238,19 @@ mod tests {
                 definition.file
             );
         }
+
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), made.len());
     }
 
     /// The lists below a schema that may be of any length.
     fn unlimited(schema: &Value, at: &str) -> Vec<String> {
         let mut found = Vec::new();
+
         if schema["type"] == "array" {
             found.extend(schema["maxItems"].is_null().then(|| at.to_owned()));
             found.extend(unlimited(&schema["items"], &format!("{at}[]")));
         }
+
         let properties = schema["properties"].as_object().into_iter().flatten();
         found
             .extend(properties.flat_map(|(name, inner)| unlimited(inner, &format!("{at}.{name}"))));
@@ -251,6 +262,7 @@ mod tests {
         for definition in definitions().unwrap() {
             let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
             let spec = definition.value.pointer(spec).unwrap();
+
             assert_eq!(
                 unlimited(spec, "spec"),
                 Vec::<String>::new(),
@@ -270,6 +282,7 @@ mod tests {
             .value;
         let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
         let ephemeral = "template/properties/volumes/items/properties/ephemeral";
+
         for (at, rule) in [
             ("volumeClaimTemplates/items/properties/spec", EMPTY_CLAIM),
             (

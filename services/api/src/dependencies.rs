@@ -74,6 +74,7 @@ fn not_yet(dependency: &DependsOn, siblings: &BTreeMap<&str, Sibling<'_>>) -> Op
     if condition.is_some_and(|condition| dependency.condition_status.is_met_by(condition)) {
         return None;
     }
+
     Some(WaitingFor {
         component_name: dependency.component_name.clone(),
         condition_type: dependency.condition_type,
@@ -103,15 +104,19 @@ fn follow<'a>(
     if done.contains(here) {
         return None;
     }
+
     if let Some(first) = path.iter().position(|passed| *passed == here) {
         return Some(path.iter().skip(first).copied().chain([here]).collect());
     }
+
     path.push(here);
+
     let found = depends_on
         .get(here)
         .into_iter()
         .flatten()
         .find_map(|next| follow(next, depends_on, path, done));
+
     path.pop();
     done.insert(here);
     found
@@ -218,6 +223,7 @@ mod tests {
         assert_eq!(cycle(&circle), Some(vec!["a", "b", "c", "a"]));
         let tail = BTreeMap::from([("a", vec!["b"]), ("b", vec!["c"]), ("c", vec!["b"])]);
         assert_eq!(cycle(&tail), Some(vec!["b", "c", "b"]));
+
         let diamond = BTreeMap::from([
             ("a", vec!["b", "c"]),
             ("b", vec!["d"]),
@@ -234,14 +240,17 @@ mod tests {
         fn a_circle_is_found_exactly_where_no_order_of_starting_exists(edges in prop::collection::vec((0usize..6, 0usize..6), 0..12)) {
             const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
             let mut graph: BTreeMap<&str, Vec<&str>> = NAMES.iter().map(|name| (*name, vec![])).collect();
+
             for (from, to) in edges {
                 graph.get_mut(NAMES[from]).unwrap().push(NAMES[to]);
             }
+
             // Start whatever has nothing left to wait for, until nothing moves.
             let mut started = BTreeSet::new();
             while let Some(next) = graph.iter().find(|(name, on)| !started.contains(*name) && on.iter().all(|on| started.contains(on))) {
                 started.insert(*next.0);
             }
+
             prop_assert_eq!(cycle(&graph).is_some(), started.len() < NAMES.len());
         }
     }

@@ -165,11 +165,13 @@ impl Zones {
         let Some(networking) = &workspace.spec.networking else {
             return Ok(None);
         };
+
         let dns = &networking.dns;
         let provider = self.provider(workspace, &dns.zone, dns.provider.as_deref())?;
         if dns.name.is_some() && !provider.allow_names {
             return Err(no_names(provider));
         }
+
         match workspace
             .hosts(&self.cluster_id)
             .into_iter()
@@ -201,12 +203,14 @@ impl Zones {
             .into_iter()
             .filter(|record| record.metadata.deletion_timestamp.is_none());
         let ours = standing.min_by_key(|record| age(record));
+
         if others
             .iter()
             .any(|other| ours.is_none_or(|ours| age(other) < age(ours)))
         {
             return Lock::Refused(taken(host));
         }
+
         let Some(ours) = ours else { return Lock::Free };
         match self.provider(workspace, &ours.spec.zone, ours.spec.provider.as_deref()) {
             Ok(provider) if provider.allow_names || self.generated(workspace, &ours.spec.name) => {
@@ -411,6 +415,7 @@ mod tests {
             json!({"zone": "bank.example", "name": "login"}),
         );
         let host = "login.bank.example";
+
         assert_eq!(
             code(zones().lock(&namesake, host, [&of(&ours, host, RecordType::A, 5)])),
             Some(3020)
@@ -429,6 +434,7 @@ mod tests {
             "b",
             json!({"zone": "preview.test", "name": "login"}),
         );
+
         for (workspace, host) in [
             (&bank, "login.bank.example"),
             (&named, "login.preview.test"),
@@ -442,6 +448,7 @@ mod tests {
                 Some(6051)
             );
         }
+
         let granted = workspace(
             "team-a",
             "a",

@@ -94,11 +94,13 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../../charts/sequencer/templates/_helpers.tpl"
         );
+
         assert!(
             std::fs::read_to_string(helpers)
                 .unwrap()
                 .contains(&format!("\n{PART}: {{{{ .name }}}}\n"))
         );
+
         let written = [
             MANAGED_BY,
             NAME,

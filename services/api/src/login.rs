@@ -139,6 +139,7 @@ fn token(host: &str, keys: &Values) -> Result<Login, LoginError> {
         Some(name) => text("username", name)?.expose_secret().to_owned(),
         None => token_user(host).to_owned(),
     };
+
     Ok(Login {
         username,
         password: text("token", token)?,
@@ -189,6 +190,7 @@ fn entry(host: &str, config: &SecretSlice<u8>) -> Result<Login, LoginError> {
     if config.trim_ascii().is_empty() {
         return Err(LoginError::Empty(CONFIG));
     }
+
     let config: Config =
         serde_json::from_slice(config).map_err(|_not_shown| LoginError::Unreadable(CONFIG))?;
     let wanted = canonical(host);
@@ -207,9 +209,11 @@ fn entry(host: &str, config: &SecretSlice<u8>) -> Result<Login, LoginError> {
             entry.password.unwrap_or_default(),
         ),
     };
+
     if username.is_empty() || password.expose_secret().is_empty() {
         return Err(LoginError::Empty(CONFIG));
     }
+
     Ok(Login { username, password })
 }
 
@@ -233,6 +237,7 @@ fn registry_of(key: &str) -> Option<String> {
         .or_else(|| key.strip_prefix("http://"))
         .unwrap_or(key);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
+
     ["", "v1", "v2"]
         .contains(&path.trim_end_matches('/'))
         .then(|| canonical(host))
@@ -297,6 +302,7 @@ mod tests {
                 "{key}"
             );
         }
+
         let plain = docker(&json!({"registry.test:5000": {"username": "u", "password": "p"}}));
         assert_eq!(
             registry("registry.test:5000", AuthScheme::KeyPair, &plain),
@@ -331,6 +337,7 @@ mod tests {
                 "{host}"
             );
         }
+
         let named = keys(&[("token", "t"), ("username", "me")]);
         assert_eq!(
             registry("ghcr.io", AuthScheme::Token, &named),
@@ -414,6 +421,7 @@ mod tests {
                 format!("{{\"auths\": {{\"registry.test\": {{\"username\": \"u\", \"password\": \"{marker}\"}}}}}}"),
             ][form].clone();
             let data = keys(&[("username", &marker), (&key, &value)]);
+
             for scheme in [AuthScheme::KeyPair, AuthScheme::Token] {
                 let result = registry("registry.test", scheme, &data);
                 let shown = result.as_ref().err().map(ToString::to_string).unwrap_or_default();

@@ -183,6 +183,7 @@ mod tests {
     #[test]
     fn names_show_what_they_stand_for() {
         let hash = |name: &str| name.rsplit('-').next().map(str::len);
+
         for (name, begin) in [
             (
                 SAMPLE.component("click-mania"),
@@ -206,6 +207,7 @@ mod tests {
         ] {
             assert!(name.starts_with(begin) && hash(&name) == Some(6), "{name}");
         }
+
         assert_eq!(record("x.preview.test", "CNAME"), "x.preview.test.cname");
     }
 

@@ -91,6 +91,7 @@ mod tests {
             controller::<Workspace>(&component).map(|found| found.uid.as_str()),
             Some("u")
         );
+
         assert!(
             controller::<Component>(&component).is_none()
                 && controller::<Build>(&component).is_none()

@@ -33,6 +33,7 @@ mod tests {
         for other in ["ops2", "my-team-a", "", "*"] {
             assert!(!some.contains(other), "{other}");
         }
+
         assert!(Access::new(&["*".into()]).contains("anybody"));
         assert!(!Access::new(&[String::new()]).contains("anybody"));
     }

@@ -122,6 +122,7 @@ impl<'de> Deserialize<'de> for Provider {
                 "provider {name}: {kind} is not yet supported"
             )));
         }
+
         let kinds = [
             cloudflare.map(Kind::Cloudflare),
             rfc2136.map(Kind::Rfc2136),
@@ -133,11 +134,13 @@ impl<'de> Deserialize<'de> for Provider {
                 format!("provider {name}: exactly one of cloudflare, rfc2136 and wildcard");
             return Err(D::Error::custom(message));
         };
+
         if zones.is_empty() {
             return Err(D::Error::custom(format!(
                 "provider {name}: it serves no zone"
             )));
         }
+
         Ok(Self {
             name,
             zones: zones.iter().map(|zone| plain(zone)).collect(),
@@ -175,8 +178,10 @@ pub fn parse(list: &str) -> Result<Vec<Provider>, serde_yaml::Error> {
     if list.trim().is_empty() {
         return Ok(Vec::new());
     }
+
     let providers: Vec<Provider> = serde_yaml::from_str(list)?;
     let mut names = BTreeSet::new();
+
     match providers
         .iter()
         .find(|provider| !names.insert(&provider.name))
@@ -202,6 +207,7 @@ pub fn choose<'a>(
     named: Option<&str>,
 ) -> Result<&'a Provider, Code> {
     let mut best: Option<(&Provider, usize)> = None;
+
     for provider in providers
         .iter()
         .filter(|provider| named.is_none_or(|named| named == provider.name))
@@ -216,6 +222,7 @@ pub fn choose<'a>(
             best = Some((provider, length));
         }
     }
+
     best.map(|(provider, _)| provider)
         .ok_or(Code::ZoneNotGranted)
 }
@@ -235,9 +242,11 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((begin, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
+
     let Some(text) = text.strip_prefix(begin) else {
         return false;
     };
+
     text.char_indices()
         .map(|(at, _)| at)
         .chain([text.len()])

@@ -76,9 +76,11 @@ impl FromStr for Repository {
             Some((host, path)) if is_host(host) => (canonical(host), path),
             _ => (HUB.to_owned(), url),
         };
+
         if !path.split('/').all(is_component) || !is_valid(&host) {
             return Err(Malformed);
         }
+
         // What Docker itself publishes has a folder that nobody writes.
         let official = host == HUB && !path.contains('/');
         let path = if official {
@@ -86,6 +88,7 @@ impl FromStr for Repository {
         } else {
             path.to_owned()
         };
+
         Ok(Self { host, path })
     }
 }
@@ -116,6 +119,7 @@ fn is_valid(host: &str) -> bool {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let port_is_valid =
         |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0);
+
     edge(name.chars().next())
         && edge(name.chars().next_back())
         && name

@@ -157,6 +157,7 @@ mod tests {
             .iter()
             .map(|routed| (routed.name, routed.host("a.b"), routed.is_web()))
             .collect();
+
         assert_eq!(
             shown,
             [
@@ -181,6 +182,7 @@ mod tests {
             .iter()
             .map(|routed| (routed.name, routed.host("a.b"), routed.path))
             .collect();
+
         assert_eq!(
             shown,
             [

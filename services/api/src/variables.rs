@@ -100,6 +100,7 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Malformed> {
         let (before, from) = rest.split_at(dollar);
         plain.push_str(before);
         let at = text.len() - from.len();
+
         if let Some(after) = from.strip_prefix("$${") {
             plain.push_str("${");
             rest = after;
@@ -109,6 +110,7 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Malformed> {
                 at: text.get(..at).map_or(0, |text| text.chars().count()) + 1,
                 expected,
             };
+
             let (inside, after) = from
                 .split_once('}')
                 .ok_or_else(|| wrong(Code::VariableUnterminated))?;
@@ -116,9 +118,11 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Malformed> {
                 .get("${".len() + word.len() + "::".len()..)
                 .unwrap_or_default();
             let variable = variable(word, names).map_err(wrong)?;
+
             if !plain.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut plain)));
             }
+
             pieces.push(Piece::Variable(variable));
             rest = after;
         } else {
@@ -126,10 +130,12 @@ pub fn parse(text: &str) -> Result<Vec<Piece>, Malformed> {
             rest = from.get(1..).unwrap_or_default();
         }
     }
+
     plain.push_str(rest);
     if !plain.is_empty() {
         pieces.push(Piece::Text(plain));
     }
+
     Ok(pieces)
 }
 
@@ -143,6 +149,7 @@ fn known_word(from: &str) -> Option<(&'static str, &'static str)> {
         ("ingress", INGRESS),
         ("variables", NAMED),
     ];
+
     words.into_iter().find(|(word, _)| {
         inside
             .strip_prefix(word)
@@ -160,9 +167,11 @@ fn variable(word: &str, names: &str) -> Result<Variable, Code> {
                 .chars()
                 .all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_')
     };
+
     if !parts.iter().all(is_name) {
         return Err(Code::VariableMalformed);
     }
+
     Ok(match (word, parts.as_slice()) {
         ("build", [name]) => Variable::Image((*name).into()),
         ("build", [name, "commit"]) => Variable::Commit((*name).into()),
@@ -212,6 +221,7 @@ mod tests {
             parse("${components::click-mania.networks.http2}"),
             Ok(vec![host("click-mania", "http2")])
         );
+
         for (written, variable) in [
             ("${build::myapp}", Variable::Image("myapp".into())),
             ("${build::myapp.commit}", Variable::Commit("myapp".into())),
@@ -251,6 +261,7 @@ mod tests {
             let expected = other.replace("$${", "${");
             assert_eq!(parse(other), Ok(vec![text(&expected)]), "{other}");
         }
+
         assert_eq!(parse("$${build::a}"), Ok(vec![text("${build::a}")]));
         assert_eq!(parse(""), Ok(vec![]));
     }

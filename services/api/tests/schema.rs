@@ -29,11 +29,13 @@ impl Server {
             kubectl: text(layout.bin("kubectl")),
             kubeconfig,
         };
+
         for definition in definitions()? {
             server
                 .run(&["apply", "-f", "-"], &definition.value)
                 .map_err(anyhow::Error::msg)?;
         }
+
         let wait = [
             "wait",
             "crd",
@@ -41,6 +43,7 @@ impl Server {
             "--for=condition=Established",
             "--timeout=30s",
         ];
+
         server
             .run(&wait, &Value::Null)
             .map_err(anyhow::Error::msg)?;
@@ -57,6 +60,7 @@ impl Server {
             .args(["--kubeconfig", &self.kubeconfig])
             .args(args)
             .env("KUBECACHEDIR", self.alone.folder());
+
         let child = kubectl
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -70,11 +74,14 @@ impl Server {
         let done = child
             .wait_with_output()
             .map_err(|error| error.to_string())?;
+
         drop(wrote);
+
         let (answer, complaint) = (
             String::from_utf8_lossy(&done.stdout),
             String::from_utf8_lossy(&done.stderr),
         );
+
         if done.status.success() {
             Ok(answer.into_owned())
         } else {
@@ -124,20 +131,24 @@ fn bad_inputs() -> Result<Vec<Bad>> {
     let mut bad: Vec<Bad> = serde_yaml::from_str(include_str!("bad-inputs.yaml"))?;
     let component = |number| json!({"name": format!("c{number}"), "template": {"containers": [{"name": "c", "image": "i"}]}});
     let many: Vec<_> = (0..33).map(component).collect();
+
     bad.push(Bad::new(
         "/spec/components",
         json!(many),
         "spec.components",
         "at most 32",
     ));
+
     let field = "spec.components[0].template.containers[0].env";
     let large = json!([{"name": "A", "value": "x".repeat(1 << 20)}]);
+
     bad.push(Bad::new(
         ENV,
         large,
         &format!("{field}[0].value"),
         "Too long",
     ));
+
     let many: Vec<_> = (0..300)
         .map(|number| json!({"name": format!("V{number}")}))
         .collect();
@@ -145,6 +156,7 @@ fn bad_inputs() -> Result<Vec<Bad>> {
     // Three bytes each, and hundreds as a value of a program.
     let projected = json!([{"name": "a", "projected": {"sources": vec![json!({}); 65]}}]);
     let field = "spec.components[0].template.volumes[0].projected.sources";
+
     bad.push(Bad::new(
         "/spec/components/0/template/volumes",
         projected,
@@ -159,6 +171,7 @@ fn put(object: &mut Value, pointer: &str, value: Value) -> Result<()> {
     let (parent, name) = pointer
         .rsplit_once('/')
         .context("a pointer without a slash")?;
+
     match object
         .pointer_mut(parent)
         .with_context(|| format!("there is no {parent}"))?
@@ -174,6 +187,7 @@ fn put(object: &mut Value, pointer: &str, value: Value) -> Result<()> {
         }
         other => anyhow::bail!("{parent} is {other}"),
     }
+
     Ok(())
 }
 
@@ -182,6 +196,7 @@ fn the_sample_is_taken_verbatim_and_every_bad_input_is_refused_where_it_is() -> 
     let server = Server::start()?;
     server.try_create(&sample()?).map_err(anyhow::Error::msg)?;
     let mut wrong = Vec::new();
+
     for Bad {
         at,
         value,
@@ -201,6 +216,7 @@ fn the_sample_is_taken_verbatim_and_every_bad_input_is_refused_where_it_is() -> 
             Err(refusal) => wrong.push(format!("{shown}: not {field} {says:?} but {refusal}")),
         }
     }
+
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
@@ -217,13 +233,16 @@ fn a_claim_that_begins_empty_is_taken() -> Result<()> {
         "/spec/components/0/volumeClaimTemplates",
         json!([{"metadata": {"name": "data"}, "spec": spec}]),
     )?;
+
     let volumes =
         json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": spec}}}]);
+
     put(
         &mut workspace,
         "/spec/components/0/template/volumes",
         volumes,
     )?;
+
     server
         .try_create(&workspace)
         .map(drop)
@@ -273,6 +292,7 @@ fn a_new_object_reads_as_waiting_and_sections_are_patched_once() -> Result<()> {
         json!({"name": "preview", "namespace": "sequencer-system"}),
     )?;
     run(&["create", "-f", "-"], &workspace)?;
+
     let get = [
         "-n",
         "sequencer-system",
@@ -283,6 +303,7 @@ fn a_new_object_reads_as_waiting_and_sections_are_patched_once() -> Result<()> {
         "json",
     ];
     let read: Value = serde_json::from_str(&run(&get, &Value::Null)?)?;
+
     assert_eq!(
         read["status"]["conditions"][0]["reason"],
         json!("Waiting"),
@@ -305,6 +326,7 @@ fn a_new_object_reads_as_waiting_and_sections_are_patched_once() -> Result<()> {
         ])
         .to_string()
     };
+
     let apply = |patch: &str| {
         server.run(
             &[
@@ -321,6 +343,7 @@ fn a_new_object_reads_as_waiting_and_sections_are_patched_once() -> Result<()> {
             &Value::Null,
         )
     };
+
     apply(&patch(uid, 0)).map_err(anyhow::Error::msg)?;
     ensure!(
         apply(&patch(uid, 0)).is_err(),

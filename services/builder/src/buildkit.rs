@@ -168,11 +168,13 @@ impl BuildKit {
                 },
             }
         };
+
         let rest = async {
             while let Some(update) = next(&mut updates).await {
                 publish(&log, progress.take(update));
             }
         };
+
         // What is missing then is missing in the log, and nowhere else.
         let _late = tokio::time::timeout(LAST_UPDATES, rest).await.is_err();
         let response = answer
@@ -180,6 +182,7 @@ impl BuildKit {
             .into_inner()
             .exporter_response;
         let (cached, steps) = progress.counts();
+
         match response.get("containerimage.digest") {
             Some(digest) => Ok(Built {
                 digest: digest.clone(),
@@ -200,6 +203,7 @@ impl BuildKit {
                 .initial_connection_window_size(WINDOW)
                 .initial_stream_window_size(WINDOW)
         };
+
         let channel = match &self.place {
             Place::Host(endpoint) => tuned(Endpoint::clone(endpoint)).connect().await,
             Place::Socket(path) => {
@@ -208,11 +212,13 @@ impl BuildKit {
                     let path = path.clone();
                     async move { io::Result::Ok(TokioIo::new(UnixStream::connect(path).await?)) }
                 });
+
                 tuned(Endpoint::from_static("http://buildkit"))
                     .connect_with_connector(connector)
                     .await
             }
         };
+
         let channel = channel.map_err(|error| gone(&error.to_string()))?;
         Ok(ControlClient::new(channel)
             .max_decoding_message_size(MESSAGE)

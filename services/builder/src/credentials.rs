@@ -56,6 +56,7 @@ impl Reader {
             url: url.into(),
             error,
         };
+
         let address = Address::parse(url).ok_or_else(|| about(git::Error::Url))?;
         let Some(credentials) = &import.credentials else {
             return Ok(Remote {
@@ -63,6 +64,7 @@ impl Reader {
                 login: git::Login::none(),
             });
         };
+
         let secret = self.named(credentials).await?;
         let (login, address) =
             git::Login::read(credentials.auth_scheme, &secret, &address).map_err(about)?;
@@ -74,12 +76,14 @@ impl Reader {
     /// wrong with it.
     pub(crate) async fn logins(&self, spec: &BuildSpec) -> BTreeMap<String, Login> {
         let mut logins = BTreeMap::new();
+
         for registry in &spec.container_registries {
             let (Some(credentials), Ok(repository)) =
                 (&registry.credentials, registry.url.parse::<Repository>())
             else {
                 continue;
             };
+
             match self.login(&repository, credentials).await {
                 Ok(login) => drop(logins.insert(repository.api_host().to_owned(), login)),
                 Err(error) => {
@@ -87,6 +91,7 @@ impl Reader {
                 }
             }
         }
+
         logins
     }
 
@@ -111,7 +116,9 @@ impl Reader {
         let Some(args) = args else {
             return Ok(BTreeMap::new());
         };
+
         let mut all = BTreeMap::new();
+
         if let Some(from) = &args.values_from {
             for (name, value) in self.values(from, &args.items).await? {
                 if is_reserved(&name) {
@@ -122,6 +129,7 @@ impl Reader {
                 all.insert(name, value);
             }
         }
+
         // The schema refuses reserved ones; a Build from before it did is refused here.
         for arg in &args.values {
             if is_reserved(&arg.name) {
@@ -129,6 +137,7 @@ impl Reader {
             }
             all.insert(arg.name.clone(), arg.value.clone());
         }
+
         Ok(all)
     }
 
@@ -149,9 +158,11 @@ impl Reader {
             (None, Some(reference)) => self.config_map(&reference.name).await?,
             (None, None) => return Ok(Values::new()),
         };
+
         if items.is_empty() {
             return Ok(all);
         }
+
         let missing = |key: &str| match &from.secret_ref {
             Some(_) => {
                 let found = all.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -164,6 +175,7 @@ impl Reader {
             }
             None => Error::NoConfigMap(format!("key {key} in {source}")),
         };
+
         let chosen = items.iter().map(|item| {
             let value = all
                 .get(&item.key)
@@ -191,6 +203,7 @@ impl Reader {
             .unwrap_or_default()
             .into_iter()
             .map(|(key, value)| (key, value.0));
+
         Ok((
             text.chain(binary)
                 .map(|(key, value)| (key, SecretSlice::from(value)))
@@ -230,6 +243,7 @@ mod tests {
         ] {
             assert!(is_reserved(name), "{name}");
         }
+
         assert!(!is_reserved("NODE_ENV") && !is_reserved("_x.y-z"));
         assert_eq!(
             Error::Argument("x".into()).code(),

@@ -236,6 +236,7 @@ impl Git {
         if let Some(commit) = reference.filter(|reference| is_commit(reference)) {
             return Ok(commit.into());
         }
+
         let private = self.private(remote).await?;
         let wanted = refs::candidates(reference);
         let call = Call::new(&private, "https:ssh", LIST).at(&self.settings.logins);
@@ -247,6 +248,7 @@ impl Git {
             .run()
             .await
             .map_err(|error| error.about(named, &remote.address.host))?;
+
         refs::pick(&wanted, &answer)
             .ok_or_else(|| Error::NoRef(named.into()).about(named, &remote.address.host))
     }
@@ -269,6 +271,7 @@ impl Git {
             (Some(tree), Some(path)) => Some(mirror.file(tree, path).await?),
             _ => None,
         };
+
         Ok(Snapshot {
             subject,
             tree,
@@ -307,6 +310,7 @@ impl Git {
                 .await
                 .map_err(|error| error.about(commit, &remote.address.host))?;
         }
+
         Ok(mirror)
     }
 

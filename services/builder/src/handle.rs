@@ -102,6 +102,7 @@ impl Service {
         if args.concurrency > 1 && !args.shared_processes {
             return Err(StartError::Shared);
         }
+
         let egress = EgressGuard::new(&args.egress)?;
         let folder = |name: &str| {
             let path = args.data.join(name);
@@ -109,10 +110,12 @@ impl Service {
                 .map_err(|error| StartError::Files(path.clone(), error))?;
             Ok::<_, StartError>(path)
         };
+
         let (data, logins, work) = (folder("mirrors")?, folder("logins")?, folder("work")?);
         for left in [&logins, &work] {
             empty(left).map_err(|error| StartError::Files(left.clone(), error))?;
         }
+
         let login = args.staging_login.as_deref().map(login).transpose()?;
         let pepper = Pepper::new(login.as_ref());
         let staging = Staging::new(registry::trusted_client(&egress)?, &args.staging_url, login)?;
@@ -124,6 +127,7 @@ impl Service {
             ca_bundle,
             limits: Limits::default(),
         };
+
         Ok(Self {
             sections: Sections::new(client, &args.shared),
             bus,

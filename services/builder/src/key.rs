@@ -70,10 +70,12 @@ pub fn key(inputs: &Inputs<'_>, namespace: &str, pepper: &Pepper) -> String {
             hash.update(part);
         }
     };
+
     field(&[VERSION.as_bytes()]);
     for (path, tree) in &inputs.trees {
         field(&[b"tree", path.as_bytes(), tree.as_bytes()]);
     }
+
     for (name, list) in [
         ("history", &inputs.history),
         ("platforms", &inputs.platforms),
@@ -86,15 +88,18 @@ pub fn key(inputs: &Inputs<'_>, namespace: &str, pepper: &Pepper) -> String {
             .collect();
         field(&parts);
     }
+
     field(&[b"dockerfile", inputs.dockerfile.as_bytes(), inputs.content]);
     field(&[b"target", inputs.target.unwrap_or_default().as_bytes()]);
     for (name, value) in inputs.args.into_iter().flatten() {
         field(&[b"arg", name.as_bytes(), value.as_bytes()]);
     }
+
     for (id, value) in inputs.secrets.into_iter().flatten() {
         let seal = hmac::sign(&pepper, value.expose_secret());
         field(&[b"secret", id.as_bytes(), seal.as_ref()]);
     }
+
     HEXLOWER
         .encode(hash.finish().as_ref())
         .chars()
@@ -249,6 +254,7 @@ mod tests {
                 &pepper(password),
             )
         };
+
         assert_ne!(of("p", "a"), of("p", "b"));
         assert_ne!(of("p", "a"), of("q", "a"));
         assert_eq!(of("p", "a"), of("p", "a"));
@@ -259,6 +265,7 @@ mod tests {
         let found = |context, import| {
             within(context, import).map(|(folder, at)| format!("{folder} at {at}"))
         };
+
         assert_eq!(found(".", ".").as_deref(), Some(". at ."));
         assert_eq!(found(".", "lib").as_deref(), Some(". at lib"));
         assert_eq!(found("web", ".").as_deref(), Some("web at ."));

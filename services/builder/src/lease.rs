@@ -150,6 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("supervisor.sock");
         let address = format!("unix://{}", path.display());
+
         (
             folder,
             UnixListener::bind(path).unwrap(),
@@ -200,6 +201,7 @@ mod tests {
             drop(answer(&listener, "").await);
             answer(&listener, "kept\n").await
         };
+
         let (lease, _stream) = tokio::join!(supervisor.lease("a"), answers);
         assert!(lease.is_ok());
     }
@@ -233,6 +235,7 @@ mod tests {
             if word.is_empty() {
                 drop(stream);
             }
+
             lease.lost().await;
         }
     }

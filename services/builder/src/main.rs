@@ -37,5 +37,6 @@ async fn serve() -> Result<()> {
             service.clone().handle(delivery)
         });
     }
+
     Ok(rt.run(&bus).await?)
 }

@@ -19,6 +19,7 @@ pub fn resolve(
         UpdateMode::Follow => (found, None),
         UpdateMode::Pin => pinned(&section.imports, found),
     };
+
     let moved = imports != section.imports;
     if moved {
         section.changed_at = Some(Time(now));
@@ -39,14 +40,18 @@ fn pinned(
         let same = |old: &&SourceImport| {
             (&old.path, &old.url, &old.reference) == (&found.path, &found.url, &found.reference)
         };
+
         let Some(old) = before.iter().find(same) else {
             return found;
         };
+
         if old.commit != found.commit {
             available.get_or_insert(found.commit);
         }
+
         old.clone()
     };
+
     let imports = found.into_iter().map(stays).collect();
     (imports, available)
 }
@@ -133,6 +138,7 @@ mod tests {
         let follow = |before: &SourceSection, commit, now| {
             resolved(before, import("main", commit), UpdateMode::Follow, now)
         };
+
         let first = follow(&SourceSection::default(), "a", 5);
         assert_eq!(first.changed_at, Some(Time(at(5))));
         assert_eq!(follow(&first, "a", 6), first);
@@ -183,6 +189,7 @@ mod tests {
         let ahead_of = |uid, begun| {
             ahead(&all, uid, begun, at(50)).and_then(|build| build.metadata.name.clone())
         };
+
         assert_eq!(ahead_of("a", Some(at(5))), None);
         assert_eq!(ahead_of("b", Some(at(5))).as_deref(), Some("a"));
         assert_eq!(ahead_of("z", Some(at(6))).as_deref(), Some("a"));

@@ -27,6 +27,7 @@ impl Redact {
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut values = Vec::new();
+
         for secret in secrets {
             let whole = String::from_utf8_lossy(secret);
             let lines = whole.lines().map(str::trim).chain([whole.trim()]);
@@ -40,6 +41,7 @@ impl Redact {
                 );
             }
         }
+
         // A longer value may hold a shorter one.
         values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();

@@ -60,6 +60,7 @@ pub(crate) async fn read(
         let Some(mut import) = Import::resolve(git, import, reader).await? else {
             continue;
         };
+
         let part = within(&context, &import.path);
         let folder = part.as_ref().map_or(".", |(folder, _)| folder);
         let file = part.as_ref().and_then(|(_, at)| below(&dockerfile, at));
@@ -74,9 +75,11 @@ pub(crate) async fn read(
             let missing = || Error::NoFile(format!("the folder {context}"));
             trees.push((at, snapshot.tree.ok_or_else(missing)?));
         }
+
         if let Some(file) = snapshot.file {
             found = file;
         }
+
         imports.push(import);
     }
 
@@ -85,6 +88,7 @@ pub(crate) async fn read(
         File::Missing => return Err(Error::NoFile(spec.dockerfile.clone())),
         File::Outside => return Err(Error::Leaves(spec.dockerfile.clone())),
     };
+
     Ok(Source {
         context,
         dockerfile,
@@ -125,6 +129,7 @@ impl Source {
                 .await
                 .map_err(|error| import.failed(error))?;
         }
+
         Ok(Checkout {
             context: folder.path().join(&self.context),
             _folder: folder,
@@ -142,10 +147,12 @@ impl Import {
         let Some(wanted) = &import.content_from.git else {
             return Ok(None);
         };
+
         let failed = |error| Error::Git {
             url: wanted.url.clone(),
             error,
         };
+
         for (asked, name) in [
             (wanted.submodules, "git.submodules"),
             (wanted.lfs, "git.lfs"),
@@ -163,6 +170,7 @@ impl Import {
                 .await
                 .map_err(failed)?,
         };
+
         Ok(Some(Self {
             recorded: SourceImport {
                 path: import.path.clone(),

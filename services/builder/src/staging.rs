@@ -62,6 +62,7 @@ impl Staging {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() || !plain {
             return Err(StagingError::Url);
         }
+
         Ok(Self { http, base, login })
     }
 
@@ -111,6 +112,7 @@ impl Staging {
         let Some(manifest) = registry.find_manifest(TAG).await? else {
             return Ok(None);
         };
+
         let document = content(&manifest)?;
 
         let mut layers = document.layers;
@@ -121,6 +123,7 @@ impl Staging {
         while let Some(child) = children.try_next().await? {
             layers.extend(content(&child)?.layers);
         }
+
         let size = layers
             .iter()
             .fold(0_u64, |size, layer| size.saturating_add(layer.size));
@@ -129,6 +132,7 @@ impl Staging {
         if media_type.is_empty() {
             return Err(StagingError::Malformed);
         }
+
         Ok(Some(Staged {
             digest: manifest.digest.to_string(),
             media_type,
@@ -301,6 +305,7 @@ mod tests {
                 names::staging("team", "k")
             )
         );
+
         let below = staging("https://registry.example/seq/").unwrap();
         assert!(!below.plain_http());
         assert_eq!(below.repository("cache"), "registry.example/seq/cache");

@@ -195,6 +195,7 @@ impl Supervisor {
             warn!(uid = uid.ok(), "Refused a client of another uid");
             return Ok(());
         }
+
         let (reading, mut writing) = stream.into_split();
         let mut reading = BufReader::new(reading);
         let asked = timeout(WORD, line(&mut reading)).await;
@@ -206,17 +207,21 @@ impl Supervisor {
             warn!("A client did not ask for a lease");
             return Ok(());
         };
+
         let _turn = tokio::select! {
             turn = self.turns.acquire() => turn?,
             // There is nobody to answer: it hung up.
             _ = line(&mut reading) => return Ok(()),
         };
+
         let entered = self.house.lock().await.enter(&namespace).await?;
         let Some((fresh, mut ended)) = entered else {
             say(&mut writing, UNAVAILABLE).await;
             return Ok(());
         };
+
         say(&mut writing, if fresh { FRESH } else { KEPT }).await;
+
         let end = tokio::select! {
             word = line(&mut reading) => match word.as_deref() {
                 Some(BUILT) => End::Built,
@@ -229,6 +234,7 @@ impl Supervisor {
                 End::GivenUp
             }
         };
+
         Ok(self.house.lock().await.leave(end).await?)
     }
 }

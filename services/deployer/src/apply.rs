@@ -107,12 +107,14 @@ pub(crate) fn ours(object: &Object, found: DynamicObject) -> Result<DynamicObjec
             name: object.name().into(),
         });
     }
+
     if found.metadata.deletion_timestamp.is_some() {
         return Err(Error::Deleting {
             kind: object.resource.kind.clone(),
             name: object.name().into(),
         });
     }
+
     Ok(found)
 }
 

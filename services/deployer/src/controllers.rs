@@ -60,7 +60,9 @@ async fn components(
     let services = changes(service.watched(), changes::existence, &lists);
     let pods = changes(service.watched(), changes::pod, &lists);
     let policies = changes(service.watched(), changes::existence, &lists);
+
     drop(lists);
+
     let controller = controller
         .owns_stream::<Deployment>(deployments)
         .owns_stream::<Job>(jobs)
@@ -159,6 +161,7 @@ fn objects<K: Reconciled>(
 
     // Nobody sends: it ends when every watch of children has dropped its end.
     let listed = async move { children.recv().await };
+
     once(listed)
         .filter_map(|_none| std::future::ready(None))
         .chain(objects)
@@ -193,9 +196,11 @@ fn makers(
     let Some(namespace) = policy.namespace() else {
         return Vec::new();
     };
+
     if let Some(component) = controller::<Component>(policy) {
         return vec![ObjectRef::new(&component.name).within(&namespace)];
     }
+
     let Some(workspace) = controller::<Workspace>(policy) else {
         return Vec::new();
     };
@@ -204,6 +209,7 @@ fn makers(
     let beside = components.iter().filter(|component| {
         controller::<Workspace>(component.as_ref()).is_some_and(|owner| owner.uid == workspace.uid)
     });
+
     beside
         .map(|component| ObjectRef::from_obj(component.as_ref()))
         .collect()

@@ -47,6 +47,7 @@ impl Reconciled for Component {
 
         let span = info_span!("reconcile", verb = Verb::Deploy.word(), namespace, name);
         join_workspace(&span, view.trace());
+
         let reconciled = async {
             let (after, again) = match service.roll_out(&view).await {
                 Err(Error::Deleting { .. }) => return Ok(Action::requeue(DELETING)),
@@ -57,9 +58,11 @@ impl Reconciled for Component {
                 }
                 Ok(reached) => reached,
             };
+
             let later = service.record_deploy(&api, &view, &after).await?;
             Ok(next([again, later]))
         };
+
         reconciled.instrument(span).await
     }
 }
@@ -72,6 +75,7 @@ impl Service {
         let Some(component) = api.get_opt(name).await?.filter(stays) else {
             return Ok(None);
         };
+
         let view = read::view(self.client(), component).await?;
 
         Ok(view.filter(|view| {
@@ -84,6 +88,7 @@ impl Service {
     async fn roll_out(&self, view: &View) -> Result<Reached, Error> {
         let plan = plan(view, self.settings())?;
         let apply = Apply::new(self.client().clone(), view.namespace());
+
         // Whatever the pods wait for: what is not published any more is closed at once.
         if let Some(object) = &plan.unwanted {
             apply.remove(object).await?;
@@ -98,6 +103,7 @@ impl Service {
                 return self.hold(view, &apply, &plan, waiting).await;
             }
         };
+
         let found = apply.get(&workload.object).await?;
         let started = is_started(view, workload, found.as_ref())?;
         if !started && (view.component.spec.paused || !waiting.is_empty()) {
@@ -109,6 +115,7 @@ impl Service {
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan), None));
         }
+
         let logins = match self.provide(view, &apply, workload).await {
             // What runs has pulled its image. If it has to again and cannot, its pods show it.
             Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => {
@@ -116,6 +123,7 @@ impl Service {
             }
             provided => provided?,
         };
+
         let there = run(&apply, workload, found).await?;
         tidy(view, &apply, &plan, workload).await?;
 
@@ -139,16 +147,19 @@ impl Service {
         if view.component.spec.paused {
             return Ok((section::waiting(view, Vec::new()), None));
         }
+
         let serves = section::before(view).kind.is_some();
         if serves {
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
 
         self.surround(view, apply, plan).await?;
+
         let section = DeploySection {
             services: plan.services.clone(),
             ..section::waiting(view, waiting)
         };
+
         Ok((section, Some(WAITING)))
     }
 
@@ -205,6 +216,7 @@ impl Service {
                 readiness::job(&Job::deserialize(&there)?, pods, &workload.revision, now)
             })
         };
+
         let health = judge(&[])?;
         let well = matches!(health.state, State::Healthy | State::Completed);
         if well && was_well {
@@ -224,6 +236,7 @@ impl Service {
     ) -> DeploySection {
         let known = section::same_failure(view, workload, health.trouble.as_ref());
         let mut lines = Vec::new();
+
         if let (None, Some(log)) = (
             &known,
             health
@@ -240,6 +253,7 @@ impl Service {
             let secrets = self.secret_values(view, &template).await;
             lines = logs::tail(self.client(), view.namespace(), log, &secrets).await;
         }
+
         section::running(view, plan, workload, &health, known, lines)
     }
 
@@ -258,6 +272,7 @@ impl Service {
             section: after,
             difference: section::difference(&before, after, view.is_depended_on_early()),
         };
+
         self.record(api, derived).await
     }
 }
@@ -291,6 +306,7 @@ async fn run(
         }
         found => found,
     };
+
     apply.write(object, found).await
 }
 
@@ -305,10 +321,12 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
         } else {
             ApiResource::erase::<Job>(&())
         };
+
         let other = Object {
             resource,
             ..workload.object.clone()
         };
+
         if let Ok(Some(found)) = apply.get(&other).await {
             apply.delete(&other, &found).await?;
         }
@@ -320,6 +338,7 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
         resource,
         ..workload.object.clone()
     };
+
     for service in apply
         .list(&services, &read::of_component(view.name()), view.uid())
         .await?
@@ -328,5 +347,6 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
             apply.delete(&services, &service).await?;
         }
     }
+
     Ok(())
 }

@@ -70,12 +70,14 @@ impl Error {
         let kube::Error::Api(status) = &error else {
             return Self::Cluster(error);
         };
+
         let words = status.message.clone();
         // What is larger than a request or than etcd takes has no code of its own; it will not be
         // smaller the next time.
         let large = status.code == 413
             || words.contains("request is too large")
             || words.contains("message larger than max");
+
         match status.code {
             403 if caused_by(status, "NamespaceTerminating") => Self::Namespace,
             _ if matches!(status.code, 403 | 422) || large => Self::Admission {
@@ -194,6 +196,7 @@ mod tests {
         ] {
             assert_eq!(of(code, message), Some(Code::AdmissionDenied), "{message}");
         }
+
         assert_eq!(of(403, "exceeded quota: none"), Some(Code::QuotaExceeded));
         assert_eq!(of(500, "etcdserver: leader changed"), None);
         assert_eq!(of(409, "the object has been modified"), None);

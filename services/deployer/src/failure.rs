@@ -44,6 +44,7 @@ impl Failed {
             may_be_a_secrets: true,
             state: State::Error,
         };
+
         failed(
             before,
             object.generation(),

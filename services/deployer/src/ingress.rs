@@ -43,9 +43,11 @@ impl Reconciled for Workspace {
             Err(Error::Deleting { .. }) => return Ok(Action::requeue(POLL)),
             exposed => exposed?,
         };
+
         let Some(after) = after else {
             return Ok(Action::await_change());
         };
+
         let later = service.record_ingress(&api, &workspace, &after).await?;
         let again = reads_again(&workspace, &after).or_else(|| until_retry(&after.section));
         Ok(next([again, later]))
@@ -69,6 +71,7 @@ impl Service {
                 .or_else(|error| self.failed_ingress(workspace, &before, error))
                 .map(Some);
         }
+
         // What was made last need not be recorded yet.
         apply.remove(&named(workspace)).await?;
         let asked = ingress.is_some() || before.section.state.is_some();
@@ -78,6 +81,7 @@ impl Service {
         } else {
             before.name.is_none()
         };
+
         Ok((!recorded).then(|| gone(workspace)))
     }
 
@@ -97,6 +101,7 @@ impl Service {
                 }
                 Lock::Free | Lock::Held => begin(workspace, State::Waiting),
             };
+
             return Ok(if kept {
                 section
             } else {
@@ -106,6 +111,7 @@ impl Service {
                 }
             });
         }
+
         let host = workspace
             .host(&self.hosts().zones.cluster_id)
             .unwrap_or_default();
@@ -116,6 +122,7 @@ impl Service {
             Some(reference) => self.load_balancer(workspace, reference).await?,
             None => of_ingress(made.status.and_then(|status| status.load_balancer)),
         };
+
         Ok(section(workspace, plan, addresses))
     }
 
@@ -127,9 +134,11 @@ impl Service {
         let Some(found) = apply.standing(&object).await? else {
             return Ok(false);
         };
+
         if self.hosts().held(workspace, served_hosts(&found)).await? == Lock::Held {
             return Ok(true);
         }
+
         apply.delete(&object, &found).await?;
         Ok(false)
     }
@@ -150,6 +159,7 @@ impl Service {
             );
             return Err(Refusal::new(Code::LoadBalancerNotFound, message).into());
         };
+
         Ok(of_service(
             found.status.and_then(|status| status.load_balancer),
         ))
@@ -164,6 +174,7 @@ impl Service {
         let Some(code) = error.code() else {
             return Err(error);
         };
+
         let mut after = begin(workspace, State::Error);
         let failure = Failed {
             code,
@@ -171,6 +182,7 @@ impl Service {
             retry: error.retry(),
             secrets: error.secrets(),
         };
+
         let retry = failure.retry(&before.section, workspace, self.waits());
         after.section.retry = Some(retry);
         Ok(after)
@@ -192,6 +204,7 @@ impl Service {
             section: after,
             difference: difference(&before, after),
         };
+
         self.record(api, derived).await
     }
 }
@@ -201,6 +214,7 @@ fn difference(before: &IngressSection, after: &IngressSection) -> Option<Differe
     if before == after {
         return None;
     }
+
     let state = after.section.state;
     let goes_on = matches!(state, Some(State::InProgress | State::Waiting));
     // By what is recorded it is known what has to be taken down, and what is served.
@@ -254,6 +268,7 @@ fn section(
     } else {
         State::Completed
     };
+
     IngressSection {
         section: begin(workspace, state).section,
         kind: Some(plan.object.resource.kind.clone()),

@@ -28,6 +28,7 @@ pub(crate) async fn tail(
         limit_bytes: Some(BYTES),
         ..LogParams::default()
     };
+
     let text = api.logs(&of.pod, &params).await.unwrap_or_default();
     lines(&text, secrets)
 }
@@ -44,6 +45,7 @@ fn lines(text: &str, secrets: &[String]) -> Vec<String> {
             .take(LENGTH)
             .collect::<String>()
     };
+
     let lines: Vec<_> = masked.lines().map(clean).collect();
     let skip = lines
         .len()
@@ -61,6 +63,7 @@ mod tests {
             .map(|line| format!("\u{1b}line {line} hunter22 {}\r\n", "x".repeat(300)))
             .collect();
         let lines = lines(&text, &["hunter22".into(), "x".into()]);
+
         assert_eq!(
             (lines.len(), lines[0].starts_with("line 10 *** xxx")),
             (20, true)

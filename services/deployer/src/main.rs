@@ -18,10 +18,12 @@ async fn main() -> Result<()> {
     let mut rt = Runtime::start(NAME, &args.shared).await?;
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
     let (service, receivers) = Service::new(cluster::connect(NAME).await?, &args)?;
+
     rt.handle(&bus, Consumer::deployer(), SLOTS, {
         let service = service.clone();
         move |delivery| service.clone().handle(delivery)
     });
+
     let handles = rt.handles();
     rt.spawn("reconcile", controllers::run(service, receivers, handles));
     rt.run(&bus).await?;

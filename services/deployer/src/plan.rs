@@ -163,10 +163,12 @@ pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Refusal> {
     refuse::check(view, settings)?;
     let mut surroundings = service::services(view, settings)?;
     surroundings.extend(policy::policies(view, settings));
+
     let workload = match pod::render(view, settings)? {
         Err(missing) => Err(missing),
         Ok((template, used)) => Ok(workload(view, settings, template, used)),
     };
+
     let unwanted = policy::unwanted(view, settings);
     Ok(Plan {
         surroundings,
@@ -188,6 +190,7 @@ fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: U
     let claims = claims::claims(view, settings);
     let revision = labels::revision(&template);
     let object = strategy::workload(view, settings, template, &used);
+
     Workload {
         object,
         claims,

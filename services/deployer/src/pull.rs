@@ -39,7 +39,9 @@ impl Service {
         if wanted.is_empty() {
             return Ok(Versions::new());
         }
+
         let mut logins = Logins::default();
+
         for wanted in wanted {
             self.read_login(view, wanted, &mut logins).await?;
         }
@@ -50,6 +52,7 @@ impl Service {
             json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"}),
         )
         .with_secret(json!({".dockerconfigjson": BASE64.encode(config.as_bytes())}));
+
         Apply::new(self.client().clone(), view.namespace())
             .ensure(&secret)
             .await?;
@@ -65,6 +68,7 @@ impl Service {
         let malformed = |error: Malformed| {
             Refusal::new(error.code(), format!("containerRegistries: {}", wanted.url))
         };
+
         let repository: Repository = wanted.url.parse().map_err(malformed)?;
         let secret = Secrets::new(self.client().clone())
             .read(view.namespace(), wanted.secret)
@@ -73,6 +77,7 @@ impl Service {
         logins
             .secrets
             .insert(secret.source().into(), secret.version().into());
+
         let login =
             registry(repository.host(), wanted.scheme, secret.values()).map_err(|error| {
                 Error::Login {
@@ -87,6 +92,7 @@ impl Service {
         } else {
             repository.host()
         };
+
         let made_from = json!({
             "authScheme": wanted.scheme, "secret": secret.source(), "version": secret.version(),
         });

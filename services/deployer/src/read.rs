@@ -26,6 +26,7 @@ pub(crate) async fn view(client: &Client, component: Component) -> Result<Option
     let Ok(workspace) = workspace(client, &namespace, &component).await? else {
         return Ok(None);
     };
+
     let template = &component.spec.template;
     let siblings = match &workspace {
         Some(workspace) if needs_siblings(template) => {
@@ -34,6 +35,7 @@ pub(crate) async fn view(client: &Client, component: Component) -> Result<Option
         Some(_) => Vec::new(),
         None => on_their_own(client, &namespace).await?,
     };
+
     let own = component.metadata.uid.clone();
     let siblings: Vec<_> = siblings
         .into_iter()
@@ -55,6 +57,7 @@ pub(crate) async fn view(client: &Client, component: Component) -> Result<Option
     } else {
         Vec::new()
     };
+
     Ok(Some(View {
         component,
         workspace,
@@ -106,6 +109,7 @@ async fn on_their_own(client: &Client, namespace: &str) -> Result<Vec<Component>
             .is_none()
             .then(|| lean(component))
     };
+
     list(&api, "", free).await
 }
 
@@ -163,6 +167,7 @@ async fn builds(
             .any(|maker| is_controlled_by(&build, *maker))
             .then_some(build)
     };
+
     list(&api, &format!("{}={uid}", labels::WORKSPACE_UID), theirs).await
 }
 

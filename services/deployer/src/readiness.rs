@@ -83,11 +83,13 @@ pub(crate) fn deployment(
     } else {
         found
     };
+
     let state = match &trouble {
         Some(_) => State::Error,
         None if rolled_out => State::Healthy,
         None => State::InProgress,
     };
+
     Health {
         state,
         wanted,
@@ -108,6 +110,7 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
             .flatten()
             .find(|condition| condition.type_ == kind && condition.status == "True")
     };
+
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let (state, trouble) = if condition("Complete").is_some() {
         (State::Completed, None)
@@ -128,6 +131,7 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
             trouble,
         )
     };
+
     let ready = status.succeeded.unwrap_or_default();
     Health {
         state,

@@ -83,9 +83,11 @@ pub(crate) fn after_error<K: Reconciled>(
     if error.is_gone() {
         return Action::await_change();
     }
+
     if error.is_stale() {
         return Action::requeue(STALE);
     }
+
     let object = ObjectRef::from_obj(object.as_ref());
     warn!(kind = %K::kind(&()), %object, error = chain(error), "Failed to reconcile");
     Action::requeue(AGAIN)
@@ -135,6 +137,7 @@ impl Service {
         let patch =
             StatusPatch::new(derived.uid).section(derived.field, derived.rev, derived.section)?;
         let _: K = patch.apply(api, derived.name).await?;
+
         self.statuses().wrote(uid, now);
         Ok(None)
     }

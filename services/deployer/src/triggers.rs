@@ -33,10 +33,12 @@ impl Triggers {
             components,
             workspaces,
         };
+
         let receivers = Receivers {
             components: components_end,
             workspaces: workspaces_end,
         };
+
         (triggers, receivers)
     }
 

@@ -23,6 +23,7 @@ impl Service {
         if used.generated.is_empty() {
             return Ok(());
         }
+
         let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
         let name = view.owner().variables();
         let Some(found) = api.get_opt(&name).await? else {
@@ -32,10 +33,12 @@ impl Service {
             let made = api
                 .create(&PostParams::default(), &serde_json::from_value(body)?)
                 .await;
+
             return made
                 .map(drop)
                 .map_err(|error| Error::of_write(error, "Secret", &name));
         };
+
         let owner =
             controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
         if owner != Some(view.owner().uid) {
@@ -44,10 +47,12 @@ impl Service {
                 name,
             });
         }
+
         let new = missing(used, found.data.as_ref().unwrap_or(&BTreeMap::new()));
         if new.is_empty() {
             return Ok(());
         }
+
         // The version that was read: else two replicas would each make a value, and a pod would
         // have the first.
         let patch =
@@ -55,6 +60,7 @@ impl Service {
         let patched = api
             .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await;
+
         patched
             .map(drop)
             .map_err(|error| Error::of_write(error, "Secret", &name))
@@ -64,6 +70,7 @@ impl Service {
     pub(crate) async fn secret_values(&self, view: &View, template: &Value) -> Vec<String> {
         let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
         let mut values = Vec::new();
+
         for name in secrets_of(template).into_iter().take(SECRETS) {
             let found = api.get_opt(&name).await.ok().flatten();
             let data = found
@@ -73,6 +80,7 @@ impl Service {
             let texts = data.filter_map(|ByteString(value)| String::from_utf8(value).ok());
             values.extend(texts.map(|text| text.trim_end().to_owned()));
         }
+
         // A longer one first: else what is left of it would show.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         values
@@ -87,6 +95,7 @@ fn secrets_of(pod_template: &Value) -> BTreeSet<String> {
             .and_then(Value::as_array);
         containers.into_iter().flatten()
     };
+
     let lists = containers("initContainers").chain(containers("containers"));
     let sources = lists.flat_map(|container| {
         let list = |field: &str| {
@@ -96,8 +105,10 @@ fn secrets_of(pod_template: &Value) -> BTreeSet<String> {
                 .into_iter()
                 .flatten()
         };
+
         let single =
             list("env").filter_map(|variable| variable.pointer("/valueFrom/secretKeyRef/name"));
+
         single
             .chain(list("envFrom").filter_map(|source| source.pointer("/secretRef/name")))
             .collect::<Vec<_>>()
@@ -134,6 +145,7 @@ mod tests {
             generated: vec![("A".into(), 24), ("B".into(), 8)],
             ..Used::default()
         };
+
         let have = BTreeMap::from([("A".to_owned(), ByteString(b"kept".to_vec()))]);
         let (one, two) = (missing(&used, &have), missing(&used, &have));
         assert_eq!((one.len(), one["B"].0.len()), (1, 8));

@@ -164,20 +164,24 @@ impl Cloudflare {
                 Problem::Away(why(error))
             }
         };
+
         let response = request.send().await.map_err(|error| lost(&error))?;
         let (status, after) = (response.status(), retry_after(&response));
         let body = read(response)
             .await
             .map_err(|error| error.map_or(Problem::Unknown, |error| lost(&error)))?;
+
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Problem::Limited(after.unwrap_or(BLOCKED)));
         }
+
         if status.is_server_error() {
             return Err(after.map_or_else(
                 || Problem::Away(format!("status {}", status.as_u16())),
                 Problem::Limited,
             ));
         }
+
         let envelope: Envelope<T> = match serde_json::from_slice(&body) {
             Ok(envelope) => envelope,
             Err(_error) if status.is_success() => {
@@ -185,6 +189,7 @@ impl Cloudflare {
             }
             Err(_error) => return Err(refused(status, &[])),
         };
+
         if envelope.success && status.is_success() {
             Ok(envelope.result)
         } else {
@@ -217,6 +222,7 @@ fn refused(status: StatusCode, errors: &[ApiError]) -> Problem {
                 .map(|c| if c.is_control() { ' ' } else { c });
             format!(": {}", clean.take(WORDS).collect::<String>())
         });
+
     Problem::Refused {
         status: status.as_u16(),
         code: first.map_or(0, |error| error.code),
@@ -239,11 +245,13 @@ fn retry_after(response: &Response) -> Option<Duration> {
 /// The body, as far as it is no longer than any that we ask for; no error if it is.
 async fn read(mut response: Response) -> Result<Vec<u8>, Option<reqwest::Error>> {
     let mut body = Vec::new();
+
     while let Some(chunk) = response.chunk().await.map_err(Some)? {
         body.extend_from_slice(&chunk);
         if body.len() > ANSWER {
             return Err(None);
         }
     }
+
     Ok(body)
 }

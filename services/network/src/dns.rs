@@ -110,6 +110,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, gone: &BTreeSet<String>) -> Step {
         Some(mark) => Whose::Of(mark.owner),
         None => Whose::Foreign,
     };
+
     let rivals: Vec<_> = seen
         .records
         .iter()
@@ -120,6 +121,7 @@ pub fn plan(wanted: &Wanted, seen: &Seen, gone: &BTreeSet<String>) -> Step {
         .map(|record| record.note.as_deref())
         .chain(seen.notes.iter().map(|note| Some(note.as_str())));
     let (mut ask, mut abandoned) = (BTreeSet::new(), false);
+
     for note in notes {
         match whose(note) {
             Whose::Ours => {}
@@ -128,12 +130,15 @@ pub fn plan(wanted: &Wanted, seen: &Seen, gone: &BTreeSet<String>) -> Step {
             Whose::Foreign => return Step::Foreign,
         }
     }
+
     if !ask.is_empty() {
         return Step::Ask(ask);
     }
+
     if !abandoned && rivals.iter().any(|record| record.kind != wanted.kind) {
         return Step::Occupied;
     }
+
     match rivals.as_slice() {
         [record] if !abandoned && same(wanted, record) => Step::Keep,
         _ => Step::Put(rivals.into_iter().cloned().collect()),

@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
             .context("the settings cannot be used")?,
     );
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
+
     rt.handle(&bus, Consumer::network(), SLOTS, move |delivery| {
         let service = Arc::clone(&service);
         async move { service.handle(delivery).await }

@@ -31,6 +31,7 @@ impl FromStr for Mark {
         if cluster.is_empty() || owner.is_empty() || owner.contains(':') {
             return Err(Foreign);
         }
+
         Ok(Self {
             cluster: cluster.into(),
             owner: owner.into(),
@@ -48,6 +49,7 @@ mod tests {
             cluster: "c1".into(),
             owner: "5f1f9b62-4d5c".into(),
         };
+
         assert_eq!(mark.to_string().parse(), Ok(mark));
         for wrong in [
             "",

@@ -118,6 +118,7 @@ impl Service {
             if fault.is_none() || Instant::now() >= until {
                 return (rules, fault);
             }
+
             sleep(LOOK).await;
         }
     }
@@ -129,6 +130,7 @@ impl Service {
             Ok(addresses) => addresses,
             Err(error) => return (None, Some(Fault::Failed(error))),
         };
+
         if addresses.is_empty() {
             let why = "DNS has no address for the host".to_owned();
             return (None, Some(no_answer(why)));
@@ -171,12 +173,14 @@ impl Service {
             .iter()
             .flat_map(|status| &status.ingress.addresses);
         let mut own = BTreeSet::new();
+
         for address in addresses {
             own.extend(address.ip.as_ref().and_then(|ip| ip.parse::<IpAddr>().ok()));
             if let Some(host) = &address.hostname {
                 own.extend(self.resolve(host).await);
             }
         }
+
         own
     }
 
@@ -185,6 +189,7 @@ impl Service {
         let Ok(name) = absolute(host) else {
             return Vec::new();
         };
+
         let (four, six) = tokio::join!(
             ask(self.resolver, &name, Type::A, true),
             ask(self.resolver, &name, Type::AAAA, true)
@@ -206,9 +211,11 @@ impl Service {
         let Some(host) = workspace.host(&self.args.hosts.cluster_id) else {
             return Vec::new();
         };
+
         let schemes = Schemes::from(&self.args.urls);
         let scheme = workspace.scheme(&schemes);
         let routes = workspace.routes().into_iter();
+
         routes
             .filter(Routed::is_web)
             .map(|routed| target(&routed, scheme, routed.host(&host)))

@@ -61,6 +61,7 @@ impl Service {
     pub fn new(client: Client, args: &Args) -> Result<Self, SettingsError> {
         let egress = EgressGuard::new(&args.egress)?;
         let system = || resolver(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+
         Ok(Self {
             sections: Sections::new(client.clone(), &args.shared),
             http: egress.trusted().build()?,
@@ -109,6 +110,7 @@ pub(crate) async fn credential(
         name: key.name.clone(),
         namespace: key.namespace.clone(),
     };
+
     let secret = secrets.read(&reference).await?;
     secret.for_host(host)?;
 

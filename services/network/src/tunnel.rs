@@ -30,6 +30,7 @@ const NOTHING: &str = "http_status:404";
 pub fn configuration(workspace: &Workspace, host: &str) -> Result<Value, Error> {
     let namespace = workspace.namespace_str();
     let mut ingress = Vec::new();
+
     for (routed, protocol) in tunnelled(workspace) {
         let network = network(workspace, &routed)?;
         let service = Owner::of(workspace).service(routed.component, &network.name);
@@ -39,18 +40,22 @@ pub fn configuration(workspace: &Workspace, host: &str) -> Result<Value, Error> 
             scheme(protocol),
             network.port
         );
+
         rule.insert("hostname".into(), json!(routed.host(host)));
         rule.insert("service".into(), json!(target));
         if routed.path != "/" {
             // Cloudflare reads it as a regular expression.
             rule.insert("path".into(), json!(format!("^{}", escaped(routed.path))));
         }
+
         if protocol == RouteProtocol::Https {
             // No certificate names a Service.
             rule.insert("originRequest".into(), json!({"noTLSVerify": true}));
         }
+
         ingress.push(Value::Object(rule));
     }
+
     ingress.push(json!({"service": NOTHING}));
     Ok(json!({ "ingress": ingress }))
 }

@@ -41,6 +41,7 @@ fn origin(text: &str) -> Result<Url, String> {
         .parse()
         .map_err(|_error| "not a URL such as http://staging:5000".to_owned())?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+
     match url.scheme() {
         _ if !url.username().is_empty() || url.password().is_some() => {
             Err("a login belongs into a file".into())
@@ -65,9 +66,11 @@ mod tests {
     fn a_staging_url_is_a_scheme_and_a_host() {
         let parse =
             |url: &str| Args::try_parse_from(["x", "--pod=a", "--staging-url", url]).is_ok();
+
         assert!(
             parse("http://staging.sequencer-system.svc:5000") && parse("https://registry.example")
         );
+
         for wrong in [
             "staging:5000",
             "https://u:p@x.y",

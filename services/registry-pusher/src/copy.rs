@@ -94,6 +94,7 @@ impl Image {
             let children = try_join_all(children).await.map_err(Error::Staging)?;
 
             let mut blobs: BTreeSet<_> = parts.blobs.into_iter().collect();
+
             for child in &children {
                 let parts = Parts::of(child)?;
                 if !parts.manifests.is_empty() {
@@ -101,6 +102,7 @@ impl Image {
                 }
                 blobs.extend(parts.blobs);
             }
+
             Ok(Contents { children, blobs })
         };
         self.contents.get_or_try_init(read).await
@@ -120,15 +122,18 @@ impl Target {
         turn: impl AsyncFnOnce() -> Result<Option<T>, Error>,
     ) -> Result<Copied, Error> {
         let mut sent = 0;
+
         // A registry that has a manifest has all that it refers to.
         if !self.has(&image.root).await? {
             let contents = image.contents().await?;
             sent = self.blobs(image, contents).await?;
             try_join_all(contents.children.iter().map(|child| self.store(child))).await?;
         }
+
         let Some(_turn) = turn().await? else {
             return Ok(Copied::Overtaken);
         };
+
         let left = self.elsewhere(image).await?;
         let pointed = try_join_all(left.into_iter().map(|tag| self.point(tag, &image.root)));
         pointed.await.map_err(|fault| self.fault(fault))?;
@@ -169,6 +174,7 @@ impl Target {
         if self.has(manifest).await? {
             return Ok(());
         }
+
         let stored = passing(|| {
             self.registry
                 .put_manifest(manifest.digest.as_str(), manifest)
@@ -193,6 +199,7 @@ impl Target {
     async fn blobs(&self, image: &Arc<Image>, contents: &Contents) -> Result<u64, Error> {
         let slots = Arc::new(Semaphore::new(self.layers.max(1)));
         let mut tasks = JoinSet::new();
+
         for blob in contents.blobs.iter().rev() {
             let (target, image, slots, blob) = (
                 self.clone(),
@@ -205,10 +212,13 @@ impl Target {
                 target.blob(&image.staging, &blob).await
             });
         }
+
         let mut sent = 0;
+
         while let Some(done) = tasks.join_next().await {
             sent += done.map_err(resumed)??;
         }
+
         Ok(sent)
     }
 
@@ -218,7 +228,9 @@ impl Target {
         if there.map_err(|fault| self.fault(fault))? {
             return Ok(0);
         }
+
         let mut pause = PAUSE;
+
         for _ in 1..TRIES {
             match self.stream(staging, blob).await {
                 Err(Error::Registry { fault, .. } | Error::Staging(fault))
@@ -228,6 +240,7 @@ impl Target {
             sleep(pause).await;
             pause *= 2;
         }
+
         self.stream(staging, blob).await.map(|()| blob.size)
     }
 
@@ -239,6 +252,7 @@ impl Target {
             .registry
             .put_blob(&blob.digest, blob.size, content)
             .await;
+
         sent.map_err(|fault| {
             broken
                 .take()
@@ -258,6 +272,7 @@ fn resumed(error: JoinError) -> Error {
 /// Does something, and again if it fails in passing.
 async fn passing<T, F: Future<Output = Result<T, Fault>>>(act: impl Fn() -> F) -> Result<T, Fault> {
     let mut pause = PAUSE;
+
     for _ in 1..TRIES {
         match act().await {
             Err(fault) if fault.is_passing() => {}
@@ -266,5 +281,6 @@ async fn passing<T, F: Future<Output = Result<T, Fault>>>(act: impl Fn() -> F) -
         sleep(pause).await;
         pause *= 2;
     }
+
     act().await
 }

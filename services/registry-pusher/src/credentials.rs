@@ -25,6 +25,7 @@ pub async fn login(
     else {
         return Ok(None);
     };
+
     // Before the Secret is asked for: with these there may be none.
     match auth_scheme {
         AuthScheme::KeyPair | AuthScheme::Token => {}
@@ -32,6 +33,7 @@ pub async fn login(
         AuthScheme::Google => return Err(Error::Unsupported("credentials.authScheme google")),
         AuthScheme::Azure => return Err(Error::Unsupported("credentials.authScheme azure")),
     }
+
     let reference = secret_ref.as_ref().ok_or(Error::NoSecret)?;
     let secret = secrets.read(reference).await?;
     secret.for_host(repository.host())?;

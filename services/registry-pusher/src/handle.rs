@@ -66,6 +66,7 @@ impl Handler for Service {
             Plan::Superseded => return withdraw(work),
             Plan::Publish(image) => image,
         };
+
         work.claimable()?;
         if !work.is_due(Finality::Polled, false).await {
             return Ok(End::Nothing(Outcome::Done));
@@ -77,6 +78,7 @@ impl Handler for Service {
         if work.was_begun_before() {
             work.claim(State::InProgress).await?;
         }
+
         let secrets = work.secrets();
         let tried = work.guard(self.publish(&build, &image, &secrets)).await?;
 
@@ -112,6 +114,7 @@ impl Service {
     pub fn new(client: Client, args: &Args) -> Result<Self, StartError> {
         let egress = EgressGuard::new(&args.egress)?;
         let staging_login = args.staging_login.as_deref().map(credentials::from_file);
+
         Ok(Self {
             sections: Sections::new(client.clone(), &args.shared),
             client,
@@ -175,6 +178,7 @@ impl Service {
             host: repository.host().into(),
             fault,
         };
+
         let registry =
             Registry::guarded(&self.http, &self.egress, &repository, login).map_err(fault)?;
         let target = Target {
@@ -183,6 +187,7 @@ impl Service {
             tags: job.tags.clone(),
             layers: self.layers,
         };
+
         let turn = async || self.turn(build, &repository).await;
 
         timeout(self.push_timeout, target.publish(image, turn))
@@ -212,6 +217,7 @@ impl Service {
 /// Tells the log what became of a registry.
 fn tried(job: &Job, copied: Result<Copied, Failing>) -> Tried {
     let url = job.registry.url.clone();
+
     match &copied {
         Ok(Copied::Tagged(bytes)) => info!(registry = url, bytes, "Published image"),
         Ok(Copied::Overtaken) => info!(registry = url, "Left tags to a newer Build"),

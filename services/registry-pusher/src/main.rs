@@ -16,6 +16,7 @@ async fn main() -> Result<()> {
     let mut rt = Runtime::start(NAME, &args.shared).await?;
     let service = Arc::new(Service::new(cluster::connect(NAME).await?, &args)?);
     let bus = Bus::connect(NAME, &args.shared, &rt.handles()).await?;
+
     rt.handle(
         &bus,
         Consumer::registry_pusher(),

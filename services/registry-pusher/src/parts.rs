@@ -44,6 +44,7 @@ impl Parts {
         if !TYPES.contains(&manifest.media_type.as_str()) {
             return Err(Unfit::Type);
         }
+
         let document = manifest.document().map_err(|_error| Unfit::Malformed)?;
         let is_index =
             manifest.media_type.contains("index") || manifest.media_type.contains("list");
@@ -56,6 +57,7 @@ impl Parts {
         } else {
             Vec::new()
         };
+
         let blobs: Vec<_> = document.config.into_iter().chain(document.layers).collect();
         if blobs.iter().chain(&manifests).any(is_foreign) {
             return Err(Unfit::Foreign);

@@ -59,9 +59,11 @@ pub fn plan(build: &Build) -> Plan {
     if jobs.is_empty() && publish.section.state == Some(State::Completed) {
         return Plan::Published;
     }
+
     if build.is_superseded() {
         return Plan::Superseded;
     }
+
     Plan::Publish(Image {
         digest,
         staging,
@@ -86,6 +88,7 @@ fn jobs(
             tags,
         }
     };
+
     let has = |job: &Job| {
         let found = published
             .iter()
@@ -95,6 +98,7 @@ fn jobs(
                 && job.tags.iter().all(|tag| one.tags.contains(tag))
         })
     };
+
     build
         .spec
         .container_registries

@@ -41,6 +41,7 @@ pub(crate) fn note(
             .iter()
             .map(|registry| &registry.url)
     };
+
     let line = |url: &String| {
         let before = || section.registries.iter().find(|line| line.url == *url);
         tried
@@ -49,6 +50,7 @@ pub(crate) fn note(
             .and_then(|one| published(one, digest, now))
             .or_else(|| before().cloned())
     };
+
     section.registries = urls().filter_map(line).collect();
 
     // Pods pull from the first registry of the spec.
@@ -240,13 +242,16 @@ mod tests {
                 tried("c.test/app", Some(refused)),
             ],
         );
+
         assert_eq!(
             first.image,
             Some(format!("docker.io/myuser/app@{}", Digest::of(b"")))
         );
+
         let states = |section: &PublishSection| -> Vec<_> {
             section.registries.iter().map(|line| line.state).collect()
         };
+
         assert_eq!(
             states(&first),
             [State::Completed, State::Error, State::Error]

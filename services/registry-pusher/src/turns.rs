@@ -34,6 +34,7 @@ mod tests {
     async fn one_waits_for_another_of_its_key_alone_and_nothing_stays() {
         let turns = Turns::default();
         let first = turns.take("a").await;
+
         assert!(turns.take("a").now_or_never().is_none());
         drop(turns.take("b").await);
         drop(first);

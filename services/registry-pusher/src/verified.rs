@@ -78,12 +78,14 @@ where
                 Err(Fault::Digest)
             };
         };
+
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         self.left = self.left.checked_sub(length).ok_or(Fault::Digest)?;
         self.hasher.add(&part);
         if self.left == 0 && self.hasher.digest() != self.blob.digest {
             return Err(Fault::Digest);
         }
+
         Ok(Some(part))
     }
 }
@@ -104,6 +106,7 @@ mod tests {
             .build()
             .unwrap();
         let passed: Vec<_> = runtime.block_on(verified(content, blob, broken.clone()).collect());
+
         (
             passed
                 .into_iter()
@@ -126,13 +129,16 @@ mod tests {
             prop_assert_eq!(&passed, &whole);
 
             let mut other = parts.clone();
+
             match change {
                 0 => other.push(vec![0]),
                 1 => drop(other.iter_mut().find(|part| !part.is_empty()).map(|part| part[0] ^= 1)),
                 2 => drop(other.iter_mut().find(|part| !part.is_empty()).map(|part| part.remove(0))),
                 _ => other.insert(0, vec![0]),
             }
+
             let (passed, fault) = pass(&other, blob);
+
             // What follows the whole blob is not looked at, and never passed on.
             if other.concat().starts_with(&whole) {
                 prop_assert!(whole.starts_with(&passed));

@@ -32,6 +32,7 @@ pub async fn serve(
             metrics.text(),
         )
     };
+
     let router = Router::new()
         // That the process answers, and nothing else: a restart heals nothing outside it.
         .route("/livez", get(|| async { "ok" }))

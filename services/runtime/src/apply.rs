@@ -121,6 +121,7 @@ impl Object {
         let Value::Object(body) = &mut self.body else {
             return;
         };
+
         let empty = || Value::Object(Map::new());
         if let Value::Object(metadata) = body.entry("metadata").or_insert_with(empty)
             && let Value::Object(annotations) = metadata.entry("annotations").or_insert_with(empty)
@@ -188,6 +189,7 @@ impl Applier {
             .api(&object.resource, namespace)
             .patch(object.name(), &params, &Patch::Apply(&body))
             .await?;
+
         info!(
             kind = object.resource.kind,
             name = object.name(),
@@ -215,6 +217,7 @@ impl Applier {
             }),
             ..DeleteParams::default()
         };
+
         let (name, namespace) = (found.name_any(), found.namespace_str());
 
         match self.api(resource, namespace).delete(&name, &params).await {
@@ -222,6 +225,7 @@ impl Applier {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(error),
         }
+
         Ok(())
     }
 }
@@ -247,6 +251,7 @@ mod tests {
                 "spec": {"ports": [{"port": port}]},
             }))
         };
+
         assert_eq!(object(1).revision(), object(1).revision());
         assert_ne!(object(1).revision(), object(2).revision());
         assert_eq!((object(1).name(), object(1).owner()), ("a", "u"));

@@ -84,10 +84,12 @@ impl Bus {
         let client = options(name, args, handles, count)
             .connect(args.nats_url.as_str())
             .await?;
+
         tokio::select! {
             _ = connected.wait_for(|times| *times > 0) => {}
             () = handles.shutdown.stopping() => return Err(ConnectError::Stopped),
         }
+
         let (major, minor, patch) = SERVER;
         if !client.is_server_compatible(major, minor, patch) {
             let version = client
@@ -95,9 +97,11 @@ impl Bus {
                 .map(|ServerInfo { version, .. }| version);
             return Err(ConnectError::Old(version.unwrap_or_default()));
         }
+
         let context = jetstream::context::ContextBuilder::new()
             .timeout(ANSWER)
             .build(client);
+
         Ok(Self {
             context,
             handles: handles.clone(),
@@ -135,12 +139,15 @@ fn options(
                 .min(RECONNECT_MAX)
         })
         .event_callback(events(handles, count));
+
     if let Some(ca) = &args.nats_ca {
         options = options.add_root_certificates(ca.clone()).require_tls(true);
     }
+
     if let (Some(certificate), Some(key)) = (&args.nats_cert, &args.nats_key) {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
+
     options
 }
 
@@ -151,6 +158,7 @@ fn events(
 ) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + use<> {
     let part = handles.readiness.part("NATS");
     let slow = handles.metrics.slow_consumers.clone();
+
     move |event| {
         match event {
             Event::Connected => {

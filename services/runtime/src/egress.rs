@@ -83,6 +83,7 @@ impl Denied {
                 None => error.source(),
             };
         }
+
         None
     }
 }
@@ -133,6 +134,7 @@ impl EgressGuard {
             .chain(&SPECIAL)
             .filter_map(|range| range.parse().ok())
             .collect();
+
         Ok(Self {
             allowed: args.egress_allowed.clone().into(),
             private,
@@ -178,6 +180,7 @@ impl EgressGuard {
             IpAddr::V6(mapped) => mapped.to_ipv4_mapped().map_or(address, IpAddr::V4),
             IpAddr::V4(_) => address,
         };
+
         let is_in = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&address));
         if is_in(&self.private) && !is_in(&self.allowed) {
             Err(Denied {
@@ -206,6 +209,7 @@ impl EgressGuard {
             .zip(checked)
             .filter_map(|(address, check)| check.is_ok().then_some(*address))
             .collect();
+
         match denied {
             Some(denied) if good.is_empty() => Err(denied.into()),
             _ => Ok(good),
@@ -272,6 +276,7 @@ mod tests {
         ] {
             assert!(!allows(&egress, address), "{address}");
         }
+
         for address in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111"] {
             assert!(allows(&egress, address), "{address}");
         }
@@ -287,6 +292,7 @@ mod tests {
     #[test]
     fn an_address_in_a_url_is_looked_at_too() {
         let egress = egress(&[]);
+
         for url in [
             "https://169.254.169.254/",
             "https://[::1]/",
@@ -295,6 +301,7 @@ mod tests {
         ] {
             assert!(egress.check_url(&url.parse().unwrap()).is_err(), "{url}");
         }
+
         assert!(
             egress
                 .check_url(&"https://github.com/".parse().unwrap())
@@ -312,12 +319,15 @@ mod tests {
             .send()
             .await
             .unwrap_err();
+
         assert_eq!(
             Denied::behind(&error).map(|denied| denied.host.as_str()),
             Some("localhost")
         );
+
         let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(accepted.is_err(), "it was connected to");
+
         let allowed = egress(&["127.0.0.0/8", "::1/128"])
             .lookup("localhost", port)
             .await

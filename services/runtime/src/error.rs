@@ -33,6 +33,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
+
     line
 }
 

@@ -156,6 +156,7 @@ impl Hosts {
                 return Ok(true);
             }
         }
+
         Ok(false)
     }
 

@@ -95,11 +95,13 @@ impl Runtime {
             handles.metrics.clone(),
             pages,
         ));
+
         let catch = |kind| signal(kind).map_err(StartError::Signals);
         let signals = [
             catch(SignalKind::terminate())?,
             catch(SignalKind::interrupt())?,
         ];
+
         info!(service = name, "Started");
         Ok(Self {
             handles,
@@ -161,6 +163,7 @@ impl Runtime {
             Some(ended) = self.tasks.join_next() => Some(ended_early(ended)),
             Some(ended) = self.admin.join_next() => Some(ended_early(ended.map(|result| ("admin", result.map_err(Into::into))))),
         };
+
         info!("Shutting down");
         self.handles.readiness.part("shutting down").set(false);
         self.handles.shutdown.stop();
@@ -177,6 +180,7 @@ impl Runtime {
                 warn!("Aborted tasks");
             }
         }
+
         bus.close().await;
         self.telemetry.flush().await;
         early.map_or(Ok(()), Err)

@@ -102,6 +102,7 @@ impl Registry {
             .join(&format!("/v2/{path}/"))
             .map_err(|_error| Fault::Missing)?;
         let access = Access::new(login, format!("repository:{path}:pull")).unasked()?;
+
         Ok(Self {
             http: http.clone(),
             egress: None,
@@ -168,6 +169,7 @@ impl Registry {
             .trim()
             .to_owned();
         let bytes = body(answer, LONGEST).await?;
+
         Ok(Some(Manifest {
             digest: Digest::of(&bytes),
             media_type,
@@ -184,6 +186,7 @@ impl Registry {
         let Some(answer) = found(self.ask(Method::HEAD, &path, TIMEOUT).await?)? else {
             return Ok(None);
         };
+
         if let Some(digest) = answer
             .headers()
             .get(CONTENT_DIGEST)
@@ -227,6 +230,7 @@ impl Registry {
     /// Reads something, wherever it lies. The login goes to the registry itself and to nobody else.
     async fn ask(&self, method: Method, path: &str, timeout: Duration) -> Result<Response, Fault> {
         let mut url = self.url(path)?;
+
         for _ in 0..=REDIRECTS {
             let request = || {
                 let request = self
@@ -237,16 +241,20 @@ impl Registry {
                     request.header(ACCEPT, *media_type)
                 })
             };
+
             let answer = if self.is_own(&url) {
                 self.send(request).await?
             } else {
                 judged(request().send().await?)?
             };
+
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
+
             url = self.location(&url, &answer)?;
         }
+
         Err(Fault::Protocol("it sends from one place to the next"))
     }
 
@@ -257,6 +265,7 @@ impl Registry {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return judged(answer);
         }
+
         let challenge =
             Challenge::of(answer.headers()).ok_or(Fault::Refused(StatusCode::UNAUTHORIZED))?;
         let egress = self.egress.as_ref();
@@ -279,9 +288,11 @@ impl Registry {
         if place.scheme() != "https" && !self.is_own(&place) {
             return Err(Fault::Protocol("it leads to a place without https"));
         }
+
         if let Some(egress) = &self.egress {
             egress.check_url(&place)?;
         }
+
         Ok(place)
     }
 }
@@ -343,11 +354,13 @@ fn taken(answer: Response) -> Result<Response, Fault> {
 /// An answer's content, at most so many bytes.
 async fn body(mut answer: Response, longest: usize) -> Result<Vec<u8>, Fault> {
     let mut content = Vec::new();
+
     while let Some(part) = answer.chunk().await? {
         if content.len() + part.len() > longest {
             return Err(Fault::Protocol("it answers too much"));
         }
         content.extend_from_slice(&part);
     }
+
     Ok(content)
 }

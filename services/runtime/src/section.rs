@@ -140,6 +140,7 @@ impl Sections {
             Err(Stop::Read(error)) => return not_read(&error),
             Ok(End::Nothing(outcome)) | Err(Stop::Ended(outcome)) => return outcome,
         };
+
         recorded.unwrap_or_else(|error| not_recorded(&error))
     }
 }

@@ -102,8 +102,10 @@ impl<K: Hash + Eq> StatusWriter<K> {
                 written.map_or(now, |written| later(written, WORDS))
             }
         };
+
         known.waits =
             (difference == Difference::Wait).then(|| known.waits.filter(past).unwrap_or(now));
+
         let due = known.waits.map_or(due, |since| due.min(later(since, WAIT)));
         if due <= now {
             Decision::Now

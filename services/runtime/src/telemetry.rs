@@ -91,6 +91,7 @@ impl Telemetry {
         let Some(provider) = self.provider else {
             return;
         };
+
         let flushed =
             tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await;
         if !matches!(flushed, Ok(Ok(()))) {

@@ -27,6 +27,7 @@ pub fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
         kind: word.into(),
         plural: plural.into(),
     };
+
     Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
@@ -54,16 +55,19 @@ async fn create(client: &Client, kind: Kind, object: &Value) -> Result<(), Error
         name: name.clone(),
         source,
     };
+
     match api.create(&PostParams::default(), &object).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         made => return made.map(drop).map_err(failed),
     }
+
     let found = api.get_opt(&name).await.map_err(failed)?;
     let same = |found: &DynamicObject| {
         found.owner_references() == object.owner_references()
             && found.labels().get(labels::WORKSPACE_UID)
                 == object.labels().get(labels::WORKSPACE_UID)
     };
+
     match found {
         Some(found) if !same(&found) => Err(Error::NotOurs { kind: word, name }),
         _ => Ok(()),
@@ -84,6 +88,7 @@ async fn patch(client: &Client, target: &Target, operations: &Value) -> Result<(
         name: target.name.clone(),
         source,
     };
+
     patched.map(drop).map_err(failed)
 }
 
@@ -93,10 +98,12 @@ async fn delete(client: &Client, target: &Target) -> Result<(), Error> {
         uid: Some(target.uid.clone()),
         resource_version: None,
     };
+
     let parameters = DeleteParams {
         preconditions: Some(only),
         ..DeleteParams::background()
     };
+
     match api(client, target.kind, &target.namespace)
         .delete(&target.name, &parameters)
         .await

@@ -45,6 +45,7 @@ impl BuildView {
     pub fn new(build: Arc<Build>, owner: Uuid, held: bool, chart: &Chart, now: Timestamp) -> Self {
         let namespace = build.namespace_str();
         let retry = retry_word(build.as_ref()).to_owned();
+
         Self {
             subject: Subject::of(Kind::Build, build.as_ref(), owner, retry, now),
             before: build.status.clone().unwrap_or_default(),
@@ -104,14 +105,18 @@ impl Reconciled for BuildView {
     fn plan(&self) -> Plan {
         let mut plan = Plan::default();
         let (subject, status) = (&self.subject, &self.before);
+
         if self.held || self.build.metadata.deletion_timestamp.is_some() {
             return plan;
         }
+
         if self.build.is_superseded() {
             withdraw(&mut plan, subject, &status.publish.section);
             return plan;
         }
+
         let (image, publish) = (&status.image.section, &status.publish.section);
+
         if self.build.is_built() {
             let settled = self.build.is_published();
             notify(&mut plan, subject, Verb::Push, None, publish, settled, "");
@@ -119,6 +124,7 @@ impl Reconciled for BuildView {
             let pool = Some(pool.clone());
             notify(&mut plan, subject, Verb::Build, pool, image, false, "");
         }
+
         plan
     }
 
@@ -146,12 +152,14 @@ pub fn waits_for_its_turn(
     if limit == 0 || !build.is_pending() || runs(build) {
         return false;
     }
+
     let age = |of: &Build| (of.creation_timestamp().map(|created| created.0), of.uid());
     let before = |other: &Build| {
         let generation = other.generation();
         let waits = due_of(&section(other), false, generation, now) == Due::Now;
         waits && other.spec.runtime.pool == build.spec.runtime.pool && age(other) < age(build)
     };
+
     let others = others
         .iter()
         .filter(|other| other.uid() != build.uid() && other.is_pending());

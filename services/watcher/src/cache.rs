@@ -62,12 +62,14 @@ impl Cache {
             namespace: namespace.into(),
             abandoned: Mutex::default(),
         };
+
         let writers = Writers {
             workspaces: workspaces_writer,
             components: components_writer,
             builds: builds_writer,
             records: records_writer,
         };
+
         (cache, writers)
     }
 
@@ -143,6 +145,7 @@ impl Cache {
             abandoned_since: self.abandoned_since(uid),
             ..Owned::default()
         };
+
         self.workspace_of_record(record)
             .map_or_else(gone, |workspace| self.owned_by(&workspace))
     }
@@ -199,7 +202,9 @@ impl Cache {
         let Some(uid) = &workspace.metadata.uid else {
             return;
         };
+
         let mut abandoned = self.abandoned();
+
         if is_abandoned(workspace) {
             abandoned.entry(uid.clone()).or_insert_with(Timestamp::now);
         } else {
@@ -211,6 +216,7 @@ impl Cache {
         let Some(owner) = controller::<Workspace>(component) else {
             return Above::Nobody;
         };
+
         let found = self.current(
             component.namespace().as_deref(),
             &owner.name,
@@ -250,6 +256,7 @@ impl Cache {
             builds.retain(|build| is_controlled_by(build.as_ref(), component.as_ref()));
             builds
         };
+
         let mut builds: Vec<_> = components.iter().flat_map(of).collect();
         builds.sort_by_cached_key(|build| build.name_any());
         builds
@@ -270,6 +277,7 @@ impl Cache {
                 || other.uid().is_some_and(|uid| begun.contains(uid.as_str()));
             other.uid() != workspace.uid() && earlier
         };
+
         self.in_namespace_of(workspace)
             .iter()
             .filter(before)

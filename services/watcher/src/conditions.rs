@@ -31,6 +31,7 @@ pub fn wrong(section: &Section, failure: Option<&Failure>, generation: i64) -> O
     if !error && code.is_waiting() {
         return Some(Summary::no(Reason::InProgress, message));
     }
+
     Some(Summary {
         retried: !error,
         ..Summary::failed(code, message)
@@ -101,18 +102,22 @@ impl<'a> Conditions<'a> {
                 Some(Reason::InProgress)
             }
         };
+
         if let Some(reason) = reconciling {
             let summary = Summary::yes(reason, ready.message.clone());
             self.add(ConditionType::Reconciling, &summary);
         }
+
         if matches!(ready.severity(), Severity::Superseded | Severity::Failed) {
             let summary = Summary::yes(ready.reason, stalled);
             self.add(ConditionType::Stalled, &summary);
         }
+
         if paused {
             let summary = Summary::yes(Reason::Paused, "spec.paused holds changes back");
             self.add(ConditionType::Paused, &summary);
         }
+
         self.list
     }
 }
@@ -147,6 +152,7 @@ mod tests {
             retried: true,
             ..failed.clone()
         };
+
         for (ready, wanted) in [
             (
                 Summary::yes(Reason::Healthy, ""),
@@ -207,7 +213,9 @@ mod tests {
             }),
             ..Section::default()
         };
+
         let in_progress = Summary::no(Reason::InProgress, message);
+
         for (state, code, wanted) in [
             (
                 State::InProgress,

@@ -119,6 +119,7 @@ fn changed<V: Reconciled>(event: &Event<V::Object>, context: &Context) {
     let Context {
         cache, triggers, ..
     } = context;
+
     V::index(cache).update(event);
     match event {
         Event::Apply(object) => V::changed(object, cache, triggers),

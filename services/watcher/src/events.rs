@@ -47,6 +47,7 @@ impl Recorder {
             warning,
             message,
         } = event;
+
         // What went wrong is logged by whoever met it.
         if *warning && !matches!(reason, EventReason::Code(_)) {
             warn!(
@@ -58,6 +59,7 @@ impl Recorder {
                 "Published Event"
             );
         }
+
         let about = ObjectReference {
             api_version: Some(api_version()),
             kind: Some(words(target.kind).0.into()),
@@ -66,6 +68,7 @@ impl Recorder {
             uid: Some(target.uid.clone()),
             ..ObjectReference::default()
         };
+
         let event = Event {
             type_: if *warning {
                 EventType::Warning
@@ -77,6 +80,7 @@ impl Recorder {
             action: reason.as_str().into(),
             secondary: None,
         };
+
         // A recorder folds what has the same reason into what it published first, with the first's
         // words: each has its own.
         let publisher = Publisher::new(self.client.clone(), self.reporter.clone());
@@ -173,12 +177,14 @@ mod tests {
             name: "w".into(),
             uid: "u".into(),
         };
+
         let reasons = |before: &Summary, after: &Summary| {
             transitions(&target, &ready(before), &ready(after), true)
                 .iter()
                 .map(|reported| reported.reason)
                 .collect::<Vec<_>>()
         };
+
         let (good, waiting) = (
             Summary::yes(Reason::Healthy, ""),
             Summary::no(Reason::Waiting, ""),
@@ -200,6 +206,7 @@ mod tests {
             retried: true,
             ..first.clone()
         };
+
         assert_eq!(reasons(&waiting, &retried), []);
         assert_eq!(reasons(&retried, &first), [EventReason::Code(commit)]);
     }

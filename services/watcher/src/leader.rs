@@ -50,6 +50,7 @@ impl Candidate {
         let Some(mut lease) = self.lease().await else {
             return;
         };
+
         loop {
             let waits = !*leads.borrow();
             let changed = tokio::select! {
@@ -62,6 +63,7 @@ impl Candidate {
                     continue;
                 }
             };
+
             match changed {
                 Ok(leader) => {
                     info!(leader, "Leadership changed");
@@ -73,6 +75,7 @@ impl Candidate {
                 }
             }
         }
+
         // The next one need not wait.
         if let Err(error) = lease.release().await {
             warn!(%error, "Failed to release the lease");
@@ -91,6 +94,7 @@ impl Candidate {
                 Ok(lease) => return Some(lease),
                 Err(error) => warn!(%error, "Failed to make the lease"),
             }
+
             tokio::select! {
                 () = sleep(RETRY) => {}
                 () = self.handles.shutdown.stopping() => return None,

@@ -54,6 +54,7 @@ pub fn notify(
             Policy::Secret
         }
     };
+
     // A wait that is over is another state of the object.
     let key = format!("{}/{}/{policy:?}/{more}", subject.generation, section.rev);
     plan.notifications
@@ -119,6 +120,7 @@ fn decide(
         Policy::Secret => Some(periods.secret),
         Policy::Held | Policy::Once => None,
     };
+
     let same = before.filter(|before| before.key == notification.key);
     let every = every.map(|every| spread(every, notification.target.uuid()));
     let over = |since: Timestamp| every.is_some_and(|every| later(since, every) <= now);
@@ -128,11 +130,13 @@ fn decide(
         (_, None, Policy::Secret | Policy::Held) => None,
         (_, Some(same), _) => over(same.at).then_some(Trigger::Resync),
     };
+
     let since = if send.is_some() {
         now
     } else {
         same.map_or(now, |same| same.at)
     };
+
     Decision {
         send,
         next: every.map(|every| later(since, every)),
@@ -191,6 +195,7 @@ impl Notifier {
             self.lock().remove(&id);
             return Some(later(now, RETRY));
         }
+
         let mut sent = self.lock();
         let changed = sent
             .get(&id)
@@ -205,6 +210,7 @@ impl Notifier {
                 },
             );
         }
+
         decision.next
     }
 
@@ -317,6 +323,7 @@ mod tests {
             !sent(Some(&memo("a", 0)), &notification, 29)
                 && sent(Some(&memo("a", 0)), &notification, 30)
         );
+
         assert_eq!(
             decide(None, &notification, PERIODS, at(7)).next,
             Some(at(37))

@@ -31,6 +31,7 @@ impl FromStr for OpenPool {
         if patterns.iter().any(String::is_empty) {
             return Err(Malformed);
         }
+
         Ok(Self {
             pool: name.parse()?,
             open_to: Access::new(&patterns),
@@ -58,6 +59,7 @@ pub fn open(pools: &[OpenPool], name: &str, namespace: &str) -> Result<Pool, Ref
     } else {
         names.join(", ")
     };
+
     Err(Refusal {
         code: Code::PoolNotOpen,
         message: format!("no pool {name:?} is open to the namespace {namespace}; open: {names}"),
@@ -100,6 +102,7 @@ mod tests {
             message.replace("secret-project", "x"),
             open(&pools(), "x", "team-a").unwrap_err().message
         );
+
         let none = open(&[], "x", "team-a").unwrap_err().message;
         assert!(none.ends_with("open: none is"), "{none}");
     }

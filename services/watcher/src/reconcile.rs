@@ -131,10 +131,12 @@ pub async fn reconcile<V: Reconciled>(
     let Some(view) = V::observe(object, &context, now).await? else {
         return Ok(Next::await_change());
     };
+
     let (mut plan, after) = (view.plan(), view.status());
 
     let applied = context.apply(view.subject(), &plan.actions).await;
     let recorded = context.record(&view, &after, &mut plan).await;
+
     for notification in std::mem::take(&mut plan.notifications) {
         if let Some(at) = context.notifier.send(&notification, now).await {
             plan.again_at(at);
@@ -142,14 +144,17 @@ pub async fn reconcile<V: Reconciled>(
     }
 
     let mut events = Vec::new();
+
     if applied.is_ok() {
         events.append(&mut plan.events);
     }
+
     if matches!(recorded, Ok(true)) {
         let news = view.events(&after);
         view.recorded(&news);
         events.extend(news);
     }
+
     for event in &events {
         context.events.publish(event).await;
     }
@@ -169,6 +174,7 @@ pub fn after_error<V: Reconciled>(
     if error.is_stale() {
         return Next::requeue(STALE);
     }
+
     let cause = std::error::Error::source(error);
     warn!(
         kind = V::KIND.word(), name = object.name_any(), namespace = object.namespace(), %error,
@@ -190,6 +196,7 @@ impl Context {
         if actions.is_empty() {
             return Ok(());
         }
+
         let target = &subject.target;
         let span = info_span!(
             "apply",
@@ -205,6 +212,7 @@ impl Context {
             }
             Ok(())
         };
+
         all.instrument(span).await
     }
 
@@ -246,6 +254,7 @@ impl Context {
             Err(RecordError::Gone) => return Ok(false),
             written => written?,
         };
+
         self.statuses.wrote(uid, now);
         Ok(true)
     }

@@ -66,6 +66,7 @@ impl Reconciled for RecordView {
         let owner = workspace_of_record(&record);
         let above = workspace.map(outside_word).unwrap_or_default();
         let retry = format!("{}{above}", retry_word(record.as_ref()));
+
         Ok(Some(Self {
             subject: Subject::of(Kind::DnsRecord, record.as_ref(), owner, retry, now),
             before: record.status.clone().unwrap_or_default(),
@@ -88,6 +89,7 @@ impl Reconciled for RecordView {
     fn plan(&self) -> Plan {
         let mut plan = Plan::default();
         let (subject, section) = (&self.subject, &self.before.record.section);
+
         if self.record.metadata.deletion_timestamp.is_some() {
             self.tear_down(&mut plan);
         } else if self.orphan {
@@ -98,6 +100,7 @@ impl Reconciled for RecordView {
                 || section.is(State::Completed, subject.generation);
             notify(&mut plan, subject, Verb::Dns, None, section, settled, "");
         }
+
         plan
     }
 
@@ -171,11 +174,14 @@ async fn is_orphan(context: &Context, record: &DNSRecord) -> Result<bool, Error>
     ) else {
         return Ok(false);
     };
+
     if context.cache.workspace_of_record(record).is_some() {
         return Ok(false);
     }
+
     let api = Api::<Workspace>::namespaced(context.client.clone(), namespace);
     let found = cluster::current(&api, name, uid).await;
+
     found
         .map(|found| found.is_none())
         .map_err(|error| Error::Read(format!("Workspace {namespace}/{name}"), error))

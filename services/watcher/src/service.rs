@@ -51,6 +51,7 @@ pub fn spawn(
         chart: Arc::new(Chart::try_from(args)?),
         handles: rt.handles(),
     };
+
     let (leads, leading) = watch::channel(false);
     let (namespace, pod) = (&args.hosts.namespace, &args.shared.pod);
     let candidate = Candidate::new(client.clone(), namespace, pod, rt.handles());
@@ -100,6 +101,7 @@ impl Watcher {
             resync: args.resync,
             secret: args.shared.periods.secret_retry,
         };
+
         let context = Arc::new(Context {
             client: client.clone(),
             cache,
@@ -116,21 +118,25 @@ impl Watcher {
             writer: writers.workspaces,
             triggered: triggered.workspaces,
         };
+
         let components = Source::<ComponentView> {
             api: Api::all(client.clone()),
             writer: writers.components,
             triggered: triggered.components,
         };
+
         let builds = Source::<BuildView> {
             api: Api::all(client.clone()),
             writer: writers.builds,
             triggered: triggered.builds,
         };
+
         let records = Source::<RecordView> {
             api: Api::namespaced(client.clone(), namespace),
             writer: writers.records,
             triggered: triggered.records,
         };
+
         tokio::join!(
             controllers::run(workspaces, context.clone(), handles.clone()),
             controllers::run(components, context.clone(), handles.clone()),
@@ -148,10 +154,12 @@ impl Watcher {
             ack_wait: self.args.shared.periods.ack_wait,
             every: self.args.resync.min(KEEP),
         };
+
         let made = || {
             context.notifier.forget_all();
             context.triggers.all(&context.cache);
         };
+
         self.bus.keep(keep, made).await;
     }
 }
@@ -173,6 +181,7 @@ async fn answer_all(context: &Context) {
     } = context;
     loop {
         let mut failed = Vec::new();
+
         for found in unreadable.some().await {
             if let Err(error) = unreadable::answer(client, events, &found).await {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
@@ -180,6 +189,7 @@ async fn answer_all(context: &Context) {
                 failed.push(found);
             }
         }
+
         if !failed.is_empty() {
             sleep(RETRY).await;
             failed.into_iter().for_each(|found| unreadable.add(found));

@@ -83,20 +83,24 @@ impl<'a> StatusChange<'a> {
     /// A value is no JSON.
     pub fn patch(&self, uid: &str) -> Result<StatusPatch, RecordError> {
         let mut patch = StatusPatch::new(uid).root(rev(&self.read).unwrap_or_default());
+
         for section in SECTIONS {
             if let Some(rev) = self.read.get(section).and_then(rev) {
                 patch = patch.expect(section, rev);
             }
         }
+
         for (field, value) in &self.after {
             if self.before.get(field) != Some(value) {
                 patch = patch.set(field, value)?;
             }
         }
+
         let gone = |field: &&String| !self.after.contains_key(*field);
         for field in self.before.keys().filter(gone) {
             patch = patch.unset(field);
         }
+
         Ok(patch)
     }
 
@@ -223,6 +227,7 @@ mod tests {
             value["components"] = json!([{"name": "a", "state": state, "message": message}]);
             value
         };
+
         let before = reported("0/1", "InProgress", "0 of 1 ready");
 
         assert_eq!(
@@ -281,6 +286,7 @@ mod tests {
             status["timings"] = json!([{"stage": "Build", "startedAt": "1970-01-01T00:00:05Z"}]);
             status
         };
+
         assert_eq!(difference(&before, &timed(before.clone())), None);
         assert_eq!(difference(&timed(before.clone()), &before), None);
 

@@ -46,12 +46,14 @@ impl Triggers {
             builds,
             records,
         };
+
         let receivers = Receivers {
             workspaces: workspaces_end,
             components: components_end,
             builds: builds_end,
             records: records_end,
         };
+
         (triggers, receivers)
     }
 

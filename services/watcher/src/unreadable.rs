@@ -43,6 +43,7 @@ impl Unreadable {
             name: metadata.name.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
         };
+
         Self {
             target,
             why: object.error.chars().take(WORDS).collect(),
@@ -98,20 +99,24 @@ pub async fn answer(client: &Client, events: &Recorder, found: &Unreadable) -> R
     let Some(object) = object.filter(|object| object.uid().as_ref() == Some(uid)) else {
         return Ok(());
     };
+
     let generation = object.generation();
     let status = object.data.get("status");
     let Some(mut operations) = operations(status, found, generation, Timestamp::now()) else {
         return Ok(());
     };
+
     operations.insert(
         0,
         json!({"op": "test", "path": "/metadata/uid", "value": uid}),
     );
+
     let version = object.resource_version();
     operations.insert(
         1,
         json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
     );
+
     let patch = Patch::<()>::Json(serde_json::from_value(Value::Array(operations))?);
     let patched = api
         .patch_status(name, &PatchParams::default(), &patch)
@@ -122,6 +127,7 @@ pub async fn answer(client: &Client, events: &Recorder, found: &Unreadable) -> R
         name: name.clone(),
         source,
     };
+
     patched.map_err(failed)?;
     let event = Event::wrong(&found.target, Code::ObjectUnreadable, ready(found).text());
     events.publish(&event).await;
@@ -182,10 +188,12 @@ mod tests {
             name: "b".into(),
             uid: "u".into(),
         };
+
         let found = Unreadable {
             target,
             why: "no field".into(),
         };
+
         let now = Timestamp::UNIX_EPOCH;
         let first = operations(None, &found, 1, now).unwrap();
         let mut written = json!({"status": {}});
@@ -193,10 +201,12 @@ mod tests {
         json_patch::patch(&mut written, &patch).unwrap();
         assert_eq!(operations(written.get("status"), &found, 1, now), None);
         assert!(operations(written.get("status"), &found, 2, now).is_some());
+
         let other = Unreadable {
             why: "another field".into(),
             ..found
         };
+
         assert!(operations(written.get("status"), &other, 1, now).is_some());
     }
 }

@@ -107,6 +107,7 @@ fn router(cloud: Arc<Cloud>) -> Router {
                 .put(records::put)
                 .delete(records::delete),
         );
+
     Router::new()
         .nest(BASE, routes)
         .fallback(unknown)
@@ -142,10 +143,12 @@ async fn guard(State(cloud): State<Arc<Cloud>>, request: Request, next: Next) ->
         .extensions()
         .get::<MatchedPath>()
         .map_or("unknown", MatchedPath::as_str);
+
     cloud.counters.call(
         method.as_str(),
         template.strip_prefix(BASE).unwrap_or(template),
     );
+
     let path = request
         .uri()
         .path()
@@ -156,11 +159,13 @@ async fn guard(State(cloud): State<Arc<Cloud>>, request: Request, next: Next) ->
         .faults
         .strike(method.as_str(), &path)
         .unwrap_or_default();
+
     tracing::debug!(%method, path, "an API call");
 
     if let Some(delay) = fault.delay_ms {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
+
     let mut response = match fault.status {
         Some(status) => refused(&fault, status),
         None => {
@@ -173,10 +178,12 @@ async fn guard(State(cloud): State<Arc<Cloud>>, request: Request, next: Next) ->
             .await
         }
     };
+
     cloud.counters.answer(response.status().as_u16());
     if fault.lost_response {
         response.extensions_mut().insert(Lost);
     }
+
     response
 }
 
@@ -206,6 +213,7 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
     if let Err(problem) = auth::check(cloud, request.headers(), path) {
         return problem.into_response();
     }
+
     let (taken, limit) = {
         let mut limiter = cloud
             .limiter
@@ -213,6 +221,7 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         (limiter.take(Instant::now()), limiter.limit())
     };
+
     let window = limit.window.as_secs();
     let remaining = match taken {
         Ok(remaining) => remaining,
@@ -225,6 +234,7 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
             let mut response =
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, 971, message).into_response();
             let seconds = wait.as_millis().div_ceil(1_000);
+
             response.headers_mut().insert(
                 header::RETRY_AFTER,
                 u64::try_from(seconds).unwrap_or(window).into(),
@@ -232,8 +242,10 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
             return response;
         }
     };
+
     request.extensions_mut().insert(lag);
     let mut response = next.run(request).await;
+
     for (name, value) in [
         ("ratelimit", format!("\"default\";r={remaining};t={window}")),
         (
@@ -245,6 +257,7 @@ async fn answer(cloud: &Cloud, mut request: Request, lag: Lag, next: Next) -> Re
             response.headers_mut().insert(name, value);
         }
     }
+
     response
 }
 

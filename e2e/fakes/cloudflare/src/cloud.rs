@@ -23,6 +23,7 @@ impl Zone {
                 (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
             },
         );
+
         Self {
             id: format!("{id:032x}"),
             name,

@@ -165,6 +165,7 @@ impl Connector {
         for index in 0..settings.connections {
             shared.tasks.spawn(dial::keep(shared.clone(), index));
         }
+
         Ok(Self {
             shared,
             admin,
@@ -188,6 +189,7 @@ impl Connector {
         {
             tracing::warn!("the grace period is over, requests are cut");
         }
+
         self.shared.tasks.stop().await;
         self.admin.stop().await;
         tracing::info!("Tunnel server stopped");

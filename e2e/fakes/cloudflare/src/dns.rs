@@ -57,9 +57,11 @@ async fn conversation(mut stream: TcpStream, cloud: &Cloud) -> io::Result<()> {
         let length = tokio::time::timeout(IDLE, stream.read_u16()).await??;
         let mut query = vec![0; usize::from(length)];
         tokio::time::timeout(IDLE, stream.read_exact(&mut query)).await??;
+
         let Some(reply) = reply(cloud, &query, false) else {
             return Ok(());
         };
+
         stream
             .write_u16(u16::try_from(reply.len()).map_err(io::Error::other)?)
             .await?;
@@ -73,6 +75,7 @@ fn reply(cloud: &Cloud, bytes: &[u8], datagram: bool) -> Option<Vec<u8>> {
     if query.metadata.message_type != MessageType::Query {
         return None;
     }
+
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.queries.clone_from(&query.queries);
@@ -96,16 +99,20 @@ fn reply(cloud: &Cloud, bytes: &[u8], datagram: bool) -> Option<Vec<u8>> {
         (OpCode::Query, _) => reply.metadata.response_code = ResponseCode::FormErr,
         _ => reply.metadata.response_code = ResponseCode::NotImp,
     }
+
     let mut room = DATAGRAM;
+
     if let Some(edns) = &query.edns {
         room = edns.max_payload().clamp(DATAGRAM, LARGEST_DATAGRAM);
         let mut own = Edns::new();
         own.set_max_payload(LARGEST_DATAGRAM);
         reply.edns = Some(own);
     }
+
     let bytes = reply.to_vec().ok()?;
     if datagram && bytes.len() > usize::from(room) {
         return reply.truncate().to_vec().ok();
     }
+
     Some(bytes)
 }

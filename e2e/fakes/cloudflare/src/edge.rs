@@ -92,6 +92,7 @@ impl Edge {
             .store
             .read(|data| route(&host, &self.cloud.zone.name, data));
         tracing::debug!(host, ?found, "a request at the edge");
+
         let answered = match found {
             Route::Nowhere => Err(Fault::Origin),
             Route::Tunnel(id) => match self.cloud.links.pick(id) {
@@ -100,6 +101,7 @@ impl Edge {
             },
             Route::Origin(target) => self.origin(&target, client, &ray, &host, request).await,
         };
+
         let mut response = answered.unwrap_or_else(page);
         let headers = response.headers_mut();
         headers.insert(header::SERVER, HeaderValue::from_static("cloudflare"));
@@ -107,6 +109,7 @@ impl Edge {
         if let Ok(ray) = HeaderValue::from_str(&ray) {
             headers.insert(RAY, ray);
         }
+
         response
     }
 
@@ -132,6 +135,7 @@ impl Edge {
                 .extensions_mut()
                 .insert(Protocol::from_static("websocket"));
         }
+
         for mut link in links {
             if link.ready().await.is_err() {
                 continue;
@@ -147,6 +151,7 @@ impl Edge {
                 },
             }
         }
+
         Err(Fault::Tunnel)
     }
 
@@ -163,9 +168,11 @@ impl Edge {
         if own && response.status() == StatusCode::BAD_GATEWAY {
             return Err(Fault::BadGateway);
         }
+
         let Some(client) = socket.filter(|_| response.status() == StatusCode::OK) else {
             return Ok(response.map(streamed));
         };
+
         upgrade::join(&self.tasks, client, hyper::upgrade::on(&mut response));
         let mut response = response.map(|_body| empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -233,6 +240,7 @@ fn host(request: &Request<Incoming>) -> Option<String> {
         Some(authority) => authority.clone(),
         None => named?.parse::<Authority>().ok()?,
     };
+
     Some(authority.host().trim_end_matches('.').to_ascii_lowercase())
 }
 
@@ -242,10 +250,12 @@ fn absolute(uri: &Uri, client: Client, host: &str) -> Option<Uri> {
     } else {
         Scheme::HTTP
     };
+
     let path = uri
         .path_and_query()
         .cloned()
         .unwrap_or(PathAndQuery::from_static("/"));
+
     Uri::builder()
         .scheme(scheme)
         .authority(host)

@@ -53,6 +53,7 @@ impl Fault {
 
 fn matches(pattern: &str, path: &str) -> bool {
     let mut segments = path.trim_matches('/').split('/');
+
     for wanted in pattern.trim_matches('/').split('/') {
         match (wanted, segments.next()) {
             ("**", _) => return true,
@@ -61,6 +62,7 @@ fn matches(pattern: &str, path: &str) -> bool {
             _ => return false,
         }
     }
+
     segments.next().is_none()
 }
 
@@ -113,6 +115,7 @@ mod tests {
             times: Some(2),
             ..Fault::default()
         };
+
         faults.set(vec![twice]);
         assert!(faults.strike("GET", "/a").is_none());
         assert!(faults.strike("POST", "/a").is_some());

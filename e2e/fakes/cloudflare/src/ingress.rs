@@ -111,9 +111,11 @@ impl Service {
         if let Some(status) = text.strip_prefix("http_status:") {
             return status.parse().ok().map(Self::Status);
         }
+
         if text == "hello_world" || text == "bastion" || text.starts_with("unix:") {
             return Some(Self::Other(text.to_owned()));
         }
+
         let uri: Uri = text.parse().ok()?;
         uri.host().filter(|host| !host.is_empty())?;
         // A path on the service has no meaning, and the real API refuses it.
@@ -158,10 +160,12 @@ impl Rules {
         if config.is_null() {
             return Ok(Self::default());
         }
+
         let written: Written = serde_json::from_value(config.clone())
             .map_err(|error| Error::Shape(error.to_string()))?;
         let last = written.ingress.len().saturating_sub(1);
         let mut rules = Vec::new();
+
         for (index, rule) in written.ingress.into_iter().enumerate() {
             let catch_all =
                 (rule.hostname.is_empty() || rule.hostname == "*") && rule.path.is_empty();
@@ -170,18 +174,22 @@ impl Rules {
                 (false, true) => return Err(Error::EarlyCatchAll(index + 1)),
                 _ => {}
             }
+
             let stars = rule.hostname.matches('*').count();
             if stars > 1 || (stars == 1 && rule.hostname != "*" && !rule.hostname.starts_with("*."))
             {
                 return Err(Error::Wildcard);
             }
+
             let path = match rule.path.as_str() {
                 "" => None,
                 pattern => Some(Regex::new(pattern).map_err(|_invalid| Error::Path(index + 1))?),
             };
+
             let service =
                 Service::parse(&rule.service).ok_or(Error::Service(index + 1, rule.service))?;
             let origin = rule.origin_request.over(&written.origin_request);
+
             rules.push(Rule {
                 hostname: rule.hostname.to_ascii_lowercase(),
                 path,
@@ -189,6 +197,7 @@ impl Rules {
                 origin,
             });
         }
+
         Ok(Self(rules))
     }
 
@@ -222,6 +231,7 @@ mod tests {
             {"service": "http_status:404"},
         ]}))
         .unwrap();
+
         assert_eq!(
             service(&rules, "api.pr.yourdomain.com", "/v1/x"),
             "versioned"
@@ -258,6 +268,7 @@ mod tests {
         let read = |rule: Value| {
             Rules::read(&json!({"ingress": [rule, {"service": "http_status:404"}]})).map(|_| ())
         };
+
         assert_eq!(
             read(json!({"hostname": "a*.com", "service": "http://a"})),
             Err(Error::Wildcard)
@@ -270,10 +281,12 @@ mod tests {
             read(json!({"path": "(", "service": "http://a"})),
             Err(Error::Path(1))
         );
+
         for service in ["", "api:80", "http://a/path", "ftp://a", "http_status:9"] {
             let refused = read(json!({"hostname": "a.com", "service": service}));
             assert_eq!(refused, Err(Error::Service(1, service.into())));
         }
+
         assert!(matches!(
             read(json!({"hostname": "a.com"})),
             Err(Error::Shape(_))

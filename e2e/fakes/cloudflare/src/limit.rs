@@ -51,13 +51,16 @@ impl Limiter {
             }
             *self = Self::new(self.limit, now);
         }
+
         if now.duration_since(self.opened) >= self.limit.window {
             *self = Self::new(self.limit, now);
         }
+
         if self.used >= self.limit.requests {
             self.blocked = Some(now + self.limit.window);
             return Err(Exceeded(self.limit.window));
         }
+
         self.used += 1;
         Ok(self.limit.requests - self.used)
     }

@@ -66,6 +66,7 @@ pub(crate) async fn receive<M: DeserializeOwned>(
     if length > LONGEST {
         return Err(io::Error::other("the message is too long"));
     }
+
     let mut bytes = Vec::new();
     stream
         .take(u64::from(length))
@@ -86,6 +87,7 @@ mod tests {
         assert!(
             matches!(receive(&mut wire.as_slice()).await.unwrap(), Reply::Refused { error } if error == "no")
         );
+
         let cut = wire.len() - 1;
         assert!(
             receive::<Reply>(&mut wire.get(..cut).unwrap())

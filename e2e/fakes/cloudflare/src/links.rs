@@ -85,6 +85,7 @@ impl Links {
             let first = turn % senders.len();
             senders.rotate_left(first);
         }
+
         senders
     }
 

@@ -16,20 +16,25 @@ pub(crate) fn lookup<'a>(records: &'a [Record], zone: &str, name: &str) -> Found
     if !exact.is_empty() {
         return Found::Records(exact);
     }
+
     if name == zone || exists(records, name) {
         return Found::Empty;
     }
+
     let mut parent = name;
     while let Some((_, above)) = parent.split_once('.') {
         let wildcards = at(records, &format!("*.{above}"));
         if !wildcards.is_empty() {
             return Found::Records(wildcards);
         }
+
         if above == zone || exists(records, above) {
             break;
         }
+
         parent = above;
     }
+
     Found::Nothing
 }
 
@@ -61,6 +66,7 @@ pub(crate) mod tests {
         let body = json!({"type": kind, "name": name, "content": content, "proxied": proxied});
         let now = Timestamp::UNIX_EPOCH;
         let content = Content::read(body, ZONE).unwrap();
+
         Record {
             id: name.to_owned(),
             content,

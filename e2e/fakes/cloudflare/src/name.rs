@@ -11,6 +11,7 @@ pub(crate) fn qualify(name: &str, zone: &str) -> Option<String> {
         None if under(&asked, zone) => asked,
         None => format!("{asked}.{zone}"),
     };
+
     valid(&full).then_some(full)
 }
 

@@ -61,11 +61,13 @@ pub(crate) async fn send(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Error::Http(name.clone(), error))?;
+
     tasks.spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a connection to a service broke");
         }
     });
+
     let request = outgoing(request, target.host_header.unwrap_or(host)).map_err(Error::Request)?;
     let response = sender
         .send_request(request)
@@ -94,6 +96,7 @@ async fn dial(target: &Target<'_>, name: &str) -> Result<Box<dyn Stream>, Error>
     if !secure {
         return Ok(Box::new(stream));
     }
+
     let server = target.server_name.unwrap_or(host).to_owned();
     let server = ServerName::try_from(server.clone()).map_err(|_invalid| Error::Name(server))?;
     let stream = TlsConnector::from(target.tls.clone())

@@ -122,6 +122,7 @@ impl Content {
                 "Invalid proxied mode. Record cannot be proxied.",
             ));
         }
+
         let ttl = ttl(draft.ttl)?;
         let comment = draft.comment.filter(|comment| !comment.is_empty());
         if comment
@@ -133,6 +134,7 @@ impl Content {
             );
             return Err(Refusal::new(9313, message));
         }
+
         Ok(Self {
             content: target(kind, draft.content.as_deref().unwrap_or_default(), &name)?,
             name,
@@ -161,6 +163,7 @@ impl Content {
         if self.name != other.name {
             return Ok(());
         }
+
         let hosts = |kind: Kind| kind.is_address() || kind == Kind::Cname;
         if self.kind == Kind::Cname && hosts(other.kind) {
             return Err(Refusal::new(
@@ -168,15 +171,18 @@ impl Content {
                 "An A, AAAA, or CNAME record with that host already exists.",
             ));
         }
+
         if self.kind.is_address() && other.kind == Kind::Cname {
             return Err(Refusal::new(
                 81054,
                 "A CNAME record with that host already exists.",
             ));
         }
+
         if self.kind == other.kind && self.content == other.content {
             return Err(Refusal::new(81058, "An identical record already exists."));
         }
+
         Ok(())
     }
 }
@@ -252,6 +258,7 @@ mod tests {
     fn record(id: &str, body: Value) -> Record {
         let now = Timestamp::UNIX_EPOCH;
         let content = read(body).unwrap();
+
         Record {
             id: id.to_owned(),
             content,
@@ -274,6 +281,7 @@ mod tests {
                 .map(|_| 0)
                 .unwrap_or_else(|code| code)
         };
+
         assert_eq!(code("A", "2001:db8::1"), 9005);
         assert_eq!(code("AAAA", "192.0.2.1"), 9006);
         assert_eq!(code("CNAME", "192.0.2.1"), 9007);
@@ -291,6 +299,7 @@ mod tests {
             body[field] = value;
             read(body)
         };
+
         assert_eq!(with("ttl", json!(59)), Err(9021));
         assert_eq!(with("ttl", json!(86_401)), Err(9021));
         assert_eq!(with("ttl", json!(60)).map(|made| made.ttl), Ok(60));

@@ -170,6 +170,7 @@ pub async fn serve(settings: Settings) -> Result<Running, Error> {
     {
         return Err(Error::Account);
     }
+
     let web = tls::acceptor(&settings.cert_pem, &settings.key_pem, &["h2", "http/1.1"])?;
     let connectors = tls::acceptor(&settings.cert_pem, &settings.key_pem, &[])?;
     let (udp, tcp, dns_address) = name_server(settings.dns).await?;
@@ -190,6 +191,7 @@ pub async fn serve(settings: Settings) -> Result<Running, Error> {
     let cloud = Arc::new(cloud(settings, addresses)?);
     let tasks = Tasks::default();
     let edge = Edge::new(cloud.clone(), tasks.clone())?;
+
     tasks.spawn(api::serve(api, web.clone(), cloud.clone(), tasks.clone()));
     tasks.spawn(dns::udp(udp, cloud.clone()));
     tasks.spawn(dns::tcp(tcp, cloud.clone(), tasks.clone()));
@@ -208,6 +210,7 @@ pub async fn serve(settings: Settings) -> Result<Running, Error> {
         zone_id = cloud.zone.id,
         "the stand-in serves"
     );
+
     Ok(Running {
         addresses,
         zone_id: cloud.zone.id.clone(),

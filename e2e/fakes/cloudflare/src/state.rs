@@ -68,10 +68,12 @@ impl Store {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = data.clone();
         let result = write(&mut next)?;
+
         next.revision = next.revision.wrapping_add(1);
         if let Some(path) = &self.path {
             save(path, &next)?;
         }
+
         self.changed.send_replace(next.revision);
         *data = next;
         Ok(result)

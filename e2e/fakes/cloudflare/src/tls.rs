@@ -28,6 +28,7 @@ pub(crate) fn acceptor(
             "the certificate or its key does not parse: {error}"
         ))
     };
+
     let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(broken)?;
@@ -58,6 +59,7 @@ pub fn native_roots() -> RootCertStore {
             rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs,
         );
     }
+
     roots
 }
 

@@ -112,6 +112,7 @@ mod tests {
     fn a_token_reads_back_as_it_was_written() {
         let tunnel = Tunnel::new("pr-1".into(), "cloudflare".into(), None);
         let read = Token::decode(&format!("{}\n", tunnel.token("abc"))).unwrap();
+
         assert_eq!(
             (read.account.as_str(), read.tunnel, &read.secret),
             ("abc", tunnel.id, &tunnel.secret)

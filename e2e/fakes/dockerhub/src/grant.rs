@@ -50,6 +50,7 @@ impl Accounts {
         let granted = |action: &&str| {
             *action == "pull" || matches!(*action, "push" | "delete") && owner.is_some()
         };
+
         let actions = actions.split(',').filter(granted).map(Into::into).collect();
         (r#type == "repository").then(|| Access {
             r#type: r#type.into(),

@@ -65,20 +65,24 @@ struct Ask {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
+
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok()
         .context("a TLS provider is installed already")?;
+
     let accounts = std::fs::read(&args.accounts)
         .with_context(|| format!("cannot read {}", args.accounts.display()))?;
     let service = Service {
         accounts: serde_json::from_slice(&accounts).context("the accounts are not as expected")?,
         signer: Signer::new(&std::fs::read(&args.signing_key)?, args.issuer)?,
     };
+
     let routes = Router::new()
         .route("/token", get(by_query).post(by_form))
         .with_state(Arc::new(service));
     let tls = RustlsConfig::from_pem_file(args.certificate, args.certificate_key).await?;
+
     axum_server::bind_rustls(args.listen, tls)
         .serve(routes.into_make_service())
         .await?;
@@ -92,6 +96,7 @@ async fn by_query(
 ) -> Response {
     let mut ask = Ask::default();
     let mut scopes = Vec::new();
+
     for (name, value) in form_pairs(query.unwrap_or_default().as_bytes()) {
         match name.as_str() {
             "service" => ask.service = value,
@@ -99,9 +104,11 @@ async fn by_query(
             _ => {}
         }
     }
+
     if let Some((name, password)) = basic(&headers) {
         (ask.username, ask.password) = (Some(name), Some(password));
     }
+
     service.answer(&ask, &scopes)
 }
 
@@ -140,6 +147,7 @@ impl Service {
             (Some(name), Some(_)) => Some(name.as_str()),
             _ => None,
         };
+
         let access = self.accounts.grant(account, scopes);
         match self.signer.sign(account.unwrap_or_default(), &ask.service, &access) {
             Ok(token) => {

@@ -36,6 +36,7 @@ impl Signer {
             &random,
         )
         .map_err(|error| anyhow!("the key is not on P-256: {error}"))?;
+
         Ok(Self {
             key,
             random,

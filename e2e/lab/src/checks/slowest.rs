@@ -36,6 +36,7 @@ fn test(line: &str) -> Option<(Duration, String)> {
         let (_, rest) = attributes.split_once(&format!("{name}=\""))?;
         rest.split_once('"').map(|(value, _)| value)
     };
+
     let seconds: f64 = attribute("time")?.parse().ok()?;
     let name = format!("{} {}", attribute("classname")?, attribute("name")?);
     Some((Duration::try_from_secs_f64(seconds).ok()?, name))

@@ -40,6 +40,7 @@ impl Cluster {
             traces: extras.traces || self.has_part(traces::NAME)?,
             ..extras
         };
+
         let tag = OnceCell::new();
 
         let mut steps = install::steps(&self.layout, Wanted::Cluster);
@@ -55,11 +56,13 @@ impl Cluster {
             let what = "compile it unless it was needed before, and start";
             Step::new(kwok::NAME, what, || self.start_kwok())
         }));
+
         let what = "wait until both nodes and every part are ready";
         steps.push(Step::new("health", what, || self.settle()));
         if extras.sample {
             steps.extend(self.sample_steps());
         }
+
         progress.run("the cluster came up", steps)
     }
 
@@ -76,6 +79,7 @@ impl Cluster {
         if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
             bail!("there is no {unknown}: there are {}", known.join(", "));
         }
+
         steps.retain(|step| names.is_empty() || names.iter().any(|name| name == step.name()));
         progress.run("the programs are there", steps)
     }

@@ -31,19 +31,24 @@ pub fn install(layout: &Layout) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+
     let log = log(layout);
     let _forbidden = Forbidden::new()?;
+
     note_daemons(layout)?;
+
     let quiet = |program: &str| {
         let mut command = Command::new(program);
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
+
     // An installation that was interrupted earlier is completed first. On a fresh machine apt's own
     // timers may hold its lock for a while.
     logged(quiet("dpkg").args(["--configure", "-a"]), &log)?;
     let patient = ["-y", "-o", "DPkg::Lock::Timeout=300"];
     logged(quiet("apt-get").args(patient).arg("update"), &log)?;
+
     let pins = missing
         .iter()
         .map(|pin| pin.strip_suffix("=*").unwrap_or(pin));
@@ -52,6 +57,7 @@ pub fn install(layout: &Layout) -> Result<()> {
         .args(patient)
         .args(["install", "--no-install-recommends", "--no-remove"])
         .args(pins);
+
     logged(&mut install, &log).context(
         "where it would have to remove packages (docker-ce brings a containerd of its own), remove them yourself or use another machine",
     )?;
@@ -97,9 +103,11 @@ fn disable_daemons(layout: &Layout) -> Result<()> {
                 .args(units),
         )?;
     }
+
     if noted(layout).exists() {
         std::fs::remove_file(noted(layout))?;
     }
+
     Ok(())
 }
 
@@ -112,6 +120,7 @@ fn is_installed(pin: &str) -> bool {
         name,
     ]));
     let prefix = version.trim_end_matches('*');
+
     said.is_ok_and(|said| {
         said.strip_prefix("installed ")
             .is_some_and(|found| found.starts_with(prefix))
@@ -195,14 +204,17 @@ pub fn root(layout: &Layout, name: &str, packages: &[&str], hooks: &[&str]) -> R
 /// This machine's own apt sources of Debian 12.
 fn sources() -> Result<Vec<String>> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+
     if let Ok(folder) = std::fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
     }
+
     let read = |file: &Path| match file.extension()?.to_str()? {
         "list" => Some(is_debian_list(&std::fs::read_to_string(file).ok()?)),
         "sources" => Some(is_debian_deb822(&std::fs::read_to_string(file).ok()?)),
         _ => None,
     };
+
     files.retain(|file| read(file).unwrap_or(false));
     anyhow::ensure!(
         !files.is_empty(),
@@ -229,9 +241,11 @@ fn is_debian_deb822(content: &str) -> bool {
                 .map(|(_, value)| value.trim().to_owned())
                 .next()
         };
+
         let has = |name: &str, word: &str| {
             field(name).is_some_and(|value| value.split_whitespace().any(|each| each == word))
         };
+
         has("Suites", "bookworm")
             && has("Components", "main")
             && field("URIs").is_some_and(|uris| uris.contains("debian"))
@@ -255,6 +269,7 @@ mod tests {
         assert!(!is_debian_list(
             "deb https://tools.example/apt cloud-bookworm main\n"
         ));
+
         let own = "Types: deb\n# a comment\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n";
         assert!(is_debian_deb822(own));
         assert!(!is_debian_deb822(&format!("Enabled: no\n{own}")));

@@ -175,9 +175,11 @@ impl Tool {
             self.key(&sources(layout))?,
             |half| self.build(half, layout),
         )?;
+
         for (file, name) in self.programs {
             link(&built.join(file), &layout.bin(name))?;
         }
+
         Ok(())
     }
 
@@ -188,11 +190,13 @@ impl Tool {
             1 => String::new(),
             several => format!(" into {several} programs"),
         };
+
         let time = match self.cpu {
             0..10 => String::new(),
             10..60 => format!(", {} s of CPU the first time", self.cpu),
             more => format!(", {} min of CPU the first time", more.div_ceil(60)),
         };
+
         format!("compile{version}{programs}{time}")
     }
 
@@ -214,6 +218,7 @@ impl Tool {
     /// Those that share are one input: any of them may raise the version that another gets.
     fn key(&self, sources: &Path) -> Result<Key> {
         let mut key = Key::default().words([self.ldflags, &version()?]);
+
         if self.shares {
             for file in ["go.work", "go.work.sum"] {
                 key = key.bytes(&std::fs::read(sources.join(file))?);
@@ -225,6 +230,7 @@ impl Tool {
                 }
             }
         }
+
         key.folder(&sources.join(self.folder))
     }
 
@@ -232,15 +238,18 @@ impl Tool {
         if self.shares && !self.module.is_empty() {
             self.check_version(layout)?;
         }
+
         let mut go = self.go(layout);
         // With -v the log says which package is under way.
         go.args(["build", "-v", "-trimpath", "-ldflags"])
             .arg(format!("-s -w {}", self.ldflags))
             .arg("-o")
             .arg(format!("{}/", text(into)));
+
         if self.packages.is_empty() {
             go.arg(".");
         }
+
         logged(go.args(self.packages), &self.log(layout))
     }
 
@@ -258,6 +267,7 @@ impl Tool {
         list.args(["list", "-m", "-f", "{{.Version}}", self.module]);
         let found = output(&mut list)?;
         let pinned = self.version(&sources(layout)).unwrap_or_default();
+
         ensure!(
             found.trim().trim_start_matches('v') == pinned.trim(),
             "e2e/tools/{} pins {pinned}, and another program of go.work needs {}: pin that, or take one of them out of go.work",
@@ -301,6 +311,7 @@ pub fn link(target: &Path, name: &Path) -> Result<()> {
     if half.symlink_metadata().is_ok() {
         std::fs::remove_file(&half)?;
     }
+
     std::os::unix::fs::symlink(target, &half)?;
     std::fs::rename(&half, name)?;
     Ok(())
@@ -349,10 +360,12 @@ mod tests {
             cache: PathBuf::new(),
             state: PathBuf::new(),
         };
+
         let tool = Tool {
             cpu: 610,
             ..KUBERNETES
         };
+
         let what = tool.what(&layout);
         assert!(what.starts_with("compile 1."), "{what}");
         assert!(

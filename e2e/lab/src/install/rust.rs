@@ -49,6 +49,7 @@ pub fn install(layout: &Layout, wanted: Wanted) -> Result<()> {
     let made = cached(&layout.cache, "tools", "programs", key(layout)?, |half| {
         build(layout, wanted, half)
     })?;
+
     for program in programs() {
         // By its content: who uses a program notices only when it is another.
         let file = made.join(program);
@@ -61,6 +62,7 @@ pub fn install(layout: &Layout, wanted: Wanted) -> Result<()> {
         })?;
         link(&kept.join(program), &layout.bin(program))?;
     }
+
     Ok(())
 }
 
@@ -73,12 +75,15 @@ fn programs() -> impl Iterator<Item = &'static str> {
 /// A key of the sources, of what they depend on, and of the compiler.
 fn key(layout: &Layout) -> Result<Key> {
     let mut key = Key::default();
+
     for folder in SOURCES {
         key = key.folder(&layout.repository.join(folder))?;
     }
+
     for file in MANIFESTS {
         key = key.words([std::fs::read_to_string(layout.repository.join(file))?]);
     }
+
     Ok(key.words([output(Command::new("rustc").arg("--version"))?]))
 }
 
@@ -100,9 +105,11 @@ fn build(layout: &Layout, wanted: Wanted, into: &Path) -> Result<()> {
             cargo.args(["--workspace", "--all-features", "--bins", "--tests"]);
         }
     }
+
     logged(&mut cargo, &log(layout))?;
 
     let built = target(layout).join(host()?).join(PROFILE);
+
     for program in programs() {
         let mut strip = Command::new("strip");
         strip
@@ -111,6 +118,7 @@ fn build(layout: &Layout, wanted: Wanted, into: &Path) -> Result<()> {
             .arg(built.join(program));
         logged(&mut strip, &log(layout))?;
     }
+
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub const ADMIN_PORT: u16 = 8080;
 pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
     let token = layout.etc().join("cloudflare-token");
     write_private(&token, &secrets.cloudflare_token)?;
+
     let args = [
         format!("--api={}", at(CLOUDFLARE_API, 443)),
         format!("--admin={}", at(CLOUDFLARE_API, ADMIN_PORT)),
@@ -33,6 +34,7 @@ pub fn part(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         format!("--account={}", secrets.cloudflare_account),
         format!("--zone={ZONE}"),
     ];
+
     Part::new(
         "cloudflare",
         layout.bin("cloudflare"),

@@ -132,6 +132,7 @@ fn as_client(layout: &Layout, user: &str) -> Result<impl Iterator<Item = String>
         "authentication-kubeconfig",
         "authorization-kubeconfig",
     ];
+
     Ok(flags
         .into_iter()
         .map(move |flag| format!("--{flag}={kubeconfig}")))

@@ -53,16 +53,19 @@ pub fn parts(layout: &Layout, secrets: &Secrets) -> Result<Vec<Part>> {
     for key in ["git-host-key", "deploy-key"] {
         if !layout.pki(&format!("{key}.pub")).exists() {
             let file = text(layout.pki(key));
+
             // A key without its public half is what an interrupt left.
             if layout.pki(key).exists() {
                 std::fs::remove_file(layout.pki(key))?;
             }
+
             output(
                 Command::new("ssh-keygen")
                     .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", &file]),
             )?;
         }
     }
+
     seed(layout)?;
     Ok(vec![ssh(layout)?, https(layout, secrets)?])
 }
@@ -70,15 +73,18 @@ pub fn parts(layout: &Layout, secrets: &Secrets) -> Result<Vec<Part>> {
 fn ssh(layout: &Layout) -> Result<Part> {
     let authorized = layout.etc().join("authorized_keys");
     std::fs::copy(layout.pki("deploy-key.pub"), &authorized)?;
+
     let values = context! {
         address => GIT.to_string(), host_key => text(layout.pki("git-host-key")), authorized_keys => text(&authorized),
     };
+
     let config = layout.configure("sshd_config", "sshd_config", values)?;
     // sshd wants this folder for its unprivileged half. It lies on the namespace's own /run.
     let script = format!(
         "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {}",
         text(&config)
     );
+
     Part::new(
         "git-ssh",
         "/bin/sh",
@@ -123,10 +129,12 @@ fn seed(layout: &Layout) -> Result<()> {
     if repository.exists() {
         return Ok(());
     }
+
     let half = layout.data("git.new");
     if half.exists() {
         std::fs::remove_dir_all(&half)?;
     }
+
     let bare = half.join(REPOSITORY);
     std::fs::create_dir_all(&bare)?;
     let app = layout.repository.join("e2e/apps/click");
@@ -147,6 +155,7 @@ fn seed(layout: &Layout) -> Result<()> {
     for entry in WalkDir::new(&half) {
         std::os::unix::fs::lchown(entry?.path(), Some(USER), Some(USER))?;
     }
+
     std::fs::rename(half, layout.data("git"))?;
     Ok(())
 }
@@ -157,15 +166,18 @@ fn git(bare: &Path, tree: &Path, args: &[&str]) -> Result<String> {
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", "/nonexistent")
         .env("GIT_CONFIG_NOSYSTEM", "1");
+
     // A fixed author and date: the same sources are the same commit on every machine.
     for role in ["AUTHOR", "COMMITTER"] {
         git.env(format!("GIT_{role}_NAME"), "e2e")
             .env(format!("GIT_{role}_EMAIL"), "e2e@preview.test");
         git.env(format!("GIT_{role}_DATE"), "2026-01-01T00:00:00Z");
     }
+
     git.env("GIT_DIR", bare);
     if args.first() != Some(&"init") {
         git.env("GIT_WORK_TREE", tree);
     }
+
     output(git.current_dir(tree).args(args))
 }

@@ -37,6 +37,7 @@ pub fn part(layout: &Layout) -> Result<Part> {
         "--config=".into(),
         format!("--server-address={address}"),
     ];
+
     Ok(Part::new(
         NAME,
         layout.bin("kwok"),

@@ -78,10 +78,12 @@ impl Node {
             cni.join("pods.conflist"),
             layout.render("cni.conflist", context! { pods => self.pods })?,
         )?;
+
         let values =
             context! { root => text(self.folder(layout, "containerd")?), cni => text(cni) };
         let config = layout.configure(&self.file("containerd.toml"), "containerd.toml", values)?;
         let ready = Ready::Command(["sh", "-c", ANSWERS].map(Into::into).into());
+
         Part::new(
             self.file("containerd"),
             "/usr/bin/containerd",
@@ -99,6 +101,7 @@ impl Node {
             certificate => text(layout.pki(&format!("{user}.crt"))), key => text(layout.pki(&format!("{user}.key"))),
             plugins => text(self.folder(layout, "kubelet-plugins")?),
         };
+
         let config = layout.configure(&self.file("kubelet.yaml"), "kubelet.yaml", values)?;
         let args = [
             format!("--config={}", text(&config)),
@@ -115,6 +118,7 @@ impl Node {
             format!("--node-ip={}", self.address),
             format!("--node-labels={}", self.labels),
         ];
+
         Part::new(
             self.file("kubelet"),
             layout.bin("kubelet"),
@@ -129,8 +133,10 @@ impl Node {
         let values = context! {
             kubeconfig => text(kubeconfig(layout, "proxy", server())?), address => self.address.to_string(), node => self.name,
         };
+
         let config = layout.configure(&self.file("kube-proxy.yaml"), "kube-proxy.yaml", values)?;
         let args = ["--config".into(), text(config)];
+
         Ok(Part::new(
             self.file("kube-proxy"),
             layout.bin("kube-proxy"),

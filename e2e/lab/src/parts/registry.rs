@@ -39,6 +39,7 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         PUBLISHER: {"password": secrets.publisher_password, "push": ["*"]},
     });
     write_private(&accounts, value.to_string())?;
+
     let args = [
         format!("--listen={}", at(HUB_AUTH, 443)),
         format!("--certificate={}", text(layout.pki("hub-auth.crt"))),
@@ -47,6 +48,7 @@ fn tokens(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         "--issuer=auth.docker.io".into(),
         format!("--accounts={}", text(&accounts)),
     ];
+
     Part::new(
         "hub-tokens",
         layout.bin("hub-tokens"),
@@ -94,6 +96,7 @@ fn company(layout: &Layout, secrets: &Secrets) -> Result<Part> {
         let hash = bcrypt::hash(&secrets.registry_password, 6)?;
         write_private(&htpasswd, format!("{COMPANY_USER}:{hash}\n"))?;
     }
+
     let auth = context! { jwks => Value::from(()), htpasswd => text(&htpasswd) };
     distribution(
         layout,
@@ -122,6 +125,7 @@ fn distribution(
         certificate => text(&certificate), key => text(layout.pki(&format!("{name}.key"))),
         ..auth
     };
+
     let config = layout.configure(&format!("{name}.yaml"), "distribution.yaml", values)?;
     Part::new(
         name,

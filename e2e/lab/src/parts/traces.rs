@@ -24,6 +24,7 @@ pub fn part(layout: &Layout) -> Result<Part> {
     let values = context! { address => TRACES.to_string(), file => text(file(layout)) };
     let config = layout.configure("otelcol.yaml", "otelcol.yaml", values)?;
     let args = ["--config".into(), format!("file:{}", text(&config))];
+
     Part::new(
         NAME,
         layout.bin("otelcol"),

@@ -34,10 +34,13 @@ impl<'a> Attempt<'a> {
                 step.replace('\n', " \\\n")
             ),
         )?;
+
         let mut workspace = built(&name, POOL);
+
         for (field, value) in more.as_object().into_iter().flatten() {
             workspace["spec"]["components"][0]["build"][field] = value.clone();
         }
+
         user.apply(&workspace.to_string())?;
         Ok(Self { user, name })
     }
@@ -109,6 +112,7 @@ fn a_step_reads_no_secret_of_another_tenants_build() -> Result<()> {
     );
     let theirs = Attempt::begin(&victim, "holds", &holds, &secrets)?;
     theirs.wait_begun()?;
+
     // It fails with what it found in its last line, or ends well.
     let looks = "for i in $(seq 30); do\n\
                  found=$(cat /proc/[0-9]*/root/run/secrets/* 2>/dev/null | grep -a -o 'SEQCANARY[-a-z0-9]*' | head -n 1);\n\
@@ -145,6 +149,7 @@ fn no_process_of_a_build_lives_on_after_it() -> Result<()> {
         ensure!(left.trim().is_empty(), "{left}");
         Ok(())
     })?;
+
     let pods = format!("se.quencer.io/pool={POOL}");
     let logs = [
         "-n",
@@ -180,6 +185,7 @@ fn whoever_kills_buildkit_harms_nobody_else() -> Result<()> {
     let [attacker, victim] = tenants()?;
     let theirs = Attempt::begin(&victim, "under-way", "sleep 6", &json!({}))?;
     theirs.wait_begun()?;
+
     let kills = "for p in /proc/[0-9]*; do\n\
                  [ \"$(cat $p/comm 2>/dev/null)\" != buildkitd ] || kill -KILL ${p#/proc/};\n\
                  done;\n\
@@ -196,6 +202,7 @@ fn whoever_kills_buildkit_harms_nobody_else() -> Result<()> {
             if !stalled.is_empty() {
                 blamed.get_or_insert(format!("{}: {stalled}", of.name));
             }
+
             let ready = victim.ready(&object, "status")?;
             ensure!(
                 ready == "True",
@@ -205,6 +212,7 @@ fn whoever_kills_buildkit_harms_nobody_else() -> Result<()> {
             Ok(())
         })
     };
+
     ready(&theirs)?;
     ours.wait_code("E#1023")?;
     ready(&waits)?;
@@ -233,6 +241,7 @@ fn a_cache_mount_is_of_one_tenant_and_repository() -> Result<()> {
         &json!({}),
     )?;
     first.wait_built()?;
+
     let theirs = Attempt::begin(
         &victim,
         "finds-nothing",
@@ -240,6 +249,7 @@ fn a_cache_mount_is_of_one_tenant_and_repository() -> Result<()> {
         &json!({}),
     )?;
     theirs.wait_built()?;
+
     let second = Attempt::begin(
         &attacker,
         "finds-its-own",
@@ -267,12 +277,14 @@ fn a_pool_is_open_to_those_that_it_names() -> Result<()> {
             );
             Ok(message)
         })?;
+
         // What is closed to it is told no more of than what does not exist.
         ensure!(
             pool == "reserved" || !message.contains("reserved"),
             "{message}"
         );
     }
+
     owner.apply(&built(name, "reserved").to_string())?;
     until("the owner's is looked up", PATIENCE, || {
         let component = owner.component(name, "app")?;

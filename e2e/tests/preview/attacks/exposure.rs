@@ -20,6 +20,7 @@ fn site(name: &str, dns: &Value, path: &str) -> Value {
     let container =
         json!({"name": "web", "image": "app-base:bookworm", "command": ["sh", "-c", script]});
     let rule = json!({"name": "main", "component": "web", "network": "http", "path": path});
+
     json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
         "spec": {
@@ -73,6 +74,7 @@ impl User {
                 Ok(())
             })?;
         }
+
         let exposed = self.exposed(name)?;
         ensure!(exposed.is_empty(), "an Ingress serves {exposed}");
         let status = self.field(&format!("workspace/{name}"), ".status.url")?;
@@ -128,12 +130,14 @@ fn a_preview_of_a_zone_that_is_granted_no_more_is_taken_down() -> Result<()> {
     user.apply(&site(&name, &json!({"zone": BANK, "name": "login"}), "/").to_string())?;
     user.wait_ready(&name)?;
     let url = user.field(&format!("workspace/{name}"), ".status.url")?;
+
     user.install_with(
         &format!("namespaces: [{}]", TENANTS[0]),
         &format!("namespaces: [{}]", TENANTS[1]),
     )?;
     user.wait_refused(&name, "E#6051")?;
     ensure!(!visit(&user, &url)?.contains(&name), "it still answers");
+
     let left = user
         .cluster
         .kubectl(&["get", "dnsrecords", "--all-namespaces", "-o", "name"])?;

@@ -119,23 +119,28 @@ fn imitate(user: &User) -> Result<()> {
             Ok(())
         })?;
     }
+
     let services = services(user)?;
+
     for part in PARTS {
         let (_, selector) = services
             .iter()
             .find(|(name, _)| name == part)
             .with_context(|| format!("no Service {part}"))?;
         let ours = pods(user, selector)?;
+
         ensure!(
             !ours.is_empty() && ours.is_disjoint(&theirs),
             "{part} selects {ours:?}"
         );
+
         let found = endpoints(user, part)?;
         ensure!(
             !found.is_empty() && found.is_disjoint(&theirs),
             "{part} sends to {found:?}"
         );
     }
+
     // No other part of the chart has a pod of it either.
     for (name, selector) in services {
         ensure!(
@@ -143,6 +148,7 @@ fn imitate(user: &User) -> Result<()> {
             "{name} selects {selector}"
         );
     }
+
     Ok(())
 }
 
@@ -158,6 +164,7 @@ fn a_preview_that_is_called_as_the_chart_runs_and_answers_for_none_of_its_parts(
             "--timeout=120s",
         ])
     };
+
     // The names are the attack: an earlier run may have left them.
     remove()?;
     let imitated = imitate(&user);

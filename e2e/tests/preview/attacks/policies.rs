@@ -82,9 +82,11 @@ fn api_server(user: &User) -> Result<[(Peer, u16); 2]> {
             &format!("jsonpath={{{path}}}"),
         ])
     };
+
     let at = |object: &str, host: &str, port: &str| -> Result<(Peer, u16)> {
         Ok((address(&get(object, host)?)?, get(object, port)?.parse()?))
     };
+
     Ok([
         at(
             "service/kubernetes",
@@ -138,6 +140,7 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
 
     let (seen, servers) = (Seen::now(&user)?, api_server(&user)?);
     let pod_of = |name: &str| seen.labelled("app.kubernetes.io/instance", name);
+
     for name in [database, front] {
         let uid = user.field(&format!("component/{name}"), ".metadata.uid")?;
         let own = |policy: &&Value| policy["metadata"]["ownerReferences"][0]["uid"] == uid.as_str();
@@ -154,6 +157,7 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
             .filter(|pod| pod["metadata"]["labels"]["app.kubernetes.io/instance"] != name.as_str())
             .map(|pod| &pod["metadata"]["name"])
             .collect();
+
         ensure!(
             others.is_empty(),
             "the policy of {name} is about {others:?} too"
@@ -164,17 +168,20 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
                 selects(policy, &pod),
                 "the policy of {name} is not about its pods"
             );
+
             for (server, port) in &servers {
                 ensure!(
                     !seen.open(&pod, server, *port),
                     "{name} reaches the API server at {server:?} {port}"
                 );
             }
+
             assert_eq!(
                 seen.ports(&pod, &address(METADATA)?),
                 [0; 0],
                 "{name} reaches the node's metadata"
             );
+
             // A pod of the node's own network is the node, and no policy is about it.
             let pods = seen
                 .pods
@@ -205,6 +212,7 @@ fn a_component_of_its_own_reaches_its_like_and_nothing_else_of_the_cluster() -> 
             "no name server is reached"
         );
     }
+
     user.kubectl(&["delete", "component", database, front, "--timeout=120s"])?;
     other
         .kubectl(&["delete", "component", neighbour, "--timeout=120s"])
@@ -232,8 +240,10 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
             component.rsplit('/').next().unwrap_or_default(),
         )
     };
+
     let anybody = [Peer::labelled("team-c", &json!({})), address("198.18.0.9")?];
     let (webs, databases) = (pods(&seen, "web")?, pods(&seen, "database")?);
+
     for from in &anybody {
         for web in &webs {
             assert_eq!(seen.ports(from, web), [3000]);
@@ -246,6 +256,7 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
             );
         }
     }
+
     for (web, database) in webs.iter().zip(&databases) {
         ensure!(
             seen.open(web, database, 6379),
@@ -263,9 +274,11 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
         "-p",
         &patch.to_string(),
     ])?;
+
     until("the port is closed", PATIENCE, || {
         let seen = Seen::now(&user)?;
         let webs = pods(&seen, "web")?;
+
         ensure!(
             webs.iter()
                 .all(|web| !anybody.iter().any(|from| seen.open(from, web, 3000))),

@@ -64,6 +64,7 @@ fn a_component_of_a_hundred_mebibytes_is_e6016_and_its_neighbours_become_ready_m
     // Larger than the annotation that `kubectl apply` writes may be, and a quarter of what etcd
     // takes.
     let create = ["create", "-n", attacker.namespace, "-f", "-"];
+
     attacker
         .cluster
         .kubectl_fed(&create, &workspace(bomb, TIMES).to_string())?;
@@ -84,6 +85,7 @@ fn a_component_of_a_hundred_mebibytes_is_e6016_and_its_neighbours_become_ready_m
         &patch.to_string(),
     ])?;
     attacker.wait_ready(bomb)?;
+
     let deployment = attacker
         .component(bomb, "web")?
         .replace("component.se.quencer.io/", "deployment/");

@@ -90,6 +90,7 @@ fn a_build_that_a_newer_commit_overtook_takes_no_tag_until_its_commit_is_wanted_
         ensure!(has_the_tag(&user, name, &newer)?, "it is another's");
         Ok(())
     })?;
+
     let over = until("the older Build is settled", PATIENCE, || {
         let reason = user.ready(&older, "reason")?;
         ensure!(
@@ -102,20 +103,24 @@ fn a_build_that_a_newer_commit_overtook_takes_no_tag_until_its_commit_is_wanted_
         );
         Ok(reason)
     })?;
+
     ensure!(
         has_the_tag(&user, name, &newer)?,
         "the older commit took the tag: its Build is {over}"
     );
+
     assert_eq!(
         (over.as_str(), user.field(&older, ".status.phase")?.as_str()),
         ("Superseded", "Superseded")
     );
     ensure!(!is_tagged(&user, &first)?, "the older commit has a tag");
     ensure!(is_tagged(&user, &second)?, "the newer commit has none");
+
     let runs = |build: &str| -> Result<bool> {
         let found = user.field(&user.component(name, "app")?, ".status.deploy.build")?;
         Ok(build.ends_with(&format!("/{found}")) && !found.is_empty())
     };
+
     ensure!(runs(&newer)?, "the newer commit does not run");
 
     // Rolled back on purpose, it is published and runs, and the tag moves to it.

@@ -11,5 +11,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             serde_yaml::to_string(&definition.value)?,
         )?;
     }
+
     Ok(())
 }

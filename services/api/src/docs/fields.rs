@@ -53,6 +53,7 @@ fn at<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
             .strip_suffix("[]")
             .map_or((part, false), |name| (name, true));
         let found = schema.get("properties")?.get(name)?;
+
         if in_list {
             found.get("items")
         } else {
@@ -134,6 +135,7 @@ fn the_page_of_a_kind_has_its_fields_and_no_others() {
 
         let mut fields = BTreeSet::new();
         names(kind.part("spec"), &mut fields);
+
         let named: BTreeSet<_> = page
             .spans()
             .into_iter()
@@ -208,6 +210,7 @@ fn every_value_of_the_chart_that_a_table_names_exists() {
             }
         }
     }
+
     assert!(all > 30, "only {all} values were found");
 }
 
@@ -218,6 +221,7 @@ fn every_path_in_the_text_is_a_field_or_a_value() {
         let field = kinds.iter().any(|kind| is_within(&kind.schema, path));
         field || path.starts_with("metadata.") || is_value(&values, path)
     };
+
     for page in Page::all() {
         let paths = page.spans().into_iter().filter(|span| is_path(span));
         let unknown: Vec<_> = paths.filter(|path| !exists(path)).collect();

@@ -26,6 +26,7 @@ const OTHERS: [&str; 14] = [
 fn resolve(page: &str, link: &str) -> PathBuf {
     let folder = Path::new(page).parent().unwrap_or(Path::new(""));
     let mut path = PathBuf::new();
+
     for part in folder.join(link).components() {
         if part == Part::ParentDir {
             assert!(path.pop(), "{page}: {link} leaves the repository");
@@ -33,6 +34,7 @@ fn resolve(page: &str, link: &str) -> PathBuf {
             path.push(part);
         }
     }
+
     path
 }
 
@@ -41,15 +43,18 @@ fn broken(page: &Page, link: &str) -> Option<String> {
     if link.contains("://") {
         return None;
     }
+
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
     let path = if file.is_empty() {
         PathBuf::from(&page.path)
     } else {
         resolve(&page.path, file)
     };
+
     if !root().join(&path).exists() {
         return Some(format!("{}: {link}: no such file", page.path));
     }
+
     if anchor.is_empty() {
         return None;
     }
@@ -74,6 +79,7 @@ fn every_relative_link_leads_to_a_file_and_a_heading() {
             broken.collect::<Vec<_>>()
         })
         .collect();
+
     assert!(all > 50, "only {all} links were found");
     assert_eq!(broken, Vec::<String>::new());
 }

@@ -37,6 +37,7 @@ impl Page {
             fenced ^= fence;
             !fence && !fenced
         };
+
         Self {
             path: path.into(),
             lines: text.lines().filter(is_text).map(Into::into).collect(),
@@ -89,14 +90,17 @@ impl Page {
         let mut tables: Vec<Table> = Vec::new();
         let mut section = "";
         let mut inside = false;
+
         for line in &self.lines {
             if let Some((2, title)) = heading(line) {
                 section = title;
             }
+
             let Some(cells) = cells(line) else {
                 inside = false;
                 continue;
             };
+
             match tables.last_mut().filter(|_| inside) {
                 Some(table) => table.rows.push(cells),
                 None => tables.push(Table {
@@ -105,8 +109,10 @@ impl Page {
                     rows: Vec::new(),
                 }),
             }
+
             inside = true;
         }
+
         tables
     }
 }

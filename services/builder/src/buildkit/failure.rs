@@ -65,14 +65,17 @@ impl Failure {
         clean: impl Fn(&str) -> String,
     ) -> Self {
         let message = clean(answer.message());
+
         if is_lost(answer) {
             return Self::lost(&message);
         }
+
         let output = step
             .as_ref()
             .map_or(message.as_str(), |step| step.error.as_str());
         let exit_code =
             number_behind(output, "exit code: ").or_else(|| number_behind(&message, "exit code: "));
+
         Self {
             code: code(answer.code(), &message, output, exit_code),
             message: cut(output, MESSAGE),
@@ -105,6 +108,7 @@ impl Failure {
         let Some(step) = &self.step else {
             return self.message.clone();
         };
+
         let line = self
             .line
             .map(|line| format!(" ({dockerfile}:{line})"))
@@ -134,6 +138,7 @@ fn code(grpc: Grpc, message: &str, output: &str, exit_code: Option<i32>) -> Code
             .iter()
             .any(|words| output.contains(words) || message.contains(words))
     };
+
     if says(&[
         "no space left on device",
         "cannot allocate memory",
@@ -143,6 +148,7 @@ fn code(grpc: Grpc, message: &str, output: &str, exit_code: Option<i32>) -> Code
     {
         return Code::BuildResourcesExhausted;
     }
+
     if says(&[
         "failed to read dockerfile",
         "failed to load dockerfile",
@@ -150,6 +156,7 @@ fn code(grpc: Grpc, message: &str, output: &str, exit_code: Option<i32>) -> Code
     ]) {
         return Code::DockerfileNotFound;
     }
+
     if says(&[
         "failed to push",
         "error writing manifest",
@@ -157,6 +164,7 @@ fn code(grpc: Grpc, message: &str, output: &str, exit_code: Option<i32>) -> Code
     ]) {
         return Code::StagingUnavailable;
     }
+
     match grpc {
         Grpc::Unavailable | Grpc::DeadlineExceeded | Grpc::Aborted => Code::BuilderUnavailable,
         _ => Code::StepFailed,
@@ -197,6 +205,7 @@ fn line(details: &[u8]) -> Option<i32> {
         .iter()
         .filter(|detail| detail.type_url.contains("errdefs.Source"));
     let parsed = sources.filter_map(|detail| serde_json::from_slice::<Source>(&detail.value).ok());
+
     parsed
         .flat_map(|source| source.ranges)
         .map(|range| range.start.line)

@@ -97,6 +97,7 @@ fn wish(metadata: &MetadataMap) -> (String, Wish) {
             .get_all(key)
             .into_iter()
             .filter_map(|value| value.to_str().ok());
+
         values
             .map(|value| {
                 if encoded {
@@ -107,6 +108,7 @@ fn wish(metadata: &MetadataMap) -> (String, Wish) {
             })
             .collect::<Vec<_>>()
     };
+
     let name = all("dir-name").into_iter().next().unwrap_or_default();
     (
         name,
@@ -132,6 +134,7 @@ fn decoded(value: &str) -> String {
             other => bytes.push(other),
         }
     }
+
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -151,6 +154,7 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
         let (announced, out) = (Arc::clone(&announced), out.clone());
         tasks.spawn_blocking(move || announce(&tree, &announced, &out));
     }
+
     while let Some(packet) = asked.recv().await {
         match packet.r#type() {
             PacketType::PacketReq => {
@@ -165,6 +169,7 @@ async fn serve(root: PathBuf, tree: Tree, mut incoming: Streaming<Packet>, out: 
                     );
                     return;
                 };
+
                 let (path, to) = (root.join(path), out.clone());
                 let sent =
                     tokio::task::spawn_blocking(move || content(&path, packet.id, &to)).await;
@@ -198,6 +203,7 @@ fn announce(tree: &Tree, announced: &Announced, out: &Outgoing) {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(number, stat.path.clone());
         }
+
         number += 1;
         send(
             out,
@@ -207,6 +213,7 @@ fn announce(tree: &Tree, announced: &Announced, out: &Outgoing) {
             },
         )
     });
+
     // If nobody listens any more, nobody has to know.
     drop(match walked {
         Ok(()) => send(out, packet_of(PacketType::PacketStat)),
@@ -225,6 +232,7 @@ fn content(path: &Path, id: u32, out: &Outgoing) -> io::Result<()> {
     loop {
         let mut data = Vec::with_capacity(CHUNK);
         let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut data)?;
+
         send(
             out,
             Packet {
@@ -233,6 +241,7 @@ fn content(path: &Path, id: u32, out: &Outgoing) -> io::Result<()> {
                 ..packet_of(PacketType::PacketData)
             },
         )?;
+
         if read == 0 {
             return Ok(());
         }

@@ -41,6 +41,7 @@ impl Patterns {
         let above = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
         let all: Vec<_> = above.chain([path]).collect();
         let matched = |pattern: &Pattern| all.iter().any(|path| pattern.regex.is_match(path));
+
         self.0.iter().fold(false, |before, pattern| {
             if before == pattern.exception && matched(pattern) {
                 !before
@@ -73,12 +74,14 @@ impl Pattern {
         if text.is_empty() {
             return Ok(None);
         }
+
         let (exception, pattern) = text
             .strip_prefix('!')
             .map_or((false, text), |rest| (true, rest));
         let cleaned = clean(pattern);
         let regex = Regex::new(&expression(&cleaned)).map_err(|_error| Malformed(text.into()))?;
         let plain = (!cleaned.contains(['*', '?', '[', '\\'])).then_some(cleaned);
+
         Ok(Some(Self {
             regex,
             plain,
@@ -100,6 +103,7 @@ impl Pattern {
 /// A path without empty parts, `.` and `..`; nothing is above the root.
 pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
+
     for part in path.split('/') {
         match part {
             "" | "." => {}
@@ -107,6 +111,7 @@ pub(super) fn clean(path: &str) -> String {
             part => parts.push(part),
         }
     }
+
     parts.join("/")
 }
 
@@ -133,6 +138,7 @@ fn expression(pattern: &str) -> String {
             other => regex.push_str(&regex::escape(&other.to_string())),
         }
     }
+
     regex + ")$"
 }
 

@@ -64,9 +64,11 @@ impl Progress {
     /// Takes news in, and gives the lines that they bring to the log.
     pub(super) fn take(&mut self, news: StatusResponse) -> Vec<Line> {
         let mut lines = Vec::new();
+
         for vertex in news.vertexes {
             self.vertex(vertex, &mut lines);
         }
+
         for log in news.logs {
             let next = self.next();
             let step = self.steps.entry(log.vertex).or_insert_with(|| Step {
@@ -78,6 +80,7 @@ impl Progress {
             let Some(open) = step.open.get_mut(usize::from(stderr)) else {
                 continue;
             };
+
             open.push_str(&text);
             let mut whole = std::mem::take(open);
             let end = whole.rfind('\n').map_or(0, |at| at + 1);
@@ -87,6 +90,7 @@ impl Progress {
             } else {
                 end
             };
+
             *open = whole.split_off(end);
             for text in whole.lines() {
                 step.say(
@@ -98,6 +102,7 @@ impl Progress {
                 );
             }
         }
+
         self.bytes = self
             .bytes
             .saturating_add(lines.iter().map(|line| line.text.len()).sum());
@@ -112,6 +117,7 @@ impl Progress {
         });
         let at = |time: Option<&Timestamp>| millis(time.or(vertex.started.as_ref()));
         let redact = &self.redact;
+
         if step.name.is_empty() && vertex.started.is_some() {
             step.name = redact.clean(&vertex.name);
             lines.push(Line {
@@ -121,11 +127,13 @@ impl Progress {
                 text: cut(&step.name),
             });
         }
+
         let ended = vertex.completed.is_some() && !step.completed;
         step.cached |= vertex.cached;
         if ended {
             step.completed = true;
             let at = at(vertex.completed.as_ref());
+
             for (stderr, text) in [false, true]
                 .into_iter()
                 .zip(std::mem::take(&mut step.open))
@@ -134,12 +142,15 @@ impl Progress {
                     step.say(redact, &text, stderr, at, lines);
                 }
             }
+
             step.error = redact.clean(&vertex.error);
+
             let text = match (step.error.is_empty(), step.cached) {
                 (true, true) => "CACHED".into(),
                 (true, false) => "DONE".into(),
                 (false, _) => format!("ERROR {}", step.error),
             };
+
             lines.push(Line {
                 at_ms: at,
                 step: step.number,
@@ -166,12 +177,14 @@ impl Progress {
             let cache = CACHES.iter().any(|begin| step.name.starts_with(begin));
             !step.error.is_empty() && !step.error.contains("context canceled") && !cache
         };
+
         let step = self
             .steps
             .values()
             .filter(failed)
             .min_by_key(|step| (!is_step(&step.name), step.number))?;
         let tail = step.tail.iter().cloned().collect();
+
         Some(FailedStep {
             name: step.name.clone(),
             error: step.error.clone(),
@@ -201,9 +214,11 @@ impl Step {
             .next()
             .unwrap_or_default();
         let text = cut(&redact.clean(last));
+
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
+
         self.tail.push_back(text.clone());
         lines.push(Line {
             at_ms,
@@ -255,6 +270,7 @@ mod tests {
             nanos: 0,
         });
         let completed = time.filter(|_| cached || !error.is_empty());
+
         Vertex {
             digest: digest.into(),
             name: name.into(),
@@ -289,6 +305,7 @@ mod tests {
             ..StatusResponse::default()
         });
         assert_eq!(texts(&lines), ["[1/2] RUN x", "one"]);
+
         let lines = progress.take(StatusResponse {
             logs: vec![log("a", "er22\n10%\r100%\nend")],
             ..StatusResponse::default()
@@ -319,6 +336,7 @@ mod tests {
             vertex("c", "[builder 2/2] RUN y", false, "context canceled"),
             vertex("d", "exporting to image", false, ""),
         ];
+
         progress.take(StatusResponse {
             vertexes,
             ..StatusResponse::default()
@@ -338,6 +356,7 @@ mod tests {
         let vertexes = failed
             .map(|(digest, name)| vertex(digest, name, false, "no"))
             .into();
+
         progress.take(StatusResponse {
             vertexes,
             ..StatusResponse::default()
@@ -350,6 +369,7 @@ mod tests {
             false,
             "not found",
         )];
+
         progress.take(StatusResponse {
             vertexes,
             ..StatusResponse::default()
@@ -362,16 +382,19 @@ mod tests {
         let mut progress = Progress::new(Redact::default());
         let text: String = (0..50).map(|number| format!("{number}\n")).collect();
         let vertexes = vec![vertex("a", "[1/1] RUN x", false, "")];
+
         progress.take(StatusResponse {
             vertexes,
             logs: vec![log("a", &text)],
             ..StatusResponse::default()
         });
+
         let vertexes = vec![vertex("a", "", false, "exit code: 1")];
         progress.take(StatusResponse {
             vertexes,
             ..StatusResponse::default()
         });
+
         let tail = progress.failed().unwrap().tail;
         assert_eq!((tail.len(), tail[0].as_str()), (20, "30"));
     }

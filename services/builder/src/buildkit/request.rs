@@ -24,6 +24,7 @@ pub(super) fn request(job: &Job, reference: &str, session: &str) -> SolveRequest
     } else {
         &job.cache_imports
     };
+
     let cache = CacheOptions {
         exports: job
             .cache_export
@@ -33,6 +34,7 @@ pub(super) fn request(job: &Job, reference: &str, session: &str) -> SolveRequest
         imports: imports.iter().map(|from| entry(job, from, &[])).collect(),
         ..CacheOptions::default()
     };
+
     SolveRequest {
         r#ref: reference.into(),
         session: session.into(),
@@ -68,9 +70,11 @@ fn entry(job: &Job, reference: &str, more: &[(&str, &str)]) -> CacheOptionsEntry
 
 fn frontend(job: &Job, imports: &[CacheOptionsEntry]) -> Attrs {
     let mut attrs = attrs(&[("filename", &job.dockerfile)]);
+
     for (name, value) in &job.args {
         attrs.insert(format!("build-arg:{name}"), value.clone());
     }
+
     // After the user's own, so that these stand. `# syntax=` in a Dockerfile names an image that
     // would be run in the place of the frontend, and a cache mount is found by a name that every
     // Dockerfile may choose.
@@ -80,21 +84,27 @@ fn frontend(job: &Job, imports: &[CacheOptionsEntry]) -> Attrs {
         "build-arg:BUILDKIT_CACHE_MOUNT_NS".into(),
         job.cache_mounts.clone(),
     );
+
     if let Some(target) = &job.target {
         attrs.insert("target".into(), target.clone());
     }
+
     if !job.platforms.is_empty() {
         attrs.insert("platform".into(), job.platforms.join(","));
     }
+
     if job.no_cache {
         attrs.insert("no-cache".into(), String::new());
     }
+
     if job.provenance {
         attrs.insert("attest:provenance".into(), "mode=min".into());
     }
+
     if job.sbom {
         attrs.insert("attest:sbom".into(), String::new());
     }
+
     if !imports.is_empty() {
         // The frontend looks here, and nowhere else.
         let all: Vec<_> = imports
@@ -103,6 +113,7 @@ fn frontend(job: &Job, imports: &[CacheOptionsEntry]) -> Attrs {
             .collect();
         attrs.insert("cache-imports".into(), json!(all).to_string());
     }
+
     attrs
 }
 
@@ -112,12 +123,14 @@ fn image(job: &Job) -> Attrs {
         ("push", "true"),
         ("oci-mediatypes", "true"),
     ]);
+
     if job.compression == Compression::Zstd {
         attrs.extend([
             ("compression".into(), "zstd".into()),
             ("force-compression".into(), "true".into()),
         ]);
     }
+
     insecure(job, &mut attrs);
     attrs
 }

@@ -95,6 +95,7 @@ fn serve(
         .add_service(SecretsServer::new(vault))
         .add_service(AuthServer::new(logins))
         .serve_with_incoming(incoming);
+
     async {
         if let Err(error) = server.await {
             tracing::debug!(%error, "Session server ended");
@@ -113,6 +114,7 @@ async fn receive(mut incoming: Streaming<BytesMessage>, mut write: WriteHalf<Dup
             }
         }
     };
+
     let written = async move {
         while let Some(data) = behind.recv().await {
             if write.write_all(&data).await.is_err() {
@@ -120,6 +122,7 @@ async fn receive(mut incoming: Streaming<BytesMessage>, mut write: WriteHalf<Dup
             }
         }
     };
+
     tokio::join!(read, written);
 }
 

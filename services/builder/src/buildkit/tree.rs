@@ -40,15 +40,18 @@ struct Walk<'a> {
 impl Tree {
     pub(super) fn new(root: &Path, wish: &Wish) -> Result<Self, Malformed> {
         let mut include = wish.include.clone();
+
         if !wish.follow.is_empty() {
             include.extend(followed(root, &wish.follow));
         }
+
         // The root is wanted: all is.
         let include = if include.iter().any(|path| clean(path).is_empty()) {
             Vec::new()
         } else {
             include
         };
+
         Ok(Self {
             root: root.into(),
             include: Patterns::new(include)?,
@@ -69,6 +72,7 @@ impl Tree {
 
     fn folder(&self, path: &str, walk: &mut Walk<'_>) -> io::Result<()> {
         let mut names = Vec::new();
+
         for entry in fs::read_dir(self.root.join(path))? {
             let name = entry?.file_name();
             names.push(
@@ -76,6 +80,7 @@ impl Tree {
                     .map_err(|_name| io::Error::other("a file's name is no UTF-8"))?,
             );
         }
+
         names.sort_unstable();
         for name in names {
             let path = if path.is_empty() {
@@ -85,6 +90,7 @@ impl Tree {
             };
             self.entry(&path, walk)?;
         }
+
         Ok(())
     }
 
@@ -96,6 +102,7 @@ impl Tree {
         let Some(stat) = stat(path, &full, &found)? else {
             return Ok(());
         };
+
         let listed = wanted && !excluded;
         if listed {
             for folder in walk.pending.drain(..) {
@@ -103,18 +110,21 @@ impl Tree {
             }
             (walk.tell)(stat.clone())?;
         }
+
         let goes_on = (wanted || self.include.may_match_below(path))
             && (!excluded || self.exclude.may_except_below(path));
         if found.is_dir() && goes_on {
             if !listed {
                 walk.pending.push(stat);
             }
+
             self.folder(path, walk)?;
             if !listed {
                 // It was listed with something in it, or is not listed at all.
                 walk.pending.pop();
             }
         }
+
         Ok(())
     }
 }
@@ -129,6 +139,7 @@ fn stat(path: &str, full: &Path, found: &Metadata) -> io::Result<Option<Stat>> {
             .saturating_add(found.mtime_nsec()),
         ..Stat::default()
     };
+
     // git knows only whether a file is executable: who checked it out, and as what, must not
     // matter.
     let kind = found.file_type();
@@ -148,6 +159,7 @@ fn stat(path: &str, full: &Path, found: &Metadata) -> io::Result<Option<Stat>> {
     } else {
         return Ok(None);
     }
+
     Ok(Some(stat))
 }
 
@@ -177,12 +189,15 @@ fn follow(root: &Path, path: &str, found: &mut BTreeSet<String>) {
             }
             continue;
         }
+
         if !found.insert(here) {
             return;
         }
+
         for target in links {
             follow(root, &clean(&format!("{target}/{}", rest.join("/"))), found);
         }
+
         return;
     }
 }
@@ -202,13 +217,16 @@ fn links(root: &Path, path: &str) -> Vec<String> {
             clean(&format!("{folder}/{target}"))
         })
     };
+
     if !name.contains(['*', '?', '[']) {
         return target(name).into_iter().collect();
     }
+
     let (Ok(pattern), Ok(entries)) = (Patterns::new([name]), fs::read_dir(root.join(folder)))
     else {
         return Vec::new();
     };
+
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names
         .filter(|name| pattern.matches(name))
@@ -264,6 +282,7 @@ mod tests {
             exclude: strings(&["a", "!a/b/keep", ".git"]),
             ..Wish::default()
         };
+
         assert_eq!(
             listed(folder.path(), &wish),
             ["a", "a/b", "a/b/keep", "c", "c/x"]
@@ -318,12 +337,14 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+
         let wanted = [
             ("d", 0x8000_01ed),
             ("d/plain", 0o644),
             ("d/run", 0o755),
             ("link", 0x0800_01ff),
         ];
+
         assert_eq!(
             modes,
             wanted.map(|(path, mode)| (path.to_owned(), mode, 0, 0))

@@ -38,11 +38,13 @@ impl Address {
             Some(_) => return None,
             None => return Self::scp(url),
         };
+
         let (authority, path) = rest.split_once('/')?;
         let (user, place) = match authority.rsplit_once('@') {
             Some((user, place)) => (Some(user), place),
             None => (None, authority),
         };
+
         let (host, port) = match place.strip_prefix('[') {
             Some(v6) => {
                 let (host, port) = v6.split_once(']')?;
@@ -52,11 +54,13 @@ impl Address {
                 .split_once(':')
                 .map_or((place, None), |(host, port)| (host, Some(port))),
         };
+
         let port = port
             .filter(|port| !port.is_empty())
             .map(str::parse)
             .transpose()
             .ok()?;
+
         Self {
             transport,
             user: user.map(Into::into),
@@ -76,6 +80,7 @@ impl Address {
             .strip_prefix('/')
             .map_or((path, false), |path| (path, true));
         let user = Some(user.into());
+
         Self {
             transport: Transport::Ssh,
             user,
@@ -94,6 +99,7 @@ impl Address {
         let plain = |part: &&str| {
             !part.is_empty() && !part.starts_with('-') && part.chars().all(|c| c.is_ascii_graphic())
         };
+
         let user = self.user.as_deref().unwrap_or_default();
         let login = user.contains(':') || (self.transport == Transport::Https && !user.is_empty());
         let host = self
@@ -143,6 +149,7 @@ impl Address {
             Transport::Ssh => "ssh",
             Transport::Https => "https",
         };
+
         let user = self
             .user
             .as_ref()
@@ -153,6 +160,7 @@ impl Address {
         } else {
             self.host.clone()
         };
+
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{scheme}://{user}{host}{port}/")
     }

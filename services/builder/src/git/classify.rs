@@ -41,15 +41,18 @@ pub(super) fn telling(stderr: &str) -> String {
             .map(str::trim)
             .filter(|line| !line.is_empty())
     };
+
     let generic = |line: &str| {
         line.starts_with("fatal: Could not read from remote")
             || line.starts_with("Please make sure")
             || line.starts_with("and the repository")
     };
+
     let telling = lines().rfind(|line| line.starts_with("fatal:") && !generic(line));
     let line = telling
         .or_else(|| lines().rfind(|line| !generic(line)))
         .unwrap_or("nothing");
+
     line.trim_start_matches("fatal: ")
         .chars()
         .filter(|c| !c.is_control())

@@ -108,6 +108,7 @@ impl<'a> Git<'a> {
             command,
             limit,
         } = &mut self;
+
         command.stdin(if input.is_empty() {
             Stdio::null()
         } else {
@@ -126,12 +127,14 @@ impl<'a> Git<'a> {
             if status.success() {
                 return Ok(stdout);
             }
+
             let stderr = String::from_utf8_lossy(&stderr);
             Err(Error::git(
                 classify::why(&stderr),
                 classify::telling(&stderr),
             ))
         };
+
         tokio::time::timeout(*limit, work)
             .await
             .map_err(|_elapsed| Error::Slow(*limit))?

@@ -78,6 +78,7 @@ impl Login {
                 Ok(None)
             }
         };
+
         let key = PRIVATE_KEYS
             .into_iter()
             .find(|key| scheme == AuthScheme::Token && has(key));
@@ -107,11 +108,13 @@ impl Login {
                 wanted: wanted(scheme, address),
             });
         };
+
         let address = if matches!(with, With::Key { .. }) {
             address.clone()
         } else {
             address.over_https()
         };
+
         let source = Some(secret.source().into());
         Ok((
             Self {
@@ -188,6 +191,7 @@ mod tests {
             .collect();
         let object =
             serde_json::json!({"metadata": {"name": "s", "namespace": "team"}, "data": data});
+
         serde_json::from_value::<k8s_openapi::api::core::v1::Secret>(object)
             .unwrap()
             .into()
@@ -205,6 +209,7 @@ mod tests {
             let (login, url) = read(AuthScheme::Token, &[(key, "k"), ("token", "t")], SSH).unwrap();
             assert!(matches!(login.with, With::Key { .. }) && url == SSH);
         }
+
         let (login, url) = read(AuthScheme::Token, &[("token", "t\n")], SSH).unwrap();
         assert_eq!(url, HTTPS);
         let sent = login.authorization().unwrap();
@@ -212,6 +217,7 @@ mod tests {
             sent.expose_secret(),
             &format!("Basic {}", BASE64.encode(b"x-access-token:t"))
         );
+
         let (login, _) = read(
             AuthScheme::Token,
             &[("privateKey", "k"), ("token", "t")],
@@ -219,6 +225,7 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(login.with, With::Password { .. }));
+
         let (login, url) = read(
             AuthScheme::KeyPair,
             &[("username", "u"), ("password", "p")],

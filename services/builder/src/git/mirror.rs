@@ -73,6 +73,7 @@ impl<'a> Mirror<'a> {
             settings,
             _lock: lock,
         };
+
         mirror.make().await?;
         Ok(mirror)
     }
@@ -86,6 +87,7 @@ impl<'a> Mirror<'a> {
                 .await
                 .map_err(Error::Files)?;
         }
+
         for lock in [
             "shallow.lock",
             "config.lock",
@@ -95,15 +97,18 @@ impl<'a> Mirror<'a> {
             // There is one only after a crash.
             drop(tokio::fs::remove_file(self.path.join(lock)).await);
         }
+
         if tokio::fs::try_exists(self.path.join("HEAD"))
             .await
             .map_err(Error::Files)?
         {
             return Ok(());
         }
+
         tokio::fs::create_dir_all(&self.path)
             .await
             .map_err(Error::Files)?;
+
         let private = Private::local(self.settings)?;
         self.git(&private, "file", LOCAL)
             .args(["init", "--quiet", "--bare", "--template="])
@@ -130,6 +135,7 @@ impl<'a> Mirror<'a> {
                     .is_some_and(|reference| !super::refs::is_commit(reference)) => {}
             other => return other,
         }
+
         // Some servers give commits only as part of a ref's history.
         for source in super::refs::candidates(wanted.reference)
             .iter()
@@ -144,12 +150,14 @@ impl<'a> Mirror<'a> {
                 Ok(()) => break,
             }
         }
+
         let local = Private::local(self.settings)?;
         let update = self
             .git(&local, "file", LOCAL)
             .args(["update-ref", &kept, wanted.commit])
             .run()
             .await;
+
         update
             .map(drop)
             .map_err(|_missing| Error::NoRef(wanted.commit.into()))
@@ -194,6 +202,7 @@ impl<'a> Mirror<'a> {
                 }
             }
         };
+
         tokio::select! {
             done = work => done.map(drop),
             error = watch => Err(error),
@@ -204,20 +213,24 @@ impl<'a> Mirror<'a> {
     /// gives the same bytes.
     pub(super) async fn checkout(&self, commit: &str, folder: &Path) -> Result<(), Error> {
         let private = Private::local(self.settings)?;
+
         tokio::fs::create_dir_all(folder)
             .await
             .map_err(Error::Files)?;
+
         let git = |args: &[&str]| {
             Git::new(&private, "file", self.settings.limits.fetch)
                 .at(folder)
                 .args(args.iter().copied())
                 .run()
         };
+
         // Each of these is a process: what does not depend on another does not wait for it.
         tokio::try_join!(
             self.count(&private, commit),
             git(&["init", "--quiet", "--template="])
         )?;
+
         let url = format!("file://{}", self.path.display());
         git(&[
             "fetch",
@@ -231,6 +244,7 @@ impl<'a> Mirror<'a> {
         ])
         .await?;
         git(&["checkout", "--quiet", "--detach", commit, "--"]).await?;
+
         let index = async {
             // The index knows times and inodes, which would make every checkout another context.
             tokio::fs::remove_file(folder.join(".git/index"))
@@ -238,6 +252,7 @@ impl<'a> Mirror<'a> {
                 .map_err(Error::Files)?;
             git(&["read-tree", "HEAD"]).await
         };
+
         tokio::try_join!(git(&["update-ref", "-d", "refs/heads/seq"]), index).map(drop)
     }
 
@@ -310,6 +325,7 @@ fn kept(commit: &str) -> String {
 async fn weigh(folder: &Path) -> u64 {
     let mut folders = vec![folder.to_path_buf()];
     let mut bytes = 0_u64;
+
     while let Some(folder) = folders.pop() {
         let Ok(mut entries) = tokio::fs::read_dir(&folder).await else {
             continue;
@@ -322,5 +338,6 @@ async fn weigh(folder: &Path) -> u64 {
             }
         }
     }
+
     bytes
 }

@@ -50,6 +50,7 @@ pub(super) fn commit(answer: &[u8]) -> Result<Commit, Error> {
     let [_id, "commit", size] = fields(header)[..] else {
         return Err(unexpected(header));
     };
+
     let (content, rest) = split(rest, size)?;
     let content = String::from_utf8_lossy(content);
 
@@ -73,6 +74,7 @@ pub(super) fn commit(answer: &[u8]) -> Result<Commit, Error> {
         [id, "tree", _size] => Some(id.to_owned()),
         _ => None,
     };
+
     Ok(Commit { subject, tree })
 }
 

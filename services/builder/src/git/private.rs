@@ -39,12 +39,15 @@ impl Private {
         let private = Self {
             folder: TempDir::with_prefix_in("git-", &settings.logins).map_err(Error::Files)?,
         };
+
         std::fs::set_permissions(private.path(), Permissions::from_mode(0o700))
             .map_err(Error::Files)?;
+
         let config = match address.transport {
             Transport::Https => private.https(settings, login, address, at)?,
             Transport::Ssh => private.ssh(settings, login, address, at).await?,
         };
+
         private.write("gitconfig", &config)?;
         Ok(private)
     }
@@ -54,6 +57,7 @@ impl Private {
         let private = Self {
             folder: TempDir::with_prefix_in("git-", &settings.logins).map_err(Error::Files)?,
         };
+
         private.write(
             "gitconfig",
             "[protocol \"file\"]\n\tallow = always\n[safe]\n\tdirectory = *\n",
@@ -87,6 +91,7 @@ impl Private {
         } else {
             at.to_string()
         };
+
         let mut config = format!(
             "[http]\n\tcurloptResolve = {}:{}:{at}\n",
             address.host,
@@ -111,6 +116,7 @@ impl Private {
             let file = self.write("ca.crt", &all.join("\n"))?;
             writeln!(config, "\tsslCAInfo = {}", file.display()).map_err(|_error| Error::Text)?;
         }
+
         if let Some(authorization) = login.authorization() {
             // base64 needs no quoting, and only this server is shown it.
             let header = authorization.expose_secret();
@@ -121,6 +127,7 @@ impl Private {
             )
             .map_err(|_error| Error::Text)?;
         }
+
         Ok(config)
     }
 
@@ -144,6 +151,7 @@ impl Private {
             }
             With::Nothing | With::Password { .. } => "none".into(),
         };
+
         let config = format!(
             "Host *\n  HostName {at}\n  HostKeyAlias {known_as}\n  UserKnownHostsFile {}\n  GlobalKnownHostsFile /dev/null\n  \
              StrictHostKeyChecking yes\n  UpdateHostKeys no\n  CheckHostIP no\n  BatchMode yes\n  IdentityFile {identity}\n  \
@@ -189,6 +197,7 @@ impl Private {
                 return Ok(file);
             }
         }
+
         self.write("known_hosts", "")
     }
 
@@ -206,10 +215,13 @@ impl Private {
             .env("SSH_ASKPASS", &ask)
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("DISPLAY", "none");
+
         let done = keygen.status().await.map_err(Error::Start)?;
+
         for file in [ask, answer] {
             std::fs::remove_file(file).map_err(Error::Files)?;
         }
+
         if done.success() {
             Ok(())
         } else {
@@ -241,6 +253,7 @@ impl Private {
             .truncate(true)
             .mode(0o600)
             .open(&path);
+
         file.and_then(|mut file| file.write_all(content.as_bytes()))
             .map_err(Error::Files)?;
         Ok(path)

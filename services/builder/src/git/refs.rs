@@ -38,6 +38,7 @@ pub(super) fn pick(candidates: &[String], answer: &str) -> Option<String> {
             .find(|(_, name)| name == wanted)
             .map(|(commit, _)| *commit)
     };
+
     candidates
         .iter()
         .find_map(commit)

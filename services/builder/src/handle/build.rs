@@ -78,6 +78,7 @@ impl Handler for Builder<'_> {
         if !build.is_wanted() || !self.service.serves(&namespace, &runtime.pool) {
             return Ok(End::Nothing(Outcome::Stale));
         }
+
         work.claimable()?;
         if !work.is_due(Finality::Final, false).await {
             return Ok(End::Nothing(Outcome::Done));
@@ -92,11 +93,13 @@ impl Handler for Builder<'_> {
             deadline: Instant::now() + timeout,
             begun: Timestamp::now(),
         };
+
         let target = work.target().clone();
         let made = tokio::select! {
             made = self.make(work, &task) => made,
             outcome = self.unwanted(&target) => return Err(Stop::Ended(outcome)),
         };
+
         made.map_err(|broken| match broken {
             Broken::Stopped(stop) => stop,
             Broken::Failed(error) => Stop::Failed(self.failed(work, &build, error)),
@@ -132,12 +135,15 @@ impl Builder<'_> {
                 if no_cache || !is_ahead(work, &prepared.key, Some(task.begun)).await? {
                     return self.run(work, task, &prepared).await;
                 }
+
                 work.section.started_at = None;
                 work.release().await.map_err(Stop::from)?;
             }
+
             if Instant::now() >= task.deadline {
                 return Err(task.late().into());
             }
+
             sleep(WAIT).await;
         }
     }
@@ -206,6 +212,7 @@ impl Builder<'_> {
             built = buildkit.build(job, context, log) => built,
             () = lease.lost() => return Err(Failure::lost("it ended")),
         };
+
         // Where this is not reached, because nobody wants the build any more, the lease ends
         // without a word.
         lease.end(built.is_ok()).await;
@@ -219,6 +226,7 @@ impl Builder<'_> {
             while let Ok(more) = lines.try_recv() {
                 batch.extend(more);
             }
+
             let give_up = *last.get_or_insert_with(|| Instant::now() + LAST_LINES);
             match timeout_at(give_up, self.service.bus.log(&self.log, batch)).await {
                 Ok(Ok(())) => last = None,

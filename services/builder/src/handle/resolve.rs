@@ -32,6 +32,7 @@ impl Handler for Resolver<'_> {
         let Some(build) = wanted else {
             return Ok(End::Nothing(Outcome::Stale));
         };
+
         if !work.is_due(Finality::Polled, false).await {
             return Ok(End::Nothing(Outcome::Done));
         }
@@ -50,6 +51,7 @@ impl Handler for Resolver<'_> {
                 .collect();
             info!(?commits, "Resolved source");
         }
+
         Ok(End::Reached(State::Completed))
     }
 }
@@ -75,6 +77,7 @@ impl Resolver<'_> {
                     })?
             }
         };
+
         Ok(SourceImport {
             path: import.path.clone(),
             url,

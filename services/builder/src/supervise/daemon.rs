@@ -108,20 +108,25 @@ impl Daemon {
             }
             _ => {}
         }
+
         let mut command = Command::new("/proc/self/exe");
         command
             .args(["launch", "--"])
             .args(&self.command)
             .stdin(Stdio::null());
+
         let child = command.spawn().map_err(DaemonError::Start)?;
         // The kernel's numbers are positive. The reaper waits for it, as for all others.
         let pid = Pid::from_raw(child.id().cast_signed());
+
         *self
             .running
             .pid
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(pid);
+
         let deadline = Instant::now() + START;
+
         while UnixStream::connect(&self.socket).await.is_err() {
             if !self.is_alive() {
                 return Err(DaemonError::Ended);
@@ -131,6 +136,7 @@ impl Daemon {
             }
             sleep(LOOK).await;
         }
+
         self.own = processes::identities(&processes::all()?);
         Ok(())
     }
@@ -138,6 +144,7 @@ impl Daemon {
     /// Asks it to end, if it has any time for that, and kills every process there is.
     pub(super) async fn stop(&mut self, grace: Duration) -> Result<(), DaemonError> {
         let mut ended = self.ended();
+
         if let Some(pid) = self.running.pid().filter(|_pid| !grace.is_zero()) {
             match kill(pid, Signal::SIGTERM) {
                 Ok(()) => drop(timeout(grace, ended.changed()).await),
@@ -145,6 +152,7 @@ impl Daemon {
                 Err(error) => return Err(error.into()),
             }
         }
+
         let deadline = Instant::now() + KILL;
         loop {
             // All at once: no process can start another between two looks.
@@ -152,12 +160,14 @@ impl Daemon {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => return Err(error.into()),
             }
+
             // The children that ended meanwhile are reaped, and the daemon with them.
             sleep(LOOK).await;
             let left = processes::identities(&processes::all()?).len();
             if left == 0 && !self.is_alive() {
                 return Ok(());
             }
+
             if Instant::now() >= deadline {
                 return Err(DaemonError::Stuck(left));
             }
@@ -188,6 +198,7 @@ impl Reaper {
                 }
             }
         }
+
         // By its number, since a signal without a name hides whom it killed.
         if let Some(pid) = daemon
             && kill(pid, None) == Err(Errno::ESRCH)

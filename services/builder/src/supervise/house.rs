@@ -135,10 +135,13 @@ impl House {
         if self.builds == 0 {
             self.settle(Some(namespace), Duration::ZERO).await?;
         }
+
         let ended = self.daemon.ended();
+
         if !self.daemon.is_alive() {
             return Ok(None);
         }
+
         let fresh = self.guests.is_empty();
         self.builds += 1;
         self.guests.insert(namespace.into());
@@ -150,6 +153,7 @@ impl House {
         if end != End::Built && self.end != Some(End::GivenUp) {
             self.end = Some(end);
         }
+
         if self.builds > 0 {
             Ok(())
         } else {
@@ -169,7 +173,9 @@ impl House {
             guests: self.guests.iter().map(String::as_str).collect(),
             ..Seen::default()
         };
+
         let mut left = Vec::new();
+
         // Where it is decided already nobody looks first: a build that takes all processors would
         // only gain time.
         if judge(&seen, None).is_none_or(|why| why != Why::Ended && why != Why::GivenUp) {
@@ -181,12 +187,15 @@ impl House {
             (left, seen.frozen) = self.left(patience).await?;
             (seen.leftovers, seen.alive) = (left.len(), self.daemon.is_alive());
         }
+
         let Some(why) = judge(&seen, next) else {
             return Ok(());
         };
+
         let begun = Instant::now();
         self.start(why.grace()).await?;
         let seconds = begun.elapsed().as_secs_f32();
+
         if left.is_empty() {
             info!(?why, seconds, "Restarted BuildKit");
         } else {
@@ -197,6 +206,7 @@ impl House {
                 .collect();
             info!(?why, seconds, count = left.len(), processes = ?named, "Build left processes behind; restarted BuildKit");
         }
+
         Ok(())
     }
 
@@ -216,6 +226,7 @@ impl House {
     /// Ends whatever runs, and starts BuildKit.
     async fn start(&mut self, grace: Duration) -> Result<(), DaemonError> {
         let mut wait = WAIT;
+
         for attempt in 1.. {
             self.daemon.stop(grace).await?;
             match self.daemon.start().await {
@@ -226,9 +237,11 @@ impl House {
                 }
                 Err(error) => error!(%error, attempt, "Failed to start BuildKit; trying again"),
             }
+
             sleep(wait).await;
             wait *= 2;
         }
+
         self.guests.clear();
         self.end = None;
         Ok(())
@@ -271,6 +284,7 @@ mod tests {
             guests: vec!["team-a", "team-b"],
             ..seen()
         };
+
         assert_eq!(judge(&both(), Some("team-a")), Some(Why::OtherNamespace));
         assert_eq!(judge(&both(), None), None);
     }

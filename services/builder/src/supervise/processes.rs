@@ -33,6 +33,7 @@ impl Process {
         let (name, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<_> = rest.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number.checked_sub(3)?).copied();
+
         Some(Self {
             pid: pid.parse().ok()?,
             parent: field(4)?.parse().ok()?,
@@ -67,6 +68,7 @@ impl Process {
 /// Every process of the namespace.
 pub(super) fn all() -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
+
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
         if !entry
@@ -77,15 +79,18 @@ pub(super) fn all() -> io::Result<Vec<Process>> {
         {
             continue;
         }
+
         let stat = match std::fs::read(entry.path().join("stat")) {
             Ok(stat) => stat,
             // It ended meanwhile.
             Err(error) if gone(&error) => continue,
             Err(error) => return Err(error),
         };
+
         let parsed = Process::parse(&String::from_utf8_lossy(&stat));
         found.push(parsed.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?);
     }
+
     Ok(found)
 }
 
@@ -168,6 +173,7 @@ mod tests {
             );
             assert_eq!((found.name.as_str(), found.state), (name, 'R'));
         }
+
         assert_eq!(
             Process::parse(&stat(1, "a\n\u{1b}b", 'S', 0, 1, 0))
                 .unwrap()
@@ -240,6 +246,7 @@ mod tests {
             .iter()
             .find(|process| process.pid.unsigned_abs() == std::process::id())
             .unwrap();
+
         assert!(
             me.is_alive() && !me.is_stopped() && me.parent > 0 && me.started > 0,
             "{me:?}"

@@ -47,6 +47,7 @@ impl Signals {
                 }
             }
         };
+
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(read)?;

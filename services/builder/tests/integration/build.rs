@@ -41,24 +41,30 @@ fn spec(repository: &Repository, commit: &str, more: Value) -> Value {
 async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Result<()> {
     let harness = Harness::with_buildkit().await?;
     let (repository, commit) = repository(&harness, DOCKERFILE).await?;
+
     harness
         .config_map("settings", json!({"who": "world"}))
         .await?;
+
     let args = json!({"args": {"valuesFrom": {"configMapRef": {"name": "settings"}}, "items": [{"key": "who", "path": "WHO"}]}});
     let builder = harness.builder("a", &[])?;
+
     harness
         .make_build("one", spec(&repository, &commit, args.clone()))
         .await?;
+
     assert_eq!(
         harness.build(&builder, "one", Trigger::Change).await?,
         Outcome::Done
     );
+
     let image = harness.build_status("one").await?;
     assert_eq!(
         (&image["state"], &image["observedGeneration"]),
         (&json!("Completed"), &json!(1)),
         "{image:#}"
     );
+
     ensure!(
         image["digest"]
             .as_str()
@@ -77,6 +83,7 @@ async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Resu
             .map(|(_, all)| all),
         Some("3")
     );
+
     let key = image["key"].as_str().unwrap_or_default();
     assert_eq!(
         image["staging"],
@@ -95,10 +102,12 @@ async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Resu
     harness
         .make_build("two", spec(&repository, &other, args))
         .await?;
+
     assert_eq!(
         harness.build(&builder, "two", Trigger::Change).await?,
         Outcome::Done
     );
+
     let again = harness.build_status("two").await?;
     assert_eq!(
         (&again["digest"], &again["reusedFrom"], &again["rev"]),
@@ -116,6 +125,7 @@ async fn an_image_is_built_once_and_the_same_inputs_are_the_same_image() -> Resu
             ),
         )
         .await?;
+
     assert_eq!(
         harness.build(&builder, "three", Trigger::Change).await?,
         Outcome::Done
@@ -262,17 +272,20 @@ async fn two_builds_of_one_key_at_once_are_built_once() -> Result<()> {
         "FROM app-base:bookworm\nRUN sleep 2 && date +%N > /x\n",
     )
     .await?;
+
     for name in ["one", "two"] {
         harness
             .make_build(name, spec(&repository, &commit, json!({})))
             .await?;
     }
+
     let (a, b) = (harness.builder("a", &[])?, harness.builder("b", &[])?);
     let (one, two) = tokio::join!(
         harness.build(&a, "one", Trigger::Change),
         harness.build(&b, "two", Trigger::Change)
     );
     assert_eq!((one?, two?), (Outcome::Done, Outcome::Done));
+
     let (one, two) = (
         harness.build_status("one").await?,
         harness.build_status("two").await?,
@@ -493,9 +506,11 @@ async fn a_buildkit_that_is_killed_is_e1023_and_the_build_goes_on_at_once() -> R
     let harness = Harness::with_buildkit().await?;
     let (repository, commit) =
         repository(&harness, "FROM app-base:bookworm\nRUN sleep 4713\n").await?;
+
     harness
         .make_build("lost", spec(&repository, &commit, json!({})))
         .await?;
+
     let builder = harness.builder("a", &[])?;
     let kill = async {
         until("a step runs", async || {
@@ -513,6 +528,7 @@ async fn a_buildkit_that_is_killed_is_e1023_and_the_build_goes_on_at_once() -> R
                 .status()?,
         )
     };
+
     let (outcome, killed) = tokio::join!(harness.build(&builder, "lost", Trigger::Change), kill);
     ensure!(killed?.success(), "BuildKit was not there");
     assert_eq!(outcome?, Outcome::Recorded);
@@ -522,6 +538,7 @@ async fn a_buildkit_that_is_killed_is_e1023_and_the_build_goes_on_at_once() -> R
         (&json!("E#1023"), &json!("InProgress")),
         "{image:#}"
     );
+
     let next: jiff::Timestamp = serde_json::from_value(image["retry"]["nextAttemptAt"].clone())?;
     ensure!(
         next <= jiff::Timestamp::now() && image["claim"].is_null(),
@@ -625,13 +642,16 @@ async fn a_process_told_to_end_finishes_its_build_first() -> Result<()> {
     let made = harness
         .make_build("one", spec(&repository, &commit, json!({})))
         .await?;
+
     harness
         .wake(Verb::Build, "one", &made.uid().unwrap_or_default())
         .await?;
+
     until("it is claimed", async || {
         Ok(harness.build_status("one").await?["claim"].is_object())
     })
     .await?;
+
     Command::new("kill")
         .args(["-TERM", &process.id().to_string()])
         .status()?;

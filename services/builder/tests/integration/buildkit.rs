@@ -64,9 +64,11 @@ impl Harness {
             .build(job, self.context.path(), log)
             .await;
         let mut all = Vec::new();
+
         while let Some(lines) = lines.recv().await {
             all.extend(lines);
         }
+
         Ok((built, all))
     }
 
@@ -82,6 +84,7 @@ impl Harness {
     async fn failed(&self, job: &Job) -> Result<(Failure, String)> {
         let (built, lines) = self.build(job).await?;
         let log = text(&lines);
+
         Ok((
             built
                 .err()
@@ -123,11 +126,13 @@ async fn an_image_is_built_and_pushed_and_the_second_time_every_step_comes_from_
         cache_export: Some(cache.clone()),
         ..harness.job()
     };
+
     let (built, log) = harness.built(&job()).await?;
     ensure!(
         built.digest.starts_with("sha256:") && built.cached == 0 && built.steps >= 2,
         "{built:?}\n{log}"
     );
+
     let (again, log) = harness.built(&job()).await?;
     ensure!(
         again.digest == built.digest && again.cached == 2,
@@ -139,13 +144,16 @@ async fn an_image_is_built_and_pushed_and_the_second_time_every_step_comes_from_
         daemon: Buildkitd::start()?,
         ..harness
     };
+
     let job = || Job {
         cache_imports: vec![cache.clone()],
         cache_export: Some(cache.clone()),
         ..other.job()
     };
+
     let (built, log) = other.built(&job()).await?;
     ensure!(built.cached == 2, "{built:?}\n{log}");
+
     let (built, log) = other
         .built(&Job {
             no_cache: true,
@@ -162,11 +170,13 @@ async fn a_failing_step_is_named_with_its_line_exit_code_and_last_lines() -> Res
         format!("{BASE}RUN true\n\nRUN for i in $(seq 30); do echo line $i; done; exit 3\n");
     let harness = Harness::new(&[("Dockerfile", &dockerfile)])?;
     let (failure, log) = harness.failed(&harness.job()).await?;
+
     assert_eq!(
         (failure.code, failure.line, failure.exit_code),
         (Code::StepFailed, Some(4), Some(3)),
         "{failure:?}\n{log}"
     );
+
     ensure!(
         failure
             .step
@@ -174,6 +184,7 @@ async fn a_failing_step_is_named_with_its_line_exit_code_and_last_lines() -> Res
             .is_some_and(|step| step.contains("RUN for i in")),
         "{failure:?}"
     );
+
     assert_eq!(
         (failure.log_tail.len(), failure.log_tail[19].as_str()),
         (20, "line 30")
@@ -226,6 +237,7 @@ async fn the_syntax_line_of_a_dockerfile_is_ignored_and_staged_images_may_not_be
             ),
         ],
     )?;
+
     for dockerfile in ["Dockerfile", "Copy"] {
         let (failure, log) = harness
             .failed(&Job {
@@ -235,6 +247,7 @@ async fn the_syntax_line_of_a_dockerfile_is_ignored_and_staged_images_may_not_be
             .await?;
         ensure!(failure.message.contains("denied"), "{failure:?}\n{log}");
     }
+
     Ok(())
 }
 
@@ -245,16 +258,19 @@ async fn thousands_of_files_are_sent_and_only_the_stage_that_is_named_is_built()
     );
     let dockerfile = dockerfile.replacen("bookworm\n", "bookworm AS first\n", 1);
     let harness = Harness::new(&[("Dockerfile", &dockerfile)])?;
+
     for number in 0..6000 {
         let folder = harness.context.path().join(format!("d{}", number % 60));
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(format!("f{number}")), "x".repeat(number))?;
     }
+
     let job = Job {
         target: Some("first".into()),
         compression: Compression::Zstd,
         ..harness.job()
     };
+
     harness.built(&job).await?;
     Ok(())
 }
@@ -269,6 +285,7 @@ async fn what_is_missing_is_told_apart() -> Result<()> {
         })
         .await?;
     assert_eq!(failure.code, Code::DockerfileNotFound, "{failure:?}");
+
     let (failure, _) = harness
         .failed(&Job {
             logins: BTreeMap::new(),
@@ -278,6 +295,7 @@ async fn what_is_missing_is_told_apart() -> Result<()> {
     assert_eq!(failure.code, Code::StagingUnavailable, "{failure:?}");
     let nobody: BuildKit = "unix:///nonexistent/socket".parse()?;
     let (log, _lines) = mpsc::unbounded_channel();
+
     assert_eq!(
         nobody
             .build(&harness.job(), harness.context.path(), log)
@@ -305,16 +323,19 @@ async fn a_dropped_build_is_cancelled() -> Result<()> {
         }
         false
     };
+
     tokio::select! {
         built = buildkit.build(&job, harness.context.path(), log) => anyhow::bail!("{built:?}"),
         begun = begun => assert!(begun),
     }
+
     let sleeps = || {
         std::process::Command::new("pgrep")
             .args(["-f", "sleep 4711$"])
             .output()
             .is_ok_and(|found| found.status.success())
     };
+
     lab::until::until("the step ends", std::time::Duration::from_secs(10), || {
         ensure!(!sleeps(), "it still sleeps");
         Ok(())
@@ -332,6 +353,7 @@ async fn a_registry_of_plain_http_is_pushed_to_and_looked_into() -> Result<()> {
         data.display()
     );
     std::fs::write(&config, yaml)?;
+
     let part = Part::new(
         "registry",
         layout.bin("registry"),
@@ -351,9 +373,11 @@ async fn a_registry_of_plain_http_is_pushed_to_and_looked_into() -> Result<()> {
         plain_http,
         ..harness.job()
     };
+
     assert_eq!(staging.find("team", "k").await?, None);
     let (built, _) = harness.built(&job(true)).await?;
     let staged = staging.find("team", "k").await?;
+
     ensure!(
         staged
             .as_ref()

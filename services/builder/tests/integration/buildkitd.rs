@@ -20,11 +20,13 @@ impl Buildkitd {
         let mut alone = Alone::new(&layout)?;
         let socket = alone.folder().join("sockets/buildkitd.sock");
         let config = alone.folder().join("etc/buildkitd.toml");
+
         // As the chart has it.
         std::fs::write(
             &config,
             "insecure-entitlements = []\n[frontend.\"gateway.v0\"]\nenabled = false\n",
         )?;
+
         let args = [
             format!("--config={}", text(&config)),
             format!("--root={}", text(alone.folder().join("data/buildkit"))),

@@ -37,6 +37,7 @@ impl Harness {
     fn new() -> Result<Self> {
         let layout = layout()?;
         let secrets = Secrets::ensure(&layout)?;
+
         Ok(Self {
             layout,
             secrets,
@@ -52,10 +53,12 @@ impl Harness {
             std::fs::create_dir_all(&path)?;
             Ok(path)
         };
+
         let args = Args {
             ca_bundle: Some(self.layout.ca_bundle()),
             egress_allowed: vec![self.allowed.parse()?],
         };
+
         let (data, logins, limits) = (folder("data")?, folder("logins")?, self.limits);
         let settings = Settings {
             data,
@@ -64,6 +67,7 @@ impl Harness {
             ca_bundle: args.ca_bundle.clone(),
             limits,
         };
+
         Ok(Git::new(settings, EgressGuard::new(&args)?))
     }
 
@@ -93,6 +97,7 @@ impl Harness {
     fn head(&self) -> Result<String> {
         let repository = text(server::repository(&self.layout));
         let safe = format!("safe.directory={repository}");
+
         Ok(output(Command::new("git").args([
             "-c",
             &safe,
@@ -150,6 +155,7 @@ async fn a_branch_a_full_ref_and_the_head_resolve_over_ssh_and_https() -> Result
     let (harness, head) = (Harness::new()?, Harness::new()?.head()?);
     let git = harness.git()?;
     let branch = format!("refs/heads/{}", server::BRANCH);
+
     for remote in [
         harness.ssh()?,
         harness.https()?,
@@ -172,6 +178,7 @@ async fn a_branch_a_full_ref_and_the_head_resolve_over_ssh_and_https() -> Result
             Some(Code::CommitNotFound)
         );
     }
+
     assert!(harness.is_clean());
     Ok(())
 }
@@ -184,6 +191,7 @@ async fn what_the_server_refuses_is_e1016_and_an_unknown_host_key_e1017() -> Res
     let other = text(harness.folder.path().join("key"));
     output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &other]))?;
     let other = std::fs::read_to_string(other)?;
+
     for (url, keys, wanted) in [
         (
             SSH,
@@ -220,10 +228,12 @@ async fn what_the_server_refuses_is_e1016_and_an_unknown_host_key_e1017() -> Res
             keys.iter().map(|(key, _)| *key).collect::<Vec<_>>()
         );
     }
+
     let nobody = Remote {
         address: Address::parse(HTTPS).unwrap(),
         login: Login::none(),
     };
+
     assert_eq!(
         code(git.resolve(&nobody, None).await),
         Some(Code::GitOperationFailed)
@@ -249,6 +259,7 @@ async fn a_key_with_a_passphrase_works() -> Result<()> {
             ],
         )
     };
+
     let git = harness.git()?;
     assert_eq!(
         git.resolve(&with("pass phrase")?, Some(server::BRANCH))
@@ -272,6 +283,7 @@ async fn a_private_address_is_e6037_before_anything_is_sent() -> Result<()> {
             Some(Code::AddressForbidden)
         );
     }
+
     Ok(())
 }
 
@@ -457,6 +469,7 @@ async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> 
     // Every process of this machine, over and over.
     let watch = std::thread::spawn(move || {
         let (mut seen, mut gits) = (Vec::new(), 0);
+
         while !ends.load(std::sync::atomic::Ordering::Relaxed) {
             for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
                 let read = |file| {
@@ -465,10 +478,12 @@ async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> 
                     )
                     .into_owned()
                 };
+
                 let (arguments, variables) = (read("cmdline"), read("environ"));
                 gits += usize::from(
                     arguments.contains("ls-remote") && variables.contains("GIT_CONFIG_GLOBAL"),
                 );
+
                 seen.extend(
                     forms
                         .iter()
@@ -477,8 +492,10 @@ async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> 
                 );
             }
         }
+
         (seen, gits)
     });
+
     for _ in 0..5 {
         let refused = git
             .resolve(&remote_of(HTTPS, &[("token", token)])?, None)
@@ -489,6 +506,7 @@ async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> 
             "{refused:?}"
         );
     }
+
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     let (seen, gits) = watch.join().unwrap();
     ensure!(
@@ -503,6 +521,7 @@ async fn no_process_shows_a_login_in_its_arguments_or_variables() -> Result<()> 
 async fn what_is_too_big_is_e1015() -> Result<()> {
     let (mut harness, head) = (Harness::new()?, Harness::new()?.head()?);
     let remote = harness.https()?;
+
     for limits in [
         Limits {
             files: 1,
@@ -521,5 +540,6 @@ async fn what_is_too_big_is_e1015() -> Result<()> {
             .await;
         assert_eq!(code(checked_out), Some(Code::SourceTooLarge));
     }
+
     Ok(())
 }

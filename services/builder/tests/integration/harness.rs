@@ -138,12 +138,15 @@ impl Harness {
             self.folder.path().join(pod),
             self.folder.path().join("login"),
         );
+
         std::fs::write(
             &login,
             format!("{COMPANY_USER}:{}\n", self.secrets.registry_password),
         )?;
+
         let known_hosts = self.folder.path().join("known_hosts");
         std::fs::write(&known_hosts, lab::parts::git::known_hosts(&self.layout)?)?;
+
         let buildkit = self
             .daemon
             .as_ref()
@@ -159,6 +162,7 @@ impl Harness {
             "--egress-allowed=198.18.0.0/15".into(),
             "--look=200ms".into(),
         ];
+
         Ok(own
             .into_iter()
             .chain(more.iter().map(|flag| (*flag).to_owned()))
@@ -220,11 +224,13 @@ impl Harness {
     pub(crate) async fn secret(&self, name: &str, values: &[(&str, &str)]) -> Result<()> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
         drop(api.delete(name, &kube::api::DeleteParams::default()).await);
+
         let values: serde_json::Map<_, _> = values
             .iter()
             .map(|(key, value)| ((*key).into(), json!(value)))
             .collect();
         let secret = json!({"metadata": {"name": name}, "stringData": values});
+
         api.create(&PostParams::default(), &serde_json::from_value(secret)?)
             .await?;
         Ok(())
@@ -243,6 +249,7 @@ impl Harness {
     pub(crate) fn spec(url: &str, git: Value, more: Value) -> Value {
         let mut from = json!({"url": url});
         merge(&mut from, git);
+
         let mut spec = json!({
             "name": "app",
             "containerRegistries": [{"url": "registry.test/published", "tags": ["dev"]}],
@@ -328,6 +335,7 @@ impl Harness {
             .get_stream(LOGS.name)
             .await?;
         let mut text = String::new();
+
         for sequence in 1..=stream.cached_info().state.last_sequence {
             let message = stream.get_raw_message(sequence).await?;
             if message.subject.as_str() == subject {
@@ -339,6 +347,7 @@ impl Harness {
                 );
             }
         }
+
         Ok(text)
     }
 
@@ -353,6 +362,7 @@ pub(crate) fn delivery(verb: Verb, name: &str, uid: &str, trigger: Trigger) -> R
     let uid: Uuid = uid.parse()?;
     let command = topics::Command::new(verb, Some(Pool::default()), uid, uid)?;
     let wake = command.wake(NAMESPACE, name, trigger);
+
     Ok(Delivery {
         command,
         wake,

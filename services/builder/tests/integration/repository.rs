@@ -30,6 +30,7 @@ impl Repository {
             work,
             name,
         };
+
         output(
             Command::new("git")
                 .args(["init", "--quiet", "--bare", "--initial-branch=main"])
@@ -51,6 +52,7 @@ impl Repository {
                 None => std::fs::write(path, content)?,
             }
         }
+
         self.git(&["add", "--all"])?;
         self.git(&[
             "-c",
@@ -69,6 +71,7 @@ impl Repository {
             &text(&self.bare),
             &format!("HEAD:{}", full(branch)),
         ])?;
+
         output(
             Command::new("chown")
                 .args(["-R", &format!("{USER}:{USER}")])

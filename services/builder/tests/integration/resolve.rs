@@ -14,9 +14,11 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
     harness
         .secret("git", &[("token", &harness.secrets.git_token)])
         .await?;
+
     let repository = Repository::new(&harness.layout, &[("Dockerfile", "FROM scratch")])?;
     let first = repository.commit("feature", &[("x", "1")])?;
     let builder = harness.builder("a", &[])?;
+
     harness
         .make_component(
             "web",
@@ -29,6 +31,7 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
+
     let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["state"], &source["rev"]),
@@ -43,6 +46,7 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
         .await?
         .metadata
         .resource_version;
+
     assert_eq!(
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
@@ -58,10 +62,12 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
     );
 
     let second = repository.commit("feature", &[("x", "2")])?;
+
     assert_eq!(
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
+
     let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["imports"][0]["commit"], &source["rev"]),
@@ -72,11 +78,14 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
     harness
         .patch_component("web", json!({"spec": {"updatePolicy": {"mode": "Pin"}}}))
         .await?;
+
     let third = repository.commit("feature", &[("x", "3")])?;
+
     assert_eq!(
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done
     );
+
     let source = harness.source_status("web").await?;
     assert_eq!(
         (&source["imports"][0]["commit"], &source["available"]),
@@ -90,6 +99,7 @@ async fn a_branch_is_recorded_once_and_again_when_it_moves() -> Result<()> {
             json!({"spec": {"updatePolicy": {"mode": "Follow"}, "paused": true}}),
         )
         .await?;
+
     assert_eq!(
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Stale
@@ -149,6 +159,7 @@ async fn wrong_keys_are_e1006_no_secret_is_e1007_and_a_change_of_the_secret_heal
     let harness = Harness::new().await?;
     let repository = Repository::new(&harness.layout, &[("Dockerfile", "FROM scratch")])?;
     let builder = harness.builder("a", &[])?;
+
     harness
         .make_component(
             "web",
@@ -156,10 +167,12 @@ async fn wrong_keys_are_e1006_no_secret_is_e1007_and_a_change_of_the_secret_heal
             json!({}),
         )
         .await?;
+
     assert_eq!(
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Recorded
     );
+
     let source = harness.source_status("web").await?;
     assert_eq!(source["retry"]["code"], json!("E#1007"));
     assert_eq!(
@@ -187,9 +200,11 @@ async fn wrong_keys_are_e1006_no_secret_is_e1007_and_a_change_of_the_secret_heal
             Outcome::Done
         );
     }
+
     harness
         .secret("git", &[("token", &harness.secrets.git_token)])
         .await?;
+
     assert_eq!(
         harness.resolve(&builder, "web", Trigger::Change).await?,
         Outcome::Done

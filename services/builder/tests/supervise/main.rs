@@ -121,6 +121,7 @@ impl Container {
         let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid"));
         let ours = namespace(&first)?;
         let mut living = Vec::new();
+
         for entry in std::fs::read_dir("/proc")? {
             let pid = entry?.file_name().to_string_lossy().into_owned();
             if pid != first && namespace(&pid).is_ok_and(|theirs| theirs == ours) {
@@ -131,6 +132,7 @@ impl Container {
                 );
             }
         }
+
         Ok(living)
     }
 
@@ -162,6 +164,7 @@ fn nothing_that_a_build_started_lives_on_after_it() -> Result<()> {
     // user's rights.
     let threads = "import ctypes, os, threading, time; threading.Thread(target=time.sleep, args=(4712,)).start(); \
                    ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)";
+
     for step in [
         "setsid sleep 4711 >/dev/null 2>&1 &".to_owned(),
         "(sleep 4711 & sleep 4711) >/dev/null 2>&1 &".into(),
@@ -177,12 +180,14 @@ fn nothing_that_a_build_started_lives_on_after_it() -> Result<()> {
         );
         assert_eq!(container.build("a", "true")?, "kept", "{step}");
     }
+
     Ok(())
 }
 
 #[test]
 fn a_build_that_failed_or_was_given_up_leaves_nothing_under_way() -> Result<()> {
     let container = Container::start(&[])?;
+
     for word in [Some("failed"), None] {
         let (mut lease, _) = container.lease("a")?;
         if let Some(word) = word {
@@ -191,12 +196,14 @@ fn a_build_that_failed_or_was_given_up_leaves_nothing_under_way() -> Result<()> 
         drop(lease);
         assert_eq!(container.build("a", "true")?, "fresh", "{word:?}");
     }
+
     Ok(())
 }
 
 #[test]
 fn a_buildkit_that_ends_is_told_of_and_is_back_for_the_next_build() -> Result<()> {
     let container = Container::start(&[])?;
+
     for step in ["kill -KILL DAEMON", "kill -TERM DAEMON", "kill -KILL -1"] {
         let (mut lease, _) = container.lease("a")?;
         container.run(step)?;
@@ -204,6 +211,7 @@ fn a_buildkit_that_ends_is_told_of_and_is_back_for_the_next_build() -> Result<()
         drop(lease);
         assert_eq!(container.build("a", "true")?, "fresh", "{step}");
     }
+
     // Also if nobody builds, and before anybody asks.
     let daemon = container.living()?.len();
     container.run("kill -KILL DAEMON")?;
@@ -254,6 +262,7 @@ fn builds_wait_for_each_other_unless_they_may_share() -> Result<()> {
     let shared = Container::start(&["--shared-processes"])?;
     let (mut first, _) = shared.lease("a")?;
     let (mut second, _) = shared.lease("b")?;
+
     [&mut first, &mut second]
         .into_iter()
         .try_for_each(|lease| lease.say("built"))?;
@@ -273,11 +282,13 @@ fn only_the_kubelet_ends_it() -> Result<()> {
             "{signal}"
         );
     }
+
     // A signal that is queued may name any sender, also none.
     let forged = "import ctypes, os, struct; info = ctypes.create_string_buffer(128); \
                   struct.pack_into('iii', info, 0, 15, 0, -1); \
                   number = {'x86_64': 129, 'aarch64': 138}[os.uname().machine]; \
                   raise SystemExit(ctypes.CDLL(None).syscall(number, 1, 15, info))";
+
     assert_eq!(
         container.build(
             "a",
@@ -294,6 +305,7 @@ fn only_the_kubelet_ends_it() -> Result<()> {
             .success(),
         "{first} is not there"
     );
+
     until("it ends", PATIENCE, || {
         ensure!(container.has_ended()?, "it has not");
         Ok(())

@@ -34,6 +34,7 @@ fn a_pod(container: &Value, conditions: &Value) -> Pod {
         .as_object_mut()
         .unwrap()
         .extend(container.as_object().unwrap().clone());
+
     serde_json::from_value(json!({
         "metadata": {"name": "a", "uid": "u"},
         "status": {"containerStatuses": [status], "conditions": conditions},
@@ -81,6 +82,7 @@ fn what_is_there_when_it_begins_does_not_come() {
     ] {
         assert!(!following.brings(event));
     }
+
     assert!(following.again.is_empty());
 }
 
@@ -92,11 +94,13 @@ fn what_went_while_nobody_followed_has_everything_reconciled() {
     for event in [Event::Init, Event::InitDone] {
         following.brings(event);
     }
+
     assert!(following.first.is_closed() && following.again.is_empty());
 
     for event in [Event::Init, Event::InitDone] {
         following.brings(event);
     }
+
     assert_eq!(following.again.len(), 1);
 }
 

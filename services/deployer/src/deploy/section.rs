@@ -79,12 +79,14 @@ pub(super) fn running(
         .pulling
         .clone()
         .filter(|_image| health.state == State::InProgress);
+
     section.failure = known.or_else(|| {
         health
             .trouble
             .as_ref()
             .map(|trouble| failure(trouble, log_tail))
     });
+
     if matches!(health.state, State::Healthy | State::Completed) {
         section.build = workload.used.build().map(|build| build.object.clone());
         section.commit = workload
@@ -93,6 +95,7 @@ pub(super) fn running(
             .map(|build| commit12(&build.commit).into());
         section.images.clone_from(&workload.images);
     }
+
     section
 }
 
@@ -138,6 +141,7 @@ pub(super) fn retry_pull(
     else {
         return;
     };
+
     if !logins.is_empty() {
         let message = failure.message.clone().unwrap_or_default();
         let failure = Failed {
@@ -146,6 +150,7 @@ pub(super) fn retry_pull(
             retry: Retry::Stalled,
             secrets: logins,
         };
+
         section.section.retry = Some(retry(view, failure, waits));
     }
 }
@@ -158,15 +163,18 @@ pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeployS
     let Some(code) = error.code() else {
         return Err(error);
     };
+
     let mut section = begin(view, State::Error);
     let message = error.to_string();
     section.failure = Some(Failure::new(code, &message));
+
     let failure = Failed {
         code,
         message,
         retry: error.retry(),
         secrets: error.secrets(),
     };
+
     section.section.retry = Some(retry(view, failure, waits));
     Ok(section)
 }
@@ -185,13 +193,16 @@ pub(super) fn difference(
     if before == after {
         return None;
     }
+
     if depended_on_early && (before.services != after.services || before.revision != after.revision)
     {
         return Some(Difference::Outcome);
     }
+
     if without_words(before) == without_words(after) {
         return Some(Difference::Words);
     }
+
     if after.pulling.is_some() && after.pulling != before.pulling {
         return Some(Difference::Wait);
     }
@@ -224,13 +235,16 @@ fn without_words(section: &DeploySection) -> DeploySection {
     for waiting in &mut rest.waiting_for {
         waiting.now = None;
     }
+
     if let Some(failure) = &mut rest.failure {
         failure.message = None;
         failure.log_tail.clear();
     }
+
     if let Some(retry) = &mut rest.section.retry {
         retry.message.clear();
     }
+
     rest
 }
 

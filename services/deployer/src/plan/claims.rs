@@ -19,6 +19,7 @@ pub(super) fn claims(view: &View, settings: &Settings) -> Vec<Object> {
         });
         Object::fixed::<PersistentVolumeClaim>(body)
     };
+
     view.template()
         .volume_claim_templates
         .iter()
@@ -42,6 +43,7 @@ pub(super) fn mount(view: &View, pod: &mut PodSpec) {
             claim_name,
             read_only: None,
         };
+
         let volumes = pod.volumes.get_or_insert_default();
         volumes.retain(|volume| volume.name != name);
         volumes.push(Volume {

@@ -49,7 +49,9 @@ pub fn plan(
         let message = "networking.ingress.gatewayRef: Gateways are not served yet; use className";
         return Err(Refusal::new(Code::GatewayUnsupported, message));
     }
+
     let allowed = settings.allowed_annotations();
+
     if let Some(key) = ingress
         .annotations
         .keys()
@@ -60,6 +62,7 @@ pub fn plan(
         );
         return Err(Refusal::new(Code::AnnotationForbidden, message));
     }
+
     let rules = ingress
         .rules
         .iter()
@@ -78,6 +81,7 @@ pub fn plan(
         &certificate,
         class.as_ref(),
     );
+
     Ok(IngressPlan {
         object,
         class,
@@ -95,6 +99,7 @@ fn served(workspace: &Workspace, rule: &IngressRule, host: &str) -> Result<Serve
         );
         Refusal::new(Code::RouteTargetUnknown, message)
     })?;
+
     Ok(ServedRule {
         name: rule.name.clone(),
         host: rule.routed().host(host),
@@ -158,6 +163,7 @@ fn object(
             .iter()
             .map(|(key, name)| ((*key).to_owned(), name.clone())),
     );
+
     let rules = paths(ingress, served);
     let mut spec = json!({"rules": rules});
     if let Some(spec) = spec.as_object_mut() {
@@ -169,6 +175,7 @@ fn object(
         };
         spec.extend(certificate.enabled.then_some(("tls".to_owned(), tls)));
     }
+
     let owner = Owner::of(workspace);
     let body = json!({
         "metadata": {
@@ -208,6 +215,7 @@ fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String
     let mut labels = theirs
         .map(|theirs| inherited_of(theirs, settings))
         .unwrap_or_default();
+
     for (key, value) in [
         (labels::MANAGED_BY, labels::SEQUENCER),
         (labels::PART_OF, owner.name),
@@ -217,6 +225,7 @@ fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String
     ] {
         labels.insert(key.into(), value.into());
     }
+
     labels
 }
 
@@ -249,6 +258,7 @@ mod tests {
             .ingress
             .as_ref()
             .unwrap();
+
         plan(
             &workspace,
             ingress,
@@ -338,6 +348,7 @@ mod tests {
                 .code,
             Code::AnnotationForbidden
         );
+
         let plan = planned(&["--ingress-annotations=x/y,a/b"], annotations).unwrap();
         assert_eq!(plan.object.body["metadata"]["annotations"]["a/b"], "c");
     }

@@ -46,6 +46,7 @@ pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
     ] {
         labels.insert(key.into(), value.into());
     }
+
     labels
 }
 
@@ -53,6 +54,7 @@ pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
 pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
     let mut labels = of_workspace(view, settings);
     let name = &view.template().name;
+
     for (key, value) in [
         (label::NAME, name.as_str()),
         (label::INSTANCE, view.name()),
@@ -60,19 +62,23 @@ pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
     ] {
         labels.insert(key.into(), value.into());
     }
+
     labels
 }
 
 /// Labels of what runs.
 pub(super) fn of_workload(view: &View, settings: &Settings, used: &Used) -> Labels {
     let mut labels = of_component(view, settings);
+
     if view.workspace.is_none() {
         labels.extend(standalone_selector());
     }
+
     if let Some(build) = used.build() {
         labels.insert(label::BUILD.into(), build.name.clone());
         labels.insert(label::COMMIT.into(), label::commit12(&build.commit).into());
     }
+
     labels
 }
 
@@ -82,6 +88,7 @@ fn inherited(view: &View, settings: &Settings) -> Labels {
         .as_ref()
         .and_then(|workspace| workspace.metadata.labels.as_ref());
     let own = view.component.metadata.labels.as_ref();
+
     above
         .into_iter()
         .chain(own)

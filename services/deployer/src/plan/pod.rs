@@ -36,6 +36,7 @@ pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refus
             container,
         )?;
     }
+
     for (index, container) in pod.containers.iter_mut().enumerate() {
         container_values(
             &mut renderer,
@@ -43,9 +44,11 @@ pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refus
             container,
         )?;
     }
+
     if !renderer.missing.is_empty() {
         return Ok(Err(renderer.missing));
     }
+
     let used = renderer.used;
     always(view, settings, &used, &mut pod);
     claims::mount(view, &mut pod);
@@ -54,6 +57,7 @@ pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refus
     // Services find pods.
     let mut labels = labels::free(&metadata.labels);
     labels.extend(labels::of_workload(view, settings, &used));
+
     let annotations =
         Some(labels::free(&metadata.annotations)).filter(|annotations| !annotations.is_empty());
     let metadata = ObjectMeta {
@@ -61,10 +65,12 @@ pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refus
         annotations,
         ..ObjectMeta::default()
     };
+
     let template = PodTemplateSpec {
         metadata: Some(metadata),
         spec: Some(pod),
     };
+
     Ok(Ok((labels::stamp(template), used)))
 }
 
@@ -81,6 +87,7 @@ fn container_values(
             container.image_pull_policy = Some("Always".into());
         }
     }
+
     for (field, texts) in [
         ("command", &mut container.command),
         ("args", &mut container.args),
@@ -89,6 +96,7 @@ fn container_values(
             *text = renderer.text(&format!("{at}.{field}[{index}]"), text)?;
         }
     }
+
     container
         .env
         .iter_mut()
@@ -100,6 +108,7 @@ fn env_value(renderer: &mut Renderer<'_>, at: &str, variable: &mut EnvVar) -> Re
     let Some(value) = &variable.value else {
         return Ok(());
     };
+
     let at = format!("{at}.env[{}].value", variable.name);
     if let Some(source) = renderer.generated(&at, value)? {
         variable.value = None;
@@ -107,6 +116,7 @@ fn env_value(renderer: &mut Renderer<'_>, at: &str, variable: &mut EnvVar) -> Re
     } else {
         variable.value = Some(renderer.text(&at, value)?);
     }
+
     Ok(())
 }
 
@@ -119,6 +129,7 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
         type_: "RuntimeDefault".into(),
         ..SeccompProfile::default()
     };
+
     context.seccomp_profile.get_or_insert_with(runtime_default);
     if pod.image_pull_secrets.as_ref().is_none_or(Vec::is_empty)
         && !pull::wanted(view, used).is_empty()
@@ -127,6 +138,7 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
             name: super::pull_secret(view),
         }]);
     }
+
     for container in pod
         .init_containers
         .iter_mut()
@@ -135,6 +147,7 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     {
         resources(settings, container);
     }
+
     if !is_job(view.template()) {
         probes(view, &mut pod.containers);
         linger(view, pod);
@@ -149,6 +162,7 @@ fn linger(view: &View, pod: &mut PodSpec) {
     if view.template().networks.is_empty() || grace < 2 * LINGER {
         return;
     }
+
     for container in &mut pod.containers {
         let sleep = LifecycleHandler {
             sleep: Some(SleepAction { seconds: LINGER }),
@@ -170,6 +184,7 @@ fn resources(settings: &Settings, container: &mut Container) {
             .resources
             .take()
             .and_then(|resources| resources.claims);
+
         container.resources = Some(settings.resources.clone());
         if let Some(resources) = &mut container.resources {
             resources.claims = claims;
@@ -184,6 +199,7 @@ fn probes(view: &View, containers: &mut [Container]) {
         if container.readiness_probe.is_some() {
             continue;
         }
+
         let mut networks = view
             .template()
             .networks
@@ -207,6 +223,7 @@ fn probes(view: &View, containers: &mut [Container]) {
                 .flatten()
                 .any(|port| port.name.as_ref() == Some(&name)),
         };
+
         if let Some(network) = networks.find(serves) {
             let port = network.target_port();
             container.readiness_probe = Some(Probe {

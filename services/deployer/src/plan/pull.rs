@@ -26,6 +26,7 @@ pub(crate) fn wanted<'a>(view: &'a View, used: &Used) -> Vec<Wanted<'a>> {
             .iter()
             .find(|build| build.metadata.name.as_deref() == Some(name))
     };
+
     running
         .filter_map(|build| object(&build.object))
         .filter_map(|build| of_build(view, build))
@@ -42,6 +43,7 @@ fn of_build<'a>(view: &View, build: &'a Build) -> Option<Wanted<'a>> {
         .is_none_or(|namespace| namespace == view.namespace());
     let scheme = credentials.auth_scheme;
     let copied = matches!(scheme, AuthScheme::KeyPair | AuthScheme::Token);
+
     (here && copied).then_some(Wanted {
         url: &registry.url,
         scheme,

@@ -47,6 +47,7 @@ pub(super) fn check(view: &View, settings: &Settings) -> Result<(), Refusal> {
     if level == PodSecurity::Privileged {
         return Ok(());
     }
+
     host(pod)?;
     pod.volumes.iter().flatten().try_for_each(volume)?;
     pod_privilege(pod, level)?;
@@ -70,10 +71,12 @@ fn identity(pod: &PodSpec) -> Result<(), Refusal> {
     refuse(named, Code::ServiceAccountForbidden, || {
         "template.serviceAccountName: may not be set".into()
     })?;
+
     let mounted = pod.automount_service_account_token == Some(true);
     refuse(mounted, Code::ServiceAccountForbidden, || {
         "template.automountServiceAccountToken: may not be true".into()
     })?;
+
     let sources = pod
         .volumes
         .iter()
@@ -81,6 +84,7 @@ fn identity(pod: &PodSpec) -> Result<(), Refusal> {
         .filter_map(|volume| volume.projected.as_ref());
     let mut sources = sources.flat_map(|projected| projected.sources.iter().flatten());
     let token = sources.any(|source| source.service_account_token.is_some());
+
     refuse(token, Code::VolumeForbidden, || {
         "template.volumes: a projected serviceAccountToken is not allowed".into()
     })
@@ -92,6 +96,7 @@ fn placement(pod: &PodSpec) -> Result<(), Refusal> {
             format!("template.{field}: not allowed")
         })
     };
+
     no(pod.node_name.is_some(), "nodeName")?;
     no(pod.runtime_class_name.is_some(), "runtimeClassName")?;
     no(
@@ -100,6 +105,7 @@ fn placement(pod: &PodSpec) -> Result<(), Refusal> {
             .is_some_and(|name| name.starts_with("system-")),
         "priorityClassName",
     )?;
+
     let system = |key: &str| key.starts_with("node-role.kubernetes.io/");
     let tolerations = pod.tolerations.iter().flatten();
     let mut keys = tolerations.map(|toleration| toleration.key.as_deref().unwrap_or_default());
@@ -116,8 +122,10 @@ fn host(pod: &PodSpec) -> Result<(), Refusal> {
             format!("template.{field}: may not be true")
         })?;
     }
+
     let mut ports = containers(pod).flat_map(|container| container.ports.iter().flatten());
     let port = ports.any(|port| port.host_port.is_some_and(|port| port != 0));
+
     refuse(port, Code::HostAccessForbidden, || {
         "template.containers.ports.hostPort: not allowed".into()
     })
@@ -135,11 +143,13 @@ fn volume(volume: &Volume) -> Result<(), Refusal> {
         projected: None,
         ..volume.clone()
     };
+
     let allowed = others
         == Volume {
             name: volume.name.clone(),
             ..Volume::default()
         };
+
     refuse(!allowed, Code::VolumeForbidden, || {
         format!(
             "template.volumes[{}]: this kind of volume is not allowed",
@@ -152,11 +162,13 @@ fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
     let Some(context) = &pod.security_context else {
         return Ok(());
     };
+
     let no = |when, field: &str| {
         refuse(when, Code::PrivilegeForbidden, || {
             format!("template.securityContext.{field}: not allowed under {level:?}")
         })
     };
+
     no(
         context
             .seccomp_profile
@@ -178,6 +190,7 @@ fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
             .is_some_and(|options| options.host_process == Some(true)),
         "windowsOptions",
     )?;
+
     let mut sysctls = context.sysctls.iter().flatten();
     no(
         sysctls.any(|sysctl| !SYSCTLS.contains(&sysctl.name.as_str())),

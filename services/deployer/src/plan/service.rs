@@ -53,6 +53,7 @@ fn has_port(view: &View, name: &str) -> bool {
         .containers
         .iter()
         .chain(pod.init_containers.iter().flatten());
+
     containers
         .flat_map(|container| container.ports.iter().flatten())
         .any(|port| port.name.as_deref() == Some(name))
@@ -62,10 +63,12 @@ fn has_port(view: &View, name: &str) -> bool {
 pub(super) fn deployed(view: &View) -> Vec<DeployedService> {
     let component = &view.template().name;
     let networks = view.template().networks.iter();
+
     networks
         .map(|network| {
             let name = service_name(view, component, &network.name);
             let host = host(view, component, &network.name);
+
             DeployedService {
                 network: network.name.clone(),
                 name,

@@ -67,10 +67,12 @@ pub(crate) fn build(object: &str, created: &str, image: Option<&str>) -> Build {
     let mut spec = json!(spec);
     spec["importContent"][0]["contentFrom"]["git"]["commit"] =
         "4f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a".into();
+
     let publish = image.map_or(
         json!({}),
         |image| json!({"state": "Completed", "image": image}),
     );
+
     serde_json::from_value(json!({
         "apiVersion": "se.quencer.io/v1alpha1", "kind": "Build", "spec": spec, "status": {"publish": publish},
         "metadata": {"name": object, "namespace": "sequencer-system", "creationTimestamp": created},
@@ -91,6 +93,7 @@ pub(crate) fn view(name: &str, change: impl FnOnce(&mut Value)) -> View {
         .into_iter()
         .partition(|each| each.spec.template.name == name);
     let builds = vec![build("build-1", "2026-01-01T00:00:00Z", Some(DIGEST))];
+
     View {
         component: own.into_iter().next().unwrap(),
         workspace: Some(workspace),

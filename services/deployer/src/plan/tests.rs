@@ -75,6 +75,7 @@ fn the_sample_renders_as_it_always_did() {
 fn every_form_of_a_variable_has_its_value() {
     let host = "workspace-sample-x7k2p-3fq7ad.yourdomain.com";
     let mysql = view("redis", |_spec| ()).owner().service("mysql", "tcp");
+
     for (text, value) in [
         ("${build::myapp}", DIGEST.to_owned()),
         (
@@ -114,6 +115,7 @@ fn variables_stand_in_images_commands_arguments_and_init_containers() {
         spec["components"][0]["template"]["initContainers"] = json!([container]);
     });
     let init = &pod["spec"]["initContainers"][0];
+
     assert_eq!(
         (
             &init["image"],
@@ -137,21 +139,25 @@ fn named_values_and_rules_are_put_in_and_rendered_once() {
             {"name": "DB", "value": "mydb"}, {"name": "AT", "value": "at ${workspace::host} $${build::x}"},
         ]);
     };
+
     assert_eq!(
         env_with("a-${variables::DB}", variables).unwrap()["value"],
         "a-mydb"
     );
+
     let host = "workspace-sample-x7k2p-3fq7ad.yourdomain.com";
     assert_eq!(
         env_with("${variables::AT}", variables).unwrap()["value"],
         format!("at {host} ${{build::x}}")
     );
+
     let ingress = |tls: bool| {
         move |spec: &mut Value| {
             let rule = json!({"name": "admin", "component": "redis", "network": "tcp", "subdomain": "admin"});
             spec["networking"] = json!({"dns": {"zone": "yourdomain.com"}, "ingress": {"rules": [rule], "tls": {"enabled": tls}}});
         }
     };
+
     assert_eq!(
         env_with("${ingress::admin}", ingress(true)).unwrap()["value"],
         format!("admin-{host}")
@@ -168,6 +174,7 @@ fn a_generated_value_is_only_ever_a_reference() {
         |spec: &mut Value| spec["variables"] = json!([{"name": "PW", "generate": {"length": 24}}]);
     let variable = env_with("${variables::PW}", generate).unwrap();
     let secret = view("redis", |_spec| ()).owner().variables();
+
     assert_eq!(
         variable["valueFrom"]["secretKeyRef"],
         json!({"name": secret, "key": "PW"})
@@ -205,6 +212,7 @@ fn what_does_not_exist_and_what_is_malformed_is_refused() {
     ] {
         assert_eq!(env(text).unwrap_err().code, code, "{text}");
     }
+
     let no_host = env_with("${workspace::host}", |spec| {
         drop(spec.as_object_mut().unwrap().remove("networking"))
     });
@@ -228,6 +236,7 @@ fn what_has_no_value_yet_is_waited_for() {
         ),
         (1, "click-mania", ConditionType::Build)
     );
+
     let mut no_host = view("redis", |spec| {
         spec["components"][0]["template"]["containers"][0]["args"] =
             json!(["${workspace::host}", "${workspace::url}"]);
@@ -253,6 +262,7 @@ fn the_old_build_serves_until_the_new_is_published() {
             latest_build: Some(latest.into()),
             ..ComponentStatus::default()
         };
+
         status.deploy.build = serves.map(Into::into);
         view.component.status = Some(status);
         view.builds = builds;
@@ -266,6 +276,7 @@ fn the_old_build_serves_until_the_new_is_published() {
             .object
             .clone()
     };
+
     let (a, b, c) = (
         build("a", old, Some("x@a")),
         build("b", new, Some("x@b")),
@@ -342,11 +353,13 @@ fn what_a_template_says_itself_stays() {
         pod["spec"]["containers"][0]["resources"],
         json!({"limits": {"cpu": "1"}})
     );
+
     assert!(
         pod["spec"]["containers"][0]["readinessProbe"]
             .get("tcpSocket")
             .is_none()
     );
+
     assert_eq!(
         (
             &pod["metadata"]["labels"]["team"],
@@ -376,6 +389,7 @@ fn nothing_that_a_user_writes_makes_a_pod_one_of_the_charts_or_another_workspace
         "--inherit-labels",
         &forged.keys().cloned().collect::<Vec<_>>().join(","),
     ]);
+
     view.component.metadata.labels = Some(forged.clone());
     view.workspace.as_mut().unwrap().metadata.labels = Some(forged.clone());
     for workspace in [view.workspace.clone(), None] {
@@ -442,10 +456,12 @@ fn the_revision_changes_with_the_template_alone() {
             workload.object.revision().map(str::to_owned),
         )
     };
+
     let plain = revision(|_spec| ());
     assert_eq!(plain, revision(|_spec| ()));
     let scaled = revision(|spec| spec["components"][0]["replicas"] = json!(3));
     assert!(scaled.0 == plain.0 && scaled.1 != plain.1);
+
     let changed = revision(|spec| {
         spec["components"][0]["template"]["containers"][0]["args"] = json!(["--x"])
     });
@@ -461,6 +477,7 @@ fn a_container_without_a_probe_has_to_stay() {
             .unwrap();
         workload.object.body["spec"]["minReadySeconds"].clone()
     };
+
     assert_eq!(stays(|_spec| ()), 0);
     assert_eq!(
         stays(|spec| spec["components"][0]["networks"] = json!([])),
@@ -634,6 +651,7 @@ fn services_are_named_and_reach_the_ports_that_they_should() {
     });
     let surroundings = plan(&view, &settings(&[])).unwrap().surroundings;
     let port = |index: usize| &surroundings[index].body["spec"]["ports"][0];
+
     assert_eq!(
         *port(0),
         json!({"name": "http", "port": 80, "targetPort": "web", "protocol": "TCP"})
@@ -642,6 +660,7 @@ fn services_are_named_and_reach_the_ports_that_they_should() {
         *port(1),
         json!({"name": "grpc", "port": 9, "targetPort": 9, "protocol": "UDP", "appProtocol": "x"})
     );
+
     let unknown = refused("redis", |spec| {
         spec["components"][0]["networks"][0]["targetPort"] = json!("nope")
     });
@@ -700,12 +719,14 @@ fn components_of_their_own_have_names_of_their_own() {
     view.workspace = None;
     view.siblings
         .retain(|sibling| sibling.spec.template.name == "mysql");
+
     let mysql = view.siblings[0].clone();
     let service = Owner::of(&mysql).service("mysql", "tcp");
     let plan = plan(&view, &settings(&[])).unwrap();
     let env =
         &plan.workload.unwrap().object.body["spec"]["template"]["spec"]["containers"][0]["env"][0];
     assert_eq!(env["value"], format!("{service}.sequencer-system.svc"));
+
     let kinds: Vec<_> = plan
         .surroundings
         .iter()

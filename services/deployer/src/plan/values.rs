@@ -104,11 +104,13 @@ impl<'a> Renderer<'a> {
         {
             build.runs = true;
         }
+
         Ok((rendered, !builds.is_empty()))
     }
 
     fn pieces_text(&mut self, at: &str, pieces: Vec<Piece>) -> Result<String, Refusal> {
         let mut rendered = String::new();
+
         for piece in pieces {
             match piece {
                 Piece::Text(text) => self.push(&mut rendered, at, &text)?,
@@ -118,6 +120,7 @@ impl<'a> Renderer<'a> {
                 }
             }
         }
+
         Ok(rendered)
     }
 
@@ -143,17 +146,21 @@ impl<'a> Renderer<'a> {
         let [Piece::Variable(Variable::Named(name))] = pieces.as_slice() else {
             return Ok(None);
         };
+
         let Some(generate) = self.named(at, name)?.generate.as_ref() else {
             return Ok(None);
         };
+
         if !self.used.generated.iter().any(|(known, _)| known == name) {
             self.used.generated.push((name.clone(), generate.length));
         }
+
         let secret_key_ref = SecretKeySelector {
             name: self.view.owner().variables(),
             key: name.clone(),
             optional: None,
         };
+
         Ok(Some(EnvVarSource {
             secret_key_ref: Some(secret_key_ref),
             ..EnvVarSource::default()
@@ -199,6 +206,7 @@ impl<'a> Renderer<'a> {
         if let Some(known) = self.named.get(name) {
             return Ok(Rc::clone(known));
         }
+
         let named = self.named(at, name)?;
         let Some(value) = &named.value else {
             return Err(Refusal::new(
@@ -208,6 +216,7 @@ impl<'a> Renderer<'a> {
                 ),
             ));
         };
+
         let rendered: Rc<str> = self.nested(at, value)?.into();
         self.named.insert(&named.name, Rc::clone(&rendered));
         Ok(rendered)
@@ -216,6 +225,7 @@ impl<'a> Renderer<'a> {
     /// The value of a variable may hold the Workspace's own words, and nothing else.
     fn nested(&mut self, at: &str, value: &str) -> Result<String, Refusal> {
         let mut rendered = String::new();
+
         for piece in Self::pieces(at, value)? {
             match piece {
                 Piece::Text(text) => rendered.push_str(&text),
@@ -229,6 +239,7 @@ impl<'a> Renderer<'a> {
                 }
             }
         }
+
         Ok(rendered)
     }
 
@@ -244,6 +255,7 @@ impl<'a> Renderer<'a> {
         } else {
             known.join(", ")
         };
+
         let name: String = name.chars().take(SHOWN).collect();
         Refusal::new(
             Code::VariableNameUnknown,
@@ -268,11 +280,13 @@ impl<'a> Renderer<'a> {
             let known = self.templates.iter().map(|template| template.name.clone());
             return Err(Self::unknown(at, "component", component, known));
         };
+
         let found = template
             .networks
             .iter()
             .find(|each| each.name.eq_ignore_ascii_case(network));
         let known = || template.networks.iter().map(|network| network.name.clone());
+
         found
             .map(|found| Some((found.name.clone(), found.port)))
             .ok_or_else(|| Self::unknown(at, &format!("network of {component}"), network, known()))
@@ -292,6 +306,7 @@ impl<'a> Renderer<'a> {
                 [],
             ));
         }
+
         let host = self
             .view
             .workspace_status()
@@ -303,6 +318,7 @@ impl<'a> Renderer<'a> {
                 None,
             );
         }
+
         Ok(host)
     }
 
@@ -329,6 +345,7 @@ impl<'a> Renderer<'a> {
             let known = routes.iter().filter_map(|routed| routed.name);
             return Err(Self::unknown(at, "rule", name, known.map(Into::into)));
         };
+
         let host = self.host(at)?;
         Ok(host.map(|host| routed.host(&host)).unwrap_or_default())
     }
@@ -341,6 +358,7 @@ impl<'a> Renderer<'a> {
             .map(|workspace| workspace.spec.variables.as_slice())
             .unwrap_or_default();
         let found = all.iter().find(|variable| variable.name == name);
+
         found.ok_or_else(|| {
             Self::unknown(
                 at,
@@ -356,9 +374,11 @@ impl<'a> Renderer<'a> {
         if let Some(known) = self.used.builds.iter().find(|build| build.name == name) {
             return Ok(Some(known.clone()));
         }
+
         let builds = |template: &&'a ComponentTemplate| {
             template.build.as_ref().map(|build| build.name.as_str())
         };
+
         let Some(maker) = self
             .templates
             .iter()
@@ -367,20 +387,24 @@ impl<'a> Renderer<'a> {
             let known = self.templates.iter().filter_map(builds).map(Into::into);
             return Err(Self::unknown(at, "build", name, known));
         };
+
         if self.missing.iter().any(|missing| {
             missing.condition_type == ConditionType::Build && missing.component_name == maker.name
         }) {
             return Ok(None);
         }
+
         let Some(current) = current(self.view, &maker.name, name) else {
             self.wait(maker.name.clone(), ConditionType::Build, None);
             return Ok(None);
         };
+
         if maker.name == self.view.template().name {
             self.used.builds.insert(0, current.clone());
         } else {
             self.used.builds.push(current.clone());
         }
+
         Ok(Some(current))
     }
 
@@ -413,6 +437,7 @@ fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
     let status = view.component.status.as_ref();
     let serves = status.and_then(|status| status.deploy.build.as_deref());
     let build = Build::to_run(named, wanted, serves)?;
+
     Some(UsedBuild {
         name: name.into(),
         object: build.metadata.name.clone()?,

@@ -31,6 +31,7 @@ pub(super) fn check(view: &View, shared: &SharedClaims) -> Result<(), Refusal> {
 
 fn of_volume(view: &View, shared: &SharedClaims, volume: &Volume) -> Result<(), Refusal> {
     let at = format!("template.volumes[{}]", volume.name);
+
     if let Some(claim) = &volume.persistent_volume_claim {
         is_shared(
             &format!("{at}.persistentVolumeClaim"),
@@ -47,6 +48,7 @@ fn of_volume(view: &View, shared: &SharedClaims, volume: &Volume) -> Result<(), 
     let Some(template) = template else {
         return Ok(());
     };
+
     let at = format!("{at}.ephemeral.volumeClaimTemplate");
     begins_empty(&format!("{at}.spec"), &template.spec)?;
     template.metadata.as_ref().map_or(Ok(()), |metadata| {
@@ -74,6 +76,7 @@ fn is_shared(
         );
         return Err(Refusal::new(Code::VolumeForbidden, message));
     };
+
     refuse(
         found.read_only && claim.read_only != Some(true),
         Code::VolumeForbidden,
@@ -170,6 +173,7 @@ mod tests {
             let found = with(&[SHARED], "/template/volumes", mounting(name, read_only));
             assert_eq!(found.is_none(), allowed, "{name} {read_only}: {found:?}");
         }
+
         let silent = json!([{"name": "a", "persistentVolumeClaim": {"claimName": "models"}}]);
         assert!(refused(&[SHARED], "/template/volumes", &silent));
     }

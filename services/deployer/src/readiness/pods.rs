@@ -35,10 +35,12 @@ pub(super) fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
         init.clone()
             .find_map(|container| crash(pod, container, Code::InitContainerFailed, now))
     };
+
     let main = || {
         main.clone()
             .find_map(|container| crash(pod, container, Code::CrashLoop, now))
     };
+
     image
         .or_else(init)
         .or_else(main)
@@ -83,10 +85,12 @@ pub(super) fn failed(pod: &Pod) -> Option<Trouble> {
             .filter(|ended| ended.exit_code != 0)?;
         Some(of(pod, container, code, terminated, false))
     };
+
     let init = status.init_container_statuses.iter().flatten();
     let init = init
         .clone()
         .find_map(|container| ended(container, Code::InitContainerFailed));
+
     init.or_else(|| {
         status
             .container_statuses
@@ -125,6 +129,7 @@ fn pull(container: &ContainerStatus) -> Option<Trouble> {
         .reason
         .as_deref()
         .filter(|reason| PULL.contains(reason))?;
+
     let words = waiting.message.as_deref().unwrap_or_default();
     Some(Trouble {
         code: Code::ImagePullFailed,
@@ -155,7 +160,9 @@ fn crash(pod: &Pod, container: &ContainerStatus, code: Code, now: Timestamp) -> 
         let ended = container.last_state.as_ref()?.terminated.as_ref()?;
         return Some(of(pod, container, code, ended, true));
     }
+
     let last = crashed(container)?;
+
     if let Some(ended) = state
         .terminated
         .as_ref()
@@ -163,6 +170,7 @@ fn crash(pod: &Pod, container: &ContainerStatus, code: Code, now: Timestamp) -> 
     {
         return Some(of(pod, container, code, ended, false));
     }
+
     let up = container.ready && left(container, now).is_none();
     (container.restart_count > 1 && !up && code == Code::CrashLoop)
         .then(|| of(pod, container, code, last, true))

@@ -204,6 +204,7 @@ fn a_pod_waits_for_the_image_of_the_container_that_is_next() {
             "state": {"waiting": {"reason": "PodInitializing"}},
         })
     };
+
     let running = json!({
         "name": "i", "image": "init", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}},
     });

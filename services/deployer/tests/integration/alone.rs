@@ -33,6 +33,7 @@ async fn components_of_their_own_find_each_other_and_owe_nothing_to_a_workspace(
     let harness = Harness::still("alone").await?;
     let mysql = apply(&harness, "database", &plain()[1]).await?;
     let click = apply(&harness, "front", &plain()[2]).await?;
+
     deploy(&harness, &mysql).await?;
     deploy(&harness, &click).await?;
     let made: Deployment = harness.api().get("front").await?;
@@ -44,15 +45,18 @@ async fn components_of_their_own_find_each_other_and_owe_nothing_to_a_workspace(
         .clone()
         .unwrap();
     let service = host.split('.').next().unwrap();
+
     assert_eq!(
         harness
             .cluster
             .field(&format!("service/{service}"), ".spec.ports[0].port")?,
         "3306"
     );
+
     for (component, name) in [(&mysql, "mysql"), (&click, "click-mania")] {
         let owner = Owner::of(component);
         let policy = format!("networkpolicy/{}", owner.policy(name));
+
         assert_eq!(
             harness
                 .cluster
@@ -60,6 +64,7 @@ async fn components_of_their_own_find_each_other_and_owe_nothing_to_a_workspace(
             owner.uid
         );
     }
+
     Ok(())
 }
 

@@ -43,6 +43,7 @@ async fn build(
 ) -> Result<()> {
     let mut spec = json!(workspace.spec.components[0].build);
     spec["importContent"][0]["contentFrom"]["git"]["commit"] = COMMIT.into();
+
     let owner = harness
         .component(workspace, "web")
         .await?
@@ -62,6 +63,7 @@ async fn build(
             &json!({"publish": {"state": "Completed", "image": image}}),
         )?;
     }
+
     Ok(())
 }
 
@@ -70,6 +72,7 @@ fn publish(harness: &Harness, repository: &str) -> Result<String> {
     let login = harness.cluster.log_in_to_registry()?;
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("config.json"), login)?;
+
     let crane = |args: &[&str]| -> Result<String> {
         let mut crane = Command::new(harness.cluster.cluster.layout.bin("crane"));
         crane.args(args).env("DOCKER_CONFIG", folder.path()).env(
@@ -84,11 +87,13 @@ fn publish(harness: &Harness, repository: &str) -> Result<String> {
         );
         Ok(String::from_utf8(done.stdout)?.trim().to_owned())
     };
+
     crane(&[
         "copy",
         "docker.io/library/redis:latest",
         &format!("{repository}:dev"),
     ])?;
+
     Ok(format!(
         "{repository}@{}",
         crane(&["digest", &format!("{repository}:dev")])?
@@ -172,6 +177,7 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
 async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods() -> Result<()> {
     let harness = Harness::still("login").await?;
     let workspace = harness.workspace(built("registry.test/x/app")).await?;
+
     build(
         &harness,
         &workspace,
@@ -180,12 +186,14 @@ async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods()
     )
     .await?;
     harness.deploy(&workspace, "web").await?;
+
     let section = harness
         .section(&workspace, "web", |section| {
             section["state"] == json!(State::Error)
         })
         .await?;
     let secret = format!("{}/company", harness.namespace());
+
     assert_eq!(
         (
             &section["retry"]["code"],
@@ -207,6 +215,7 @@ async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods()
             serde_json::from_slice::<Value>(&pull.data.unwrap_or_default()[".dockerconfigjson"].0)?;
         Ok(config["auths"]["registry.test"].clone())
     };
+
     assert_eq!(auths("one\n").await?["password"], "one");
     assert_eq!(auths("two").await?["password"], "two");
     Ok(())
@@ -220,6 +229,7 @@ async fn a_generated_value_is_made_once_for_all_components() -> Result<()> {
         let env = json!([{"name": "PASSWORD", "value": "${variables::PASSWORD}"}]);
         component["template"]["containers"][0]["env"] = env;
     }
+
     let variables = json!([{"name": "PASSWORD", "generate": {"length": 24}}]);
     let workspace = harness
         .workspace_with(json!({"components": components, "variables": variables}))
@@ -232,6 +242,7 @@ async fn a_generated_value_is_made_once_for_all_components() -> Result<()> {
     two?;
     let secret = owner(&workspace).variables();
     let made: Secret = harness.api().get(&secret).await?;
+
     assert_eq!(
         made.data.as_ref().map(|data| data["PASSWORD"].0.len()),
         Some(24)

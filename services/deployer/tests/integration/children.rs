@@ -38,6 +38,7 @@ async fn delivered_twice_nothing_is_written() -> Result<()> {
     for _ in 0..2 {
         harness.deploy(&workspace, "redis").await?;
     }
+
     assert_eq!((versions(&harness)?, harness.writes()?), (before, writes));
     Ok(())
 }
@@ -52,21 +53,26 @@ async fn a_foreign_object_of_our_name_is_e5011_and_stays_as_it_is() -> Result<()
         .api()
         .create(&PostParams::default(), &serde_json::from_value(body)?)
         .await?;
+
     harness.deploy(&workspace, "redis").await?;
+
     let section = harness
         .section(&workspace, "redis", |section| {
             section["state"] == json!(State::Error)
         })
         .await?;
+
     assert_eq!(
         (&section["failure"]["code"], &section["retry"]["code"]),
         (&json!("E#5011"), &json!("E#5011"))
     );
+
     let now: Service = harness.api().get(&service).await?;
     assert_eq!(
         now.metadata.resource_version,
         made.metadata.resource_version
     );
+
     harness
         .api::<Service>()
         .delete(&service, &DeleteParams::default())
@@ -84,6 +90,7 @@ async fn a_deleted_child_is_made_again() -> Result<()> {
     harness.deploy(&workspace, "redis").await?;
     harness.section(&workspace, "redis", healthy).await?;
     let component = name(&workspace, "redis");
+
     for object in [
         format!("deployment/{component}"),
         format!("service/{}", owner(&workspace).service("redis", "tcp")),
@@ -99,6 +106,7 @@ async fn a_deleted_child_is_made_again() -> Result<()> {
         })
         .await?;
     }
+
     harness.section(&workspace, "redis", healthy).await?;
     Ok(())
 }
@@ -157,10 +165,12 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         .as_object_mut()
         .unwrap()
         .remove("env");
+
     let workspace = harness.workspace(components).await?;
     harness.deploy(&workspace, "click-mania").await?;
     let sections = harness.api::<Component>();
     let component = name(&workspace, "click-mania");
+
     until("it is recorded", async || {
         harness.deploy(&workspace, "click-mania").await?;
         let found = sections.get(&component).await?;
@@ -169,6 +179,7 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
             .is_some_and(|status| status.deploy.kind.is_some()))
     })
     .await?;
+
     let service = format!(
         "service/{}",
         owner(&workspace).service("click-mania", "http")
@@ -183,6 +194,7 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         {"op": "add", "path": "/spec/dependsOn", "value": depends_on},
     ]);
     let patch = patch.to_string();
+
     harness.cluster.kubectl(&[
         "patch",
         "component",
@@ -293,6 +305,7 @@ async fn services_that_a_sibling_waits_for_are_told_while_their_pods_start() -> 
         .status
         .unwrap_or_default()
         .deploy;
+
     assert_eq!(
         (deploy.section.state, deploy.services.len()),
         (Some(State::InProgress), 1)
@@ -353,13 +366,16 @@ async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Re
     harness
         .cluster
         .kubectl(&["rollout", "restart", &deployment])?;
+
     let restarted = "{.spec.template.metadata.annotations.kubectl\\.kubernetes\\.io/restartedAt}";
     let restart = || {
         harness
             .cluster
             .kubectl(&["get", &deployment, "-o", &format!("jsonpath={restarted}")])
     };
+
     let first = restart()?;
+
     harness
         .section(&workspace, "redis", |section| {
             section["readyReplicas"] == 2 && healthy(section)
@@ -376,6 +392,7 @@ async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Re
 
     let component = name(&workspace, "redis");
     let patch = json!([{"op": "add", "path": "/spec/template/containers/0/env", "value": [{"name": "A", "value": "b"}]}]);
+
     harness.cluster.kubectl(&[
         "patch",
         "component",
@@ -435,6 +452,7 @@ async fn a_component_that_goes_is_left_alone() -> Result<()> {
     let harness = Harness::still("gone").await?;
     let workspace = harness.workspace(json!([plain()[0]])).await?;
     let component = name(&workspace, "redis");
+
     harness
         .api::<Component>()
         .delete(&component, &DeleteParams::default())
@@ -457,11 +475,13 @@ async fn a_spec_that_cannot_be_is_recorded_once_with_its_code() -> Result<()> {
     components[0]["template"]["containers"][0]["args"] = json!(["${build::nope}"]);
     let workspace = harness.workspace(components).await?;
     harness.deploy(&workspace, "redis").await?;
+
     let section = harness
         .section(&workspace, "redis", |section| {
             section["state"] == json!(State::Error)
         })
         .await?;
+
     assert_eq!(
         (&section["retry"]["code"], &section["retry"]["attempts"]),
         (&json!("E#2009"), &json!(1))

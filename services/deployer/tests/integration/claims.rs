@@ -79,18 +79,21 @@ async fn a_claim_under_the_name_of_ones_own_is_e5011_as_long_as_it_is_somebody_e
 
     harness.cluster.kubectl(&["delete", "pvc", &claim])?;
     harness.deploy(&workspace, "redis").await?;
+
     let uid = harness
         .component(&workspace, "redis")
         .await?
         .metadata
         .uid
         .unwrap_or_default();
+
     assert_eq!(
         harness
             .cluster
             .field(&format!("pvc/{claim}"), ".metadata.ownerReferences[0].uid")?,
         uid
     );
+
     assert!(
         harness
             .api::<Deployment>()

@@ -155,6 +155,7 @@ async fn a_quota_that_is_used_up_is_e2022_and_more_of_it_heals() -> Result<()> {
     harness
         .cluster
         .kubectl(&["create", "quota", "none", "--hard=pods=0"])?;
+
     let workspace = harness
         .workspace(one(json!({"image": "redis:latest"})))
         .await?;
@@ -230,18 +231,22 @@ async fn a_job_that_fails_again_and_again_is_e2005() -> Result<()> {
     let harness = Harness::new("badjob").await?;
     let secret =
         json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "a"}}});
+
     harness
         .cluster
         .secret("hidden", "Opaque", &json!({"a": "SEQCANARY-1\n"}))?;
+
     let container = json!({
         "name": "main", "image": "app-base:bookworm", "command": ["sh", "-c", "echo \"why: $A\"; exit 5"], "env": [secret],
     });
     let job = json!({"name": "bad", "template": {"restartPolicy": "OnFailure", "containers": [container]}});
     let workspace = harness.workspace(json!([job])).await?;
     harness.deploy(&workspace, "bad").await?;
+
     let section = harness
         .section(&workspace, "bad", |section| failed(section, "E#2005"))
         .await?;
+
     assert_eq!(
         (
             &section["failure"]["exitCode"],
@@ -262,6 +267,7 @@ async fn what_the_api_server_refuses_is_e2023() -> Result<()> {
         ))
         .await?;
     harness.deploy(&workspace, "web").await?;
+
     let section = harness
         .section(&workspace, "web", |section| failed(section, "E#2023"))
         .await?;

@@ -168,6 +168,7 @@ impl Harness {
                 .create(&PostParams::default(), &serde_json::from_value(body)?)
                 .await?;
         }
+
         Ok(workspace)
     }
 
@@ -223,6 +224,7 @@ impl Harness {
             if check(&section) {
                 return Ok(section);
             }
+
             anyhow::ensure!(
                 Instant::now() < deadline,
                 "{component} is still {section:#}"
@@ -250,6 +252,7 @@ impl Harness {
             .api()
             .patch_status(&name, &PatchParams::default(), &patch)
             .await?;
+
         Ok(())
     }
 

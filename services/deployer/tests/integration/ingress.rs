@@ -16,6 +16,7 @@ async fn unheld(harness: &Harness, ingress: Value) -> Result<Workspace> {
         .as_object_mut()
         .unwrap()
         .remove("env");
+
     harness
         .workspace_with(json!({"components": [component], "networking": networking}))
         .await
@@ -43,6 +44,7 @@ async fn section(
 ) -> Result<Value> {
     let mut found = Value::Null;
     let name = workspace.metadata.name.as_deref().unwrap();
+
     until("the ingress section is as it should be", async || {
         let status = harness
             .api::<Workspace>()
@@ -72,6 +74,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         workspace(&harness, json!({"className": "traefik", "rules": rules()})).await?;
     harness.deploy(&workspace, "click-mania").await?;
     harness.expose(&workspace).await?;
+
     let section = section(&harness, &workspace, |section| {
         section["state"] == json!(State::Completed)
     })
@@ -83,12 +86,14 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         (&section["rules"][0]["host"], &section["rules"][1]["host"]),
         (&json!(host), &json!(format!("admin-{host}")))
     );
+
     for host in [host.clone(), format!("admin-{host}")] {
         until("the ingress serves", async || {
             Ok(harness.cluster.curl_ingress("https", &host, "/").is_ok())
         })
         .await?;
     }
+
     let name = owner(&workspace).ingress();
     let version = harness
         .api::<Ingress>()
@@ -96,6 +101,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         .await?
         .metadata
         .resource_version;
+
     harness.expose(&workspace).await?;
     assert_eq!(
         harness
@@ -113,6 +119,7 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         Ok(harness.api::<Ingress>().get_opt(&name).await?.is_some())
     })
     .await?;
+
     let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
     harness.cluster.kubectl(&[
         "patch",
@@ -123,14 +130,17 @@ async fn a_workspace_answers_through_the_clusters_ingress() -> Result<()> {
         &patch.to_string(),
     ])?;
     harness.expose(&workspace).await?;
+
     let gone = self::section(&harness, &workspace, |section| {
         section["state"] == json!(State::Gone)
     })
     .await?;
+
     assert!(
         gone.get("name").is_none() && gone.get("addresses").is_none(),
         "{gone:#}"
     );
+
     until("it is gone", async || {
         Ok(harness.api::<Ingress>().get_opt(&name).await?.is_none())
     })
@@ -151,7 +161,9 @@ async fn what_an_ingress_may_not_ask_for_has_its_code() -> Result<()> {
         let error = |section: &Value| section["state"] == json!(State::Error);
         Ok(section(&harness, &workspace, error).await?["retry"]["code"].clone())
     };
+
     assert_eq!(code().await?, "E#6065");
+
     let change = |ingress: Value| -> Result<String> {
         let patch =
             json!([{"op": "replace", "path": "/spec/networking/ingress", "value": ingress}]);
@@ -164,6 +176,7 @@ async fn what_an_ingress_may_not_ask_for_has_its_code() -> Result<()> {
             &patch.to_string(),
         ])
     };
+
     change(json!({"rules": rules(), "loadBalancerRef": {"name": "nowhere"}}))?;
     assert_eq!(code().await?, "E#3013");
     change(json!({"rules": rules(), "gatewayRef": {"name": "public"}}))?;
@@ -213,6 +226,7 @@ async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
     let name = owner(&workspace).ingress();
     let served =
         async || -> Result<bool> { Ok(harness.api::<Ingress>().get_opt(&name).await?.is_some()) };
+
     harness.expose(&workspace).await?;
     assert!(!served().await?);
 
@@ -224,15 +238,19 @@ async fn nothing_is_served_at_a_host_that_is_not_held() -> Result<()> {
     drop(held);
     harness.expose(&workspace).await?;
     until("it is gone", async || Ok(!served().await?)).await?;
+
     let others = harness.hold(
         &workspace.host("test").unwrap(),
         "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10",
     )?;
+
     harness.expose(&workspace).await?;
+
     let refused = section(&harness, &workspace, |section| {
         section["state"] == json!(State::Error)
     })
     .await?;
+
     assert_eq!(
         (&refused["retry"]["code"], refused.get("name")),
         (&json!("E#3020"), None)
@@ -252,6 +270,7 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
     let harness = Harness::still("ingress-edit").await?;
     let (workspace, _held) = workspace(&harness, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
+
     harness.expose(&workspace).await?;
     for (dns, code) in [
         (json!({"zone": "preview.test", "name": "login"}), "E#6051"),
@@ -296,6 +315,7 @@ async fn a_spec_that_names_anothers_host_leaves_what_serves_alone_and_one_of_ano
             "{hosts:?}"
         );
     }
+
     Ok(())
 }
 
@@ -304,6 +324,7 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
     let harness = Harness::still("ingress-end").await?;
     let (workspace, _held) = workspace(&harness, json!({"rules": rules()})).await?;
     let name = owner(&workspace).ingress();
+
     harness.expose(&workspace).await?;
     let finalizer = json!({"metadata": {"finalizers": ["se.quencer.io/workspace"]}}).to_string();
     harness.cluster.kubectl(&[
@@ -314,6 +335,7 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
         "-p",
         &finalizer,
     ])?;
+
     harness
         .cluster
         .kubectl(&["delete", "workspace", "shop", "--wait=false"])?;
@@ -322,10 +344,12 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
         section["state"] == json!(State::Gone)
     })
     .await?;
+
     until("it is gone", async || {
         Ok(harness.api::<Ingress>().get_opt(&name).await?.is_none())
     })
     .await?;
+
     let free = json!({"metadata": {"finalizers": null}}).to_string();
     harness
         .cluster

@@ -9,12 +9,14 @@ use crate::harness::{Harness, plain};
 async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -> Result<()> {
     let harness = Harness::new("plain").await?;
     let workspace = harness.workspace(plain()).await?;
+
     for component in ["redis", "mysql", "click-mania"] {
         let section = harness
             .section(&workspace, component, |section| {
                 section["state"] == "Healthy"
             })
             .await?;
+
         assert_eq!(
             (&section["readyReplicas"], &section["replicas"]),
             (&json!(1), &json!(1)),
@@ -22,7 +24,9 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
         );
         assert!(section["rev"].as_i64() <= Some(3), "{section:#}");
     }
+
     let writes = harness.writes()?;
+
     for (write, times) in [
         ("patch deployments", 3),
         ("patch services", 3),
@@ -30,11 +34,13 @@ async fn three_plain_components_become_healthy_with_the_writes_that_it_takes() -
     ] {
         assert_eq!(writes.get(write), Some(&times), "{writes:?}");
     }
+
     // A start that is not over at once is written down, too, and so is what it waits for.
     let sections = writes
         .get("patch components/status")
         .copied()
         .unwrap_or_default();
+
     assert!(
         (3..=9).contains(&sections) && writes.values().sum::<usize>() == 7 + sections,
         "{writes:?}"

@@ -57,10 +57,12 @@ impl Service {
             if silent == 0 && !servers.is_empty() {
                 return Ok(Answers::Complete(servers));
             }
+
             if Instant::now() >= until {
                 let all = servers.len();
                 return Ok(Answers::Missing { silent, all });
             }
+
             sleep(LOOK).await;
         }
     }
@@ -71,17 +73,20 @@ impl Service {
             Step::Ask(owners) => plan(wanted, &seen, &self.gone(owners).await?),
             step => step,
         };
+
         match step {
             Step::Keep => return Ok(seen),
             Step::Foreign | Step::Ask(_) => return Err(Error::Foreign(wanted.fqdn.clone())),
             Step::Occupied => return Err(Error::Occupied(wanted.fqdn.clone())),
             Step::Put(replaced) => provider.put(wanted, &seen, &replaced).await?,
         }
+
         info!(
             host = wanted.fqdn,
             kind = wanted.kind.as_str(),
             "Published record"
         );
+
         let seen = provider.observe(wanted).await?;
         if plan(wanted, &seen, &BTreeSet::new()) == Step::Keep {
             Ok(seen)
@@ -105,6 +110,7 @@ impl Service {
             .list_metadata(&ListParams::default())
             .await
             .map_err(failed)?;
+
         for uid in workspaces
             .items
             .iter()
@@ -113,6 +119,7 @@ impl Service {
         {
             owners.remove(uid.uid.as_deref().unwrap_or_default());
         }
+
         Ok(owners)
     }
 
@@ -190,6 +197,7 @@ impl Service {
             .cloned()
             .or_else(|| record.uid())
             .unwrap_or_default();
+
         Wanted {
             zone: chosen.zone_of(&spec.zone).unwrap_or(&spec.zone).into(),
             kind: spec.record_type,
@@ -222,6 +230,7 @@ impl Service {
                     .rsplit_once(':')
                     .map_or(&*server.nameserver, |(host, _)| host);
                 let key = credential(secrets, &server.tsig_secret_secret_ref, host).await?;
+
                 Ok(Connected::Rfc2136(
                     rfc2136::Server::new(server, &key).await?,
                 ))
@@ -254,17 +263,20 @@ async fn remove<P: Provider>(provider: &P, wanted: &Wanted) -> Result<(), Error>
             seen.records.is_empty() && noted(wanted, seen),
         )
     };
+
     let seen = provider.observe(wanted).await?;
     let (records, mark) = ours(&seen);
     if records.is_empty() && !mark {
         return Ok(());
     }
+
     provider.delete(wanted, &seen, &records).await?;
     info!(
         host = wanted.fqdn,
         kind = wanted.kind.as_str(),
         "Deleted record"
     );
+
     match ours(&provider.observe(wanted).await?) {
         (records, false) if records.is_empty() => Ok(()),
         _ => Err(Error::Changed),

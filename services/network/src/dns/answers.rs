@@ -73,6 +73,7 @@ async fn answers(wanted: &Wanted, server: &Server) -> bool {
     let (Some(address), Ok(name)) = (server.address, absolute(&wanted.fqdn)) else {
         return false;
     };
+
     if !wanted.proxied {
         let found = ask(address, &name, wire(wanted.kind), false)
             .await
@@ -82,6 +83,7 @@ async fn answers(wanted: &Wanted, server: &Server) -> bool {
             .filter_map(|(_, data)| target(data))
             .any(|found| same_target(wanted.kind, &wanted.target, &found));
     }
+
     // What is proxied is answered with addresses of the edge.
     for kind in [RecordType::A, RecordType::Aaaa] {
         if ask(address, &name, wire(kind), false)
@@ -91,5 +93,6 @@ async fn answers(wanted: &Wanted, server: &Server) -> bool {
             return true;
         }
     }
+
     false
 }

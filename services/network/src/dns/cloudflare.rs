@@ -67,6 +67,7 @@ impl Zones {
 fn path(seen: &Seen, record: Option<&Record>) -> Result<String, Error> {
     let zone = seen.zone_id.as_deref().ok_or(Error::Changed)?;
     let records = format!("/zones/{zone}/dns_records");
+
     match record {
         None => Ok(records),
         Some(record) => Ok(format!(
@@ -105,6 +106,7 @@ impl Provider for Zones {
             .into_iter()
             .filter_map(|found| record(found, wanted))
             .collect();
+
         Ok(Seen {
             zone_id: Some(zone.id),
             records,
@@ -120,6 +122,7 @@ impl Provider for Zones {
                 (Method::PUT, Some(first))
             }
         };
+
         let done = self
             .api
             .send::<Value>(method, &path(seen, record)?, &body(wanted))

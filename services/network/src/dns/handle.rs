@@ -46,6 +46,7 @@ impl RecordHandler<'_> {
         if !ours || work.namespace() != self.0.args.hosts.namespace {
             return Ok(End::Nothing(Outcome::Stale));
         }
+
         work.claimable()?;
         if !work.is_due(Finality::UntilAsked, deleting).await {
             return Ok(End::Nothing(Outcome::Done));
@@ -79,6 +80,7 @@ impl RecordHandler<'_> {
             work.section.nameservers.clear();
             return Ok(End::Reached(State::Completed));
         }
+
         work.claim(State::InProgress).await?;
 
         let secrets = work.secrets();
@@ -98,6 +100,7 @@ impl RecordHandler<'_> {
                     .0
                     .act(PROVIDER, self.0.unmake(&secrets, chosen, &wanted))
                     .await;
+
                 info!(
                     undone = undone.is_ok(),
                     "Undid a record whose object is gone"

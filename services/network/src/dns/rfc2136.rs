@@ -53,9 +53,11 @@ impl Server {
             TsigAlgorithm::Sha384 => Algorithm::HmacSha384,
             TsigAlgorithm::Sha512 => Algorithm::HmacSha512,
         };
+
         let signer = TSigner::new(secret, algorithm, absolute(&provider.tsig_key_name)?, FUDGE);
         let signer =
             signer.map_err(|_error| Error::DnsRefused("the TSIG key cannot be used".into()))?;
+
         Ok(Self {
             address: resolve(&provider.nameserver).await?,
             signer,
@@ -126,6 +128,7 @@ impl Provider for Server {
         let own = wanted.mark.to_string();
         let note = notes.iter().find(|note| **note != own).or(notes.first());
         let mut records = Vec::new();
+
         for kind in looked_at(wanted.kind) {
             let found = ask(self.address, &host, wire(kind), false)
                 .await
@@ -142,6 +145,7 @@ impl Provider for Server {
                 })
             }));
         }
+
         Ok(Seen {
             zone_id: None,
             records,
@@ -153,17 +157,21 @@ impl Provider for Server {
         let host = absolute(&wanted.fqdn)?;
         let (mark, own) = (mark_name(&host)?, wanted.mark.to_string());
         let mut message = conditional(wanted, seen, &host)?;
+
         for kind in kinds(replaced) {
             message.add_authority(nothing(&host, wire(kind), DNSClass::ANY));
         }
+
         message.add_authority(Entry::from_rdata(
             host,
             wanted.ttl,
             data(wanted.kind, &wanted.target)?,
         ));
+
         if seen.notes.iter().any(|note| *note != own) {
             message.add_authority(nothing(&mark, Type::TXT, DNSClass::ANY));
         }
+
         message.add_authority(Entry::from_rdata(
             mark,
             wanted.ttl,
@@ -179,6 +187,7 @@ impl Provider for Server {
         for kind in &going {
             message.add_authority(nothing(&host, wire(*kind), DNSClass::ANY));
         }
+
         // The mark is the host's: it stays as long as any record does.
         if seen
             .records
@@ -187,6 +196,7 @@ impl Provider for Server {
         {
             message.add_authority(nothing(&mark_name(&host)?, Type::TXT, DNSClass::ANY));
         }
+
         self.update(wanted, message).await
     }
 }
@@ -202,6 +212,7 @@ fn conditional(wanted: &Wanted, seen: &Seen, host: &Name) -> Result<Message, Err
         // word.
         message.add_answer(nothing(host, Type::ANY, DNSClass::NONE));
     }
+
     for kind in looked_at(wanted.kind) {
         let there: Vec<_> = seen
             .records
@@ -211,6 +222,7 @@ fn conditional(wanted: &Wanted, seen: &Seen, host: &Name) -> Result<Message, Err
         if there.is_empty() {
             message.add_answer(nothing(host, wire(kind), DNSClass::NONE));
         }
+
         for record in there {
             message.add_answer(Entry::from_rdata(
                 host.clone(),
@@ -219,10 +231,13 @@ fn conditional(wanted: &Wanted, seen: &Seen, host: &Name) -> Result<Message, Err
             ));
         }
     }
+
     let mark = mark_name(host)?;
+
     if seen.notes.is_empty() {
         message.add_answer(nothing(&mark, Type::TXT, DNSClass::NONE));
     }
+
     for note in &seen.notes {
         message.add_answer(Entry::from_rdata(
             mark.clone(),
@@ -230,6 +245,7 @@ fn conditional(wanted: &Wanted, seen: &Seen, host: &Name) -> Result<Message, Err
             data(RecordType::Txt, note)?,
         ));
     }
+
     Ok(message)
 }
 

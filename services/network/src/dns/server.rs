@@ -46,6 +46,7 @@ pub enum Silent {
 /// See [`Silent`].
 pub async fn exchange(server: SocketAddr, message: &Message) -> Result<Vec<u8>, Silent> {
     let bytes = message.to_vec().map_err(|_error| Silent::Form)?;
+
     for _try in 0..TRIES {
         match timeout(DATAGRAM, datagram(server, message.metadata.id, &bytes)).await {
             Ok(Ok(answer)) if !truncated(&answer) => return Ok(answer),
@@ -53,6 +54,7 @@ pub async fn exchange(server: SocketAddr, message: &Message) -> Result<Vec<u8>, 
             Ok(Err(_)) | Err(_) => {}
         }
     }
+
     match timeout(CONNECTION, connection(server, &bytes)).await {
         Ok(answer) => Ok(answer?),
         Err(_elapsed) => Err(Silent::Timeout),
@@ -65,6 +67,7 @@ async fn datagram(server: SocketAddr, id: u16, bytes: &[u8]) -> io::Result<Vec<u
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     };
+
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(bytes).await?;
@@ -81,9 +84,11 @@ async fn datagram(server: SocketAddr, id: u16, bytes: &[u8]) -> io::Result<Vec<u
 async fn connection(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+
     stream
         .write_all(&[&length.to_be_bytes(), bytes].concat())
         .await?;
+
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
     Ok(answer)
@@ -112,15 +117,18 @@ pub async fn ask(
     if answer.metadata.id != message.metadata.id || answer.queries != message.queries {
         return Err(Silent::Form);
     }
+
     match answer.metadata.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => {}
         code => return Err(Silent::Code(code)),
     }
+
     // A server that knows an alias says what it leads to: those have another owner.
     let own = answer
         .answers
         .into_iter()
         .filter(|record| record.name == *name || recursive);
+
     Ok(own
         .filter(|record| record.record_type() == kind)
         .map(|record| (record.ttl, record.data))

@@ -50,12 +50,15 @@ fn what_is_missing_is_made_and_what_is_right_is_kept() {
         decide(&[record(RecordType::Cname, "T.example.", OURS)]),
         Step::Keep
     );
+
     let other = record(RecordType::Cname, "u.example", OURS);
     assert_eq!(decide(std::slice::from_ref(&other)), Step::Put(vec![other]));
+
     let slow = Record {
         ttl: 61,
         ..record(RecordType::Cname, "t.example", OURS)
     };
+
     assert_eq!(decide(std::slice::from_ref(&slow)), Step::Put(vec![slow]));
 }
 
@@ -78,10 +81,12 @@ fn what_does_not_carry_our_mark_is_foreign_whatever_it_points_to() {
             "{note:?}"
         );
     }
+
     let marked = Seen {
         notes: vec!["seq:v1:other:me".into()],
         ..Seen::default()
     };
+
     assert_eq!(
         plan(
             &wanted(RecordType::A, "192.0.2.1"),
@@ -96,10 +101,12 @@ fn what_does_not_carry_our_mark_is_foreign_whatever_it_points_to() {
 fn a_mark_of_this_cluster_is_adopted_only_when_its_owner_is_gone() {
     let theirs = record(RecordType::Cname, "t.example", Some("seq:v1:c:them"));
     let them = BTreeSet::from(["them".to_owned()]);
+
     assert_eq!(
         decide(std::slice::from_ref(&theirs)),
         Step::Ask(them.clone())
     );
+
     let adopted = plan(
         &wanted(RecordType::Cname, "t.example"),
         &seen(std::slice::from_ref(&theirs)),
@@ -112,6 +119,7 @@ fn a_mark_of_this_cluster_is_adopted_only_when_its_owner_is_gone() {
 fn addresses_of_both_kinds_live_side_by_side_and_an_alias_alone() {
     let six = record(RecordType::Aaaa, "2001:db8::1", OURS);
     let four = wanted(RecordType::A, "192.0.2.1");
+
     assert_eq!(
         plan(&four, &seen(std::slice::from_ref(&six)), &BTreeSet::new()),
         Step::Put(vec![])

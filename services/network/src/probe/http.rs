@@ -61,6 +61,7 @@ pub(super) fn judge(answer: &Answer, early: bool) -> Option<String> {
     let who = server
         .as_deref()
         .unwrap_or("a server that does not say its name");
+
     if *status == 530 {
         let code = body
             .lines()
@@ -71,23 +72,28 @@ pub(super) fn judge(answer: &Answer, early: bool) -> Option<String> {
                 .take(8)
                 .collect::<String>()
         });
+
         return Some(match code.as_deref() {
             Some("1033") => "530 by Cloudflare's edge: no connector is connected (1033)".into(),
             Some(code) => format!("530 by Cloudflare's edge ({code})"),
             None => "530 by Cloudflare's edge".into(),
         });
     }
+
     if matches!(status, 502 | 504) {
         return Some(format!("{status} by {who}: nothing behind it answers"));
     }
+
     if *status >= 500 {
         return Some(format!("{status} by {who}"));
     }
+
     if *status == 404 && early && UNKNOWN_HOST.contains(&body.trim()) {
         return Some(format!(
             "404 by {who}: the ingress controller does not know the host yet"
         ));
     }
+
     None
 }
 
@@ -100,6 +106,7 @@ fn why(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".into();
     }
+
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if error.to_string().contains("certificate") {
@@ -107,6 +114,7 @@ fn why(error: &reqwest::Error) -> String {
         }
         cause = error.source();
     }
+
     if error.is_connect() {
         "no connection".into()
     } else {

@@ -90,11 +90,13 @@ impl Tunnels {
         if let Some(tunnel) = self.find(name).await? {
             return Ok(tunnel);
         }
+
         let body = json!({"name": name, "config_src": "cloudflare"});
         let made = self
             .api
             .send::<IgnoredAny>(Method::POST, &self.path(""), &body)
             .await;
+
         made.map_err(|problem| {
             if problem.code() == Some(TAKEN) {
                 Error::Changed
@@ -126,6 +128,7 @@ impl Tunnels {
         if self.is_configured(tunnel, config).await? {
             return Ok(false);
         }
+
         let body = json!({ "config": config });
         let put = self
             .api
@@ -155,6 +158,7 @@ impl Tunnels {
         let Some(tunnel) = self.find(name).await? else {
             return Ok(None);
         };
+
         let path = self.path(&format!("/{}", tunnel.id));
 
         // Connections of a connector that is gone may stand for minutes.
@@ -162,12 +166,14 @@ impl Tunnels {
             .delete(&format!("{path}/connections"))
             .await
             .map_err(|problem| self.problem(problem))?;
+
         match self.api.delete(&path).await {
             Err(problem) if problem.code() == Some(CONNECTED) => {
                 return Ok(Some("the tunnel's connections"));
             }
             deleted => deleted.map_err(|problem| self.problem(problem))?,
         }
+
         Ok(self.find(name).await?.map(|_| "the tunnel"))
     }
 

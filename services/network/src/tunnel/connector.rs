@@ -62,6 +62,7 @@ impl Connector {
     pub fn new(client: Client, namespace: &str, workspace: &Workspace) -> Self {
         let name = Owner::of(workspace).connector();
         let uid = workspace.uid_str();
+
         Self {
             applier: Applier::new(client.clone(), NAME),
             client,
@@ -93,6 +94,7 @@ impl Connector {
             let value = value.expose_secret().as_bytes().to_vec();
             ((*key).to_owned(), ByteString(value))
         }));
+
         let secret = Object::new::<Secret>(json!({"metadata": self.metadata(), "type": "Opaque"}))
             .with_secret(json!(data));
 
@@ -114,15 +116,18 @@ impl Connector {
         let Some(secret) = self.find::<Secret>().await? else {
             return Ok(false);
         };
+
         if !holds(&secret, values) {
             return Ok(false);
         }
+
         for part in [&parts.policy, &parts.deployment] {
             let found = self.find_object(part).await?;
             if found.as_ref().and_then(revision) != part.revision() {
                 return Ok(false);
             }
         }
+
         Ok(true)
     }
 

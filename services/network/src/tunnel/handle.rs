@@ -92,6 +92,7 @@ impl Handler for TunnelHandler<'_> {
             Lock::Free => return Ok(End::Nothing(Outcome::Stale)),
             Lock::Refused(refusal) => Some(refusal),
         };
+
         let stands = !work.section.intents.is_empty();
         if refused.is_some() && stands && !hosts.any_held(&workspace).await? {
             return self.tear_down(work, &workspace).await;
@@ -101,6 +102,7 @@ impl Handler for TunnelHandler<'_> {
         if !work.is_due(Finality::UntilAsked, false).await {
             return Ok(End::Nothing(Outcome::Done));
         }
+
         match refused {
             Some(refusal) => Err(Error::from(refusal).into()),
             None => self.make(work, &workspace, spec).await,
@@ -117,12 +119,14 @@ impl TunnelHandler<'_> {
     ) -> Result<End, Stop> {
         // Without a credential nothing is made, and nothing has to be claimed.
         let tunnel = self.tunnel(&work.secrets(), workspace, spec).await?;
+
         if !work.is_asked() && only_connection_is_missing(work, spec) {
             return Ok(match self.connected(&tunnel).await? {
                 Connection::Connected => End::Reached(State::Completed),
                 Connection::Missing(why) => self.not_connected(work, why),
             });
         }
+
         // Nor where what was made before is what is wanted.
         if was_made(&work.section, &spec.account_id, &tunnel.name) && self.stands(&tunnel).await? {
             return Ok(End::Reached(State::Completed));
@@ -134,6 +138,7 @@ impl TunnelHandler<'_> {
             name: tunnel.connector.name().into(),
             namespace: Some(namespace.clone()),
         };
+
         intend(&mut work.section, spec, &tunnel.name, &place);
         work.claim(State::InProgress).await?;
 
@@ -166,6 +171,7 @@ impl TunnelHandler<'_> {
         if let Some(what) = made? {
             return Ok(self.still_there(what, State::InProgress));
         }
+
         Ok(match self.connected(&tunnel).await? {
             Connection::Connected => End::Reached(State::Completed),
             Connection::Missing(why) => self.not_connected(work, why),
@@ -203,6 +209,7 @@ impl TunnelHandler<'_> {
         let Some(found) = tunnels.find(&tunnel.name).await? else {
             return Ok(false);
         };
+
         if !found.is_connected() || !tunnels.is_configured(&found, &tunnel.config).await? {
             return Ok(false);
         }
@@ -225,6 +232,7 @@ impl TunnelHandler<'_> {
         let Tunnel {
             tunnels, connector, ..
         } = tunnel;
+
         connector.store(&[(API_TOKEN, &tunnel.token)]).await?;
 
         let found = tunnels.ensure(&tunnel.name).await?;
@@ -264,7 +272,9 @@ impl TunnelHandler<'_> {
         if !tunnel.connector.delete_deployment().await? {
             return Ok(Some(super::teardown::CONNECTOR));
         }
+
         let copy = tunnel.connector.credential().await?;
+
         for (account, name) in &others {
             let still_there = self
                 .delete_tunnel(secrets, tunnel.workspace, copy.as_ref(), account, name)
@@ -273,6 +283,7 @@ impl TunnelHandler<'_> {
                 return Ok(still_there);
             }
         }
+
         section
             .intents
             .retain(|intent| intent.account_id == *account);
@@ -292,10 +303,12 @@ impl TunnelHandler<'_> {
                     return Ok(Connection::Connected);
                 }
             }
+
             if Instant::now() >= until {
                 let why = why.unwrap_or_else(|| format!("{ready} of its pods are ready"));
                 return Ok(Connection::Missing(why));
             }
+
             sleep(LOOK).await;
         }
     }

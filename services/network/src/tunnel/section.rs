@@ -43,6 +43,7 @@ pub(super) fn intend(
         name: place.name.clone(),
         namespace: place.namespace.clone(),
     };
+
     let known = |intent: &TunnelIntent| intent.account_id == spec.account_id && intent.name == name;
     if !section.intents.iter().any(known) {
         section.intents.push(TunnelIntent {

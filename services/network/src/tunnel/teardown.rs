@@ -37,6 +37,7 @@ impl TunnelHandler<'_> {
         if !self.connector(workspace).delete_deployment().await? {
             return Ok(self.still_there(CONNECTOR, State::Deleting));
         }
+
         work.claim(State::Deleting).await?;
         self.remove(work, workspace).await
     }
@@ -59,6 +60,7 @@ impl TunnelHandler<'_> {
         let uid = workspace.uid();
         let abandoned =
             uid.is_some() && workspace.annotations().get(labels::ABANDON_EXTERNAL) == uid.as_ref();
+
         match removed {
             Ok(None) => Ok(gone(&mut work.section)),
             Ok(Some(what)) => Ok(self.still_there(what, State::Deleting)),
@@ -83,6 +85,7 @@ impl TunnelHandler<'_> {
         if !connector.delete_deployment().await? {
             return Ok(Some(CONNECTOR));
         }
+
         connector.delete_network_policy().await?;
 
         let name = Owner::of(workspace).tunnel(&self.0.args.hosts.cluster_id);
@@ -94,6 +97,7 @@ impl TunnelHandler<'_> {
             .chain(section.account_id.iter().map(|account| (account, &name)))
             .collect();
         let copy = connector.credential().await?;
+
         for (account, name) in places {
             let still_there = self
                 .delete_tunnel(secrets, workspace, copy.as_ref(), account, name)
@@ -132,11 +136,14 @@ impl TunnelHandler<'_> {
                 Error::TunnelRefused("there is no credential to delete the tunnel with".into())
             }));
         };
+
         let own = match credential(secrets, &tunnel.secret_key_ref, HOST).await {
             Ok(own) => own,
             Err(error) => return Err(refused.unwrap_or(error)),
         };
+
         let tried = copy.is_some_and(|copy| copy.expose_secret() == own.expose_secret());
+
         match refused {
             Some(refused) if tried => Err(refused),
             _ => self.tunnels(own, account).delete(name).await,

@@ -42,6 +42,7 @@ async fn a_record_is_made_once_with_our_mark_and_its_name_servers_are_asked() ->
         made.nameservers,
         ["anna.ns.cloudflare.com", "bert.ns.cloudflare.com"]
     );
+
     let found = live(&harness, &host).await?;
     assert_eq!(found.len(), 1);
     assert_eq!(
@@ -71,6 +72,7 @@ async fn a_record_is_made_once_with_our_mark_and_its_name_servers_are_asked() ->
         harness.cloud.zone_id(),
         made.remote_id.unwrap()
     );
+
     harness
         .call(
             Method::PATCH,
@@ -99,14 +101,17 @@ async fn a_record_is_made_once_with_our_mark_and_its_name_servers_are_asked() ->
 async fn a_lost_answer_makes_no_second_record() -> Result<()> {
     let harness = Harness::new().await?;
     let host = Host::new(ZONE);
+
     harness
         .faults(json!([{"method": "POST", "path": "/zones/*/dns_records", "times": 1, "lost_response": true}]))
         .await?;
+
     let record = harness.record(&host, "CNAME", TARGET).await?;
     assert_eq!(
         harness.dns(&record, Trigger::Change).await,
         Outcome::Recorded
     );
+
     let retry = harness.recorded(&record).await?.section.retry.unwrap();
     assert_eq!(retry.code, Code::ProviderUnavailable);
     // Not before whatever is still under way has its outcome.
@@ -130,9 +135,11 @@ async fn a_lost_answer_makes_no_second_record() -> Result<()> {
 async fn a_list_that_lags_makes_no_second_record() -> Result<()> {
     let harness = Harness::new().await?;
     let host = Host::new(ZONE);
+
     harness
         .faults(json!([{"method": "GET", "path": "/zones/*/dns_records", "list_lag_ms": 60000}]))
         .await?;
+
     let record = harness.record(&host, "CNAME", TARGET).await?;
     assert_eq!(
         harness.dns(&record, Trigger::Change).await,
@@ -164,9 +171,11 @@ async fn a_list_that_lags_makes_no_second_record() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
     let harness = Harness::new().await?;
+
     for orphan in [false, true] {
         let host = Host::new(ZONE);
         let record = harness.record(&host, "CNAME", TARGET).await?;
+
         harness.faults(json!([{"method": "POST", "path": "/zones/*/dns_records", "times": 1, "delay_ms": 1500}])).await?;
         let calls = "POST /zones/{zone_id}/dns_records";
         let before = harness.admin("counters").await?["calls"][calls]
@@ -188,8 +197,10 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
                     .patch(RELEASE, &record, json!({"metadata": {"finalizers": null}}))
                     .await?;
             }
+
             anyhow::Ok(())
         };
+
         let (outcome, deleted) = tokio::join!(harness.dns(&record, Trigger::Change), deletion);
         deleted?;
         assert_eq!(outcome, if orphan { Outcome::Gone } else { Outcome::Done });
@@ -201,6 +212,7 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
             harness.counted("records", "deletes", &host.fqdn()).await?,
             1
         );
+
         if !orphan {
             assert_eq!(
                 harness.recorded(&record).await?.section.state,
@@ -208,12 +220,14 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
             );
         }
     }
+
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_record_is_e3020_and_never_touched() -> Result<()> {
     let harness = Harness::new().await?;
+
     for comment in [
         json!(null),
         json!("seq:v1:other:UID"),
@@ -255,6 +269,7 @@ async fn a_foreign_record_is_e3020_and_never_touched() -> Result<()> {
             0
         );
     }
+
     Ok(())
 }
 
@@ -276,6 +291,7 @@ async fn refusals_limits_and_outages_have_their_codes_and_heal() -> Result<()> {
             "0123456789012345678901234567890123456789",
         )
         .await?;
+
     assert_eq!(
         harness.dns(&record, Trigger::Change).await,
         Outcome::Recorded
@@ -288,16 +304,20 @@ async fn refusals_limits_and_outages_have_their_codes_and_heal() -> Result<()> {
     harness
         .tell("limit", json!({"requests": 0, "window_seconds": 77}))
         .await?;
+
     assert_eq!(
         harness.dns(&record, Trigger::Retry).await,
         Outcome::Recorded
     );
+
     let (limited, next) = code().await?;
     let wait = next.duration_since(Timestamp::now()).as_secs();
+
     assert!(
         limited == Code::ProviderUnavailable && (60..=77).contains(&wait),
         "{limited} in {wait} s"
     );
+
     harness
         .tell("limit", json!({"requests": 1200, "window_seconds": 300}))
         .await?;
@@ -305,6 +325,7 @@ async fn refusals_limits_and_outages_have_their_codes_and_heal() -> Result<()> {
     harness
         .faults(json!([{"path": "/**", "status": 503, "code": 10001, "times": 1}]))
         .await?;
+
     assert_eq!(
         harness.dns(&record, Trigger::Retry).await,
         Outcome::Recorded
@@ -322,11 +343,13 @@ async fn a_record_that_its_servers_do_not_answer_yet_is_in_progress() -> Result<
     // A resolver that knows no server of the zone.
     let deaf = harness.replica(&["--resolver=198.18.0.14:53"])?;
     let record = harness.record(&host, "CNAME", TARGET).await?;
+
     assert_eq!(
         deaf.handle(delivery(Verb::Dns, RELEASE, &record, Trigger::Change))
             .await,
         Outcome::Recorded
     );
+
     let waiting = harness.recorded(&record).await?;
     assert_eq!(
         (waiting.section.state, waiting.failure),
@@ -367,11 +390,13 @@ async fn an_administrator_can_give_up_a_record_that_nobody_can_delete() -> Resul
         harness.dns(&record, Trigger::Change).await,
         Outcome::Recorded
     );
+
     let blocked = harness.recorded(&record).await?;
     assert_eq!(
         blocked.section.retry.unwrap().code,
         Code::DnsProviderRefused
     );
+
     let annotation = json!({"metadata": {"annotations": {"se.quencer.io/abandon-external": uid}}});
     harness.patch("team-a", &workspace, annotation).await?;
     assert_eq!(harness.dns(&record, Trigger::Retry).await, Outcome::Done);

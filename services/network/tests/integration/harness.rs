@@ -64,11 +64,14 @@ impl Harness {
         let mut alone = Alone::new(&layout)?;
         let file = alone.control_plane()?;
         let kubeconfig = Kubeconfig::read_from(&file)?;
+
         drop(rustls::crypto::ring::default_provider().install_default());
+
         let config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let client = cluster::client(config.clone(), "test")?;
         let own = cluster::client(config, NAME)?;
+
         prepare(&client).await?;
         let (cloud, settings) = stand_in(&alone).await?;
         let secrets = Secrets::ensure(&layout)?;
@@ -85,6 +88,7 @@ impl Harness {
             kubeconfig: file,
             alone,
         };
+
         harness
             .secret(RELEASE, "tsig", "secret", &harness.secrets.tsig)
             .await?;
@@ -109,6 +113,7 @@ impl Harness {
             .map(String::as_str)
             .filter(|arg| !replaced(arg))
             .chain(flags.iter().copied());
+
         Ok(Service::new(
             self.own.clone(),
             &Args::try_parse_from(args)?,
@@ -172,6 +177,7 @@ impl Harness {
     ) -> Result<()> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let object = json!({"metadata": {"name": name}, "stringData": {key: value}});
+
         match api.get_opt(name).await? {
             None => drop(
                 api.create(&PostParams::default(), &serde_json::from_value(object)?)
@@ -182,6 +188,7 @@ impl Harness {
                     .await?,
             ),
         }
+
         Ok(())
     }
 
@@ -394,6 +401,7 @@ pub(crate) fn delivery<K: Resource>(
     let uid = object.meta().uid.as_deref().unwrap().parse().unwrap();
     let command = Command::new(verb, None, uid, uid).unwrap();
     let wake = command.wake(namespace, object.meta().name.as_deref().unwrap(), trigger);
+
     Delivery {
         command,
         wake,
@@ -438,6 +446,7 @@ async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
     let IpAddr::V4(edge_address) = alone.address else {
         anyhow::bail!("no IPv4 address")
     };
+
     let settings = Settings {
         api: at(8443),
         dns: at(53),
@@ -449,6 +458,7 @@ async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
         second_account: Some(SECOND_ACCOUNT.into()),
         ..Settings::local(certificate, key)
     };
+
     Ok((serve(settings.clone()).await?, settings))
 }
 

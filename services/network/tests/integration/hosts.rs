@@ -17,6 +17,7 @@ use crate::preview::{Preview, TEAM, object};
 async fn let_go(harness: &Harness, workspace: &Workspace) -> Result<String> {
     let host = workspace.host("c1").unwrap();
     let records: Api<DNSRecord> = harness.api(RELEASE);
+
     drop(
         records
             .delete(&format!("{host}.cname"), &DeleteParams::default())
@@ -30,6 +31,7 @@ async fn no_tunnel_is_made_before_its_host_is_held() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
     let host = let_go(&harness, &preview.workspace).await?;
+
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Stale);
     assert_eq!(
         (
@@ -61,6 +63,7 @@ async fn a_tunnel_whose_host_is_lost_is_taken_down() -> Result<()> {
     let preview = Preview::new(&harness).await?;
     let connector = preview.connect().await?;
     let host = let_go(&harness, &preview.workspace).await?;
+
     // Nobody has it: the watcher makes its record again at once.
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Stale);
     assert_eq!(preview.live().await?.len(), 1);
@@ -80,6 +83,7 @@ async fn a_tunnel_whose_host_is_lost_is_taken_down() -> Result<()> {
         Ok(())
     })
     .await?;
+
     let gone = preview.recorded().await?;
     assert_eq!(
         (gone.section.state, gone.intents.len(), gone.hostname),
@@ -125,10 +129,12 @@ async fn a_host_of_another_workspace_is_not_probed() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
     let host = let_go(&harness, &preview.workspace).await?;
+
     for owner in [None, Some(Host::new(ZONE).owner)] {
         if let Some(owner) = owner {
             harness.lock(&host, "AAAA", TEAM, &owner).await?;
         }
+
         let probed = harness
             .service
             .handle(delivery(
@@ -140,6 +146,7 @@ async fn a_host_of_another_workspace_is_not_probed() -> Result<()> {
             .await;
         assert_eq!(probed, Outcome::Stale);
     }
+
     Ok(())
 }
 

@@ -43,6 +43,7 @@ fn ensure_poisonous(section: &Section) {
         .0
         .duration_since(Timestamp::now())
         .as_mins();
+
     assert!(
         retry.code == Code::WorkInterrupted && (8..=10).contains(&minutes),
         "{retry:?}"
@@ -56,9 +57,11 @@ async fn a_record_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
     let host = Host::new(ZONE);
     let record = harness.record(&host, "CNAME", TARGET).await?;
     let section = async || Ok(harness.recorded(&record).await?.section);
+
     harness
         .faults(json!([{"path": "/**", "delay_ms": 60000}]))
         .await?;
+
     crash(
         async || harness.dns(&record, Trigger::Resync).await,
         section,
@@ -69,6 +72,7 @@ async fn a_record_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
         harness.dns(&record, Trigger::Resync).await,
         Outcome::Recorded
     );
+
     let poisonous = section().await?;
     ensure_poisonous(&poisonous);
     // Until its time comes it is let alone.
@@ -109,6 +113,7 @@ async fn a_tunnel_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
     let section = async || Ok(preview.recorded().await?.section);
+
     harness
         .faults(json!([{"path": "/**", "delay_ms": 60000}]))
         .await?;
@@ -126,6 +131,7 @@ async fn a_tunnel_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
     assert_eq!(section().await?.rev, poisonous.section.rev);
 
     let connector = preview.connect().await?;
+
     assert_eq!(
         (section().await?.state, preview.live().await?.len()),
         (Some(State::Completed), 1)

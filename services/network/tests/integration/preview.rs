@@ -85,6 +85,7 @@ impl<'a> Preview<'a> {
     pub(crate) async fn connect(&self) -> Result<Connector> {
         let (handled, connector) = tokio::join!(self.handle(Trigger::Retry), self.run_connector());
         let connector = connector?;
+
         if handled == Outcome::Recorded {
             until("the tunnel is connected", async || {
                 ensure!(
@@ -95,6 +96,7 @@ impl<'a> Preview<'a> {
             })
             .await?;
         }
+
         Ok(connector)
     }
 
@@ -110,6 +112,7 @@ impl<'a> Preview<'a> {
         roots.add(CertificateDer::from_pem_slice(
             self.harness.settings.cert_pem.as_bytes(),
         )?)?;
+
         let edge = self.harness.cloud.addresses().tunnel.to_string();
         let connector = Connector::start(ConnectorSettings {
             edges: vec![edge],
@@ -118,6 +121,7 @@ impl<'a> Preview<'a> {
         })
         .await?;
         let status = json!({"status": {"replicas": 2, "readyReplicas": 1}});
+
         deployments
             .patch_status(
                 &self.connector(),

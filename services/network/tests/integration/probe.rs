@@ -34,6 +34,7 @@ impl Application {
         let listener = TcpListener::bind((address, 80)).await?;
         let (status, asked) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicUsize::new(0)));
         let (answers, counts) = (Arc::clone(&status), Arc::clone(&asked));
+
         background(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = [0; 4096];
@@ -100,6 +101,7 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
     let std::net::IpAddr::V4(edge) = harness.address() else {
         anyhow::bail!("no IPv4 address")
     };
+
     let [a, b, c, d] = edge.octets();
     let own = format!("{a}.{b}.{c}.{}", d ^ 0x80);
     let application = Application::start(&own).await?;
@@ -153,11 +155,13 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
         Ok(())
     })
     .await?;
+
     let healthy = recorded(&harness, &workspace).await?;
     assert_eq!(
         (healthy.section.state, healthy.section.retry),
         (Some(State::Healthy), None)
     );
+
     let rule = &healthy.rules[0];
     assert_eq!(
         (rule.http_status, rule.failure.clone(), rule.url.clone()),
@@ -192,6 +196,7 @@ async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
         tunnel["id"].as_str().context("no id")?
     );
     let body = json!({"type": "CNAME", "name": host, "content": target, "proxied": true});
+
     harness
         .call(
             Method::POST,
@@ -199,6 +204,7 @@ async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
             &body,
         )
         .await?;
+
     assert_eq!(
         harness
             .service
@@ -206,6 +212,7 @@ async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
             .await,
         Outcome::Recorded
     );
+
     let section = recorded(&harness, &workspace).await?;
     assert_eq!(
         (section.rules[0].http_status, section.rules[0].url.clone()),
@@ -220,6 +227,7 @@ async fn a_private_address_is_e6037_and_a_workspace_without_a_host_is_not_asked(
     let harness = Harness::new().await?;
     let (workspace, host) = workspace(&harness).await?;
     let body = json!({"type": "A", "name": host, "content": "10.0.0.1", "proxied": false});
+
     harness
         .call(
             Method::POST,
@@ -227,6 +235,7 @@ async fn a_private_address_is_e6037_and_a_workspace_without_a_host_is_not_asked(
             &body,
         )
         .await?;
+
     assert_eq!(
         harness
             .service

@@ -78,8 +78,10 @@ async fn a_record_is_made_once_updated_in_place_and_deleted_with_its_mark() -> R
         (made.provider.as_deref(), made.nameservers.len()),
         (Some("lab"), 1)
     );
+
     let ours = wanted(&host, RecordType::A, "192.0.2.7", "c1");
     let seen = bind.observe(&ours).await?;
+
     assert_eq!(
         (seen.records.len(), seen.notes),
         (1, vec![ours.mark.to_string()])
@@ -95,6 +97,7 @@ async fn a_record_is_made_once_updated_in_place_and_deleted_with_its_mark() -> R
     let patched = harness
         .patch(RELEASE, &record, json!({"spec": {"target": "192.0.2.8"}}))
         .await?;
+
     assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
     let changed = harness.recorded(&record).await?;
     assert_eq!(
@@ -110,6 +113,7 @@ async fn a_record_is_made_once_updated_in_place_and_deleted_with_its_mark() -> R
         (gone.section.state, gone.deleted_at.is_some()),
         (Some(State::Gone), true)
     );
+
     let seen = bind.observe(&ours).await?;
     assert!(seen.records.is_empty() && seen.notes.is_empty(), "{seen:?}");
     assert_eq!(harness.dns(&record, Trigger::Resync).await, Outcome::Done);
@@ -286,14 +290,17 @@ async fn a_mark_of_this_cluster_is_adopted_when_its_owner_is_gone_and_only_then(
 async fn a_wrong_key_is_e3007_and_heals_when_the_secret_changes() -> Result<()> {
     let harness = Harness::new().await?;
     let host = Host::new(ZONE);
+
     harness
         .secret(RELEASE, "tsig", "secret", wrong_key())
         .await?;
+
     let record = harness.record(&host, "A", "192.0.2.7").await?;
     assert_eq!(
         harness.dns(&record, Trigger::Change).await,
         Outcome::Recorded
     );
+
     let failed = harness.recorded(&record).await?;
     let retry = failed.section.retry.unwrap();
     assert_eq!((retry.code, retry.attempts), (Code::DnsProviderRefused, 1));
@@ -309,6 +316,7 @@ async fn a_wrong_key_is_e3007_and_heals_when_the_secret_changes() -> Result<()> 
             .await,
         Outcome::Recorded
     );
+
     let waiting = harness.recorded(&record).await?.section;
     assert!(waiting.retry.as_ref().unwrap().next_attempt_at.0 > Timestamp::now());
     assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
@@ -332,13 +340,16 @@ async fn a_wrong_key_is_e3007_and_heals_when_the_secret_changes() -> Result<()> 
 async fn a_missing_secret_is_e1007() -> Result<()> {
     let harness = Harness::new().await?;
     let api = harness.api::<k8s_openapi::api::core::v1::Secret>(RELEASE);
+
     api.delete("tsig", &kube::api::DeleteParams::default())
         .await?;
+
     let record = harness.record(&Host::new(ZONE), "A", "192.0.2.7").await?;
     assert_eq!(
         harness.dns(&record, Trigger::Change).await,
         Outcome::Recorded
     );
+
     let retry = harness.recorded(&record).await?.section.retry.unwrap();
     assert_eq!(
         (
@@ -370,10 +381,12 @@ async fn the_server_compares_before_it_sets() -> Result<()> {
         target: "192.0.2.9".into(),
         ..seen.records[0].clone()
     };
+
     let stale = sequencer_network::dns::Seen {
         records: vec![old.clone()],
         ..seen.clone()
     };
+
     assert!(bind.delete(&first, &stale, &[old]).await.is_err());
     assert_eq!(targets(&bind, &first).await?, ["192.0.2.1"]);
     bind.delete(&first, &seen, &owned(&first, &seen)).await?;
@@ -413,12 +426,14 @@ async fn every_refusal_of_the_server_has_its_code() -> Result<()> {
         fqdn: "x.elsewhere.test".into(),
         ..ours.clone()
     };
+
     let seen = sequencer_network::dns::Seen::default();
     let (good, bad, unknown) = (
         server(&harness.secrets.tsig, "seq").await?,
         server(wrong_key(), "seq").await?,
         server(&harness.secrets.tsig, "nobody").await?,
     );
+
     for (case, refused) in [
         ("BADSIG", bad.put(&ours, &seen, &[]).await),
         ("BADKEY", unknown.put(&ours, &seen, &[]).await),
@@ -430,7 +445,9 @@ async fn every_refusal_of_the_server_has_its_code() -> Result<()> {
             "{case}"
         );
     }
+
     assert!(server("no base64!", "seq").await.is_err());
+
     // An alias beside anything else: the server would leave it out without a word.
     let apex = Wanted {
         fqdn: format!("ns.{ZONE}"),
@@ -438,6 +455,7 @@ async fn every_refusal_of_the_server_has_its_code() -> Result<()> {
         target: "t.example".into(),
         ..ours
     };
+
     assert_eq!(
         good.put(&apex, &seen, &[])
             .await

@@ -33,7 +33,9 @@ async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched
             )
             .await?;
     }
+
     let connector = preview.connect().await?;
+
     assert_eq!(
         (
             preview.live().await?.len(),
@@ -51,6 +53,7 @@ async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched
         let counts = ["creates", "updates", "deletes"]
             .map(async |event| harness.counted("tunnels", event, name).await);
         let [creates, updates, deletes] = counts;
+
         assert_eq!(
             (creates.await?, updates.await?, deletes.await?),
             (1, 0, 0),
@@ -58,6 +61,7 @@ async fn a_tunnel_of_our_prefix_that_is_of_an_unknown_workspace_is_never_touched
         );
         assert_eq!(preview.live_in(account, name).await?.len(), 1, "{name}");
     }
+
     Ok(())
 }
 
@@ -79,6 +83,7 @@ async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Resu
         (waiting.section.state, preview.code().await?),
         (Some(State::InProgress), Code::ExternalDeletionPending)
     );
+
     let accounts: Vec<_> = waiting
         .intents
         .iter()
@@ -101,15 +106,18 @@ async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Resu
     harness.secret(TEAM, "token", "apiKey", newer).await?;
     let _connector = preview.connect().await?;
     let moved = preview.recorded().await?;
+
     assert_eq!(
         (moved.section.state, moved.account_id.as_deref()),
         (Some(State::Completed), Some(SECOND_ACCOUNT))
     );
+
     assert!(
         moved.intents.len() == 1
             && moved.intents[0].account_id == SECOND_ACCOUNT
             && moved.id != made.id
     );
+
     assert_eq!(
         (
             preview.counted("creates").await?,
@@ -118,6 +126,7 @@ async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Resu
         (2, 1)
     );
     assert_eq!(preview.secret("apiToken").await?.as_deref(), Some(newer));
+
     let deployment = harness
         .api::<Deployment>(TUNNELS)
         .get(&preview.connector())
@@ -128,6 +137,7 @@ async fn another_account_gets_the_tunnel_once_the_first_has_it_no_more() -> Resu
         .template
         .metadata
         .context("no metadata")?;
+
     assert_eq!(
         template
             .annotations

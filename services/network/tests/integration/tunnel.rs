@@ -24,10 +24,12 @@ async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes(
     let preview = Preview::new(&harness).await?;
     let _connector = preview.connect().await?;
     let made = preview.recorded().await?;
+
     assert_eq!(
         (made.section.state, &made.section.claim, &made.section.retry),
         (Some(State::Completed), &None, &None)
     );
+
     let live = preview.live().await?;
     assert_eq!(
         (live.len(), live[0]["id"].as_str()),
@@ -65,10 +67,12 @@ async fn a_tunnel_is_made_once_connected_and_routed_again_when_the_spec_changes(
     );
     let service = preview.owner().service("web", "http");
     let rules = harness.call(Method::GET, &path, &Value::Null).await?["config"]["ingress"].clone();
+
     assert_eq!(
         rules[0]["service"],
         json!(format!("http://{service}.team-a.svc:3000"))
     );
+
     let change =
         json!({"spec": {"networking": {"tunnel": {"cloudflare": {"route": {"path": "/app"}}}}}});
     harness.patch(TEAM, &preview.workspace, change).await?;
@@ -174,6 +178,7 @@ async fn a_token_that_somebody_changed_is_put_right_and_nothing_else_is_made() -
             .await?;
         assert_eq!(now.data, secret.data, "after {values}");
     }
+
     assert_eq!(preview.counted("creates").await?, 1);
     Ok(())
 }
@@ -183,8 +188,10 @@ async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
     let _connector = preview.connect().await?;
+
     preview.delete().await?;
     let rev = preview.recorded().await?.section.rev;
+
     for look in 1..=3 {
         assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Recorded);
         let looked = preview.recorded().await?.section;
@@ -193,6 +200,7 @@ async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result
             (rev + look, Some(State::Deleting), None)
         );
     }
+
     Ok(())
 }
 
@@ -279,6 +287,7 @@ async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothin
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
     let connector = preview.connect().await?;
+
     harness
         .api::<Secret>(TEAM)
         .delete("token", &DeleteParams::default())
@@ -324,6 +333,7 @@ async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothin
 async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
+
     harness
         .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
         .await?;
@@ -333,7 +343,9 @@ async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Re
         (unknown.section.retry.unwrap().code, unknown.intents.len()),
         (Code::ProviderUnavailable, 1)
     );
+
     let _connector = preview.connect().await?;
+
     assert_eq!(
         (
             preview.counted("creates").await?,
@@ -348,6 +360,7 @@ async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Re
 async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
+
     harness
         .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
         .await?;
@@ -366,6 +379,7 @@ async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> 
 
     // And one that was never begun needs no provider at all.
     let preview = Preview::new(&harness).await?;
+
     harness
         .faults(json!([{"path": "/**", "status": 500}]))
         .await?;
@@ -379,7 +393,9 @@ async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> 
 async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
+
     harness.faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "delay_ms": 1500}])).await?;
+
     let deletion = async {
         until("its intent is written", async || {
             ensure!(preview.recorded().await?.intents.len() == 1, "not yet");
@@ -388,6 +404,7 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
         .await?;
         preview.delete().await
     };
+
     let (outcome, deleted) = tokio::join!(preview.handle(Trigger::Change), deletion);
     deleted?;
     // The connector goes first, and takes its time.
@@ -418,8 +435,10 @@ async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()
             "0123456789012345678901234567890123456789",
         )
         .await?;
+
     let preview = Preview::with(&harness, json!({"name": "token", "key": "apiKey"})).await?;
     let patient = harness.replica(&["--min-backoff=10m"])?;
+
     assert_eq!(
         patient
             .handle(delivery(
@@ -431,16 +450,20 @@ async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()
             .await,
         Outcome::Recorded
     );
+
     let failed = preview.recorded().await?;
     let retry = failed.section.retry.unwrap();
+
     assert_eq!(
         (failed.section.state, retry.code),
         (Some(State::Error), Code::TunnelProviderRefused)
     );
+
     assert!(
         retry.secret_versions.contains_key("team-a/token"),
         "{retry:?}"
     );
+
     let rev = failed.section.rev;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Done);
     assert_eq!(preview.recorded().await?.section.rev, rev);
@@ -509,6 +532,7 @@ async fn every_secret_that_cannot_be_used_has_its_code_and_nothing_is_made() -> 
 async fn an_object_of_the_connectors_name_that_is_not_ours_is_e5011_and_left_alone() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;
+
     harness
         .secret(TUNNELS, &preview.connector(), "apiToken", "somebody's")
         .await?;

@@ -25,6 +25,7 @@ async fn codes(
         .registries
         .iter()
         .map(|one| one.failure.as_ref().map(|failure| failure.code));
+
     Ok((
         publish.section.retry.map(|retry| retry.code),
         each.collect(),
@@ -224,9 +225,11 @@ async fn a_damaged_or_lost_layer_is_e5021_and_reaches_no_registry() -> Result<()
     let mut harness = Harness::new().await?;
     let (own, registries) = harness.entry().await?;
     let service = harness.service("a", &[])?;
+
     for damage in ["another byte", "too short", "gone", "no manifest"] {
         let staged = harness.stage(2, 100_000).await?;
         let layer = harness.staging.blob(&staged.blobs[1]);
+
         match damage {
             "another byte" => {
                 let mut content = std::fs::read(&layer)?;
@@ -237,11 +240,13 @@ async fn a_damaged_or_lost_layer_is_e5021_and_reaches_no_registry() -> Result<()
             "gone" => std::fs::remove_file(&layer)?,
             _ => std::fs::remove_file(harness.staging.blob(&staged.digest))?,
         }
+
         let build = harness.build(&staged.digest, &registries).await?;
         assert_eq!(
             handle(&service, &build, Trigger::Change).await?,
             Outcome::Recorded
         );
+
         let code = Some(Code::StagedImageUnusable);
         assert_eq!(
             codes(&harness, &build).await?,
@@ -253,12 +258,14 @@ async fn a_damaged_or_lost_layer_is_e5021_and_reaches_no_registry() -> Result<()
             0,
             "{damage}"
         );
+
         let name = build.metadata.name.clone().unwrap();
         harness
             .builds
             .delete(&name, &kube::api::DeleteParams::default())
             .await?;
     }
+
     assert_eq!(own.took("PUT /v2/app/manifests/")?, 0);
     Ok(())
 }

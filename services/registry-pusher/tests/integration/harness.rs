@@ -158,6 +158,7 @@ impl Harness {
     pub(crate) fn service(&self, pod: &str, flags: &[&str]) -> Result<Arc<Service>> {
         let file = self.alone.folder().join("etc/staging-login");
         std::fs::write(&file, format!("{USER}:{}\n", self.password))?;
+
         let args = [
             NAME.into(),
             format!("--pod={pod}"),
@@ -169,6 +170,7 @@ impl Harness {
         let args = args
             .into_iter()
             .chain(flags.iter().map(|flag| (*flag).to_owned()));
+
         Ok(Arc::new(Service::new(
             self.service.clone(),
             &Args::try_parse_from(args)?,
@@ -227,6 +229,7 @@ impl Harness {
             staging: Some(STAGED.into()),
             ..ImageSection::default()
         };
+
         let patch =
             StatusPatch::new(&build.uid().unwrap_or_default()).section("image", 0, &image)?;
         Ok(patch.apply(&self.builds, &build.name_any()).await?)
@@ -340,6 +343,7 @@ pub(crate) fn wake(build: &Build, trigger: Trigger) -> Result<Delivery> {
     let uid: Uuid = build.uid().unwrap_or_default().parse()?;
     let command = Wakeup::new(Verb::Push, None, uid, uid)?;
     let wake = command.wake(NAMESPACE, &build.name_any(), trigger);
+
     Ok(Delivery {
         command,
         wake,

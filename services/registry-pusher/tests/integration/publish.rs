@@ -111,15 +111,18 @@ async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own
 
     let first = harness.stage(1, 10_000).await?;
     let build = harness.build(&first.digest, &registries).await?;
+
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
+
     let name = build.metadata.name.clone().context("no name")?;
     harness
         .builds
         .delete(&name, &kube::api::DeleteParams::default())
         .await?;
+
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Gone
@@ -128,6 +131,7 @@ async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own
     // Everything there is there already: nothing is sent, and nothing is written there again.
     let puts = own.took("PUT /v2/app/")?;
     let again = harness.build(&first.digest, &registries).await?;
+
     assert_eq!(
         handle(&service, &again, Trigger::Change).await?,
         Outcome::Done
@@ -141,6 +145,7 @@ async fn a_tag_moves_as_docker_push_moves_it_and_the_digest_before_keeps_its_own
 
     let second = harness.stage(1, 10_000).await?;
     let next = harness.build(&second.digest, &registries).await?;
+
     assert_eq!(
         handle(&service, &next, Trigger::Change).await?,
         Outcome::Done

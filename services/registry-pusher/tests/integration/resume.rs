@@ -25,6 +25,7 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
     let some = until("some layers are there", async || {
         Ok(own.has(&staged.blobs) > 3)
     });
+
     tokio::select! {
         done = &mut first => anyhow::bail!("it was not stopped: {done:?}"),
         some = some => some?,
@@ -38,12 +39,14 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
         handle(&*harness.service("b", &[])?, &build, Trigger::Change).await?,
         Outcome::ClaimedElsewhere
     );
+
     let claim = harness.publish(&build).await?.section.claim;
     assert!(claim.is_some_and(|claim| claim.holder.starts_with("a/")));
     assert_eq!(
         handle(&service, &build, Trigger::Change).await?,
         Outcome::Done
     );
+
     let publish = harness.publish(&build).await?;
     assert_eq!(
         (publish.section.state, publish.section.claim),
@@ -69,10 +72,12 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
         let publish = harness.publish(&build).await?;
         Ok(publish.section.rev >= 3 && publish.section.claim.is_some())
     });
+
     tokio::select! {
         done = &mut work => anyhow::bail!("it was over too soon: {done:?}"),
         renewed = renewed => renewed?,
     }
+
     // Somebody else takes the section.
     let mut other = harness.publish(&build).await?;
     until("somebody else has it", async || {

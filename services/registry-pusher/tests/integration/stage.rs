@@ -149,9 +149,11 @@ impl Stage<'_> {
     pub(crate) async fn index(&self, layers: usize, size: usize) -> Result<Staged> {
         let (mut manifests, mut blobs) = (Vec::new(), Vec::new());
         let mut entries = Vec::new();
+
         for (layers, architecture) in [(layers, "amd64"), (1, "unknown")] {
             let contents: Vec<_> = (0..layers).map(|_| random(size)).collect();
             let (image, parts) = self.image(&contents).await?;
+
             entries.push(json!({
                 "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image.0.as_str(), "size": image.1,
                 "platform": {"os": if architecture == "unknown" { "unknown" } else { "linux" }, "architecture": architecture},
@@ -159,6 +161,7 @@ impl Stage<'_> {
             manifests.push(image.0);
             blobs.extend(parts);
         }
+
         let media_type = "application/vnd.oci.image.index.v1+json";
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries});
         let (digest, _) = self.manifest(media_type, &index).await?;
@@ -205,6 +208,7 @@ impl Stage<'_> {
         place
             .query_pairs_mut()
             .append_pair("digest", digest.as_str());
+
         let put = self
             .http
             .put(place)

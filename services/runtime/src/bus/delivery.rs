@@ -104,20 +104,24 @@ impl Dispatcher {
             answer(message.double_ack_with(AckKind::Term).await);
             return;
         };
+
         let verb = delivery.command.verb().word();
         let span = span(&delivery, &message);
         let metrics = &self.handles.metrics;
         let begun = Instant::now();
+
         metrics.in_flight.inc();
         let handled = catch_panic(async { handler(delivery).await }).instrument(span.clone());
         let handled = self
             .keep_alive(subject, &message, progress, Box::pin(handled))
             .await;
+
         metrics.in_flight.dec();
         metrics
             .seconds
             .get_or_create(&VerbLabel { verb })
             .observe(begun.elapsed().as_secs_f64());
+
         let outcome = match handled {
             Some(Ok(outcome)) => {
                 if outcome != Outcome::NotRecorded {
@@ -134,6 +138,7 @@ impl Dispatcher {
                 "given_back"
             }
         };
+
         metrics
             .handled
             .get_or_create(&Handled { verb, outcome })
@@ -172,6 +177,7 @@ fn decode(message: &Message) -> Option<Delivery> {
     let command: Command = message.subject.parse().ok()?;
     let wake = Wake::decode(message.payload.clone()).ok()?;
     let again = message.info().is_ok_and(|info| info.delivered > 1);
+
     command.agrees(&wake).then_some(Delivery {
         command,
         wake,
@@ -183,10 +189,12 @@ fn span(delivery: &Delivery, message: &Message) -> Span {
     let Delivery { command, wake, .. } = delivery;
     let span = info_span!("handle", verb = command.verb().word(), uid = %command.uid(), workspace = %command.workspace(),
         namespace = wake.namespace, name = wake.name);
+
     if let Some(context) = carrier::extract(message.headers.as_ref()) {
         // It fails only where there are no traces.
         drop(span.set_parent(context));
     }
+
     span
 }
 

@@ -45,6 +45,7 @@ impl Bus {
     /// NATS does not answer, or refuses to make something.
     pub async fn ensure(&self, keep: &Keep) -> Result<bool, EnsureError> {
         let mut made = false;
+
         for wanted in &STREAMS {
             let ensured = self.ensure_stream(wanted).await;
             made |= ensured.map_err(|source| EnsureError {
@@ -52,6 +53,7 @@ impl Bus {
                 source,
             })?;
         }
+
         for wanted in &keep.consumers {
             let ensured = self.ensure_consumer(wanted, keep.ack_wait).await;
             made |= ensured.map_err(|source| EnsureError {
@@ -59,6 +61,7 @@ impl Bus {
                 source,
             })?;
         }
+
         Ok(made)
     }
 
@@ -79,6 +82,7 @@ impl Bus {
                     "Failed to create streams and consumers"
                 ),
             }
+
             whole = ensured.is_ok();
             if !pause(&self.handles, sleep(keep.every)).await {
                 return;
@@ -98,12 +102,14 @@ impl Bus {
             }
             Err(error) => return Err(error.into()),
         };
+
         let config = stream_config(wanted, found.clone());
         if config != found
             && let Err(error) = self.context.update_stream(&config).await
         {
             warn!(stream = wanted.name, %error, "Failed to change stream");
         }
+
         Ok(false)
     }
 

@@ -10,6 +10,7 @@ const OVERHEAD: usize = 8;
 pub(super) fn batches(lines: Vec<Line>, most: usize) -> Vec<Log> {
     let mut batches: Vec<Log> = Vec::new();
     let mut size = most;
+
     for mut line in lines {
         let room = most.saturating_sub(OVERHEAD + line.encoded_len() - line.text.len());
         line.text.truncate(line.text.floor_char_boundary(room));
@@ -25,6 +26,7 @@ pub(super) fn batches(lines: Vec<Line>, most: usize) -> Vec<Log> {
             }
         }
     }
+
     batches
 }
 
@@ -47,6 +49,7 @@ mod tests {
                 prop_assert!(text.starts_with(&line.text));
                 prop_assert!(line.text.len() == text.len() || line.text.len() > 200);
             }
+
             for log in &batches {
                 prop_assert!(log.encoded_len() <= most && !log.lines.is_empty());
             }

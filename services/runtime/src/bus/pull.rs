@@ -99,6 +99,7 @@ impl Bus {
             Ok(messages) => messages,
             Err(error) => return Over::Lost(error.to_string()),
         };
+
         let over = self.receive(bound, &inbox, &mut messages, worker).await;
         // What has arrived and was not taken on goes back. What arrives now comes again after the
         // consumer's ack wait.
@@ -108,6 +109,7 @@ impl Bus {
                 answer(self.message(message).ack_with(AckKind::Nak(None)).await);
             }
         }
+
         over
     }
 
@@ -142,11 +144,14 @@ impl Bus {
                     idle_heartbeat: HEARTBEAT,
                     ..Default::default()
                 };
+
                 if let Err(error) = bound.request_batch(config, inbox.clone()).await {
                     return Over::Lost(error.to_string());
                 }
+
                 silent = Instant::now() + SILENCE;
             }
+
             let message = tokio::select! {
                 biased;
                 () = self.handles.shutdown.stopping() => return Over::Stopping,
@@ -155,9 +160,11 @@ impl Bus {
                 message = messages.next() => message,
                 () = sleep_until(silent) => return Over::Lost("NATS is silent".into()),
             };
+
             let Some(message) = message else {
                 return Over::Lost("the subscription ended".into());
             };
+
             silent = Instant::now() + SILENCE;
             match message.status {
                 None | Some(StatusCode::OK) => {
@@ -217,6 +224,7 @@ where
         if let Some(replaced) = replaced {
             answer(replaced.ack().await);
         }
+
         let Some(first) = first else { return };
         // Without a slot it answers an older request, which was given up.
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
@@ -224,11 +232,13 @@ where
             answer(first.ack_with(AckKind::Nak(None)).await);
             return;
         };
+
         let (dispatcher, handler, progress) = (
             Arc::clone(&self.dispatcher),
             Arc::clone(&self.handler),
             self.progress,
         );
+
         self.tasks.spawn(async move {
             dispatcher.work(first, progress, &*handler).await;
             drop(slot);

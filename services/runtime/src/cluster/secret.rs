@@ -129,6 +129,7 @@ impl Secrets {
             secret: source.clone(),
             from: from.into(),
         };
+
         let api: Api<CoreSecret> = Api::namespaced(self.client.clone(), namespace);
         let found = match api.get(&reference.name).await {
             Ok(found) => found,
@@ -143,6 +144,7 @@ impl Secrets {
             }
             Err(error) => return Err(SecretError::Cluster(source, error)),
         };
+
         if foreign
             && !found
                 .annotations()
@@ -151,6 +153,7 @@ impl Secrets {
         {
             return Err(not_shared());
         }
+
         Ok(Secret::new(source, found))
     }
 }
@@ -191,6 +194,7 @@ impl Secret {
         let values = values
             .map(|(key, ByteString(value))| (key, SecretSlice::from(value)))
             .collect();
+
         Self {
             source,
             version,

@@ -68,10 +68,12 @@ impl Access {
         if self.login.is_none() {
             return Ok(self);
         }
+
         let held = Held {
             header: self.basic()?,
             until: None,
         };
+
         Ok(Self {
             held: Mutex::new(Some(held)),
             ..self
@@ -100,7 +102,9 @@ impl Access {
         if let Some(newer) = held.as_ref().filter(|held| Some(&held.header) != used) {
             return Ok(newer.header.clone());
         }
+
         *held = None;
+
         let new = match challenge {
             Challenge::Basic => Held {
                 header: self.basic()?,
@@ -111,12 +115,15 @@ impl Access {
                 if realm.scheme() != "https" && origin(realm) != origin(from) {
                     return Err(Fault::Protocol("it sends to a token service without https"));
                 }
+
                 if let Some(egress) = egress {
                     egress.check_url(realm)?;
                 }
+
                 self.token(http, realm.clone(), service.as_deref()).await?
             }
         };
+
         Ok(held.insert(new).header.clone())
     }
 
@@ -146,9 +153,11 @@ impl Access {
             .append_pair("scope", &self.scope)
             .extend_pairs(service.map(|name| ("service", name)));
         let mut request = http.get(realm).timeout(TIMEOUT);
+
         if let Some(Login { username, password }) = &self.login {
             request = request.basic_auth(username, Some(password.expose_secret()));
         }
+
         let answer = request.send().await?;
         match answer.status() {
             status if status.is_success() => {}
@@ -157,6 +166,7 @@ impl Access {
             }
             status => return Err(Fault::Refused(status)),
         }
+
         let answer: Answer = serde_json::from_slice(&body(answer, LONGEST).await?)
             .map_err(|_error| Fault::Protocol("its token service answers no token"))?;
         let token = answer
@@ -171,6 +181,7 @@ impl Access {
             "Bearer {}",
             token.expose_secret()
         )))?;
+
         Ok(Held {
             header,
             until: Instant::now().checked_add(Duration::from_secs(lifetime * 3 / 4)),

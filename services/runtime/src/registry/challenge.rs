@@ -71,6 +71,7 @@ fn parameters(text: &str) -> Vec<(String, String)> {
         found.push((name.trim().trim_start_matches(',').trim().to_owned(), value));
         rest = next;
     }
+
     found
 }
 
@@ -81,7 +82,9 @@ fn value(text: &str) -> (String, &str) {
         let (value, rest) = text.split_at(end);
         return (value.trim().to_owned(), rest);
     };
+
     let (mut value, mut escaped) = (String::new(), false);
+
     for (at, c) in quoted.char_indices() {
         match c {
             _ if escaped => {
@@ -93,6 +96,7 @@ fn value(text: &str) -> (String, &str) {
             _ => value.push(c),
         }
     }
+
     (value, "")
 }
 

@@ -25,6 +25,7 @@ impl Liar {
         let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let (seen, mut tasks) = (Arc::clone(&heads), JoinSet::new());
+
         tasks.spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (mut head, mut part) = (String::new(), [0; 1024]);
@@ -32,6 +33,7 @@ impl Liar {
                     let length = stream.read(&mut part).await.unwrap();
                     head.push_str(&String::from_utf8_lossy(&part[..length]));
                 }
+
                 let before = seen.lock().unwrap().len();
                 seen.lock().unwrap().push(head.clone());
                 let reply = format!("HTTP/1.1 {}", answer(&head, before));
@@ -39,6 +41,7 @@ impl Liar {
                 stream.write_all(reply.as_bytes()).await.unwrap();
             }
         });
+
         Self {
             address,
             heads,
@@ -56,6 +59,7 @@ impl Liar {
         let base = format!("http://{}/v2/app/", self.address).parse().unwrap();
         let http = client(&egress).unwrap();
         let access = Access::new(login, "repository:app:pull,push".into());
+
         Registry {
             http,
             egress: settings.map(|_| egress),
@@ -193,6 +197,7 @@ async fn a_trusted_registry_may_be_below_a_path_and_no_name_leads_out_of_it() {
         let registry = Registry::trusted(&http, &url.parse().unwrap(), path, None);
         registry.map(|registry| registry.base.to_string())
     };
+
     for (url, wanted) in [
         ("http://r.test:5000", "http://r.test:5000/v2/b/x/"),
         ("https://r.test/", "https://r.test/v2/b/x/"),
@@ -200,6 +205,7 @@ async fn a_trusted_registry_may_be_below_a_path_and_no_name_leads_out_of_it() {
     ] {
         assert_eq!(base(url, "b/x").unwrap(), wanted);
     }
+
     for path in ["", "/b", "../b", "b/%2e%2e", "b?x", "B"] {
         let fault = base("https://r.test/seq", path).unwrap_err();
         assert!(matches!(fault, Fault::Missing), "{path}: {fault:?}");
@@ -265,12 +271,15 @@ async fn a_refused_login_is_asked_for_once_and_what_it_says_is_not_repeated() {
         .has_blob(&digest())
         .await
         .unwrap_err();
+
     assert!(
         matches!(fault, Fault::Refused(StatusCode::FORBIDDEN))
             && !format!("{fault:?}").contains("SEQCANARY")
     );
+
     let liar = Liar::new(|_, _| bare("401 No", "www-authenticate: Basic realm=\"x\"")).await;
     let registry = liar.registry(login(), None);
+
     assert!(matches!(
         registry.has_blob(&digest()).await,
         Err(Fault::Refused(StatusCode::UNAUTHORIZED))

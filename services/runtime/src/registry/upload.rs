@@ -55,6 +55,7 @@ impl Registry {
         } else {
             None
         };
+
         let request = self
             .http
             .put(place)
@@ -70,6 +71,7 @@ impl Registry {
             self.access.forget().await;
             return Err(Fault::Expired);
         }
+
         taken(judged(answer)?).map(drop)
     }
 }

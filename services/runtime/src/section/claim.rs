@@ -103,9 +103,11 @@ pub(super) fn judge(claim: Option<&Claim>, me: &Holder, terms: Terms, now: Times
         }
         Some(claim) => claim.attempts.saturating_add(1),
     };
+
     if before >= POISON {
         return Verdict::Poison;
     }
+
     Verdict::Take(Claim {
         holder: me.to_string(),
         until: Time(later(now, terms.lasts)),

@@ -44,11 +44,13 @@ impl Finality {
         if deleting {
             return section.state == Some(State::Gone);
         }
+
         let stays = match self {
             Self::Final => true,
             Self::UntilAsked => !asked,
             Self::Polled => false,
         };
+
         let reached =
             section.is(State::Completed, generation) || section.is(State::Healthy, generation);
 
@@ -74,6 +76,7 @@ pub fn due(section: &Section, wanted: Wanted, me: Option<&Holder>, now: Timestam
     if let Some(until) = claim_of_another(section, me, now) {
         return Due::At(until);
     }
+
     if wanted.finished {
         return Due::Never;
     }
@@ -145,6 +148,7 @@ mod tests {
             finished: finality.is_finished(section, generation, deleting, asked),
             asked,
         };
+
         due(section, wanted, me, at(100))
     }
 
@@ -219,6 +223,7 @@ mod tests {
     #[test]
     fn what_is_gone_stays_so_as_long_as_it_is_not_wanted() {
         let gone = section(State::Gone);
+
         for asked in [false, true] {
             let deleting = Question {
                 deleting: true,
@@ -227,6 +232,7 @@ mod tests {
             };
             assert_eq!(judged(&gone, deleting), Due::Never);
         }
+
         assert_eq!(judged(&gone, WANTED), Due::Now);
     }
 
@@ -295,6 +301,7 @@ mod tests {
             generation: 3,
             ..WANTED
         };
+
         assert_eq!(judged(&claimed(101), asked), Due::At(at(101)));
         // The claim is over: it ended in no record, whatever the failure before it says.
         assert_eq!(judged(&claimed(100), WANTED), Due::Now);

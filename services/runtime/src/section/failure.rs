@@ -120,6 +120,7 @@ pub fn failed(
     } else {
         Versions::new()
     };
+
     recorded(
         attempts,
         later(now, delay),
@@ -234,10 +235,12 @@ mod tests {
     fn failures_of_one_generation_count_on() {
         let first = fail(&Section::default(), 1, &failing());
         assert_eq!(first.attempts, 1);
+
         let other = Failing {
             code: Code::ApiServerUnavailable,
             ..failing()
         };
+
         assert_eq!(fail(&after(first.clone()), 1, &other).attempts, 2);
         assert_eq!(fail(&after(first), 2, &failing()).attempts, 1);
     }
@@ -269,6 +272,7 @@ mod tests {
             waiting(&after(waited.clone()), 1, &connecting(), at(1000)).attempts,
             2
         );
+
         let failed = fail(&after(waited), 1, &failing());
         assert_eq!(failed.attempts, 1);
         assert_eq!(

@@ -87,6 +87,7 @@ impl StatusPatch {
                 "section {section} is no object"
             )));
         };
+
         fields.insert("rev".into(), (rev + 1).into());
         let mut patch = self.expect(section, rev);
         patch.operations.push(replace(&["status", section], value));
@@ -144,6 +145,7 @@ fn refused(error: kube::Error) -> RecordError {
     let kube::Error::Api(status) = &error else {
         return RecordError::Cluster(error);
     };
+
     let causes = status
         .details
         .iter()
@@ -153,6 +155,7 @@ fn refused(error: kube::Error) -> RecordError {
         .map(|cause| format!("{}: {}", cause.field, cause.message))
         .collect::<Vec<_>>()
         .join("; ");
+
     match status.code {
         404 => RecordError::Gone,
         409 => RecordError::Conflict,

@@ -59,10 +59,12 @@ impl SecretReader {
             let Some((namespace, name)) = source.split_once('/') else {
                 continue;
             };
+
             let reference = SecretRef {
                 name: name.into(),
                 namespace: Some(namespace.into()),
             };
+
             let now = self.secrets.read(&self.namespace, &reference).await;
             if version(&now) != *before {
                 return true;

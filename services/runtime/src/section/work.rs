@@ -85,6 +85,7 @@ impl<S: StatusSection> Work<S> {
             name: wake.name.clone(),
             uid: uid.to_string(),
         };
+
         let Some(object) = target.read().await? else {
             return Ok(None);
         };
@@ -206,6 +207,7 @@ impl<S: StatusSection> Work<S> {
             finished: finality.is_finished(section, self.generation, deleting, self.asked),
             asked: self.asked,
         };
+
         let holder = Some(&self.sections.holder);
 
         match due(section, wanted, holder, Timestamp::now()) {
@@ -250,6 +252,7 @@ impl<S: StatusSection> Work<S> {
             section.observed_generation = Some(generation);
             section.retry = None;
         }
+
         Ok(self.record().await?)
     }
 
@@ -299,6 +302,7 @@ impl<S: StatusSection> Work<S> {
         if self.section == self.recorded {
             return Ok(());
         }
+
         let rev = self.recorded.common().rev;
         let written: S::Object = StatusPatch::new(&self.target.uid)
             .section(S::NAME, rev, &self.section)?
@@ -337,6 +341,7 @@ impl<S: StatusSection> Work<S> {
             self.uid,
             Timestamp::now(),
         );
+
         warn!(
             code = %failing.code,
             error = failing.message,
@@ -351,6 +356,7 @@ impl<S: StatusSection> Work<S> {
     fn end(&mut self, state: State, retry: Option<status::Retry>) {
         let generation = self.generation;
         let common = self.section.common_mut();
+
         *common = Section {
             rev: common.rev,
             state: Some(state),

@@ -124,6 +124,7 @@ mod tests {
                 outcome: "done",
             })
             .inc();
+
         assert!(
             metrics
                 .text()

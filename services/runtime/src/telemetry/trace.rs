@@ -18,6 +18,7 @@ use uuid::Uuid;
 pub fn workspace_span(workspace: Uuid) -> SpanContext {
     let (high, low) = workspace.as_u64_pair();
     let span = SpanId::from((high ^ low).max(1));
+
     SpanContext::new(
         TraceId::from(workspace.as_u128()),
         span,
@@ -115,6 +116,7 @@ mod tests {
         let [child, root] = spans.as_slice() else {
             panic!("{spans:?}")
         };
+
         assert_eq!(root.span_context.trace_id(), child.span_context.trace_id());
         assert_eq!(root.span_context.span_id(), child.parent_span_id);
         assert_eq!(root.parent_span_id, SpanId::INVALID);

@@ -35,16 +35,19 @@ async fn every_outcome_but_one_is_acknowledged_and_that_one_comes_again() -> Res
         nats.client().await?,
         Seen::default(),
     );
+
     service
         .bus
         .ensure(&deployers(Duration::from_secs(1)))
         .await?;
+
     for uid in 0..outcomes.len() {
         service
             .bus
             .wake(&command(uid as u128), "ns", "name", Trigger::Change)
             .await?;
     }
+
     let handled = seen.clone();
     service.run(4, move |delivery| {
         let uid = usize::try_from(delivery.command.uid().as_u128()).unwrap();
@@ -52,6 +55,7 @@ async fn every_outcome_but_one_is_acknowledged_and_that_one_comes_again() -> Res
             "{uid}{}",
             if delivery.again { " again" } else { "" }
         ));
+
         std::future::ready(if delivery.again {
             Outcome::Done
         } else {
@@ -188,6 +192,7 @@ async fn a_repeat_while_in_flight_is_delivered_again_but_not_at_the_same_time() 
         Seen::default(),
     );
     let go = Arc::new(Semaphore::new(0));
+
     service.bus.ensure(&deployers(LONG)).await?;
     let (handled, wait) = (seen.clone(), Arc::clone(&go));
     service.run(4, move |delivery| {
@@ -199,6 +204,7 @@ async fn a_repeat_while_in_flight_is_delivered_again_but_not_at_the_same_time() 
             Outcome::Done
         }
     });
+
     service
         .bus
         .wake(&command(1), "ns", "first", Trigger::Change)
@@ -208,6 +214,7 @@ async fn a_repeat_while_in_flight_is_delivered_again_but_not_at_the_same_time() 
         .bus
         .wake(&command(1), "ns", "second", Trigger::Change)
         .await?;
+
     until("the second is delivered", async || {
         Ok(consumer(&client).await?.delivered.consumer_sequence == 2)
     })
@@ -235,6 +242,7 @@ async fn no_more_is_pulled_than_there_are_free_slots() -> Result<()> {
         Arc::new(AtomicUsize::new(0)),
         Arc::new(AtomicUsize::new(0)),
     );
+
     service.bus.ensure(&deployers(LONG)).await?;
     for uid in 0..20 {
         service
@@ -242,12 +250,14 @@ async fn no_more_is_pulled_than_there_are_free_slots() -> Result<()> {
             .wake(&command(uid), "ns", "name", Trigger::Change)
             .await?;
     }
+
     let counts = (
         Arc::clone(&now),
         Arc::clone(&peak),
         Arc::clone(&done),
         Arc::clone(&go),
     );
+
     service.run(3, move |_| {
         let (now, peak, done, go) = counts.clone();
         async move {
@@ -258,6 +268,7 @@ async fn no_more_is_pulled_than_there_are_free_slots() -> Result<()> {
             Outcome::Done
         }
     });
+
     for round in 1..=6 {
         until("three are under way", async || {
             Ok(now.load(Ordering::SeqCst) == 3)
@@ -270,6 +281,7 @@ async fn no_more_is_pulled_than_there_are_free_slots() -> Result<()> {
         })
         .await?;
     }
+
     go.add_permits(2);
     until("all are handled", async || Ok(stored(&client).await? == 0)).await?;
     assert_eq!(peak.load(Ordering::SeqCst), 3);
@@ -284,10 +296,12 @@ async fn a_handler_that_panics_takes_nothing_else_with_it() -> Result<()> {
         nats.client().await?,
         Seen::default(),
     );
+
     service
         .bus
         .ensure(&deployers(Duration::from_secs(1)))
         .await?;
+
     let handled = seen.clone();
     service.run(1, move |delivery| {
         let times = handled.add(delivery.wake.name.clone());
@@ -296,6 +310,7 @@ async fn a_handler_that_panics_takes_nothing_else_with_it() -> Result<()> {
             Outcome::Done
         }
     });
+
     service
         .bus
         .wake(&command(1), "ns", "bad", Trigger::Change)
@@ -331,6 +346,7 @@ async fn a_message_carries_the_trace_to_its_handler() -> Result<()> {
             Outcome::Done
         }
     });
+
     service
         .bus
         .wake(&command(1), "ns", "name", Trigger::Change)
@@ -350,10 +366,12 @@ async fn logs_and_progress_are_stored_in_messages_that_fit() -> Result<()> {
         text: "x".repeat(10_000),
         ..Line::default()
     };
+
     let long = Line {
         text: "y".repeat(100_000),
         ..Line::default()
     };
+
     service
         .bus
         .log(
@@ -364,17 +382,21 @@ async fn logs_and_progress_are_stored_in_messages_that_fit() -> Result<()> {
             vec![line.clone(), line, long],
         )
         .await?;
+
     let event = Event {
         workspace,
         service: Word::Builder,
         kind: Kind::Build,
         uid,
     };
+
     service.bus.progress(&event, &Progress::default()).await?;
+
     let too_long = Progress {
         message: "z".repeat(20_000),
         ..Progress::default()
     };
+
     assert!(service.bus.progress(&event, &too_long).await.is_err());
     assert_eq!(
         client

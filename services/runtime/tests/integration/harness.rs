@@ -97,6 +97,7 @@ impl Nats {
             argv: dying.chain(self.part.argv.iter().cloned()).collect(),
             ..self.part.clone()
         };
+
         let child = self.child.insert(part.spawn(&log)?);
         lab::until::until("NATS serves", PATIENCE, || {
             ensure!(

@@ -149,6 +149,7 @@ async fn a_stream_with_other_settings_is_changed_in_place_and_keeps_its_messages
         .bus
         .wake(&command(1), "ns", "name", Trigger::Change)
         .await?;
+
     let config = client
         .get_stream(COMMANDS.name)
         .await?
@@ -160,17 +161,20 @@ async fn a_stream_with_other_settings_is_changed_in_place_and_keeps_its_messages
         description: Some("ours".into()),
         ..config.clone()
     };
+
     client.update_stream(&other).await?;
     service
         .bus
         .ensure(&deployers(Duration::from_secs(7)))
         .await?;
+
     let found = client
         .get_stream(COMMANDS.name)
         .await?
         .cached_info()
         .config
         .clone();
+
     assert_eq!(
         found,
         Config {
@@ -196,12 +200,14 @@ async fn a_stream_that_cannot_be_changed_is_left_alone() -> Result<()> {
         subjects,
         ..Config::default()
     };
+
     let found = client
         .create_stream(config)
         .await?
         .cached_info()
         .config
         .clone();
+
     service
         .bus
         .wake(&command(1), "ns", "name", Trigger::Change)
@@ -225,6 +231,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
         ack_wait: LONG,
         every: LONG,
     };
+
     let pool = Pool::default();
     let (builds, lookups) = (Consumer::builder(&pool), Consumer::resolver(&pool));
     // As it was before look-ups had a consumer of their own, with a look-up under way and a build
@@ -233,7 +240,9 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
         filter: "seq.v1.cmd.builder.*.default.*.*.*".into(),
         ..builds.clone()
     };
+
     service.bus.ensure(&keep(vec![both])).await?;
+
     let wake = |verb, uid| {
         Command::new(
             verb,
@@ -242,6 +251,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
             Uuid::from_u128(uid),
         )
     };
+
     let (lookup, build) = (wake(Verb::Resolve, 1)?, wake(Verb::Build, 2)?);
     service
         .bus
@@ -251,6 +261,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
         .bus
         .wake(&build, "ns", "build", Trigger::Change)
         .await?;
+
     let old: PullConsumer = client
         .get_consumer_from_stream(&builds.name, COMMANDS.name)
         .await?;
@@ -262,6 +273,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
         .next()
         .await
         .context("nothing came")?;
+
     assert_eq!(
         taken.map_err(anyhow::Error::from_boxed)?.subject.as_str(),
         lookup.to_string()
@@ -274,6 +286,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
             .get_consumer_from_stream(&consumer.name, COMMANDS.name)
             .await?;
         assert_eq!(found.cached_info().config.filter_subject, consumer.filter);
+
         let message = found
             .fetch()
             .max_messages(10)
@@ -289,6 +302,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
             .await
             .map_err(anyhow::Error::from_boxed)?;
     }
+
     assert_eq!(stored(&client).await?, 0);
     Ok(())
 }
@@ -302,6 +316,7 @@ async fn what_is_as_it_should_be_is_not_written_again() -> Result<()> {
         .subscribe("$JS.API.CONSUMER.CREATE.>")
         .await?;
     let mut updated = client.client().subscribe("$JS.API.STREAM.UPDATE.>").await?;
+
     client.client().flush().await?;
     assert!(service.bus.ensure(&deployers(LONG)).await?);
     assert!(created.next().await.is_some());
@@ -348,6 +363,7 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
         Seen::default(),
         Arc::new(Semaphore::new(0)),
     );
+
     leaving.bus.ensure(&deployers(LONG)).await?;
     let (handled, wait) = (seen.clone(), Arc::clone(&go));
     let running = leaving.run(2, move |delivery| {
@@ -362,12 +378,14 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
             Outcome::Done
         }
     });
+
     for (uid, name) in [(1, "stuck"), (2, "slow")] {
         leaving
             .bus
             .wake(&command(uid), "ns", name, Trigger::Change)
             .await?;
     }
+
     until("both are under way", async || Ok(seen.all().len() == 2)).await?;
     leaving.handles.shutdown.stop();
     leaving
@@ -387,14 +405,17 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
     // Long before the ack wait is over.
     let others = Seen::default();
     let handled = others.clone();
+
     staying.run(2, move |delivery| {
         handled.add(delivery.wake.name);
         std::future::ready(Outcome::Done)
     });
+
     until("another replica has the rest", async || {
         Ok(stored(&client).await? == 0)
     })
     .await?;
+
     let mut others = others.all();
     others.sort();
     assert_eq!(others, ["late", "stuck"]);

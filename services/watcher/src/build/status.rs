@@ -19,12 +19,14 @@ pub(super) fn status(view: &BuildView) -> BuildStatus {
     let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
     conditions.add(ConditionType::Image, &image);
     conditions.add(ConditionType::Publish, &publish);
+
     let stalled = match ready.reason {
         Reason::Superseded => {
             "nobody needs it; to come back to it, pin its commit in the Component".into()
         }
         _ => advice(&ready, "bld", view.build.as_ref()),
     };
+
     BuildStatus {
         observed_generation: subject.generation,
         phase: phase(&ready, &image),
@@ -48,6 +50,7 @@ fn summaries(view: &BuildView) -> (Summary, Summary, Summary) {
         ),
         image => image,
     };
+
     let superseded = view.build.is_superseded().then(|| superseded(view));
     let publish = superseded.clone().unwrap_or_else(|| publish(view, &image));
 
@@ -62,6 +65,7 @@ fn summaries(view: &BuildView) -> (Summary, Summary, Summary) {
     } else {
         worst.clone()
     };
+
     (image, publish, ready)
 }
 
@@ -77,17 +81,21 @@ fn image(view: &BuildView) -> Summary {
         let digest = section.digest.clone();
         return Summary::yes(Reason::Completed, digest.unwrap_or_default());
     }
+
     if let Err(refusal) = &view.pool {
         return refusal.clone().into();
     }
+
     if let Some(wrong) = wrong(&section.section, section.failure.as_ref(), generation) {
         return wrong;
     }
+
     let spec = &view.build.spec;
     let (commit, pool) = (
         commit12(spec.commit().unwrap_or_default()),
         &spec.runtime.pool,
     );
+
     match &section.section.claim {
         Some(_) => {
             let message = format!("building {commit} in pool {pool}");
@@ -102,13 +110,16 @@ fn image(view: &BuildView) -> Summary {
 
 fn publish(view: &BuildView, image: &Summary) -> Summary {
     let section = &view.before.publish;
+
     if view.build.is_published() {
         let image = section.image.clone();
         return Summary::yes(Reason::Completed, image.unwrap_or_default());
     }
+
     if !image.holds {
         return Summary::no(Reason::Waiting, "published when it is built");
     }
+
     wrong(&section.section, None, view.subject.generation)
         .unwrap_or_else(|| Summary::no(Reason::InProgress, "publishing"))
 }

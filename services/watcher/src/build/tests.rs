@@ -176,6 +176,7 @@ fn a_build_that_lost_its_buildkit_goes_on_and_nobody_is_asked_to_do_anything() {
             .iter()
             .find(|condition| condition.type_ == kind)
     };
+
     assert!(
         stands("Stalled").is_none() && stands("Reconciling").is_some(),
         "{:?}",
@@ -186,6 +187,7 @@ fn a_build_that_lost_its_buildkit_goes_on_and_nobody_is_asked_to_do_anything() {
         "{:?}",
         status.conditions
     );
+
     assert_eq!(
         (status.phase, view.plan().notifications.len()),
         (BuildPhase::Building, 1)

@@ -44,6 +44,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
             found: Mutex::default(),
             listed: watch::Sender::new(false),
         };
+
         (index, writer)
     }
 
@@ -166,10 +167,12 @@ mod tests {
         let (index, mut writer) = Index::<Workspace>::new(|_workspace| Vec::new());
         let index = Arc::new(index);
         let mut waiting = JoinSet::new();
+
         for _ in 0..3 {
             let index = Arc::clone(&index);
             waiting.spawn(async move { index.ready().await });
         }
+
         // All of them are polled.
         tokio::task::yield_now().await;
 
@@ -177,6 +180,7 @@ mod tests {
             writer.apply_watcher_event(&event);
             index.update(&event);
         }
+
         let all = timeout(Duration::from_secs(5), waiting.join_all()).await;
         assert!(all.is_ok());
     }

@@ -178,6 +178,7 @@ fn a_component_that_its_workspace_controls_is_its_own_whatever_its_labels_say() 
     );
     let cache = known(std::slice::from_ref(&bare), &[]);
     let owned = cache.owned_with(&bare).unwrap();
+
     assert_eq!(
         names(&owned.components),
         ["team-a/bare".to_owned(), format!("team-a/{COMPONENT}")]
@@ -202,10 +203,12 @@ fn a_build_is_of_the_component_that_controls_it_in_its_namespace() {
     ];
     let own = component("team-b/own", 3, &marks(), &json!([]));
     let cache = known(std::slice::from_ref(&own), &builds);
+
     assert_eq!(
         names(&cache.owned_by(&workspace("team-a/w", 1)).builds),
         ["team-a/made"]
     );
+
     let free = cache.owned_with(&own).unwrap();
     assert_eq!(names(&free.builds), ["team-b/labelled", "team-b/own"]);
     let roots = builds.map(|build| cache.owner_of_build(&build).to_string());
@@ -226,6 +229,7 @@ fn a_record_is_of_the_workspace_that_its_labels_name_as_a_whole() {
             &json!({"zone": "x", "name": "w", "recordType": "CNAME", "target": "y"}),
         )
     };
+
     let ours = record(labels::WORKSPACE, "w");
     assert_eq!(
         cache

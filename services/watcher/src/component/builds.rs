@@ -44,11 +44,13 @@ pub(crate) fn desired(component: &Component, owned: &Owned) -> Option<Build> {
     if !resolved(&spec, &source) {
         return None;
     }
+
     for (import, found) in spec.import_content.iter_mut().zip(&source.imports) {
         if let Some(git) = &mut import.content_from.git {
             git.commit = Some(found.commit.clone());
         }
     }
+
     let canonical = serde_json::to_string(&spec).ok()?;
     let mut build = Build::new(
         &owned
@@ -84,12 +86,14 @@ fn build_labels(component: &Component, owned: &Owned, build: &Build) -> BTreeMap
         (labels::BUILD, &build.spec.name),
         (labels::COMMIT, commit),
     ];
+
     if owned.workspace.is_some() {
         labels.extend([
             (labels::WORKSPACE, owner.name),
             (labels::WORKSPACE_NAMESPACE, namespace),
         ]);
     }
+
     labels
         .into_iter()
         .map(|(key, value)| (key.into(), value.into()))
@@ -102,10 +106,12 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
     let Some(build) = &view.desired else {
         return;
     };
+
     let (name, component) = (build.name_any(), &view.component.spec.template.name);
     // Marked before the newer one is there: what is not marked and not wanted is never published
     // beside it.
     let overtaken: Vec<_> = overtaken(view, &name).collect();
+
     plan.actions
         .extend(overtaken.iter().map(|older| mark(older, &name)));
 
@@ -115,16 +121,19 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
         // The branch went back to it, or the spec.
         plan.actions.push(unmark(there));
     }
+
     if there.is_none() {
         let first = build.spec.import_content.first();
         let branch = first.and_then(|import| import.content_from.git.as_ref()?.reference.clone());
         let branch = branch.as_deref().unwrap_or("HEAD");
         let commit = commit12(build.spec.commit().unwrap_or_default());
         let message = format!("{component}: {branch} at {commit}, Build {name}");
+
         plan.events
             .push(event(view, EventReason::Building, message));
         plan.actions.push(Action::create(Kind::Build, build));
     }
+
     for older in overtaken {
         let older = older.name_any();
         let message = format!("{component}: Build {name} took the place of {older}");
@@ -152,6 +161,7 @@ fn overtaken<'a>(view: &'a ComponentView, by: &'a str) -> impl Iterator<Item = &
         .map(|wanted| wanted.name_any())
         .chain([by.to_owned()])
         .collect();
+
     own(&view.component, owned).filter(move |build| {
         !build.is_published()
             && build.metadata.deletion_timestamp.is_none()
@@ -201,12 +211,14 @@ pub(super) fn prune(plan: &mut Plan, view: &ComponentView) {
         (Some(_), Some(_)) => usize::try_from(template.build_history_limit).unwrap_or_default(),
         (None, _) => 0,
     };
+
     let wanted = view.desired.as_ref().map(ResourceExt::name_any);
     let serving = &view.before.deploy.build;
     let kept = |build: &&Build| {
         let name = Some(build.name_any());
         name == wanted || name == *serving || build.metadata.deletion_timestamp.is_some()
     };
+
     let mut others: Vec<_> = own(&view.component, &view.owned)
         .filter(|build| !kept(build))
         .collect();

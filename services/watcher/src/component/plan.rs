@@ -19,18 +19,22 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// What is to be done.
 pub(super) fn plan(view: &ComponentView) -> Plan {
     let mut plan = Plan::default();
+
     if view.component.metadata.deletion_timestamp.is_some() {
         return plan;
     }
+
     let paused = view.component.spec.paused;
     if !paused {
         resolve(&mut plan, view);
         builds::follow(&mut plan, view);
     }
+
     builds::prune(&mut plan, view);
     if !paused {
         deploy(&mut plan, view);
     }
+
     plan
 }
 
@@ -46,6 +50,7 @@ fn resolve(plan: &mut Plan, view: &ComponentView) {
     else {
         return;
     };
+
     let (source, subject) = (&view.before.source, &view.subject);
     let fixed = build.import_content.iter().all(|import| {
         let git = import.content_from.git.as_ref();
@@ -64,6 +69,7 @@ fn resolve(plan: &mut Plan, view: &ComponentView) {
             Policy::Secret
         }
     };
+
     let (pool, key) = (pool.clone(), format!("{}/{policy:?}", subject.generation));
     plan.notifications.push(notification(
         subject,
@@ -86,7 +92,9 @@ fn deploy(plan: &mut Plan, view: &ComponentView) {
     if !view.started && !view.may_start() {
         return;
     }
+
     let (subject, more) = (&view.subject, surroundings(&view.owned));
+
     if is_rolled_out(view) {
         let key = format!("{}/{more}", subject.generation);
         plan.notifications

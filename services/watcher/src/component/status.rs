@@ -26,10 +26,13 @@ pub(super) fn status(view: &ComponentView) -> ComponentStatus {
     let ready = conclude(view, &summaries);
 
     let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
+
     for (kind, summary) in &summaries {
         conditions.add(*kind, summary);
     }
+
     conditions.add(ConditionType::Available, &available(before));
+
     let conditions = conditions.finish(
         &while_serving(ready.clone(), serving(before)),
         component.spec.paused,
@@ -37,6 +40,7 @@ pub(super) fn status(view: &ComponentView) -> ComponentStatus {
     );
 
     let desired = view.desired.as_ref().map(|build| build.name_any());
+
     ComponentStatus {
         observed_generation: subject.generation,
         phase: phase(&ready),
@@ -82,16 +86,19 @@ fn conclude(view: &ComponentView, summaries: &[(ConditionType, Summary)]) -> Sum
     if view.component.metadata.deletion_timestamp.is_some() {
         return Summary::no(Reason::Terminating, "being deleted");
     }
+
     let goes_on = matches!(ready.severity(), Severity::Waiting | Severity::InProgress);
     if view.component.spec.paused && goes_on {
         return Summary::no(Reason::Paused, "spec.paused holds a change back");
     }
+
     ready
 }
 
 /// The summaries in the order of the work.
 fn summaries(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
     let mut summaries = own(view);
+
     if !view.component.spec.template.depends_on.is_empty() {
         let at = summaries
             .iter()
@@ -99,6 +106,7 @@ fn summaries(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
             .unwrap_or_default();
         summaries.insert(at, (ConditionType::Dependencies, dependencies(view)));
     }
+
     summaries
 }
 
@@ -106,30 +114,37 @@ fn summaries(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
 fn own(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
     let template = &view.component.spec.template;
     let mut summaries = Vec::new();
+
     if template.build.is_some() {
         summaries.push((ConditionType::Source, source(view)));
         summaries.push((ConditionType::Build, build(view)));
     }
+
     summaries.push((ConditionType::Variables, variables(view)));
     if !template.networks.is_empty() {
         summaries.push((ConditionType::Network, network(view)));
     }
+
     summaries.push((ConditionType::Pod, pod(view)));
     summaries
 }
 
 fn source(view: &ComponentView) -> Summary {
     let source = &view.before.source;
+
     if let Some(Err(refusal)) = &view.pool {
         return refusal.clone().into();
     }
+
     if let Some(wrong) = wrong(&source.section, None, view.subject.generation) {
         return wrong;
     }
+
     let build = view.component.spec.template.build.as_ref();
     if !build.is_some_and(|build| builds::resolved(build, source)) {
         return Summary::no(Reason::InProgress, "looking up the commit");
     }
+
     let shown = source.imports.iter().map(|import| {
         let branch = import.reference.as_deref().unwrap_or("HEAD");
         format!("{branch} at {}", commit12(&import.commit))
@@ -141,22 +156,26 @@ fn build(view: &ComponentView) -> Summary {
     let Some(wanted) = &view.desired else {
         return Summary::no(Reason::Waiting, "built when the commit is known");
     };
+
     let name = wanted.name_any();
     let mut builds = view.owned.builds.iter();
     let Some(found) = builds.find(|build| build.name_any() == name) else {
         return Summary::no(Reason::Waiting, format!("Build {name} was just made"));
     };
+
     let (owner, now) = (view.subject.owner, view.subject.now);
     let ready = BuildView::new(found.clone(), owner, false, &view.chart, now).ready();
     if ready.holds {
         return Summary::yes(Reason::Completed, ready.message);
     }
+
     let waits = |reported: &&Condition| reported.reason == Reason::Waiting.as_str();
     let reported = found
         .status
         .as_ref()
         .and_then(|status| find(&status.conditions, ConditionType::Ready))
         .filter(waits);
+
     match ready.reason {
         // Whether it waits for its turn only its own status says.
         Reason::Waiting => {
@@ -189,6 +208,7 @@ fn dependencies(view: &ComponentView) -> Summary {
             trouble(&sibling).map_or_else(|| code.meaning().into(), |trouble| trouble.message);
         Some(Summary::failed(code, format!("{name}: {message}")))
     });
+
     failed.unwrap_or_else(|| {
         let shown = view.unmet.iter().map(|wait| {
             let now = wait.now.as_deref().unwrap_or("not known yet");
@@ -247,6 +267,7 @@ fn network(view: &ComponentView) -> Summary {
     if networks.iter().all(|network| served(&network.name)) {
         return Summary::yes(Reason::Completed, "");
     }
+
     let not_ours =
         not_deployed(view).filter(|wrong| wrong.reason == Reason::Code(Code::ObjectNotOwned));
     not_ours.unwrap_or_else(|| Summary::no(Reason::Waiting, "its Services are not made yet"))
@@ -254,28 +275,35 @@ fn network(view: &ComponentView) -> Summary {
 
 fn pod(view: &ComponentView) -> Summary {
     let (deploy, generation) = (&view.before.deploy, view.subject.generation);
+
     if let Some(wrong) = not_deployed(view).filter(|wrong| !is_about_variables(wrong)) {
         return wrong;
     }
+
     if let Some(build) = view.to_roll_out() {
         return Summary::no(Reason::InProgress, format!("rolling out {build}"));
     }
+
     if deploy.section.is(State::Completed, generation) {
         return Summary::yes(Reason::Completed, "its Job is done");
     }
 
     let replicas = replicas(deploy);
+
     if deploy.section.is(State::Healthy, generation) {
         return Summary::yes(Reason::Healthy, replicas);
     }
+
     if view.started {
         let pulling = deploy.pulling.as_ref();
         let pulling = pulling.map(|image| format!("pulling {image}"));
         return Summary::no(Reason::InProgress, pulling.unwrap_or(replicas));
     }
+
     if view.may_start() {
         return Summary::no(Reason::InProgress, "starting");
     }
+
     Summary::no(Reason::Waiting, "not started yet")
 }
 
@@ -296,6 +324,7 @@ fn available(status: &ComponentStatus) -> Summary {
         .failure
         .as_ref()
         .filter(|_| deploy.replicas.is_some());
+
     match deploy.section.state {
         Some(State::Completed) => Summary::yes(Reason::Completed, ""),
         Some(State::Healthy) => Summary::yes(Reason::Healthy, ""),

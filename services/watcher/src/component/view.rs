@@ -65,6 +65,7 @@ impl ComponentView {
         let started = deploy.section.observed_generation == Some(subject.generation)
             && deploy.section.state != Some(State::Waiting)
             && deploy.revision.is_some();
+
         Self {
             pool: pool(&component, chart),
             to_run: builds::to_run(&component, &owned, desired.as_ref()).map(ResourceExt::name_any),
@@ -171,10 +172,12 @@ impl Reconciled for ComponentView {
                 message: format!("{name}: {}", trouble.message),
                 ..trouble
             };
+
             let target = Target::of(Kind::Workspace, workspace);
             let code = named.reason.code();
             events.extend(code.map(|code| Event::wrong(&target, code, named.text())));
         }
+
         events
     }
 

@@ -46,6 +46,7 @@ fn reported(found: &ComponentView) -> Summary {
     if !reported || (ready.holds && !holds(conditions, ConditionType::Ready)) {
         return being_made();
     }
+
     ready
 }
 
@@ -65,6 +66,7 @@ pub(super) fn children(
         let current = found.is_some_and(|found| found.spec == wanted.spec);
         let found = found.map(|found| ComponentView::new(found.clone(), owned.clone(), chart, now));
         let reported = found.as_ref().map_or_else(being_made, reported);
+
         Child {
             name: template.name.clone(),
             wanted,
@@ -113,6 +115,7 @@ pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> 
         update_policy: workspace.spec.update_policy.clone(),
         paused: workspace.spec.paused,
     };
+
     let made = Owner::of(workspace).component(&template.name);
     let mut component = Component::new(&made, spec);
     let label = [
@@ -163,11 +166,13 @@ fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Optio
     {
         return None;
     }
+
     let operations = json!([
         {"op": "test", "path": path, "value": projected},
         {"op": "replace", "path": path, "value": generation(workspace)},
         {"op": "replace", "path": "/spec", "value": wanted.spec},
     ]);
+
     Some(Action::Patch {
         target: Target::of(Kind::Component, found),
         operations,

@@ -38,6 +38,7 @@ impl Holders {
             .into_iter()
             .chain(standing)
             .flat_map(|host| locks(&host));
+
         Self(
             names
                 .filter_map(|name| Some((name.clone(), holder(&name)?)))
@@ -82,6 +83,7 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
     // A host is let go only when the new one is held, and nothing of ours is reached at the old one
     // any more.
     let moved = names.iter().all(|name| there(name).is_some()) && may_let_go(view);
+
     for found in owned
         .records
         .iter()
@@ -102,6 +104,7 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
         if !view.components.holds && found.is_none_or(|found| found.spec.target.is_none()) {
             wanted.spec.target = None;
         }
+
         match found {
             None if holders.get(&name).is_none() && !other_type_is_older(&wanted, holders) => {
                 plan.actions.push(Action::create(Kind::DnsRecord, &wanted));
@@ -135,12 +138,15 @@ pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wan
         records: Vec::new(),
         known: workspace.spec.networking.is_none(),
     };
+
     let Some(networking) = &workspace.spec.networking else {
         return none;
     };
+
     let Ok(Some(provider)) = chart.zones.grant(workspace) else {
         return none;
     };
+
     let tunnel = networking.tunnel.is_some();
     let proxied = tunnel && matches!(provider.kind, ProviderKind::Cloudflare(_));
     let targets = targets(workspace);
@@ -163,6 +169,7 @@ pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wan
         };
         Some(object(workspace, chart, host, spec))
     };
+
     let hosts = workspace.hosts(&chart.zones.cluster_id);
     let records = hosts.iter().flat_map(|host| -> Vec<Option<DNSRecord>> {
         if let Some(targets) = &targets {
@@ -192,6 +199,7 @@ pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wan
             None,
         )]
     });
+
     Wanted {
         records: records.flatten().collect(),
         known,
@@ -202,14 +210,17 @@ pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wan
 fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
     let status = workspace.status.as_ref()?;
     let generation = workspace.generation();
+
     if workspace.spec.networking.as_ref()?.tunnel.is_some() {
         let connected = status.tunnel.section.is(State::Completed, generation);
         let hostname = status.tunnel.hostname.clone().filter(|_| connected)?;
         return Some(vec![(RecordType::Cname, hostname)]);
     }
+
     if !status.ingress.section.is(State::Completed, generation) {
         return None;
     }
+
     let names = status
         .ingress
         .addresses
@@ -219,12 +230,14 @@ fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
     if let Some(name) = names {
         return Some(vec![(RecordType::Cname, name)]);
     }
+
     let ips = status
         .ingress
         .addresses
         .iter()
         .filter_map(|address| address.ip.as_deref()?.parse::<IpAddr>().ok());
     let mut first: BTreeMap<&str, (RecordType, String)> = BTreeMap::new();
+
     for ip in ips {
         let (word, kind) = if ip.is_ipv4() {
             ("A", RecordType::A)
@@ -233,6 +246,7 @@ fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
         };
         first.entry(word).or_insert((kind, ip.to_string()));
     }
+
     Some(first.into_values().collect()).filter(|targets: &Vec<_>| !targets.is_empty())
 }
 
@@ -247,6 +261,7 @@ fn object(workspace: &Workspace, chart: &Chart, fqdn: &str, spec: DNSRecordSpec)
         (labels::WORKSPACE_NAMESPACE, namespace),
         (labels::WORKSPACE_UID, uid),
     ];
+
     made.metadata.labels = Some(
         pairs
             .iter()
@@ -270,6 +285,7 @@ fn other_type_is_older(ours: &DNSRecord, holders: &Holders) -> bool {
             record.uid(),
         )
     };
+
     let workspace = |record: &DNSRecord| record.labels().get(labels::WORKSPACE_UID).cloned();
     RecordType::ADDRESSES
         .into_iter()

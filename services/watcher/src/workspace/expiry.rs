@@ -56,6 +56,7 @@ pub(super) fn expires_at(
     let ttl = ttl(workspace, limits)?;
     let unchanged =
         before.observed_generation == workspace.generation() && before.commit.as_deref() == commit;
+
     before
         .expires_at
         .clone()
@@ -100,6 +101,7 @@ pub(super) fn expiring(
     if workspace.metadata.deletion_timestamp.is_some() || now < warned_at(workspace, limits, end) {
         return None;
     }
+
     let message = format!(
         "deleted at {end:.0}; to keep it: kubectl annotate ws {} {}=<a later time> --overwrite",
         workspace.name_any(),
@@ -141,6 +143,7 @@ mod tests {
             let workspace = workspace(ttl, None);
             expires(&workspace, &LIMITS).map(|end| warned_at(&workspace, &LIMITS, end))
         };
+
         assert_eq!(warned("8h"), Some(at(1_000_000 - 2 * 3600)));
         assert_eq!(warned("168h"), Some(at(1_000_000 - 24 * 3600)));
         let workspace = workspace("8h", None);
@@ -148,6 +151,7 @@ mod tests {
             .status
             .clone()
             .and_then(|status| status.expires_at);
+
         assert_eq!(
             expiring(
                 &workspace,
@@ -157,6 +161,7 @@ mod tests {
             ),
             None
         );
+
         assert!(
             expiring(
                 &workspace,
@@ -191,6 +196,7 @@ mod tests {
             max_ttl: max,
             ..LIMITS
         };
+
         let mut none = workspace("8h", None);
         none.spec.ttl = None;
         assert_eq!(ttl(&none, &LIMITS), None);
@@ -206,6 +212,7 @@ mod tests {
             refusal(&workspace("8h", None), &limits(None, hours(8))),
             None
         );
+
         let over = limits(None, hours(7));
         assert_eq!(
             refusal(&workspace("8h", None), &over).map(|refusal| refusal.code),

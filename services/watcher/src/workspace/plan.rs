@@ -19,10 +19,12 @@ pub(super) fn plan(view: &WorkspaceView) -> Plan {
         subject,
         ..
     } = view;
+
     if view.is_terminating() {
         teardown::plan(&mut plan, view);
         return plan;
     }
+
     if let Some(end) = expiry::expires(workspace, &chart.limits) {
         if end <= subject.now {
             expire(&mut plan, view);
@@ -31,6 +33,7 @@ pub(super) fn plan(view: &WorkspaceView) -> Plan {
         let warned = expiry::warned_at(workspace, &chart.limits, end);
         plan.again_at(if subject.now < warned { warned } else { end });
     }
+
     if view.refusal.is_some() {
         return plan;
     }
@@ -40,12 +43,14 @@ pub(super) fn plan(view: &WorkspaceView) -> Plan {
         let add = Action::add_finalizer(target, workspace.as_ref(), finalizer);
         plan.actions.push(add);
     }
+
     children::follow(&mut plan, view);
     if workspace.spec.networking.is_some() || view.has_finalizer() {
         expose(&mut plan, view);
         dns::follow(&mut plan, view);
         probe(&mut plan, view);
     }
+
     plan
 }
 
@@ -68,6 +73,7 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
         lock,
         ..
     } = view;
+
     if !view.has_finalizer() || *lock == Lock::Free {
         // The worker would refuse to act: it is woken when the finalizer is there, and the hosts
         // are held.
@@ -88,6 +94,7 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
             notify(plan, subject, verb, None, section, settled, why);
         }
     };
+
     let (tunnel, ingress) = (&before.tunnel, &before.ingress);
     let wanted = networking.is_some_and(|networking| networking.tunnel.is_some());
     let exists = !tunnel.intents.is_empty();

@@ -40,9 +40,11 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
     let available = available(view, url.as_deref());
     let ready = ready(view, &summaries, &available, url.as_deref());
     let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
+
     for (kind, summary) in &summaries {
         conditions.add(*kind, summary);
     }
+
     conditions.add(ConditionType::Available, &available);
     let limits = &chart.limits;
     let expires_at = expiry::expires_at(workspace, limits, before, commit, subject.now);
@@ -50,13 +52,16 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
     if let Some(expiring) = expiring {
         conditions.add(ConditionType::Expiring, &expiring);
     }
+
     if let Some(blocked) = teardown::blocked(view) {
         conditions.add(ConditionType::TeardownBlocked, &blocked);
     }
+
     let stalled = advice(&ready, "ws", workspace.as_ref());
     let conditions = conditions.finish(&ready, workspace.spec.paused, &stalled);
 
     let lines: Vec<_> = view.children.iter().map(line).collect();
+
     WorkspaceStatus {
         observed_generation: subject.generation,
         phase: phase(&ready, view.is_terminating()),
@@ -79,12 +84,15 @@ fn summaries(view: &WorkspaceView) -> Vec<(ConditionType, Summary)> {
     let Some(networking) = &view.workspace.spec.networking else {
         return summaries;
     };
+
     let refused = match &view.lock {
         Lock::Refused(refusal) => Some(Summary::from(refusal.clone())),
         Lock::Held | Lock::Free => None,
     };
+
     let or =
         |summary: fn(&WorkspaceView) -> Summary| refused.clone().unwrap_or_else(|| summary(view));
+
     summaries.push(if networking.tunnel.is_some() {
         (ConditionType::Tunnel, or(tunnel))
     } else {
@@ -102,9 +110,11 @@ fn tunnel(view: &WorkspaceView) -> Summary {
         .id
         .as_deref()
         .map_or("", |id| id.get(..8).unwrap_or(id));
+
     if section.section.is(State::Completed, generation) {
         return Summary::yes(Reason::Completed, format!("tunnel {id} connected"));
     }
+
     wrong(&section.section, None, generation).unwrap_or_else(|| {
         let message = if id.is_empty() {
             "being made".into()
@@ -125,6 +135,7 @@ fn ingress(view: &WorkspaceView) -> Summary {
         let message = format!("reached at {}", addresses.collect::<Vec<_>>().join(", "));
         return Summary::yes(Reason::Completed, message);
     }
+
     wrong(&section.section, None, generation).unwrap_or_else(|| {
         let message = if section.name.is_some() {
             "made; it has no address yet"
@@ -150,6 +161,7 @@ fn record_summary(wanted: &sequencer_api::DNSRecord, view: &WorkspaceView) -> Su
     let Some(found) = found else {
         return Summary::no(Reason::Waiting, "published when its components are ready");
     };
+
     let generation = found.generation();
     let conditions = found
         .status
@@ -162,11 +174,13 @@ fn record_summary(wanted: &sequencer_api::DNSRecord, view: &WorkspaceView) -> Su
     if !current || (ready.holds && !holds_for(conditions, ConditionType::Ready, generation)) {
         return Summary::no(Reason::InProgress, "being made");
     }
+
     ready
 }
 
 fn route(view: &WorkspaceView, before_it: bool) -> Summary {
     let section = &view.before.route;
+
     if view.is_probed() {
         let rule = section.rules.first();
         let code = rule.and_then(|rule| rule.http_status).unwrap_or_default();
@@ -174,6 +188,7 @@ fn route(view: &WorkspaceView, before_it: bool) -> Summary {
         let message = format!("GET {path} by the public way: {code}");
         return Summary::yes(Reason::Healthy, message);
     }
+
     let failure = section.rules.iter().find_map(|rule| rule.failure.as_ref());
     match wrong(&section.section, failure, view.subject.generation) {
         Some(wrong) => wrong,
@@ -190,12 +205,14 @@ fn available(view: &WorkspaceView, url: Option<&str>) -> Summary {
             .as_ref()
             .is_some_and(|found| holds(&found.before.conditions, ConditionType::Available))
     };
+
     let reached = url.is_some() || view.workspace.spec.networking.is_none();
     if reached && view.children.iter().all(up) {
         let serves = |commit| format!("{commit} serves");
         let message = view.commit.as_deref().map(serves).unwrap_or_default();
         return Summary::yes(Reason::Healthy, message);
     }
+
     Summary::no(Reason::InProgress, "first roll-out")
 }
 
@@ -208,6 +225,7 @@ fn ready(
     if view.is_terminating() {
         return Summary::no(Reason::Terminating, "being deleted");
     }
+
     let commit = view.commit.as_deref();
     let worst = Summary::worst(summaries.iter().map(|(_, summary)| summary));
     let Some(bad) = worst.filter(|worst| !worst.holds) else {
@@ -218,16 +236,19 @@ fn ready(
         );
         return Summary::yes(Reason::Healthy, message);
     };
+
     let goes_on = matches!(bad.reason, Reason::Waiting | Reason::InProgress);
     let reason = if view.workspace.spec.paused && goes_on {
         Reason::Paused
     } else {
         bad.reason
     };
+
     let ready = Summary {
         reason,
         ..bad.clone()
     };
+
     while_serving(ready, commit.filter(|_| available.holds))
 }
 
@@ -241,6 +262,7 @@ fn line(child: &Child) -> ComponentLine {
     } else {
         Status::False
     };
+
     ComponentLine {
         name: child.name.clone(),
         ready: status,

@@ -111,8 +111,10 @@ pub(super) fn status(view: &WorkspaceView) -> Option<Teardown> {
     if !view.is_terminating() {
         return None;
     }
+
     let (stage, remaining) = remaining(&view.owned, &view.before);
     let before = view.before.teardown.as_ref();
+
     Some(Teardown {
         stage: stage.into(),
         started_at: before.map_or(Time(view.subject.now), |before| before.started_at.clone()),
@@ -128,6 +130,7 @@ fn remaining(owned: &Owned, status: &WorkspaceStatus) -> (&'static str, Vec<Rema
         code: section.retry.as_ref().map(|retry| retry.code),
         message: section.retry.as_ref().map(|retry| retry.message.clone()),
     };
+
     if let Some(name) = status
         .ingress
         .name
@@ -139,6 +142,7 @@ fn remaining(owned: &Owned, status: &WorkspaceStatus) -> (&'static str, Vec<Rema
             vec![one("Ingress", None, name.clone(), &status.ingress.section)],
         );
     }
+
     if !owned.records.is_empty() {
         let records = owned.records.iter().take(SHOWN).map(|record| {
             let section = recorded(record);
@@ -146,6 +150,7 @@ fn remaining(owned: &Owned, status: &WorkspaceStatus) -> (&'static str, Vec<Rema
         });
         return ("DNS", records.collect());
     }
+
     let tunnel = &status.tunnel;
     if !tunnel.intents.is_empty() {
         let intents = tunnel.intents.iter().take(SHOWN);
@@ -159,6 +164,7 @@ fn remaining(owned: &Owned, status: &WorkspaceStatus) -> (&'static str, Vec<Rema
         });
         return ("Tunnel", intents.collect());
     }
+
     ("Workloads", Vec::new())
 }
 
@@ -182,15 +188,18 @@ pub(super) fn blocked(view: &WorkspaceView) -> Option<Summary> {
         before: status,
         ..
     } = view;
+
     if !view.is_terminating() {
         return None;
     }
+
     let before = find(&status.conditions, ConditionType::TeardownBlocked).is_some();
     // A further attempt is no end of it.
     let fails = |section: &Section| {
         let again = before && section.state == Some(State::Deleting);
         section.retry.is_some() && (section.state == Some(State::Error) || again)
     };
+
     let tunnel = &status.tunnel.section;
     let deleting = |record: &&DNSRecord| record.metadata.deletion_timestamp.is_some();
     let record = owned
@@ -217,6 +226,7 @@ pub(super) fn blocked(view: &WorkspaceView) -> Option<Summary> {
         cause.chars().take(CAUSE).collect::<String>(),
         labels::ABANDON_EXTERNAL
     );
+
     Some(Summary::yes(
         Reason::Code(Code::ExternalDeletionPending),
         message,

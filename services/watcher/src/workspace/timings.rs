@@ -47,6 +47,7 @@ pub(super) fn timings(
         conditions,
         made,
     };
+
     let builds: Vec<_> = wanted(owned).collect();
     let queue = all(builds.iter().map(|build| queue(build)));
     let publish = all(builds.iter().map(|build| publish(build)));
@@ -111,6 +112,7 @@ pub(super) fn timings(
             ),
         ),
     ];
+
     spans
         .into_iter()
         .filter_map(|(stage, span)| timing(stage, span))
@@ -193,6 +195,7 @@ impl Facts<'_> {
         if builds.is_empty() {
             return Span::default();
         }
+
         let seen: Option<Vec<_>> = builds
             .into_iter()
             .map(|component| changed(component))
@@ -200,12 +203,14 @@ impl Facts<'_> {
         let Some(seen) = seen.map(|seen| seen.into_iter().max()) else {
             return self.under_way(Stage::Source, self.made);
         };
+
         let span = self.ended(
             Stage::Source,
             seen,
             self.made
                 .filter(|_| self.remembered(Stage::Source).began.is_none()),
         );
+
         Span {
             began: span.began.or(seen),
             ..span
@@ -258,6 +263,7 @@ fn build_of(build: &Build) -> Span {
         .completed_at
         .filter(|_| image.section.state == Some(State::Completed))
         .map(|at| at.0);
+
     Span {
         began: image.started_at.map(|at| at.0),
         ended,
@@ -272,6 +278,7 @@ fn publish(build: &Build) -> Span {
         .map(|registry| registry.completed_at.as_ref().map(|at| at.0))
         .max()
         .flatten();
+
     Span {
         began: build_of(build).ended,
         ended: last.filter(|_| publish.section.state == Some(State::Completed)),

@@ -71,6 +71,7 @@ impl WorkspaceView {
         let children = children::children(&workspace, &owned, chart, now);
         let components = components(refusal.as_ref(), &children);
         let holders = Holders::new(&workspace, &owned, chart, holder);
+
         Self {
             before: workspace.status.clone().unwrap_or_default(),
             commit: commit(&owned),
@@ -187,6 +188,7 @@ impl Reconciled for WorkspaceView {
             }
             events.push(ready);
         }
+
         events.extend(events::expiring(target, before, conditions));
         events
     }
@@ -208,6 +210,7 @@ fn commit(owned: &Owned) -> Option<String> {
         let name = component.spec.template.name.clone();
         Some((name, commit12(&commit).to_owned()))
     };
+
     let commits: Vec<_> = owned.components.iter().filter_map(serving).collect();
     match commits.as_slice() {
         [] => None,
@@ -226,6 +229,7 @@ fn components(refusal: Option<&Refusal>, children: &[Child]) -> Summary {
     if let Some(refusal) = refusal {
         return refusal.clone().into();
     }
+
     let all = children.len();
     let good = children.iter().filter(|child| child.ready.holds).count();
     // Of equals the first is reported.
@@ -244,10 +248,12 @@ fn components(refusal: Option<&Refusal>, children: &[Child]) -> Summary {
         Severity::Failed | Severity::Superseded => format!("{name}: {}", bad.message),
         _ => format!("{good} of {all} ready; {name}: {}", bad.message),
     };
+
     let reason = match bad.reason {
         Reason::Superseded => Reason::InProgress,
         reason => reason,
     };
+
     Summary {
         reason,
         message,
@@ -269,6 +275,7 @@ fn over_quota(owned: &Owned, limits: &Limits) -> Option<Refusal> {
         "this namespace has its {} Workspaces; it is made when one of them is deleted, or the operator allows more",
         limits.workspaces
     );
+
     over.then_some(Refusal {
         code: Code::WorkspaceQuotaExceeded,
         message,
@@ -289,6 +296,7 @@ fn circle(workspace: &Workspace) -> Option<Refusal> {
         "components wait for each other: {}; remove one of these dependsOn",
         circle.join(" -> ")
     );
+
     Some(Refusal {
         code: Code::DependencyCycle,
         message,

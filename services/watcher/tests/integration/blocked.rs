@@ -45,6 +45,7 @@ async fn stubborn(delivery: Delivery, client: Client) -> Result<()> {
         if found.metadata.deletion_timestamp.is_some() {
             let mut record = found.status.clone().unwrap_or_default().record;
             let rev = record.section.rev;
+
             record.section = failed(found.metadata.generation);
             StatusPatch::new(&uid)
                 .section("record", rev, &record)?
@@ -53,12 +54,14 @@ async fn stubborn(delivery: Delivery, client: Client) -> Result<()> {
             return Ok(());
         }
     }
+
     if verb == Verb::Tunnel {
         let api: Api<Workspace> = Api::namespaced(client.clone(), &namespace);
         let found = current(&api, &name, &uid).await?.context("gone")?;
         if found.metadata.deletion_timestamp.is_some() {
             let mut tunnel = found.status.clone().unwrap_or_default().tunnel;
             let rev = tunnel.section.rev;
+
             tunnel.section = failed(found.metadata.generation);
             StatusPatch::new(&uid)
                 .section("tunnel", rev, &tunnel)?
@@ -67,6 +70,7 @@ async fn stubborn(delivery: Delivery, client: Client) -> Result<()> {
             return Ok(());
         }
     }
+
     well(delivery, client).await
 }
 
@@ -88,10 +92,12 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
     harness.workspace("sample", sample()?).await?;
     let ready = harness.ready("sample", "True", "Healthy").await?;
     let record = harness.find::<DNSRecord>("sample-").await?.name_any();
+
     harness
         .all::<Workspace>()
         .delete("sample", &DeleteParams::default())
         .await?;
+
     until("it says what blocks it", async || {
         let status = harness
             .all::<Workspace>()
@@ -104,6 +110,7 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
             .iter()
             .find(|found| found.type_ == "TeardownBlocked")
             .context("not blocked")?;
+
         ensure!(
             (blocked.status.as_str(), blocked.reason.as_str())
                 == ("True", "ExternalDeletionPending"),
@@ -114,6 +121,7 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
             "{}",
             blocked.message
         );
+
         let remaining = status.teardown.context("no teardown")?.remaining;
         Ok(remaining
             .iter()
@@ -131,16 +139,19 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
         ),
         (1, 1)
     );
+
     let asked = harness.times("dns", "");
     give_up(&harness, &ready.uid().context("no uid")?).await?;
     until("all is gone", async || {
         Ok(harness.count::<Workspace>().await? + harness.count::<DNSRecord>().await? == 0)
     })
     .await?;
+
     ensure!(
         harness.times("dns", "") > asked,
         "the network service was not asked once more"
     );
+
     until("an Event says what was left behind", async || {
         let published = harness.events("Workspace", "sample").await?;
         let left: Vec<_> = published
@@ -153,6 +164,7 @@ async fn a_teardown_that_is_blocked_says_by_what_and_ends_only_when_an_administr
         Ok(true)
     })
     .await?;
+
     let published = harness.events("Workspace", "sample").await?;
     assert!(
         published.iter().all(|(reason, _)| reason != "Deleted"),

@@ -25,6 +25,7 @@ async fn badly(delivery: Delivery, client: Client) -> Result<()> {
         (Verb::Deploy, name) if name.starts_with("plain-b") => Code::CrashLoop,
         _ => return well(delivery, client).await,
     };
+
     let api: Api<Component> = Api::namespaced(client, &delivery.wake.namespace);
     let found = current(
         &api,
@@ -37,6 +38,7 @@ async fn badly(delivery: Delivery, client: Client) -> Result<()> {
     if deploy.failure.is_some() {
         return Ok(());
     }
+
     let rev = deploy.section.rev;
     deploy.section = section(State::Error, found.metadata.generation);
     deploy.failure = Some(Failure::new(code, "does not run"));
@@ -52,6 +54,7 @@ async fn idly(delivery: Delivery, client: Client) -> Result<()> {
     if delivery.command.verb() == Verb::Build {
         bail!("busy");
     }
+
     if delivery.command.verb() == Verb::Resolve {
         let api: Api<Component> = Api::namespaced(client.clone(), &delivery.wake.namespace);
         let found = current(
@@ -69,6 +72,7 @@ async fn idly(delivery: Delivery, client: Client) -> Result<()> {
             return Ok(());
         }
     }
+
     well(delivery, client).await
 }
 
@@ -98,6 +102,7 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
             ("ImagePullFailed", "E#2020".into())
         ]
     );
+
     for (name, wanted) in [("a", "E#2020"), ("b", "E#2005")] {
         let published = harness
             .events("Component", &harness.component(name).await?.name_any())
@@ -110,6 +115,7 @@ async fn what_is_wrong_with_a_component_is_told_on_it_and_on_its_workspace_once_
             [wanted]
         );
     }
+
     Ok(())
 }
 
@@ -122,20 +128,25 @@ async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result
         Ok(harness.count::<Build>().await? == 1)
     })
     .await?;
+
     let click = harness.component("click-mania").await?;
     let mut source = click.status.clone().context("no status")?.source;
     let rev = source.section.rev;
+
     for import in &mut source.imports {
         import.commit = "9c1b0de41f779c1b0de41f779c1b0de41f779c1b".into();
     }
+
     StatusPatch::new(&click.uid().unwrap_or_default())
         .section("source", rev, &source)?
         .apply(&harness.all::<Component>(), &click.name_any())
         .await?;
+
     until("all is published", async || {
         Ok(harness.events("Workspace", "sample").await?.len() >= 3)
     })
     .await?;
+
     let reasons: Vec<_> = harness
         .events("Workspace", "sample")
         .await?
@@ -143,6 +154,7 @@ async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result
         .map(|(reason, _)| reason)
         .collect();
     let count = |wanted: &str| reasons.iter().filter(|reason| *reason == wanted).count();
+
     assert_eq!(
         (count("Building"), count("Superseded"), reasons.len()),
         (2, 1, 3),
@@ -171,6 +183,7 @@ async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() ->
         .insert("ttl".into(), Value::from("1h"));
     harness.workspace("sample", spec).await?;
     harness.ready("sample", "True", "Healthy").await?;
+
     let reasons = async || -> Result<Vec<String>> {
         Ok(harness
             .events("Workspace", "sample")
@@ -179,6 +192,7 @@ async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() ->
             .map(|(reason, _)| reason)
             .collect())
     };
+
     until("it is published as ready", async || {
         Ok(reasons().await?.len() >= 2)
     })
@@ -205,6 +219,7 @@ async fn an_end_by_ttl_is_told_once_before_it_and_once_when_nothing_is_left() ->
         async || Ok(reasons().await?.len() >= 4),
     )
     .await?;
+
     assert_eq!(
         reasons().await?,
         ["Building", "Ready", "Expiring", "Deleted"]

@@ -82,6 +82,7 @@ impl Harness {
 
     async fn install(&self) -> Result<()> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+
         for definition in definitions()? {
             crds.create(
                 &PostParams::default(),
@@ -89,10 +90,12 @@ impl Harness {
             )
             .await?;
         }
+
         let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}}))?;
         Api::<Namespace>::all(self.client.clone())
             .create(&PostParams::default(), &namespace)
             .await?;
+
         until("the kinds are served", async || {
             let listed = self
                 .all::<Workspace>()
@@ -260,6 +263,7 @@ impl Harness {
             let good = ready.is_some_and(|ready| ready.status == status && ready.reason == reason);
             let shown =
                 ready.map(|ready| format!("{} {} {}", ready.status, ready.reason, ready.message));
+
             last = Some(found.clone());
             ensure!(good, "{shown:?}");
             Ok(true)
@@ -288,6 +292,7 @@ impl Harness {
             let bus = Bus::connect("handlers", &shared, &handles).await?;
             let (client, woken, handlers) =
                 (self.client.clone(), self.woken.clone(), handlers.clone());
+
             background(async move {
                 let handler = move |delivery: Delivery| {
                     woken.lock().unwrap().push(format!(
@@ -306,6 +311,7 @@ impl Harness {
                 bus.run(&consumer, 4, handler).await;
             });
         }
+
         Ok(())
     }
 
@@ -321,12 +327,14 @@ impl Harness {
             about.kind.as_deref() == Some(kind) && about.name.as_deref() == Some(name)
         });
         events.sort_by_key(|event| event.event_time.clone());
+
         let words = |event: Event| {
             (
                 event.reason.unwrap_or_default(),
                 event.note.unwrap_or_default(),
             )
         };
+
         Ok(events.into_iter().map(words).collect())
     }
 

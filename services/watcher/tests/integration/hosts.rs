@@ -19,6 +19,7 @@ use crate::services::{section, well};
 fn served(dns: &Value) -> Value {
     let container = json!({"name": "a", "image": "redis:latest"});
     let rule = json!({"name": "main", "component": "a", "network": "http"});
+
     json!({
         "networking": {"dns": dns, "ingress": {"rules": [rule]}},
         "components": [{
@@ -43,9 +44,11 @@ fn condition(workspace: &Workspace, kind: &str) -> Option<(String, String)> {
 /// Plays nothing but the end of an Ingress.
 async fn idle(delivery: Delivery, client: Client) -> Result<()> {
     let api: Api<Workspace> = Api::namespaced(client, &delivery.wake.namespace);
+
     if delivery.command.verb() != Verb::Ingress {
         return Ok(());
     }
+
     let Some(found) = current(
         &api,
         &delivery.wake.name,
@@ -55,12 +58,14 @@ async fn idle(delivery: Delivery, client: Client) -> Result<()> {
     else {
         return Ok(());
     };
+
     if found.metadata.deletion_timestamp.is_some() {
         let before = found.status.clone().unwrap_or_default().ingress;
         let gone = IngressSection {
             section: section(State::Gone, found.metadata.generation),
             ..IngressSection::default()
         };
+
         let patch = StatusPatch::new(&found.uid().unwrap_or_default()).section(
             "ingress",
             before.section.rev,
@@ -68,6 +73,7 @@ async fn idle(delivery: Delivery, client: Client) -> Result<()> {
         )?;
         let _: Workspace = patch.apply(&api, &found.name_any()).await?;
     }
+
     Ok(())
 }
 
@@ -105,7 +111,9 @@ async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people
             served(&json!({"zone": "bank.example", "name": "login"})),
         )
         .await?;
+
     let refused = harness.ready("shop", "False", "ZoneNotGranted").await?;
+
     for kind in ["Ingress", "DNS", "Ready"] {
         assert_eq!(
             condition(&refused, kind),
@@ -113,6 +121,7 @@ async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people
             "{kind}"
         );
     }
+
     let status = refused.status.context("no status")?;
     assert_eq!((status.host, status.url), (None, None));
     assert_eq!(
@@ -122,6 +131,7 @@ async fn a_host_of_anothers_zone_is_not_held_and_its_code_stands_wherever_people
         ),
         (0, 0)
     );
+
     // Its components run all the same.
     until("they are ready", async || {
         let found = harness.all::<Workspace>().get("shop").await?;

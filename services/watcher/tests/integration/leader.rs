@@ -51,6 +51,7 @@ async fn of_two_watchers_one_leads_and_the_other_takes_over_within_the_lease() -
 
     harness.kill()?;
     let killed = Instant::now();
+
     lab::until::holds_within("the second leads", LEASE + BESIDE, async || {
         Ok(holder(&harness).await?.as_deref() == Some("watcher-1"))
     })
@@ -89,6 +90,7 @@ async fn a_leader_that_is_killed_in_the_middle_of_twenty_workspaces_leaves_none_
     for name in first {
         harness.workspace(name, plain()).await?;
     }
+
     harness.kill()?;
     for name in rest {
         harness.workspace(name, plain()).await?;
@@ -97,6 +99,7 @@ async fn a_leader_that_is_killed_in_the_middle_of_twenty_workspaces_leaves_none_
     for name in &names {
         harness.ready(name, "True", "Healthy").await?;
     }
+
     Ok(())
 }
 

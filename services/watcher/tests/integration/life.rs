@@ -56,6 +56,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
         (status.commit.as_deref(), status.components_ready.as_deref()),
         (Some("4f2a91c0d3e8"), Some("3/3"))
     );
+
     let kinds: Vec<_> = status
         .conditions
         .iter()
@@ -70,6 +71,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
         stages,
         [Source, Queue, Build, Publish, Deploy, Tunnel, Dns, Route]
     );
+
     assert!(
         status
             .timings
@@ -87,6 +89,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
             .position(|found| found.contains(entry))
             .with_context(|| format!("no {entry}: {woken:?}"))
     };
+
     let order = [
         "resolve sample-click-mania",
         "build sample-myapp",
@@ -105,6 +108,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
         build.labels().get(labels::BUILD).map(String::as_str),
         Some("myapp")
     );
+
     let record: DNSRecord = harness.find(&host).await?;
     assert_eq!(
         (record.spec.target.as_deref(), record.finalizers()),
@@ -118,6 +122,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
     assert_eq!(harness.count::<DNSRecord>().await?, 0);
     let woken = harness.woken.lock().unwrap().clone();
     let last = |entry: &str| woken.iter().rposition(|found| found.starts_with(entry));
+
     ensure!(
         last("dns ") < last("tunnel "),
         "the tunnel went before the record: {woken:?}"
@@ -141,6 +146,7 @@ async fn three_plain_components_cost_the_watcher_few_writes_and_an_idle_one_none
         assert_eq!(status.deploy.section.rev, 1, "{name}");
         assert!(component.metadata.finalizers.is_none());
     }
+
     // Several resyncs later nothing was written.
     let version = |workspace: Workspace| workspace.resource_version();
     let before = (
@@ -149,6 +155,7 @@ async fn three_plain_components_cost_the_watcher_few_writes_and_an_idle_one_none
     );
     let resyncs = harness.times("deploy", "");
     harness.resyncs().await;
+
     let after = (
         version(harness.all::<Workspace>().get("plain").await?),
         harness.component("a").await?.resource_version(),
@@ -169,15 +176,18 @@ async fn a_component_that_is_deleted_or_changed_by_hand_is_as_its_workspace_want
         .all::<Component>()
         .delete(&first.name_any(), &DeleteParams::default())
         .await?;
+
     until("it is made again", async || {
         Ok(harness.component("a").await?.uid() != first.uid())
     })
     .await?;
+
     let replicas = Patch::Merge(json!({"spec": {"replicas": 4}}));
     harness
         .all::<Component>()
         .patch(&first.name_any(), &PatchParams::default(), &replicas)
         .await?;
+
     until("it has one replica again", async || {
         Ok(harness.component("a").await?.spec.template.replicas == 1)
     })
@@ -189,10 +199,12 @@ async fn a_component_that_is_deleted_or_changed_by_hand_is_as_its_workspace_want
         .cloned()
         .context("no component")?;
     let spec = Patch::Merge(json!({"spec": {"components": [two]}}));
+
     harness
         .all::<Workspace>()
         .patch("plain", &PatchParams::default(), &spec)
         .await?;
+
     until("one is left", async || {
         Ok(harness.count::<Component>().await? == 1)
     })
@@ -246,6 +258,7 @@ async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_onl
         harness.start()?;
         harness.ready(name, "True", "Healthy").await?;
     }
+
     assert_eq!(
         (
             harness.count::<Component>().await?,
@@ -254,12 +267,14 @@ async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_onl
         ),
         (12, 4, 4)
     );
+
     for name in ["made", "built", "tunnel", "record"] {
         harness
             .all::<Workspace>()
             .delete(name, &DeleteParams::default())
             .await?;
     }
+
     let going = async || {
         let records = harness
             .all::<DNSRecord>()
@@ -270,6 +285,7 @@ async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_onl
             .iter()
             .any(|record| record.metadata.deletion_timestamp.is_some()))
     };
+
     until("a record goes", going).await?;
     harness.kill()?;
     harness.start()?;
@@ -284,6 +300,7 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
     let harness = Harness::new().await?;
     harness.play(well).await?;
     let mut circle = plain();
+
     for (index, on) in [(0, "b"), (1, "a")] {
         let component = circle
             .pointer_mut(&format!("/components/{index}"))
@@ -293,6 +310,7 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
             .context("no object")?
             .insert("dependsOn".into(), json!([{"componentName": on}]));
     }
+
     harness.workspace("circle", circle).await?;
     let found = harness.ready("circle", "False", "DependencyCycle").await?;
     let message = |workspace: &Workspace, kind: &str| {
@@ -303,6 +321,7 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
             .find(|found| found.type_ == kind);
         found.map(|found| found.message.clone()).unwrap_or_default()
     };
+
     assert!(
         message(&found, "Ready").starts_with("E#6010 "),
         "{}",
@@ -328,14 +347,17 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
         .pointer_mut("/networking/dns/zone")
         .context("no zone")? = "elsewhere.test".into();
     harness.workspace("elsewhere", elsewhere).await?;
+
     let found = harness
         .ready("elsewhere", "False", "ZoneNotGranted")
         .await?;
+
     assert!(
         message(&found, "DNS").starts_with("E#6051 "),
         "{}",
         message(&found, "DNS")
     );
+
     let zone = Patch::Merge(json!({"spec": {"networking": {"dns": {"zone": "preview.test"}}}}));
     harness
         .all::<Workspace>()
@@ -411,14 +433,17 @@ async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_publishe
     let api: Api<Component> = harness.all();
     let mut source = click.status.clone().context("no status")?.source;
     let rev = source.section.rev;
+
     for import in &mut source.imports {
         import.commit = "9c1b0de41f779c1b0de41f779c1b0de41f779c1b".into();
     }
+
     source.section = section(State::Completed, click.metadata.generation);
     StatusPatch::new(&click.uid().unwrap_or_default())
         .section("source", rev, &source)?
         .apply(&api, &click.name_any())
         .await?;
+
     until("the new Build is published", async || {
         let builds = harness
             .all::<Build>()
@@ -431,6 +456,7 @@ async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_publishe
                 .as_ref()
                 .is_some_and(|status| status.publish.image.is_some())
         };
+
         Ok(builds.len() == 2 && builds.iter().filter(published).count() == 2)
     })
     .await?;

@@ -48,12 +48,14 @@ async fn a_workspace_over_the_quota_is_made_when_another_goes_and_one_over_the_l
         .context("no end")?
         .0;
     let hour = Timestamp::now() + SignedDuration::from_hours(1);
+
     ensure!(
         expires <= hour && expires > hour - SignedDuration::from_mins(1),
         "{expires}"
     );
 
     harness.workspace("second", plain()).await?;
+
     let second = harness
         .ready("second", "False", "WorkspaceQuotaExceeded")
         .await?;
@@ -67,6 +69,7 @@ async fn a_workspace_over_the_quota_is_made_when_another_goes_and_one_over_the_l
             .delete(&name, &DeleteParams::default())
             .await?;
     }
+
     harness
         .all::<Workspace>()
         .delete("first", &DeleteParams::default())
@@ -80,6 +83,7 @@ async fn a_workspace_over_the_quota_is_made_when_another_goes_and_one_over_the_l
             .patch("second", &PatchParams::default(), &spec)
             .await
     };
+
     ttl("3h").await?;
     assert_eq!(
         code(&harness.ready("second", "False", "TtlOutOfRange").await?),
@@ -96,6 +100,7 @@ async fn slow(delivery: Delivery, client: Client) -> Result<()> {
     if delivery.command.verb() != Verb::Build {
         return well(delivery, client).await;
     }
+
     let api: Api<Build> = Api::namespaced(client, &delivery.wake.namespace);
     let found = current(
         &api,
@@ -107,12 +112,14 @@ async fn slow(delivery: Delivery, client: Client) -> Result<()> {
     let mut image = found.status.clone().unwrap_or_default().image;
     let until = Time(Timestamp::now() + SignedDuration::from_mins(2));
     let rev = image.section.rev;
+
     image.section = section(State::InProgress, found.metadata.generation);
     image.section.claim = Some(Claim {
         holder: "builder-0/1".into(),
         until,
         attempts: 1,
     });
+
     let patch = StatusPatch::new(&found.uid().unwrap_or_default()).section("image", rev, &image)?;
     patch.apply(&api, &found.name_any()).await?;
     Ok(())
@@ -155,11 +162,13 @@ async fn a_build_over_the_quota_waits_until_another_has_ended() -> Result<()> {
     let first = harness.find::<Build>("first-myapp").await?;
     let mut image = first.status.clone().context("no status")?.image;
     let rev = image.section.rev;
+
     image.section = section(State::Completed, first.metadata.generation);
     StatusPatch::new(&first.uid().unwrap_or_default())
         .section("image", rev, &image)?
         .apply(&harness.all::<Build>(), &first.name_any())
         .await?;
+
     until("the second is being built", async || {
         is_claimed(&harness, "second-myapp").await
     })

@@ -32,12 +32,14 @@ pub(crate) fn section(state: State, generation: Option<i64>) -> Section {
 pub(crate) async fn well(delivery: Delivery, client: Client) -> Result<()> {
     let (name, namespace) = (delivery.wake.name.clone(), delivery.wake.namespace.clone());
     let uid = delivery.command.uid().to_string();
+
     match delivery.command.verb() {
         Verb::Resolve | Verb::Deploy => {
             let api: Api<Component> = Api::namespaced(client.clone(), &namespace);
             let Some(found) = current(&api, &name, &uid).await? else {
                 return Ok(());
             };
+
             if delivery.command.verb() == Verb::Resolve {
                 resolve(&api, &found).await
             } else {
@@ -56,6 +58,7 @@ pub(crate) async fn well(delivery: Delivery, client: Client) -> Result<()> {
             let Some(found) = current(&api, &name, &uid).await? else {
                 return Ok(());
             };
+
             let mut record = found.status.clone().unwrap_or_default().record;
             let rev = record.section.rev;
             let state = if found.metadata.deletion_timestamp.is_some() {
@@ -63,6 +66,7 @@ pub(crate) async fn well(delivery: Delivery, client: Client) -> Result<()> {
             } else {
                 State::Completed
             };
+
             record.section = section(state, found.metadata.generation);
             StatusPatch::new(&uid)
                 .section("record", rev, &record)?
@@ -86,6 +90,7 @@ async fn resolve(api: &Api<Component>, found: &Component) -> Result<()> {
     let imports = build.import_content.iter().filter_map(|import| {
         let git = import.content_from.git.clone()?;
         let commit = git.commit.unwrap_or_else(|| COMMIT.into());
+
         Some(SourceImport {
             path: import.path.clone(),
             url: git.url,
@@ -100,9 +105,11 @@ async fn resolve(api: &Api<Component>, found: &Component) -> Result<()> {
         changed_at: Some(Time(Timestamp::now())),
         ..SourceSection::default()
     };
+
     if status.source.imports == source.imports {
         return Ok(());
     }
+
     let patch = StatusPatch::new(&found.uid().unwrap_or_default()).section(
         "source",
         status.source.section.rev,
@@ -182,6 +189,7 @@ async fn build(api: &Api<Build>, found: &Build, verb: Verb) -> Result<()> {
     } else {
         let mut publish = status.publish;
         let rev = publish.section.rev;
+
         (publish.section, publish.image) = (done, Some("docker.io/myuser/app@sha256:0".into()));
         publish.registries = vec![PublishedTo {
             url: "docker.io/myuser/app".into(),
@@ -195,6 +203,7 @@ async fn build(api: &Api<Build>, found: &Build, verb: Verb) -> Result<()> {
         }];
         patch.section("publish", rev, &publish)?
     };
+
     patch.apply(api, &found.name_any()).await?;
     Ok(())
 }
@@ -214,10 +223,12 @@ async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Resul
             http_status: Some(200),
             failure: None,
         };
+
         let route = RouteSection {
             section: section(State::Healthy, generation),
             rules: vec![rule],
         };
+
         patch.section("route", status.route.section.rev, &route)?
     } else {
         let intent = TunnelIntent {
@@ -230,6 +241,7 @@ async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Resul
             },
             at: Time(Timestamp::UNIX_EPOCH),
         };
+
         let tunnel = TunnelSection {
             section: section(
                 if deleting {
@@ -244,8 +256,10 @@ async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Resul
             intents: if deleting { vec![] } else { vec![intent] },
             ..TunnelSection::default()
         };
+
         patch.section("tunnel", status.tunnel.section.rev, &tunnel)?
     };
+
     patch.apply(api, &found.name_any()).await?;
     Ok(())
 }

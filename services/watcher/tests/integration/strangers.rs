@@ -35,6 +35,7 @@ fn spec(builds: bool) -> Result<Value> {
         .pointer("/components/0")
         .cloned()
         .context("no component")?;
+
     if builds {
         let build = json!({
             "name": "app", "containerRegistries": [{"url": "r.test/a", "tags": ["dev"]}], "runtime": {"pool": "nowhere"},
@@ -44,6 +45,7 @@ fn spec(builds: bool) -> Result<Value> {
             .context("no object")?
             .insert("build".into(), build);
     }
+
     Ok(spec)
 }
 
@@ -70,8 +72,10 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
     Api::<Namespace>::all(harness.client.clone())
         .create(&PostParams::default(), &namespace)
         .await?;
+
     let elsewhere: Api<Component> = Api::namespaced(harness.client.clone(), ELSEWHERE);
     let builds: Api<Build> = Api::namespaced(harness.client.clone(), ELSEWHERE);
+
     harness.workspace("plain", plain()).await?;
     let workspace = harness.ready("plain", "True", "Healthy").await?;
     let ours = harness.component("a").await?;
@@ -79,6 +83,7 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
     // One of the very name that fails, one that works, and one that names the Workspace as its
     // controller.
     let same = ours.name_any();
+
     elsewhere
         .create(
             &PostParams::default(),
@@ -91,10 +96,12 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
             &component("good", &workspace, &spec(false)?)?,
         )
         .await?;
+
     let mut owned = component("owned", &workspace, &spec(true)?)?;
     owned.meta_mut().owner_references =
         workspace.controller_owner_ref(&()).map(|owner| vec![owner]);
     elsewhere.create(&PostParams::default(), &owned).await?;
+
     let mut build = Build::new(
         "build",
         serde_json::from_value(spec(true)?.get("build").cloned().context("none")?)?,
@@ -136,6 +143,7 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
         &Patch::Merge(json!({"spec": edited})),
     )
     .await?;
+
     until("the edit is made", async || {
         Ok(harness.component("a").await?.spec.template.replicas == 2)
     })
@@ -158,6 +166,7 @@ async fn labels_and_owners_of_another_tenants_workspace_do_nothing_to_it() -> Re
             "{name} goes too"
         );
     }
+
     says(&elsewhere, "good", "Healthy").await?;
     Ok(())
 }

@@ -28,6 +28,7 @@ async fn refused(delivery: Delivery, client: Client) -> Result<()> {
     if delivery.command.verb() != Verb::Push {
         return well(delivery, client).await;
     }
+
     let api: Api<Build> = Api::namespaced(client, &delivery.wake.namespace);
     let found = current(
         &api,
@@ -45,11 +46,13 @@ async fn refused(delivery: Delivery, client: Client) -> Result<()> {
         message: "refused".into(),
         secret_versions: [("n/s".to_owned(), "1".to_owned())].into(),
     };
+
     let state = if found.is_superseded() {
         State::Waiting
     } else {
         State::Error
     };
+
     publish.section = section(state, found.metadata.generation);
     publish.section.retry = (!found.is_superseded()).then_some(retry);
     StatusPatch::new(&found.uid().unwrap_or_default())
@@ -70,9 +73,11 @@ async fn pin(harness: &Harness, commit: &str) -> Result<()> {
     let git = components
         .iter_mut()
         .find_map(|one| one.pointer_mut("/build/importContent/0/contentFrom/git"));
+
     git.and_then(Value::as_object_mut)
         .context("no git")?
         .insert("commit".into(), commit.into());
+
     api.patch(
         "sample",
         &PatchParams::default(),
@@ -97,6 +102,7 @@ async fn of(harness: &Harness, commit: &str) -> Result<Build> {
             .and_then(|import| import.content_from.git.as_ref());
         git.is_some_and(|git| git.commit.as_deref() == Some(commit))
     };
+
     all.into_iter()
         .find(has)
         .with_context(|| format!("no Build of {commit}"))
@@ -127,10 +133,12 @@ async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wante
     pin(&harness, NEWER).await?;
     let older = ready(&harness, OLDER, "Superseded").await?;
     let newer = of(&harness, NEWER).await?;
+
     assert_eq!(
         older.annotations().get(SUPERSEDED_BY),
         newer.metadata.name.as_ref()
     );
+
     until("nothing of it is tried again", async || {
         Ok(of(&harness, OLDER)
             .await?
@@ -142,6 +150,7 @@ async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wante
             .is_none())
     })
     .await?;
+
     // It is woken no more, also when what is unfinished would be.
     let woken = harness.times("push", &older.name_any());
     harness.resyncs().await;
@@ -153,16 +162,19 @@ async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wante
         newer.annotations().get(SUPERSEDED_BY),
         older.metadata.name.as_ref()
     );
+
     until("the older one is pushed again", async || {
         Ok(harness.times("push", &older.name_any()) > woken)
     })
     .await?;
+
     ensure!(
         !of(&harness, OLDER)
             .await?
             .annotations()
             .contains_key(SUPERSEDED_BY)
     );
+
     until("its Component wants it", async || {
         let click: Component = harness.component("click-mania").await?;
         Ok(click.status.context("no status")?.latest_build == older.metadata.name)

@@ -38,6 +38,7 @@ async fn ready(harness: &Harness, name: &str) -> Result<Value> {
         .and_then(Value::as_array)
         .cloned()
         .unwrap_or_default();
+
     conditions
         .into_iter()
         .find(|found| found.get("type") == Some(&"Ready".into()))

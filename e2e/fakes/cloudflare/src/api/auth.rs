@@ -23,6 +23,7 @@ fn given(headers: &HeaderMap) -> Given<'_> {
     let Some(header) = headers.get(header::AUTHORIZATION) else {
         return Given::Nothing;
     };
+
     let token = header
         .to_str()
         .ok()
@@ -94,6 +95,7 @@ mod tests {
                 other => format!("{other:?}"),
             }
         };
+
         assert_eq!(given(&HeaderMap::new()), Given::Nothing);
         assert_eq!(read("Bearer abc"), "abc");
         assert_eq!(read("Basic abc"), "Malformed");

@@ -48,6 +48,7 @@ pub(crate) async fn put(
     if body.config.is_null() {
         return Err(bad("config is required".into()));
     }
+
     Rules::read(&body.config).map_err(|error| bad(format!("Validation failed: {error}")))?;
     let mut config = body.config;
     if let Some(fields) = config.as_object_mut() {
@@ -55,6 +56,7 @@ pub(crate) async fn put(
             .entry("warp-routing")
             .or_insert_with(|| json!({"enabled": false}));
     }
+
     let changed = cloud.store.write(|data| {
         let tunnel = data
             .tunnel_mut(tunnel.id)
@@ -69,5 +71,6 @@ pub(crate) async fn put(
     if let Some(fields) = described.as_object_mut() {
         fields.insert("created_at".into(), json!(clock::now()));
     }
+
     done(described)
 }

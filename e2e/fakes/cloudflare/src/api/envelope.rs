@@ -50,6 +50,7 @@ impl IntoResponse for Problem {
                 json!([{"code": code, "message": message}]),
             );
         }
+
         let body = json!({"success": false, "errors": [error], "messages": [], "result": null});
         (self.status, Json(body)).into_response()
     }

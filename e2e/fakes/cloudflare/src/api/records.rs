@@ -51,6 +51,7 @@ pub(crate) async fn create(State(cloud): Shared, Path(zone): Path<String>, sent:
         created_on: now,
         modified_on: now,
     };
+
     cloud.store.write(|data| {
         unique(&record.content, None, &data.records)?;
         data.records.push(record.clone());
@@ -69,6 +70,7 @@ pub(crate) async fn list(
     zones::check(&cloud, &zone)?;
     let mut records = cloud.store.read(|data| data.records.clone());
     records.sort_by(|one, other| one.content.name.cmp(&other.content.name));
+
     let shown: Vec<_> = records
         .iter()
         .filter(|record| lag.shows(record.created_on) && selects(&filter, &record.content))
@@ -104,6 +106,7 @@ fn test(name: &str, wanted: &str, content: &Content) -> Option<bool> {
         _ => return None,
     }
     .to_ascii_lowercase();
+
     match form {
         "exact" => Some(value == wanted),
         "contains" => Some(value.contains(&wanted)),
@@ -154,15 +157,18 @@ fn change(
             .ok_or_else(not_found)?;
         let content = next(&old.content)?;
         unique(&content, Some(id), &data.records)?;
+
         let record = data
             .records
             .iter_mut()
             .find(|record| record.id == id)
             .ok_or_else(not_found)?;
         let now = clock::now();
+
         if record.content.comment != content.comment {
             record.comment_modified_on = content.comment.as_ref().map(|_| now);
         }
+
         record.modified_on = now;
         record.content = content;
         Ok::<_, Problem>(record.clone())

@@ -70,11 +70,13 @@ fn name_taken(data: &Data, account: Option<&str>, name: &str) -> Result<(), Prob
     let same = |tunnel: &&Tunnel| {
         tunnel.live() && tunnel.name == name && tunnel.account.as_deref() == account
     };
+
     if data.tunnels.iter().any(|tunnel| same(&tunnel)) {
         let message = "You already have a tunnel with this name. \
                        Delete the existing tunnel, or choose a different name for your new tunnel";
         return Err(Problem::new(StatusCode::CONFLICT, 1013, message));
     }
+
     Ok(())
 }
 
@@ -106,6 +108,7 @@ pub(crate) async fn create(
             "Invalid config_src: must be local or cloudflare",
         ));
     }
+
     if draft
         .tunnel_secret
         .as_deref()
@@ -116,11 +119,13 @@ pub(crate) async fn create(
             "Invalid tunnel secret: must be at least 32 bytes, encoded as base64",
         ));
     }
+
     let account = Some(id).filter(|id| *id != cloud.account);
     let tunnel = Tunnel {
         account,
         ..Tunnel::new(name, source, draft.tunnel_secret)
     };
+
     cloud.store.write(|data| {
         name_taken(data, tunnel.account.as_deref(), &tunnel.name)?;
         data.tunnels.push(tunnel.clone());
@@ -137,6 +142,7 @@ pub(crate) async fn create(
         });
         fields.insert("credentials_file".into(), file);
     }
+
     done(result)
 }
 
@@ -150,6 +156,7 @@ pub(crate) async fn list(
     let wants = |name: &str, matches: &dyn Fn(&str) -> bool| {
         filter.get(name).is_none_or(|wanted| matches(wanted))
     };
+
     let tunnels = cloud.store.read(|data| data.tunnels.clone());
     let shown: Vec<_> = tunnels
         .iter()
@@ -238,6 +245,7 @@ pub(crate) async fn delete(State(cloud): Shared, Path((account, id)): Ids) -> An
                 "Cannot delete tunnel because it has active connections",
             ));
         }
+
         let tunnel = data
             .tunnel_mut(tunnel.id)
             .filter(|tunnel| tunnel.live())
@@ -252,9 +260,11 @@ pub(crate) async fn delete(State(cloud): Shared, Path((account, id)): Ids) -> An
 pub(crate) async fn connections(State(cloud): Shared, Path((account, id)): Ids) -> Answer {
     let tunnel = find(&cloud, &account, &id)?;
     let mut connectors = BTreeMap::<Uuid, Vec<Link>>::new();
+
     for link in cloud.links.all(tunnel.id) {
         connectors.entry(link.connector).or_default().push(link);
     }
+
     let described = connectors.into_iter().filter_map(|(id, links)| {
         let first = links.iter().min_by_key(|link| link.opened)?;
         Some(json!({
@@ -281,6 +291,7 @@ pub(crate) async fn cut(
         Some(Ok(id)) => Some(id),
         Some(Err(_)) => return Err(Problem::bad(1004, "Invalid client_id")),
     };
+
     cloud.links.cut(tunnel.id, connector);
     done(Value::Null)
 }

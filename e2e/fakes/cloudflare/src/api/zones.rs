@@ -33,6 +33,7 @@ pub(crate) async fn list(State(cloud): Shared, Query(filter): Query<Filter>) -> 
             .get(name)
             .is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
     };
+
     let shown = wants("name", &cloud.zone.name)
         && wants("account.id", &cloud.account)
         && wants("status", "active");
@@ -41,6 +42,7 @@ pub(crate) async fn list(State(cloud): Shared, Query(filter): Query<Filter>) -> 
     } else {
         Vec::new()
     };
+
     page(&zones, &filter, 20, 50)
 }
 

@@ -66,9 +66,11 @@ pub(super) async fn keep(shared: Arc<Shared>, index: usize) {
                 Error::Closed
             }
         };
+
         if shared.leaving.is_cancelled() {
             return;
         }
+
         match &error {
             Error::Refused(error) => {
                 tracing::error!(
@@ -81,19 +83,23 @@ pub(super) async fn keep(shared: Arc<Shared>, index: usize) {
                 tracing::error!(%error, connIndex = index, "Unable to establish connection with Cloudflare edge")
             }
         }
+
         shared.failures.fetch_add(1, Ordering::Relaxed);
         failures = if registered.is_cancelled() {
             0
         } else {
             failures + 1
         };
+
         let most = shared.backoff * 2_u32.pow(failures.min(DOUBLINGS));
         tracing::info!(
             connIndex = index,
             "Retrying connection in up to {}s",
             most.as_secs()
         );
+
         let pause = most.mul_f64(random());
+
         if shared
             .leaving
             .run_until_cancelled(tokio::time::sleep(pause))
@@ -145,10 +151,12 @@ async fn reach(shared: &Shared, index: usize) -> Result<(EdgeStream, Uuid), Erro
         version: ConnectorSettings::VERSION.to_owned(),
         arch: "linux_amd64".to_owned(),
     };
+
     let reply = async {
         send(&mut stream, &hello).await?;
         receive(&mut stream).await
     };
+
     match tokio::time::timeout(DIAL, reply)
         .await
         .map_err(silent)
@@ -210,6 +218,7 @@ async fn hold(
             served.await
         }
     };
+
     if let Err(error) = ended {
         tracing::debug!(%error, connIndex = index, "the connection broke");
     }

@@ -37,6 +37,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
+
     let body = json!({"status": status.as_u16(), "readyConnections": connections, "connectorId": shared.id});
     (status, Json(body)).into_response()
 }

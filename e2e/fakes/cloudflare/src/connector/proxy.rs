@@ -28,6 +28,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
         );
         return status(StatusCode::SERVICE_UNAVAILABLE);
     };
+
     let uri = match &rule.service {
         Service::Status(code) => return status(*code),
         Service::Http(uri) => uri,
@@ -36,6 +37,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
             return unreached(shared);
         }
     };
+
     let target = Target {
         service: uri,
         host_header: rule.origin.host_header(),
@@ -47,6 +49,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
         },
         connect_timeout: rule.origin.connect_timeout(),
     };
+
     match pass(shared, target, &host, request).await {
         Ok(response) => response,
         Err(error) => {
@@ -73,7 +76,9 @@ async fn pass(
         *outgoing.body_mut() = empty();
         upgrade::mark(outgoing.headers_mut());
     }
+
     let mut response = origin::send(target, host, outgoing, &shared.tasks).await?;
+
     if let Some(edge) = socket
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
         && upgrade::is_websocket(response.headers())
@@ -82,6 +87,7 @@ async fn pass(
         response = response.map(|_body| empty());
         *response.status_mut() = StatusCode::OK;
     }
+
     drop_hop_by_hop(response.headers_mut());
     Ok(response)
 }

@@ -52,6 +52,7 @@ pub(crate) fn answer(view: &View<'_>, question: &Name, kind: RecordType) -> Repl
         } else {
             vec![]
         };
+
         return Reply {
             code: ResponseCode::NoError,
             authoritative: true,
@@ -59,6 +60,7 @@ pub(crate) fn answer(view: &View<'_>, question: &Name, kind: RecordType) -> Repl
             authorities: vec![],
         };
     }
+
     if under(name, "cfargotunnel.com") {
         // The names tunnels are reached by mean something to the edge alone.
         return Reply {
@@ -68,6 +70,7 @@ pub(crate) fn answer(view: &View<'_>, question: &Name, kind: RecordType) -> Repl
             authorities: vec![],
         };
     }
+
     if !under(name, view.zone) {
         return Reply {
             code: ResponseCode::Refused,
@@ -76,6 +79,7 @@ pub(crate) fn answer(view: &View<'_>, question: &Name, kind: RecordType) -> Repl
             authorities: vec![],
         };
     }
+
     let (code, answers) = in_zone(view, question, name, kind);
     let negative = answers.is_empty() || code != ResponseCode::NoError;
     let authorities = if negative {
@@ -83,6 +87,7 @@ pub(crate) fn answer(view: &View<'_>, question: &Name, kind: RecordType) -> Repl
     } else {
         vec![]
     };
+
     Reply {
         code,
         authoritative: true,
@@ -109,12 +114,14 @@ fn in_zone(
 ) -> (ResponseCode, Vec<Answer>) {
     let mut answers = apex(view, name, kind);
     let (mut owner, mut name) = (question.clone(), name.to_owned());
+
     for _hop in 0..HOPS {
         let found = match lookup(view.records, view.zone, &name) {
             Found::Records(found) => found,
             Found::Empty => return (ResponseCode::NoError, answers),
             Found::Nothing => return (ResponseCode::NXDomain, answers),
         };
+
         if found.iter().any(|record| record.content.proxied) {
             if asks(kind, RecordType::A) {
                 answers.push(Answer::from_rdata(
@@ -123,21 +130,25 @@ fn in_zone(
                     RData::A(A(view.served.edge)),
                 ));
             }
+
             let plain = found
                 .into_iter()
                 .filter(|record| record.content.kind == Kind::Txt);
             answers.extend(plain.filter_map(|record| data(record, &owner, kind)));
             return (ResponseCode::NoError, answers);
         }
+
         let alias = found
             .iter()
             .find(|record| record.content.kind == Kind::Cname)
             .copied();
+
         answers.extend(found.iter().filter_map(|record| data(record, &owner, kind)));
         let follows = !matches!(kind, RecordType::CNAME | RecordType::ANY | RecordType::TXT);
         let Some(alias) = alias.filter(|_| follows) else {
             return (ResponseCode::NoError, answers);
         };
+
         answers.extend(data(alias, &owner, RecordType::CNAME));
         name.clone_from(&alias.content.content);
         match absolute(&name) {
@@ -145,6 +156,7 @@ fn in_zone(
             _ => return (ResponseCode::NoError, answers),
         }
     }
+
     (ResponseCode::ServFail, Vec::new())
 }
 
@@ -152,13 +164,17 @@ fn apex(view: &View<'_>, name: &str, kind: RecordType) -> Vec<Answer> {
     if name != view.zone {
         return Vec::new();
     }
+
     let mut answers = Vec::new();
+
     if asks(kind, RecordType::SOA) {
         answers.extend(soa(view));
     }
+
     if asks(kind, RecordType::NS) {
         let zone = absolute(view.zone);
         let servers = NAME_SERVERS.iter().filter_map(|server| absolute(server));
+
         answers.extend(servers.filter_map(|server| {
             Some(Answer::from_rdata(
                 zone.clone()?,
@@ -167,6 +183,7 @@ fn apex(view: &View<'_>, name: &str, kind: RecordType) -> Vec<Answer> {
             ))
         }));
     }
+
     answers
 }
 
@@ -183,6 +200,7 @@ fn soa(view: &View<'_>) -> Option<Answer> {
         604_800,
         minimum,
     );
+
     Some(Answer::from_rdata(
         absolute(view.zone)?,
         minimum,
@@ -208,11 +226,13 @@ fn data(record: &Record, owner: &Name, kind: RecordType) -> Option<Answer> {
             (RecordType::TXT, RData::TXT(TXT::from_bytes(strings)))
         }
     };
+
     let ttl = if content.ttl == AUTOMATIC {
         TTL
     } else {
         content.ttl
     };
+
     asks(kind, own).then(|| Answer::from_rdata(owner.clone(), ttl, data))
 }
 
@@ -240,12 +260,14 @@ mod tests {
             dns,
             negative_ttl: 1_800,
         };
+
         let view = View {
             zone: ZONE,
             served,
             serial: 1,
             records,
         };
+
         answer(&view, &absolute(name).unwrap(), kind)
     }
 
@@ -263,6 +285,7 @@ mod tests {
             record("CNAME", "api.pr-1", "x.cfargotunnel.com", true),
             record("TXT", "api.pr-1", "o", false),
         ];
+
         assert_eq!(
             texts(&ask(&records, "api.pr-1.yourdomain.com", RecordType::A)),
             ["203.0.113.7"]
@@ -271,6 +294,7 @@ mod tests {
             texts(&ask(&records, "api.pr-1.yourdomain.com", RecordType::TXT)),
             ["o"]
         );
+
         for kind in [RecordType::AAAA, RecordType::CNAME] {
             let reply = ask(&records, "api.pr-1.yourdomain.com", kind);
             assert_eq!(
@@ -291,6 +315,7 @@ mod tests {
             record("CNAME", "www", "a.yourdomain.com", false),
             record("CNAME", "tunnel", "x.cfargotunnel.com", false),
         ];
+
         assert_eq!(
             texts(&ask(&records, "A.yourdomain.com", RecordType::A)),
             ["192.0.2.1"]
@@ -354,6 +379,7 @@ mod tests {
             texts(&ask(&[], "api.cloudflare.com", RecordType::A)),
             ["203.0.113.8"]
         );
+
         assert!(
             ask(&[], "api.cloudflare.com", RecordType::AAAA)
                 .answers

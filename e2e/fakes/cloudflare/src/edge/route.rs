@@ -20,10 +20,13 @@ pub(crate) fn route(host: &str, zone: &str, data: &Data) -> Route {
     let Found::Records(records) = lookup(&data.records, zone, host) else {
         return Route::Nowhere;
     };
+
     let Some(record) = records.into_iter().find(|record| record.content.proxied) else {
         return Route::Nowhere;
     };
+
     let target = &record.content.content;
+
     match (
         record.content.kind,
         target.strip_suffix(".cfargotunnel.com"),
@@ -51,9 +54,11 @@ mod tests {
         let live = Tunnel::new("live".into(), "cloudflare".into(), None);
         let mut deleted = Tunnel::new("deleted".into(), "cloudflare".into(), None);
         deleted.deleted_at = Some(clock::now());
+
         let to = |name: &str, id: Uuid, proxied: bool| {
             record("CNAME", name, &format!("{id}.cfargotunnel.com"), proxied)
         };
+
         let records = vec![
             to("live", live.id, true),
             to("*.pr-1", live.id, true),
@@ -68,12 +73,14 @@ mod tests {
             tunnels: vec![live, deleted],
             records,
         };
+
         let at = |name: &str| route(&format!("{name}.{ZONE}"), ZONE, &data);
         assert_eq!(at("live"), Route::Tunnel(id));
         assert_eq!(at("api.pr-1"), Route::Tunnel(id));
         for name in ["grey", "deleted", "foreign", "absent"] {
             assert_eq!(at(name), Route::Nowhere, "{name}");
         }
+
         assert_eq!(at("a"), Route::Origin("192.0.2.1".into()));
     }
 }

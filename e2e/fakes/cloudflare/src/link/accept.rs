@@ -67,6 +67,7 @@ async fn greet(
         )
         .await?);
     }
+
     let id = Uuid::new_v4();
     send(
         &mut stream,
@@ -76,6 +77,7 @@ async fn greet(
         },
     )
     .await?;
+
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(HEARTBEAT)
@@ -95,6 +97,7 @@ async fn greet(
         sender,
         close: CancellationToken::new(),
     };
+
     let _registration = Registration { cloud, tunnel, id };
     let mut connection = pin!(connection);
     tokio::select! {
@@ -147,11 +150,13 @@ async fn lead(link: Link, tunnel: Uuid, cloud: &Cloud) -> Result<End, BoxError> 
         let Some(current) = current else {
             return Ok(End::Cut);
         };
+
         if handed != Some(current.version) {
             configure(&mut sender, &current).await?;
             handed = Some(current.version);
             cloud.links.configured(tunnel, id, current.version);
         }
+
         if let Some(link) = link.take() {
             enter(
                 cloud,
@@ -163,12 +168,14 @@ async fn lead(link: Link, tunnel: Uuid, cloud: &Cloud) -> Result<End, BoxError> 
             );
             control = Some(ask(&mut sender, Method::GET, REGISTERED, empty()).await?);
         }
+
         let gone = async {
             match control.as_mut() {
                 Some(control) => control.frame().await.is_none_or(|frame| frame.is_err()),
                 None => true,
             }
         };
+
         tokio::select! {
             gone = gone => if gone { return Ok(End::Left) },
             changed = changes.changed() => changed?,
@@ -196,11 +203,13 @@ async fn ask(
         .method(method)
         .uri(format!("https://{CONTROL}{path}"))
         .body(body)?;
+
     sender.ready().await?;
     let response = sender.send_request(request).await?;
     if !response.status().is_success() {
         return Err(format!("the connector answered {} to {path}", response.status()).into());
     }
+
     Ok(response.into_body())
 }
 
@@ -218,6 +227,7 @@ fn leave(cloud: &Cloud, tunnel: Uuid, id: Uuid) {
         data.tunnel(tunnel)
             .is_some_and(|tunnel| tunnel.conns_active_at.is_some())
     };
+
     if last && cloud.store.read(active) {
         note(cloud, tunnel, |tunnel, now| {
             if tunnel.conns_active_at.take().is_some() {

@@ -10,15 +10,18 @@ use crate::support::{World, builder};
 async fn a_status_fault_answers_in_place_of_the_api_as_often_as_it_says() {
     let world = World::start().await;
     let path = "/accounts/*/cfd_tunnel";
+
     world
         .set_faults(
             json!([{"method": "POST", "path": path, "times": 1, "status": 500, "code": 1234}]),
         )
         .await;
     world.get(&world.tunnels()).await.result();
+
     let struck = world
         .api(Method::POST, &world.tunnels(), json!({"name": "pr-1"}))
         .await;
+
     assert_eq!(
         (struck.status, struck.code()),
         (StatusCode::INTERNAL_SERVER_ERROR, 1234)
@@ -35,6 +38,7 @@ async fn a_status_fault_answers_in_place_of_the_api_as_often_as_it_says() {
         .json()
         .await
         .unwrap();
+
     assert_eq!(
         (&left[0]["times"], &left[0]["struck"]),
         (&json!(0), &json!(1))
@@ -47,6 +51,7 @@ async fn a_fault_may_carry_its_own_body() {
     world
         .set_faults(json!([{"path": "/zones", "status": 502, "body": "error code: 502"}]))
         .await;
+
     let response = world.client.get(world.url("/zones")).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(response.text().await.unwrap(), "error code: 502");
@@ -80,14 +85,17 @@ async fn a_lost_response_was_performed_over_http_1_and_2() {
         world.set_faults(json!([fault])).await;
         let body = json!({"name": name});
         let create = client.post(world.url(&world.tunnels())).json(&body);
+
         create
             .bearer_auth(&world.settings.token)
             .send()
             .await
             .unwrap_err();
+
         let again = world.api(Method::POST, &world.tunnels(), body).await;
         assert_eq!(again.code(), 1013);
     }
+
     let creates = &world.counters().await["tunnels"]["creates"];
     assert_eq!(*creates, json!({"over-1": 1, "over-2": 1}));
 }
@@ -117,14 +125,17 @@ async fn a_lagging_list_does_not_show_what_is_new() {
 async fn calls_creates_and_deletes_are_counted_until_reset() {
     let world = World::start().await;
     let tunnel = world.create_tunnel("pr-1").await;
+
     world
         .configure(&tunnel, json!([{"service": "http_status:404"}]))
         .await
         .result();
+
     let record = world
         .create_record("A", "a", "192.0.2.1", json!({}))
         .await
         .id();
+
     world.create_record("A", "a", "192.0.2.1", json!({})).await;
     world
         .delete(&format!("{}/{record}", world.records()))

@@ -13,9 +13,11 @@ async fn a_call_needs_the_token() {
     let world = World::start().await;
     let ask = async |path: &str, header: Option<&str>| {
         let mut request = world.client.get(world.url(path));
+
         if let Some(header) = header {
             request = request.header("authorization", header);
         }
+
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let body: Value = response.json().await.unwrap();
@@ -26,8 +28,10 @@ async fn a_call_needs_the_token() {
             body["errors"][0]["error_chain"][0]["code"].as_u64(),
         )
     };
+
     let wrong = format!("Bearer {}", "x".repeat(40));
     let right = format!("Bearer {}", world.settings.token);
+
     assert_eq!(ask("/zones", None).await, (400, Some(9106), None));
     assert_eq!(
         ask("/zones", Some("Bearer short")).await,
@@ -64,6 +68,7 @@ async fn a_token_put_by_the_admin_replaces_the_old_one_and_null_revokes_it() {
             .await
             .unwrap();
     };
+
     let next = "n".repeat(40);
     let verify = async |token: &str| {
         world
@@ -75,6 +80,7 @@ async fn a_token_put_by_the_admin_replaces_the_old_one_and_null_revokes_it() {
             .unwrap()
             .status()
     };
+
     put(json!(next)).await;
     assert_eq!(
         verify(&world.settings.token).await,
@@ -96,6 +102,7 @@ async fn a_tunnel_is_created_listed_read_and_deleted() {
         )
         .await;
     let id = created.id();
+
     for (field, value) in [
         ("account_tag", json!(world.settings.account)),
         ("name", json!("pr-1")),
@@ -149,10 +156,12 @@ async fn a_tunnels_token_names_account_tunnel_and_secret() {
             .unwrap(),
     )
     .unwrap();
+
     assert_eq!(
         (&decoded["a"], &decoded["t"]),
         (&json!(world.settings.account), &json!(id))
     );
+
     assert!(
         BASE64
             .decode(decoded["s"].as_str().unwrap().as_bytes())
@@ -187,6 +196,7 @@ async fn a_tunnel_takes_a_secret_of_32_bytes_and_no_shorter() {
             )
             .await
     };
+
     assert_eq!(create("short", 31).await.status, StatusCode::BAD_REQUEST);
     let made = create("long", 32).await;
     assert_eq!(
@@ -199,9 +209,11 @@ async fn a_tunnel_takes_a_secret_of_32_bytes_and_no_shorter() {
 #[tokio::test]
 async fn lists_come_in_pages() {
     let world = World::start().await;
+
     for name in ["a", "b", "c"] {
         world.create_tunnel(name).await;
     }
+
     let page = world
         .get(&format!("{}?per_page=2&page=2", world.tunnels()))
         .await;
@@ -222,10 +234,12 @@ async fn another_account_zone_or_path_is_not_ours() {
     let world = World::start().await;
     let other = "f".repeat(32);
     let account = world.get(&format!("/accounts/{other}/cfd_tunnel")).await;
+
     assert_eq!(
         (account.status, account.code()),
         (StatusCode::FORBIDDEN, 10_000)
     );
+
     let zone = world.get(&format!("/zones/{other}/dns_records")).await;
     assert_eq!((zone.status, zone.code()), (StatusCode::FORBIDDEN, 10_000));
     for path in [
@@ -251,6 +265,7 @@ async fn a_configuration_is_replaced_as_a_whole_and_needs_a_catch_all() {
 
     let rule = json!({"hostname": format!("api.{ZONE}"), "service": "http://api:80"});
     let refused = world.configure(&id, json!([rule])).await;
+
     assert_eq!(
         (refused.status, refused.code()),
         (StatusCode::BAD_REQUEST, 1056)
@@ -262,6 +277,7 @@ async fn a_configuration_is_replaced_as_a_whole_and_needs_a_catch_all() {
         .configure(&id, json!([rule, catch_all]))
         .await
         .result();
+
     let second = world.configure(&id, json!([catch_all])).await;
     assert_eq!(second.result()["version"], 2);
     assert_eq!(
@@ -276,9 +292,11 @@ async fn the_zone_is_found_by_its_name() {
     let list = async |query: &str| world.get(&format!("/zones?{query}")).await.each("id");
     assert_eq!(list(&format!("name={ZONE}")).await, [world.cloud.zone_id()]);
     assert_eq!(list("name=elsewhere.com").await, [""; 0]);
+
     let zone = world
         .get(&format!("/zones/{}", world.cloud.zone_id()))
         .await;
+
     assert_eq!(
         zone.result()["account"]["id"],
         json!(world.settings.account)
@@ -331,6 +349,7 @@ async fn the_limit_blocks_every_call_and_the_admin_may_lift_it() {
             (StatusCode::TOO_MANY_REQUESTS, 971)
         );
     }
+
     let limit = json!({"requests": 10, "window_seconds": 300});
     world
         .client
@@ -348,11 +367,13 @@ async fn a_restart_keeps_tunnels_secrets_and_records() {
     let state = scratch.0.join("state.json");
     let world = World::with(|settings| settings.state = Some(state.clone())).await;
     let id = world.create_tunnel("pr-1").await;
+
     world
         .configure(&id, json!([{"service": "http_status:418"}]))
         .await
         .result();
     world.expose("api", &id).await;
+
     let token = world
         .get(&format!("{}/token", world.tunnel(&id)))
         .await
@@ -360,6 +381,7 @@ async fn a_restart_keeps_tunnels_secrets_and_records() {
         .clone();
 
     let world = world.restarted().await;
+
     assert_eq!(
         *world
             .get(&format!("{}/token", world.tunnel(&id)))
@@ -371,9 +393,11 @@ async fn a_restart_keeps_tunnels_secrets_and_records() {
         world.get(&world.records()).await.each("name"),
         ["api.yourdomain.com"]
     );
+
     let config = world
         .get(&format!("{}/configurations", world.tunnel(&id)))
         .await;
+
     assert_eq!(
         config.result()["config"]["ingress"][0]["service"],
         "http_status:418"

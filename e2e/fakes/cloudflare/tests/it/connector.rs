@@ -23,6 +23,7 @@ async fn a_connector_that_dies_without_a_word_is_noticed() {
         (world.visit(HOST, "/").await.1 == "error code: 1033").then_some(())
     })
     .await;
+
     assert_eq!(
         world.get(&world.tunnel(&tunnel)).await.result()["status"],
         "down"
@@ -34,13 +35,16 @@ async fn a_tunnel_is_not_deleted_under_its_connector() {
     let world = World::start().await;
     let tunnel = world.create_tunnel("pr-1").await;
     let connector = world.connect(&tunnel).await;
+
     assert_eq!(
         world.get(&world.tunnel(&tunnel)).await.result()["status"],
         "healthy"
     );
+
     let connections = world
         .get(&format!("{}/connections", world.tunnel(&tunnel)))
         .await;
+
     assert_eq!(
         connections.result()[0]["conns"].as_array().unwrap().len(),
         4
@@ -67,11 +71,13 @@ async fn connections_that_are_cleaned_up_come_back() {
             .as_array()
             .cloned()
             .unwrap_or_default();
+
         conns
             .iter()
             .map(|one| one["id"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
+
     let before = ids().await;
     world.delete(&connections).await.result();
     wait("four others", async || {
@@ -93,15 +99,18 @@ async fn a_leaving_connector_finishes_the_request_under_way() {
             "finished"
         }
     };
+
     let world = World::start().await;
     let tunnel = exposed(&world, Router::new().route("/", get(handler))).await;
     let connector = world.connect(&tunnel).await;
     let (client, url) = world.at_edge("http", HOST, "/");
     let visit =
         tokio::spawn(async move { client.get(url).send().await.unwrap().text().await.unwrap() });
+
     entered.notified().await;
     let leaving = tokio::spawn(connector.stop());
     let status = format!("{}?status=down", world.tunnels());
+
     wait("the connector has left", async || {
         (world.get(&status).await.each("id") == [tunnel.clone()]).then_some(())
     })
@@ -122,6 +131,7 @@ async fn requests_longer_than_the_grace_period_are_cut() {
             std::future::pending::<()>().await;
         }
     };
+
     let world = World::start().await;
     let tunnel = exposed(&world, Router::new().route("/", get(handler))).await;
     let mut settings = world.connector_settings(&tunnel).await;
@@ -131,8 +141,10 @@ async fn requests_longer_than_the_grace_period_are_cut() {
         (world.ready(&connector).await.0 == StatusCode::OK).then_some(())
     })
     .await;
+
     let (client, url) = world.at_edge("http", HOST, "/");
     let visit = tokio::spawn(async move { client.get(url).send().await.unwrap().status() });
+
     entered.notified().await;
     connector.stop().await;
     assert_eq!(visit.await.unwrap(), StatusCode::BAD_GATEWAY);
@@ -179,10 +191,12 @@ async fn a_connector_needs_the_tunnels_own_token_and_an_edge_it_can_trust() {
     guessing.token = BASE64.encode(guess.to_string().as_bytes());
     let gone = world.create_tunnel("gone").await;
     let orphan = world.connector_settings(&gone).await;
+
     world.delete(&world.tunnel(&gone)).await.result();
     for settings in [untrusting, guessing, orphan] {
         let connector = Connector::start(settings).await.unwrap();
         let metrics = format!("http://{}/metrics", connector.metrics());
+
         wait("three refusals of every connection", async || {
             let text = world
                 .client
@@ -199,6 +213,7 @@ async fn a_connector_needs_the_tunnels_own_token_and_an_edge_it_can_trust() {
             (failures.unwrap().parse::<u64>().unwrap() >= 12).then_some(())
         })
         .await;
+
         assert_eq!(
             world.ready(&connector).await,
             (StatusCode::SERVICE_UNAVAILABLE, 0)

@@ -26,6 +26,7 @@ async fn udp(world: &World, name: &str, kind: RecordType) -> Message {
         .send_to(&query(name, kind), world.cloud.addresses().dns)
         .await
         .unwrap();
+
     let mut buffer = [0; 4_096];
     let length = socket.recv(&mut buffer).await.unwrap();
     Message::from_vec(&buffer[..length]).unwrap()
@@ -36,6 +37,7 @@ async fn tcp(world: &World, name: &str, kind: RecordType) -> Message {
         .await
         .unwrap();
     let query = query(name, kind);
+
     stream
         .write_u16(u16::try_from(query.len()).unwrap())
         .await
@@ -88,6 +90,7 @@ async fn names_answer_as_their_records_say() {
         (no_data.metadata.response_code, no_data.answers.len()),
         (ResponseCode::NoError, 0)
     );
+
     let elsewhere = udp(&world, "example.com", RecordType::A).await;
     assert_eq!(elsewhere.metadata.response_code, ResponseCode::Refused);
 
@@ -103,6 +106,7 @@ async fn a_deleted_record_is_gone_at_once() {
     let made = world
         .create_record("A", "direct", "192.0.2.1", json!({}))
         .await;
+
     assert_eq!(
         udp(&world, "direct.yourdomain.com", RecordType::A)
             .await
@@ -110,10 +114,12 @@ async fn a_deleted_record_is_gone_at_once() {
             .len(),
         1
     );
+
     world
         .delete(&format!("{}/{}", world.records(), made.id()))
         .await
         .result();
+
     let gone = udp(&world, "direct.yourdomain.com", RecordType::A).await;
     assert_eq!(gone.metadata.response_code, ResponseCode::NXDomain);
 }
@@ -122,16 +128,19 @@ async fn a_deleted_record_is_gone_at_once() {
 async fn an_answer_too_long_for_a_datagram_is_truncated_and_whole_over_tcp() {
     let world = World::start().await;
     let text = "t".repeat(1_000);
+
     world
         .create_record("TXT", "long", &text, json!({}))
         .await
         .result();
+
     assert!(
         udp(&world, "long.yourdomain.com", RecordType::TXT)
             .await
             .metadata
             .truncation
     );
+
     let whole = tcp(&world, "long.yourdomain.com", RecordType::TXT).await;
     assert!(!whole.metadata.truncation);
     assert_eq!(whole.answers.len(), 1);

@@ -39,6 +39,7 @@ pub(crate) async fn exposed(world: &World, router: Router) -> String {
 async fn a_host_is_served_once_it_has_a_record_and_a_connector() {
     let world = World::start().await;
     let address = application(greeting("hello")).await;
+
     assert_eq!(
         world.visit(HOST, "/").await,
         (530, "error code: 1016".into())
@@ -72,12 +73,14 @@ async fn a_new_configuration_takes_effect_within_a_second() {
     let world = World::start().await;
     let tunnel = exposed(&world, greeting("old")).await;
     let connector = world.connect(&tunnel).await;
+
     assert_eq!(world.visit(HOST, "/").await.1, "old");
     let address = application(greeting("new")).await;
     world
         .configure(&tunnel, json!([{"service": format!("http://{address}")}]))
         .await
         .result();
+
     within(Duration::from_secs(1), "the new application", async || {
         (world.visit(HOST, "/").await.1 == "new").then_some(())
     })
@@ -92,12 +95,14 @@ async fn rules_without_a_service_behind_them_are_answered_by_the_connector() {
     world.expose("*", &tunnel).await;
     let connector = world.connect(&tunnel).await;
     assert_eq!(world.visit(HOST, "/").await.0, 503);
+
     let closed = {
         std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
     };
+
     let rules = json!([
         {"hostname": HOST, "path": "^/gone", "service": "http_status:410"},
         {"hostname": HOST, "service": format!("http://{closed}")},
@@ -108,6 +113,7 @@ async fn rules_without_a_service_behind_them_are_answered_by_the_connector() {
         (world.visit(HOST, "/gone").await.0 == 410).then_some(())
     })
     .await;
+
     assert_eq!(
         world.visit(HOST, "/").await,
         (502, "error code: 502".into())
@@ -184,11 +190,13 @@ async fn bodies_are_streamed_both_ways() {
         .send()
         .await
         .unwrap();
+
     // Each piece comes back before the next one is sent.
     for piece in ["first", "second"] {
         sender.send_data(piece.into()).await.unwrap();
         assert_eq!(response.chunk().await.unwrap().unwrap(), piece);
     }
+
     drop(sender);
     assert!(response.bytes().await.unwrap().is_empty());
     connector.stop().await;
@@ -202,10 +210,12 @@ async fn a_websocket_is_passed_through() {
             let (mut reader, mut writer) = tokio::io::split(TokioIo::new(client.await.unwrap()));
             tokio::io::copy(&mut reader, &mut writer).await.unwrap();
         });
+
         let response = axum::response::Response::builder().status(101);
         let response = response
             .header("connection", "Upgrade")
             .header("upgrade", "websocket");
+
         response
             .header("sec-websocket-accept", "accepted")
             .body(Body::empty())
@@ -226,6 +236,7 @@ async fn a_websocket_is_passed_through() {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
+
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101"), "{head}");
     assert!(head.contains("sec-websocket-accept: accepted"), "{head}");
@@ -235,6 +246,7 @@ async fn a_websocket_is_passed_through() {
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(back, frame.as_bytes());
     }
+
     drop(stream);
     connector.stop().await;
 }

@@ -21,6 +21,7 @@ async fn cloudflared_exits_with_255_when_its_token_is_none() {
         .args(["tunnel", "run", "--token", "nonsense"])
         .status();
     assert_eq!(run.await.unwrap().code(), Some(255));
+
     let run = cloudflared()
         .args(["tunnel", "run"])
         .env_remove("TUNNEL_TOKEN")
@@ -55,10 +56,12 @@ async fn cloudflared_connects_with_its_usual_command_line_and_leaves_on_sigterm(
         let answer = world.get(&world.tunnel(&tunnel)).await;
         answer.result()["status"].as_str().unwrap().to_owned()
     };
+
     wait("healthy", async || {
         (status().await == "healthy").then_some(())
     })
     .await;
+
     let pid = process.id().unwrap().to_string();
     assert!(
         Command::new("kill")

@@ -16,6 +16,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
         )
         .await;
     let path = format!("{}/{}", world.records(), made.id());
+
     for (field, value) in [
         ("name", json!("api.pr-1.yourdomain.com")),
         ("type", json!("CNAME")),
@@ -37,6 +38,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
         .await;
     assert_eq!(patched.result()["content"], "y.cfargotunnel.com");
     assert_eq!(patched.result()["comment"], "owner=1");
+
     let put = world
         .api(
             Method::PUT,
@@ -44,6 +46,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
             json!({"type": "A", "name": "api.pr-1", "content": "192.0.2.1"}),
         )
         .await;
+
     assert_eq!(
         (&put.result()["type"], &put.result()["comment"]),
         (&json!("A"), &Value::Null)
@@ -53,6 +56,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
         world.delete(&path).await.result(),
         &json!({"id": made.id()})
     );
+
     for gone in [world.get(&path).await, world.delete(&path).await] {
         assert_eq!((gone.status, gone.code()), (StatusCode::NOT_FOUND, 81044));
     }
@@ -69,6 +73,7 @@ async fn a_taken_name_is_refused_with_the_code_that_says_how() {
         .create_record("A", "a", "192.0.2.1", json!({}))
         .await
         .result();
+
     for (kind, name, content, code) in [
         ("CNAME", "c", "x.cfargotunnel.com", 81053),
         ("CNAME", "a", "x.cfargotunnel.com", 81053),
@@ -83,12 +88,14 @@ async fn a_taken_name_is_refused_with_the_code_that_says_how() {
             "{kind} {name}"
         );
     }
+
     assert_eq!(world.get(&world.records()).await.each("name").len(), 2);
 }
 
 #[tokio::test]
 async fn a_list_is_filtered_by_name_and_comment() {
     let world = World::start().await;
+
     for (name, comment) in [("a", "owner=1"), ("b", "owner=1"), ("c", "owner=2")] {
         world
             .create_record(
@@ -100,12 +107,14 @@ async fn a_list_is_filtered_by_name_and_comment() {
             .await
             .result();
     }
+
     let list = async |query: &str| {
         world
             .get(&format!("{}?{query}", world.records()))
             .await
             .each("name")
     };
+
     assert_eq!(
         list("comment.exact=owner%3D1").await,
         ["a.yourdomain.com", "b.yourdomain.com"]

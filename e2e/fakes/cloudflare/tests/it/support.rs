@@ -106,6 +106,7 @@ impl World {
         roots
             .add(CertificateDer::from_pem_slice(settings.cert_pem.as_bytes()).unwrap())
             .unwrap();
+
         Self {
             cloud,
             settings,
@@ -122,6 +123,7 @@ impl World {
             tunnel: at.tunnel,
             ..self.settings
         };
+
         self.cloud.stop().await;
         Self::serving(settings).await
     }
@@ -147,9 +149,11 @@ impl World {
             .client
             .request(method, self.url(path))
             .bearer_auth(&self.settings.token);
+
         if let Some(body) = body {
             request = request.json(&body);
         }
+
         let response = request.send().await?;
         Ok(Answer {
             status: response.status(),
@@ -255,6 +259,7 @@ impl World {
         let settings = self.connector_settings(tunnel).await;
         let all = settings.connections;
         let connector = Connector::start(settings).await.unwrap();
+
         wait("the connector is ready", async || {
             (self.ready(&connector).await.1 == all).then_some(())
         })
@@ -276,6 +281,7 @@ impl World {
                 .parse::<uuid::Uuid>()
                 .is_ok()
         );
+
         (
             status,
             usize::try_from(body["readyConnections"].as_u64().unwrap()).unwrap(),
@@ -290,10 +296,12 @@ impl World {
         } else {
             at.edge_http
         };
+
         let client = builder(&self.settings)
             .resolve(host, address)
             .build()
             .unwrap();
+
         (
             client,
             format!("{scheme}://{host}:{}{path}", address.port()),

@@ -61,6 +61,7 @@ impl Builder<'_> {
             platforms: spec.platforms.iter().map(String::as_str).collect(),
             form: form.iter().map(String::as_str).collect(),
         };
+
         let key = key(&inputs, task.namespace, &self.service.pepper);
         let (export, imports) = self.caches(task, &source);
         let mut logins = task.reader.logins(spec).await;
@@ -70,6 +71,7 @@ impl Builder<'_> {
                 .login()
                 .map(|login| (self.service.staging.host(), login.clone())),
         );
+
         let job = Job {
             dockerfile: source.dockerfile.clone(),
             target: spec.target.clone(),
@@ -98,6 +100,7 @@ impl Builder<'_> {
                     .map(|import| import.recorded.url.as_str()),
             ),
         };
+
         Ok(Prepared { source, key, job })
     }
 
@@ -144,6 +147,7 @@ mod tests {
             cache_mounts("team-a", ["git@h:b"].into_iter()),
             cache_mounts("team-a", ["git@h:a", "git@h:b"].into_iter()),
         ];
+
         assert_eq!(
             all.iter().collect::<std::collections::BTreeSet<_>>().len(),
             all.len()

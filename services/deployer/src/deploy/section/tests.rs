@@ -40,6 +40,7 @@ fn what_a_sibling_waits_for_is_an_outcome() {
         revision: Some("a".into()),
         ..section(State::InProgress)
     };
+
     let ready = DeploySection {
         ready_replicas: Some(1),
         ..started.clone()
@@ -76,6 +77,7 @@ fn a_pod_that_finds_no_node_at_once_is_no_failure_yet() {
         failure: Some(Failure::new(code, "")),
         ..section(State::Error)
     };
+
     let new = DeploySection::default();
 
     assert_eq!(

@@ -16,6 +16,7 @@ struct Made {
 impl Made {
     fn of<'a>(views: impl IntoIterator<Item = &'a View>, flags: &[&str]) -> Self {
         let mut made = Self::default();
+
         for view in views {
             let plan = plan(view, &settings(flags)).unwrap();
             let policies = plan
@@ -28,6 +29,7 @@ impl Made {
             made.pods
                 .push((view.template().name.clone(), Peer::pod(&pod)));
         }
+
         made
     }
 
@@ -84,12 +86,14 @@ fn standalone() -> Vec<View> {
         component.metadata.uid = Some(format!("uid-of-{name}"));
         component
     };
+
     let alone = |own: &str, other: &str| View {
         component: component(own),
         workspace: None,
         siblings: vec![component(other)],
         builds: Vec::new(),
     };
+
     vec![alone("redis", "mysql"), alone("mysql", "redis")]
 }
 
@@ -102,6 +106,7 @@ fn pods_of_a_workspace_reach_each_other_name_servers_and_the_internet_and_nothin
         made.open(web, &address("10.96.0.10"), 53)
             && made.open(web, &address("93.184.216.34"), 443)
     );
+
     for (closed, port) in [
         ("93.184.216.34", 25),
         ("10.96.0.1", 443),
@@ -113,6 +118,7 @@ fn pods_of_a_workspace_reach_each_other_name_servers_and_the_internet_and_nothin
     ] {
         assert!(!made.open(web, &address(closed), port), "{closed} {port}");
     }
+
     assert!(!made.open(web, &stranger(), 443) && made.reached(&stranger(), &PORTS).is_empty());
     let closed = Made::sample(&["--internet-egress=false"], |_spec| ());
     assert!(!closed.open(closed.pod("redis"), &address("93.184.216.34"), 443));
@@ -121,6 +127,7 @@ fn pods_of_a_workspace_reach_each_other_name_servers_and_the_internet_and_nothin
 #[test]
 fn a_published_port_is_open_on_the_pods_of_its_component_alone() {
     let made = Made::sample(&[], with_ingress);
+
     for anybody in [
         stranger(),
         address("198.18.0.9"),
@@ -130,6 +137,7 @@ fn a_published_port_is_open_on_the_pods_of_its_component_alone() {
         let open = |port: &u16| made.open(&anybody, made.pod("click-mania"), *port);
         assert_eq!(PORTS.into_iter().filter(open).collect::<Vec<_>>(), [3000]);
     }
+
     // Its database listens at the same port.
     assert!(!made.open(&stranger(), made.pod("mysql"), 3000));
     assert!(made.open(made.pod("click-mania"), made.pod("mysql"), 3306));
@@ -190,6 +198,7 @@ fn components_of_their_own_reach_each_others_networks_and_nothing_else_of_the_cl
         made.open(redis, &address("10.96.0.10"), 53)
             && made.open(redis, &address("93.184.216.34"), 443)
     );
+
     for (closed, port) in [
         ("10.96.0.1", 443),
         ("198.18.0.2", 6443),
@@ -198,6 +207,7 @@ fn components_of_their_own_reach_each_others_networks_and_nothing_else_of_the_cl
     ] {
         assert!(!made.open(redis, &address(closed), port), "{closed} {port}");
     }
+
     assert!(!made.open(redis, &stranger(), 3306));
     for (name, pod) in &workspace.pods {
         assert!(
@@ -207,6 +217,7 @@ fn components_of_their_own_reach_each_others_networks_and_nothing_else_of_the_cl
             "{name}"
         );
     }
+
     let elsewhere = Peer::labelled("team-b", &json!(labels::standalone_selector()));
     for other in [stranger(), elsewhere, connector()] {
         assert!(made.reached(&other, &PORTS).is_empty(), "{other:?}");
@@ -245,6 +256,7 @@ fn what_is_published_no_more_is_closed() {
             .unwanted
             .map(|object| object.name().to_owned())
     };
+
     let name = |name: &str| view(name, |_spec| ()).owner().policy(name);
     let own = |name: &str, change: fn(&mut Value)| {
         let names = plan(&view(name, change), &settings(&[]))
@@ -255,6 +267,7 @@ fn what_is_published_no_more_is_closed() {
             .filter(|object| object.resource.kind == "NetworkPolicy")
             .count()
     };
+
     assert_eq!(
         (
             unwanted(&[], "click-mania", with_ingress),
@@ -269,6 +282,7 @@ fn what_is_published_no_more_is_closed() {
         ),
         (Some(name("mysql")), 1)
     );
+
     let closed = |spec: &mut Value| drop(spec.as_object_mut().unwrap().remove("networking"));
     assert_eq!(
         unwanted(&[], "click-mania", closed),
@@ -279,6 +293,7 @@ fn what_is_published_no_more_is_closed() {
         unwanted(&["--network-policy=false"], "mysql", with_ingress),
         None
     );
+
     assert!(
         Made::sample(&["--network-policy=false"], with_ingress)
             .policies

@@ -31,6 +31,7 @@ fn peak() -> usize {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .unwrap();
+
     // Begins anew (proc_pid_clear_refs(5)).
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
@@ -44,6 +45,7 @@ fn a_little_that_becomes_a_hundred_mebibytes_is_refused_before_it_does() {
         .collect();
     let pod = json!({"containers": [{"name": "a", "image": "a", "env": env}]});
     let (_, before, begun) = (peak(), peak(), Instant::now());
+
     assert_eq!(code(&pod), Some(Code::RenderedTooLarge));
     let (more, took) = (peak().saturating_sub(before), begun.elapsed());
     assert!(more < 48 << 10, "{more} KiB");
@@ -57,6 +59,7 @@ fn full() -> Value {
     let escaped = "$${build::x}";
     let fixed = "image".len() + "init".len() + "sh".len() + "${build::x}".len();
     let rest = "b".repeat(MAX_TEXT / 4 - fixed);
+
     json!({
         "initContainers": [{
             "name": "a", "image": "init", "command": ["sh", quarter], "args": [rest], "env": [{"name": "A", "value": ""}],

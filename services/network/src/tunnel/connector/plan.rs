@@ -120,6 +120,7 @@ pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
         .flatten();
     let why = conditions
         .filter(|condition| condition.status != "True" || condition.type_ == "ReplicaFailure");
+
     (
         ready,
         why.filter_map(|condition| condition.message.clone()).next(),

@@ -51,6 +51,7 @@ fn followed(commit: &str, builds: &[Arc<Build>]) -> Vec<(String, String)> {
         builds: builds.to_vec(),
         ..Owned::default()
     };
+
     let mut plan = Plan::default();
     follow(&mut plan, &view(component, owned));
     let word = |value: &Value| value.as_str().unwrap().to_owned();
@@ -59,6 +60,7 @@ fn followed(commit: &str, builds: &[Arc<Build>]) -> Vec<(String, String)> {
         Action::Patch { target, operations } => (word(&operations[0]["op"]), target.name),
         Action::Delete(target) => ("delete".into(), target.name),
     };
+
     plan.actions.into_iter().map(action).collect()
 }
 
@@ -93,10 +95,12 @@ fn a_build_that_is_wanted_again_loses_its_mark_and_the_other_gets_one() {
         build("a", &json!({}), Some("b")),
         build("b", &json!({}), None),
     );
+
     assert_eq!(
         followed("a", &[older.clone(), newer]),
         [("add".into(), name("b")), ("remove".into(), name("a"))]
     );
+
     let newer = build("b", &published(), None);
     assert_eq!(
         followed("a", &[older, newer]),
@@ -134,6 +138,7 @@ fn nothing_that_a_user_wrote_on_a_component_is_on_its_builds_and_no_workspace_is
     assert!(
         !build.labels().contains_key("theirs") && !build.labels().contains_key(labels::WORKSPACE)
     );
+
     assert_eq!(
         build
             .labels()
@@ -151,15 +156,18 @@ fn what_serves_is_kept_until_the_wanted_one_is_published() {
         Arc::make_mut(&mut build).metadata.creation_timestamp = Some(Time(created));
         build
     };
+
     let (serving, newer) = (made("a", 1), made("b", 2));
     let to_run = |wanted: &str, serves: Option<&Build>| {
         let mut component = component("web", wanted);
         let status = component.status.as_mut().unwrap();
         status.deploy.build = serves.map(ResourceExt::name_any);
+
         let owned = Owned {
             builds: vec![serving.clone(), newer.clone()],
             ..Owned::default()
         };
+
         view(component, owned).to_run
     };
 
@@ -172,12 +180,14 @@ fn what_serves_is_kept_until_the_wanted_one_is_published() {
 fn all_builds_of_a_component_that_builds_nothing_any_more_go() {
     let mut component = component("web", "a");
     component.spec.template.build = None;
+
     let owned = Owned {
         builds: ["a", "b"]
             .map(|commit| build(commit, &published(), None))
             .into(),
         ..Owned::default()
     };
+
     let view = view(component, owned);
     let mut plan = Plan::default();
     prune(&mut plan, &view);
@@ -195,12 +205,14 @@ fn a_component_that_runs_the_image_of_another_rolls_out_nothing_of_its_own() {
     let to_roll_out = |serving: &str| {
         let mut component = component("web", "b");
         component.status.as_mut().unwrap().deploy.build = Some(serving.into());
+
         let owned = Owned {
             builds: ["a", "b"]
                 .map(|commit| build(commit, &published(), None))
                 .into(),
             ..Owned::default()
         };
+
         view(component, owned).to_roll_out().map(ToOwned::to_owned)
     };
 

@@ -98,6 +98,7 @@ fn a_sibling_that_its_workspace_changed_since_holds_back_what_waits_for_it() {
         let mut found = db.clone();
         found.spec.template.networks =
             serde_json::from_value(json!([{"name": "tcp", "port": 1}])).unwrap();
+
         let workspace = json!({
             "metadata": {"name": "w", "namespace": "n", "uid": "w"},
             "spec": {"components": [wanted, app.spec.template]},
@@ -107,6 +108,7 @@ fn a_sibling_that_its_workspace_changed_since_holds_back_what_waits_for_it() {
             components: vec![found.into(), app.clone().into()],
             ..Owned::default()
         };
+
         let (chart, now) = (Arc::new(Chart::default()), Timestamp::UNIX_EPOCH);
         ComponentView::new(app.clone().into(), owned.into(), &chart, now).may_start()
     };

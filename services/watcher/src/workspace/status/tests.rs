@@ -32,10 +32,12 @@ fn view(deploy: &Value, reported: bool) -> WorkspaceView {
     } else {
         app
     };
+
     let owned = Owned {
         components: vec![Arc::new(app)],
         ..Owned::default()
     };
+
     WorkspaceView::new(workspace.into(), owned, &|_| None, &chart, now)
 }
 

@@ -79,6 +79,7 @@ fn shown(timings: &[Timing]) -> Vec<(Stage, i64, Option<i64>)> {
             timing.completed_at.as_ref().map(second),
         )
     };
+
     timings.iter().map(one).collect()
 }
 
@@ -110,6 +111,7 @@ fn each_stage_of_a_roll_out_has_its_time() {
         (Stage::Tunnel, 1, None),
     ];
     assert_eq!(shown(&under_way), wanted);
+
     let all = [
         ("Components", "True", 20),
         ("Tunnel", "True", 5),
@@ -134,6 +136,7 @@ fn each_stage_of_a_roll_out_has_its_time() {
     ];
     assert_eq!(shown(&done), wanted);
     assert_eq!(took(&done), "build 10 s, deploy 4 s, publish 3 s");
+
     let again = timings(
         &workspace(),
         &owned(Some(2), "a", Some(published(3))),
@@ -153,6 +156,7 @@ fn a_later_commit_has_times_of_its_own_and_what_did_not_run_again_keeps_its_last
             ("Route", "True", 25),
         ])
     };
+
     let tunnel = conditions(&[("Components", "False", 0), ("Tunnel", "False", 1)]);
     let begun = timings(&workspace(), &owned(Some(2), "a", None), &[], &tunnel);
     let first = timings(

@@ -101,10 +101,13 @@ impl Tunnel {
                 .with_context(|| format!("Failed to read token file: {}", path.display()))?,
             (None, None) => return Ok(None),
         };
+
         let mut settings = ConnectorSettings::new(token);
+
         if !self.edge.is_empty() {
             settings.edges = self.edge;
         }
+
         settings.roots = native_roots();
         settings.metrics = self.metrics;
         settings.connections = self.ha_connections;
@@ -118,6 +121,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("invalid duration {text:?}");
     let mut rest = text;
     let mut total = Duration::ZERO;
+
     while !rest.is_empty() {
         let digits = rest
             .find(|byte: char| !byte.is_ascii_digit())
@@ -133,6 +137,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         total += Duration::from_millis(number.checked_mul(*milliseconds).ok_or_else(wrong)?);
         rest = after;
     }
+
     Ok(total)
 }
 

@@ -43,6 +43,7 @@ where
             Level::INFO => "INF",
             Level::DEBUG | Level::TRACE => "DBG",
         };
+
         let mut line = Line::default();
         event.record(&mut line);
         writeln!(writer, "{now} {level} {}{}", line.message, line.fields)

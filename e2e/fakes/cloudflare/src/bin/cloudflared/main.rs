@@ -27,12 +27,15 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Tunnel(tunnel) => tunnel,
     };
+
     log::init(tunnel.loglevel);
+
     let Some(settings) = tunnel.settings()? else {
         return Ok(usage(
             "\"cloudflared tunnel run\" requires the ID or name of the tunnel to run as the last command line argument or in the configuration file.",
         ));
     };
+
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -41,10 +44,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         Err(error @ ConnectorError::Token) => return Ok(usage(&error.to_string())),
         started => started?,
     };
+
     let name = tokio::select! {
         _ = terminate.recv() => "terminated",
         _ = interrupt.recv() => "interrupt",
     };
+
     tracing::info!("Initiating graceful shutdown due to signal {name} ...");
     connector.stop().await;
     Ok(ExitCode::SUCCESS)
