@@ -1,19 +1,20 @@
 //! Conditions (metav1.Condition): their types, their reasons, and what is known of one before it is
 //! written. The text of a condition is made here alone, and no program reads it.
 
+mod summary;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::code::Code;
 
-/// The most characters of a condition's message.
-const MESSAGE: usize = 1024;
+pub use summary::{Severity, Summary};
 
 /// A word that is none of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -324,135 +325,6 @@ impl fmt::Display for Expected {
 
 as_string! { ConditionType Status Reason Expected }
 
-/// What is known of a condition, before it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Whether it holds.
-    pub holds: bool,
-    /// Why.
-    pub reason: Reason,
-    /// For people, without the code.
-    pub message: String,
-    /// Whether what is wrong is tried again soon, so that no person is needed.
-    pub retried: bool,
-}
-
-/// How bad a condition is. What summarizes several repeats the worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// It holds.
-    Good,
-    /// Held back.
-    Waiting,
-    /// Under way.
-    InProgress,
-    /// Held back by the user.
-    Paused,
-    /// Something is wrong, and tried again soon.
-    Retried,
-    /// A newer commit took its place.
-    Superseded,
-    /// Something is wrong.
-    Failed,
-    /// Being deleted.
-    Terminating,
-}
-
-impl Summary {
-    /// It holds.
-    pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            holds: true,
-            reason,
-            message: message.into(),
-            retried: false,
-        }
-    }
-
-    /// It does not hold.
-    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            holds: false,
-            ..Self::yes(reason, message)
-        }
-    }
-
-    /// It does not hold, because something is wrong.
-    pub fn failed(code: Code, message: impl Into<String>) -> Self {
-        Self::no(Reason::Code(code), message)
-    }
-
-    /// How bad it is.
-    #[must_use]
-    pub const fn severity(&self) -> Severity {
-        if self.holds {
-            return Severity::Good;
-        }
-        match self.reason {
-            // What does not hold, and whose reason says that it should, waits for its next word.
-            Reason::Healthy | Reason::Completed | Reason::Waiting => Severity::Waiting,
-            Reason::InProgress => Severity::InProgress,
-            Reason::Paused => Severity::Paused,
-            Reason::Code(_) if self.retried => Severity::Retried,
-            Reason::Superseded => Severity::Superseded,
-            Reason::Code(_) => Severity::Failed,
-            Reason::Terminating => Severity::Terminating,
-        }
-    }
-
-    /// Returns the worst: the first of equals, since they come in the order of the work.
-    #[must_use]
-    pub fn worst<'a>(summaries: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
-        summaries.into_iter().reduce(|worst, next| {
-            if next.severity() > worst.severity() {
-                next
-            } else {
-                worst
-            }
-        })
-    }
-
-    /// Returns the message as it is written: behind the code, if something is wrong.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let text = match self.reason {
-            Reason::Code(code) => format!("{code} {}", self.message),
-            _ => self.message.clone(),
-        };
-        text.chars().take(MESSAGE).collect()
-    }
-
-    /// Returns the condition as it is written for this generation. It changed `now`, unless its
-    /// status is that of the one `before`.
-    #[must_use]
-    pub fn condition(
-        &self,
-        kind: ConditionType,
-        generation: i64,
-        before: &[Condition],
-        now: Time,
-    ) -> Condition {
-        let status = if self.holds {
-            Status::True
-        } else {
-            Status::False
-        };
-
-        let since = find(before, kind)
-            .filter(|before| before.status == status.as_str())
-            .map(|before| before.last_transition_time.clone());
-
-        Condition {
-            type_: kind.to_string(),
-            status: status.to_string(),
-            reason: self.reason.to_string(),
-            message: self.text(),
-            observed_generation: Some(generation),
-            last_transition_time: since.unwrap_or(now),
-        }
-    }
-}
-
 /// Returns the condition of a type.
 #[must_use]
 pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
@@ -488,101 +360,4 @@ pub fn code(condition: &Condition) -> Option<Code> {
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::jiff::Timestamp;
-
-    use super::*;
-
-    fn at(second: i64) -> Time {
-        Time(Timestamp::from_second(second).unwrap())
-    }
-
-    #[test]
-    fn every_word_is_read_as_it_is_written() {
-        for kind in ConditionType::ALL {
-            assert_eq!(kind.to_string().parse(), Ok(*kind));
-        }
-        for reason in Reason::all() {
-            assert_eq!(reason.to_string().parse(), Ok(reason));
-            assert_eq!(reason.to_string().parse(), Ok(Expected::Reason(reason)));
-        }
-        assert_eq!("Error".parse(), Ok(Expected::Error));
-        assert_eq!("Unknown".parse(), Ok(Expected::Status(Status::Unknown)));
-    }
-
-    #[test]
-    fn error_stands_for_the_reason_of_any_code_and_is_itself_none() {
-        assert!("Error".parse::<Reason>().is_err());
-        assert_eq!(Expected::rule().matches("'Error'").count(), 1);
-
-        let condition = |summary: Summary| summary.condition(ConditionType::Pod, 1, &[], at(0));
-        let failed = condition(Summary::failed(Code::CrashLoop, ""));
-        let waits = condition(Summary::no(Reason::Waiting, ""));
-        assert!(Expected::Error.is_met_by(&failed) && !Expected::Error.is_met_by(&waits));
-        assert!(Expected::Status(Status::False).is_met_by(&failed));
-        assert!(Expected::Reason(Reason::Code(Code::CrashLoop)).is_met_by(&failed));
-        assert!(!Expected::Reason(Reason::Code(Code::ImagePullFailed)).is_met_by(&failed));
-    }
-
-    #[test]
-    fn the_worst_wins_and_of_equals_the_first() {
-        let (source, build) = (
-            Summary::no(Reason::InProgress, "a"),
-            Summary::no(Reason::Waiting, "b"),
-        );
-        let (pod, network) = (
-            Summary::failed(Code::CrashLoop, "c"),
-            Summary::failed(Code::ObjectNotOwned, "d"),
-        );
-        let retried = Summary {
-            retried: true,
-            ..pod.clone()
-        };
-
-        let good = Summary::yes(Reason::Healthy, "");
-
-        assert_eq!(Summary::worst([&good, &source, &build]), Some(&source));
-        assert_eq!(
-            Summary::worst([&source, &pod, &network, &build]),
-            Some(&pod)
-        );
-        assert_eq!(
-            Summary::worst([&source, &retried, &network]),
-            Some(&network)
-        );
-        assert_eq!(Summary::worst([&good]), Some(&good));
-        assert_eq!(Summary::worst([]), None);
-    }
-
-    #[test]
-    fn a_text_begins_with_the_code_and_is_cut() {
-        let failed = Summary::failed(Code::CommitNotFound, "no branch");
-        assert_eq!(failed.text(), "E#1012 no branch");
-        assert_eq!(Summary::no(Reason::Waiting, "for a").text(), "for a");
-
-        let long = Summary::failed(Code::CommitNotFound, "ü".repeat(3000));
-        assert_eq!(long.text().chars().count(), MESSAGE);
-    }
-
-    #[test]
-    fn the_time_is_that_of_the_last_change_of_status() {
-        let write = |summary: Summary, before: &[Condition], second| {
-            [summary.condition(ConditionType::Ready, 1, before, at(second))]
-        };
-
-        let first = write(Summary::no(Reason::Waiting, "a"), &[], 5);
-        let second = write(Summary::no(Reason::InProgress, "b"), &first, 9);
-        let third = write(Summary::yes(Reason::Healthy, ""), &second, 12);
-        let since = [first, second, third].map(|[ready]| ready.last_transition_time);
-        assert_eq!(since, [at(5), at(5), at(12)]);
-    }
-
-    #[test]
-    fn a_condition_of_an_older_generation_does_not_hold_for_this_one() {
-        let ready = Summary::yes(Reason::Healthy, "");
-        let list = [ready.condition(ConditionType::Ready, 1, &[], at(0))];
-        assert!(holds_for(&list, ConditionType::Ready, 1));
-        assert!(!holds_for(&list, ConditionType::Ready, 2));
-        assert!(holds(&list, ConditionType::Ready) && !holds(&list, ConditionType::Pod));
-    }
-}
+mod tests;

@@ -1,20 +1,25 @@
 //! What variables stand for.
 
+mod used;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use k8s_openapi::api::core::v1::{EnvVarSource, SecretKeySelector};
+use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::condition::{ConditionType, Expected, Reason};
+use sequencer_api::host::{Refusal, Schemes};
 use sequencer_api::status::component::WaitingFor;
 use sequencer_api::variables::{Field, Piece, Variable, parse};
 use sequencer_api::workspace::{Networking, Variable as Named};
-use sequencer_api::{Build, Workspace};
 
 use super::{View, service};
 use crate::args::Settings;
-use sequencer_api::host::{Refusal, Schemes};
+
+use used::current;
+pub use used::{Used, UsedBuild};
 
 /// How many bytes of text a Component may have with its variables in place: in its images,
 /// commands, arguments and environment values together. Much can be made of little: a variable of 4
@@ -23,36 +28,6 @@ const MAX_TEXT: usize = 1 << 20;
 
 /// How much of a name that does not exist is repeated.
 const SHOWN: usize = 64;
-
-/// A Build that a template took something from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsedBuild {
-    /// The name in variables.
-    pub name: String,
-    /// The Build's own name.
-    pub object: String,
-    pub commit: String,
-    pub image: String,
-    /// Whether a container runs it.
-    pub runs: bool,
-}
-
-/// What a template took.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Used {
-    /// Builds, the Component's own first.
-    pub builds: Vec<UsedBuild>,
-    /// Generated variables, by name, with their lengths.
-    pub generated: Vec<(String, i32)>,
-}
-
-impl Used {
-    /// The Build that speaks for the Component.
-    #[must_use]
-    pub fn build(&self) -> Option<&UsedBuild> {
-        self.builds.first()
-    }
-}
 
 /// Puts values into texts, and notes what it took and what is missing.
 pub(super) struct Renderer<'a> {
@@ -427,24 +402,6 @@ fn build_of(piece: &Piece) -> Option<&str> {
         Piece::Variable(Variable::Image(name)) => Some(name),
         Piece::Variable(_) | Piece::Text(_) => None,
     }
-}
-
-/// The Build of this name that pods run.
-fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
-    let named = view.builds.iter().filter(|build| build.spec.name == name);
-    let wanted = view.find(maker).and_then(|maker| maker.status.as_ref());
-    let wanted = wanted.and_then(|status| status.latest_build.as_deref());
-    let status = view.component.status.as_ref();
-    let serves = status.and_then(|status| status.deploy.build.as_deref());
-    let build = Build::to_run(named, wanted, serves)?;
-
-    Some(UsedBuild {
-        name: name.into(),
-        object: build.metadata.name.clone()?,
-        commit: build.spec.commit().unwrap_or_default().into(),
-        image: build.status.as_ref()?.publish.image.clone()?,
-        runs: false,
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,53 @@
+//! What a template takes from elsewhere.
+
+use sequencer_api::Build;
+
+use crate::plan::View;
+
+/// A Build that a template took something from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedBuild {
+    /// The name in variables.
+    pub name: String,
+    /// The Build's own name.
+    pub object: String,
+    pub commit: String,
+    pub image: String,
+    /// Whether a container runs it.
+    pub runs: bool,
+}
+
+/// What a template took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Builds, the Component's own first.
+    pub builds: Vec<UsedBuild>,
+    /// Generated variables, by name, with their lengths.
+    pub generated: Vec<(String, i32)>,
+}
+
+impl Used {
+    /// The Build that speaks for the Component.
+    #[must_use]
+    pub fn build(&self) -> Option<&UsedBuild> {
+        self.builds.first()
+    }
+}
+
+/// The Build of this name that pods run.
+pub(super) fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
+    let named = view.builds.iter().filter(|build| build.spec.name == name);
+    let wanted = view.find(maker).and_then(|maker| maker.status.as_ref());
+    let wanted = wanted.and_then(|status| status.latest_build.as_deref());
+    let status = view.component.status.as_ref();
+    let serves = status.and_then(|status| status.deploy.build.as_deref());
+    let build = Build::to_run(named, wanted, serves)?;
+
+    Some(UsedBuild {
+        name: name.into(),
+        object: build.metadata.name.clone()?,
+        commit: build.spec.commit().unwrap_or_default().into(),
+        image: build.status.as_ref()?.publish.image.clone()?,
+        runs: false,
+    })
+}
