@@ -189,7 +189,7 @@ impl Story {
 
         let words = [
             "Components Ready: 3/3",
-            "GET / by the public way: 200",
+            &format!("GET {url}/ returned 200"),
             "Timings:",
             "Normal Ready",
         ];

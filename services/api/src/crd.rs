@@ -204,7 +204,7 @@ fn limit_claim(schema: &mut Map<String, Value>) {
 fn complete_status(status: &mut Map<String, Value>) {
     status.insert("default".into(), json!({}));
     let waiting = json!([{
-        "type": "Ready", "status": "Unknown", "reason": "Waiting", "message": "waiting for the watcher",
+        "type": "Ready", "status": "Unknown", "reason": "Waiting", "message": "not reconciled yet",
         "lastTransitionTime": "1970-01-01T00:00:00Z",
     }]);
     let conditions = status

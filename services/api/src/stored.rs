@@ -26,6 +26,12 @@ pub trait Stored: Resource {
     fn generation(&self) -> i64 {
         self.meta().generation.unwrap_or_default()
     }
+
+    /// Tells whether this finalizer keeps it.
+    fn has_finalizer(&self, finalizer: &str) -> bool {
+        let mut finalizers = self.meta().finalizers.iter().flatten();
+        finalizers.any(|found| found == finalizer)
+    }
 }
 
 impl<K: Resource> Stored for K {}

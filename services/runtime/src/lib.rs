@@ -27,6 +27,7 @@ pub mod egress;
 pub mod error;
 mod handles;
 pub mod hosts;
+pub mod patch;
 mod process;
 pub mod readiness;
 pub mod registry;

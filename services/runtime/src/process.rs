@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::args::Args;
 use crate::bus::{Bus, Delivery, Outcome};
+use crate::error::chain;
 use crate::handles::Handles;
 use crate::telemetry::{Telemetry, TelemetryError};
 
@@ -192,7 +193,7 @@ impl Runtime {
                 let Ended { task, source } = ended_early(ended);
                 error!(
                     task,
-                    error = source.map(tracing::field::display),
+                    error = source.map(|error| chain(&*error)),
                     "Task failed while shutting down"
                 );
             }

@@ -4,31 +4,38 @@
 //! to be made by a POST, which fails if it is there; and a change of a Component tests the
 //! generation that it was last made from, so that no older one is put back (JSON Patch, RFC 6902).
 
+use std::fmt::Debug;
+
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
 };
-use kube::{Api, Client, ResourceExt as _};
-use sequencer_api::labels;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use sequencer_api::stored::Stored as _;
+use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_proto::topics::Kind;
-use serde_json::{Value, json};
+use sequencer_runtime::patch::{self, Operation};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::plan::{Action, Target, words};
+use crate::plan::{Action, Creation, Target};
+
+/// Returns what the API server calls one of our kinds.
+#[must_use]
+pub fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::Workspace => ApiResource::erase::<Workspace>(&()),
+        Kind::Component => ApiResource::erase::<Component>(&()),
+        Kind::Build => ApiResource::erase::<Build>(&()),
+        Kind::DnsRecord => ApiResource::erase::<DNSRecord>(&()),
+    }
+}
 
 /// Objects of one of our kinds.
 #[must_use]
 pub fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-    let (word, plural) = words(kind);
-    let resource = ApiResource {
-        group: sequencer_api::GROUP.into(),
-        version: sequencer_api::VERSION.into(),
-        api_version: crate::plan::api_version(),
-        kind: word.into(),
-        plural: plural.into(),
-    };
-
-    Api::namespaced_with(client.clone(), namespace, &resource)
+    Api::namespaced_with(client.clone(), namespace, &resource(kind))
 }
 
 /// Carries out one action.
@@ -37,7 +44,9 @@ pub fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
 /// See [`Error`]; one that [is stale](Error::is_stale) is ordinary.
 pub async fn apply(client: &Client, action: &Action) -> Result<(), Error> {
     match action {
-        Action::Create { kind, object } => create(client, *kind, object).await,
+        Action::Create(Creation::Component(object)) => create(client, object.as_ref()).await,
+        Action::Create(Creation::Build(object)) => create(client, object.as_ref()).await,
+        Action::Create(Creation::DnsRecord(object)) => create(client, object.as_ref()).await,
         Action::Patch { target, operations } => patch(client, target, operations).await,
         Action::Delete(target) => delete(client, target).await,
     }
@@ -45,46 +54,55 @@ pub async fn apply(client: &Client, action: &Action) -> Result<(), Error> {
 
 /// What was made before and carries the same mark is adopted; anything else of its name is never
 /// touched.
-async fn create(client: &Client, kind: Kind, object: &Value) -> Result<(), Error> {
-    let object: DynamicObject = serde_json::from_value(object.clone())?;
-    let (name, word) = (object.name_any(), words(kind).0);
-    let api = api(client, kind, object.namespace_str());
+async fn create<K>(client: &Client, object: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let name = object.name_any();
+    let api = Api::<K>::namespaced(client.clone(), object.namespace_str());
     let failed = |source| Error::Write {
         verb: "make",
-        kind: word,
+        kind: K::kind(&()).into_owned(),
         name: name.clone(),
         source,
     };
 
-    match api.create(&PostParams::default(), &object).await {
+    match api.create(&PostParams::default(), object).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         made => return made.map(drop).map_err(failed),
     }
 
-    let found = api.get_opt(&name).await.map_err(failed)?;
-    let same = |found: &DynamicObject| {
+    let found = api.get_metadata_opt(&name).await.map_err(failed)?;
+    let same = |found: &PartialObjectMeta<K>| {
         found.owner_references() == object.owner_references()
             && found.labels().get(labels::WORKSPACE_UID)
                 == object.labels().get(labels::WORKSPACE_UID)
     };
 
     match found {
-        Some(found) if !same(&found) => Err(Error::NotOurs { kind: word, name }),
+        Some(found) if !same(&found) => {
+            let kind = K::kind(&()).into_owned();
+            Err(Error::NotOurs { kind, name })
+        }
         _ => Ok(()),
     }
 }
 
-async fn patch(client: &Client, target: &Target, operations: &Value) -> Result<(), Error> {
-    let mut all = vec![json!({"op": "test", "path": "/metadata/uid", "value": target.uid})];
-    all.extend(operations.as_array().cloned().unwrap_or_default());
-    let patch = Patch::<()>::Json(serde_json::from_value(Value::Array(all))?);
+async fn patch(client: &Client, target: &Target, operations: &[Operation]) -> Result<(), Error> {
+    let uid = patch::test(&["metadata", "uid"], target.uid.as_str());
+    let operations = std::iter::once(uid).chain(operations.iter().cloned());
+    let patch = Patch::<()>::Json(patch::Patch(operations.collect()));
     let api = api(client, target.kind, &target.namespace);
     let patched = api
         .patch(&target.name, &PatchParams::default(), &patch)
         .await;
     let failed = |source| Error::Write {
         verb: "change",
-        kind: words(target.kind).0,
+        kind: resource(target.kind).kind,
         name: target.name.clone(),
         source,
     };
@@ -111,7 +129,7 @@ async fn delete(client: &Client, target: &Target) -> Result<(), Error> {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         deleted => deleted.map(drop).map_err(|source| Error::Write {
             verb: "delete",
-            kind: words(target.kind).0,
+            kind: resource(target.kind).kind,
             name: target.name.clone(),
             source,
         }),

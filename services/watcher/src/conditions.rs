@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Resource, ResourceExt as _};
-use sequencer_api::condition::{ConditionType, Reason, Severity, Summary};
+use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, find, holds};
 use sequencer_api::labels;
 use sequencer_api::status::{Failure, Section, State};
 use sequencer_api::stored::Stored as _;
@@ -47,6 +47,26 @@ pub fn while_serving(summary: Summary, commit: Option<&str>) -> Summary {
             ..summary
         },
         _ => summary,
+    }
+}
+
+/// Returns what is known of an object, once its own status says as much for this generation: until
+/// then others would see more than it says itself.
+#[must_use]
+pub fn as_reported(
+    ready: Summary,
+    conditions: &[Condition],
+    generation: i64,
+    until_then: Summary,
+) -> Summary {
+    let reported = find(conditions, ConditionType::Ready)
+        .is_some_and(|reported| reported.observed_generation == Some(generation));
+    let agrees = !ready.holds || holds(conditions, ConditionType::Ready);
+
+    if reported && agrees {
+        ready
+    } else {
+        until_then
     }
 }
 

@@ -15,7 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt as _};
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::Handles;
-use sequencer_runtime::error::catch_panic;
+use sequencer_runtime::error::{catch_panic, chain};
 use tracing::{debug, warn};
 
 use crate::reconcile::{Context, Reconciled, after_error, reconcile};
@@ -68,7 +68,8 @@ pub async fn run<V: Reconciled>(source: Source<V>, context: Arc<Context>, handle
             match reconciled {
                 Ok((object, next)) => debug!(%object, ?next, "Reconciled"),
                 Err(Error::QueueError(error)) => {
-                    warn!(kind = V::KIND.word(), %error, "Failed to watch");
+                    let error = chain(&error);
+                    warn!(kind = V::KIND.word(), error, "Failed to watch");
                 }
                 // Said where it happened; the rest is an object that is gone already.
                 Err(error) => debug!(%error, "Did not reconcile"),

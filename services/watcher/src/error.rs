@@ -13,14 +13,14 @@ pub enum Error {
     #[error("cannot {verb} {kind} {name}")]
     Write {
         verb: &'static str,
-        kind: &'static str,
+        kind: String,
         name: String,
         #[source]
         source: kube::Error,
     },
     /// Somebody else's object has a name that is ours.
     #[error("{kind} {name} was not made for this Workspace")]
-    NotOurs { kind: &'static str, name: String },
+    NotOurs { kind: String, name: String },
     /// An object's owner could not be read.
     #[error("cannot read {0}")]
     Read(String, #[source] kube::Error),

@@ -6,10 +6,12 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder as Publisher, Reporter};
 use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Status, code, find, is};
+use sequencer_runtime::error::chain;
 use tracing::warn;
 
+use crate::apply::resource;
 use crate::args::NAME;
-use crate::plan::{self, EventReason, Target, api_version, words};
+use crate::plan::{self, EventReason, Target};
 
 /// The most characters of an Event's note.
 const NOTE: usize = 1024;
@@ -60,9 +62,10 @@ impl Recorder {
             );
         }
 
+        let resource = resource(target.kind);
         let about = ObjectReference {
-            api_version: Some(api_version()),
-            kind: Some(words(target.kind).0.into()),
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
             namespace: Some(target.namespace.clone()),
             name: Some(target.name.clone()),
             uid: Some(target.uid.clone()),
@@ -85,7 +88,8 @@ impl Recorder {
         // words: each has its own.
         let publisher = Publisher::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = publisher.publish(&event, &about).await {
-            warn!(name = target.name, %error, "Failed to publish Event");
+            let error = chain(&error);
+            warn!(name = target.name, error, "Failed to publish Event");
         }
     }
 }

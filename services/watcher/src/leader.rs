@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use sequencer_runtime::Handles;
+use sequencer_runtime::error::chain;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -70,7 +71,7 @@ impl Candidate {
                     leads.send_replace(leader);
                 }
                 Err(error) => {
-                    warn!(%error, "Failed to renew or read the lease");
+                    warn!(error = chain(&error), "Failed to renew or read lease");
                     sleep(RETRY).await;
                 }
             }
@@ -78,7 +79,7 @@ impl Candidate {
 
         // The next one need not wait.
         if let Err(error) = lease.release().await {
-            warn!(%error, "Failed to release the lease");
+            warn!(error = chain(&error), "Failed to release lease");
         }
     }
 
@@ -92,7 +93,7 @@ impl Candidate {
                 .with_grace(GRACE);
             match lease.build().await {
                 Ok(lease) => return Some(lease),
-                Err(error) => warn!(%error, "Failed to make the lease"),
+                Err(error) => warn!(error = chain(&error), "Failed to make lease"),
             }
 
             tokio::select! {

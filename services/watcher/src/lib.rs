@@ -20,6 +20,7 @@ pub mod plan;
 pub mod pools;
 pub mod reconcile;
 pub mod record;
+pub mod retry;
 pub mod service;
 pub mod status_change;
 pub mod triggers;

@@ -11,13 +11,15 @@ use sequencer_api::status::Section;
 use sequencer_proto::topics::{Command, Pool, Verb};
 use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::{Bus, PublishError};
+use sequencer_runtime::error::chain;
 use sequencer_runtime::retry::later;
 use sequencer_runtime::section::{Due, Wanted, due};
 use sequencer_runtime::telemetry::join_workspace;
 use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
-use crate::plan::{Notification, Plan, Policy, Subject, Target};
+use crate::plan::{Cause, Inputs, Notification, Plan, Policy, Subject, Target};
+use crate::retry::Retry;
 
 /// Returns when the handler of a section has work. `finished` says whether the section records what is
 /// wanted.
@@ -32,7 +34,7 @@ pub fn due_of(section: &Section, finished: bool, generation: i64, now: Timestamp
     due(section, wanted, None, now)
 }
 
-/// Plans to notify the handler of a section. `more` is what it depends on besides the object itself.
+/// Plans to notify the handler of a section.
 pub fn notify(
     plan: &mut Plan,
     subject: &Subject,
@@ -40,25 +42,37 @@ pub fn notify(
     pool: Option<Pool>,
     section: &Section,
     settled: bool,
-    more: &str,
+    cause: Cause,
 ) {
-    let policy = match due_of(section, settled, subject.generation, subject.now) {
-        Due::Never => return,
-        Due::Now => Policy::Now,
+    let due = due_of(section, settled, subject.generation, subject.now);
+    let Some(policy) = policy(plan, due, Policy::Now) else {
+        return;
+    };
+
+    let inputs = Inputs {
+        generation: subject.generation,
+        rev: Some(section.rev),
+        cause,
+    };
+    plan.notifications
+        .push(notification(subject, verb, pool, inputs, policy));
+}
+
+/// Returns how often a handler is notified of work that is due then, or None if it has none.
+/// `unfinished` is how often it is if it has some now.
+pub fn policy(plan: &mut Plan, due: Due, unfinished: Policy) -> Option<Policy> {
+    match due {
+        Due::Never => None,
+        Due::Now => Some(unfinished),
         Due::At(at) => {
             plan.again_at(at);
-            Policy::Held
+            Some(Policy::Held)
         }
         Due::IfSecretChanged(at) => {
             plan.again_at(at);
-            Policy::Secret
+            Some(Policy::Secret)
         }
-    };
-
-    // A wait that is over is another state of the object.
-    let key = format!("{}/{}/{policy:?}/{more}", subject.generation, section.rev);
-    plan.notifications
-        .push(notification(subject, verb, pool, key, policy));
+    }
 }
 
 /// Returns a notification about an object.
@@ -67,7 +81,7 @@ pub fn notification(
     subject: &Subject,
     verb: Verb,
     pool: Option<Pool>,
-    key: String,
+    inputs: Inputs,
     policy: Policy,
 ) -> Notification {
     Notification {
@@ -75,7 +89,7 @@ pub fn notification(
         pool,
         workspace: subject.owner,
         target: subject.target.clone(),
-        key,
+        inputs,
         retry: subject.retry.clone(),
         policy,
     }
@@ -93,9 +107,27 @@ pub struct Periods {
 /// What was published, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
-    key: String,
-    retry: String,
+    inputs: Inputs,
+    /// A wait that is over is another state of the object.
+    policy: Policy,
+    retry: Retry,
     at: Timestamp,
+}
+
+impl Sent {
+    fn new(notification: &Notification, at: Timestamp) -> Self {
+        Self {
+            inputs: notification.inputs.clone(),
+            policy: notification.policy,
+            retry: notification.retry.clone(),
+            at,
+        }
+    }
+
+    /// Whether it was published for the same state of the object.
+    fn is_of(&self, notification: &Notification) -> bool {
+        self.inputs == notification.inputs && self.policy == notification.policy
+    }
 }
 
 /// What to do about a notification.
@@ -121,7 +153,7 @@ fn decide(
         Policy::Held | Policy::Once => None,
     };
 
-    let same = before.filter(|before| before.key == notification.key);
+    let same = before.filter(|before| before.is_of(notification));
     let every = every.map(|every| spread(every, notification.target.uuid()));
     let over = |since: Timestamp| every.is_some_and(|every| later(since, every) <= now);
     let send = match (before, same, notification.policy) {
@@ -185,12 +217,11 @@ impl Notifier {
         if let Some(trigger) = decision.send
             && let Err(error) = self.publish(notification, trigger).await
         {
-            let error = error.to_string();
             warn!(
                 verb = notification.verb.word(),
                 name = notification.target.name,
-                error,
-                "Failed to publish a command"
+                error = chain(&error),
+                "Failed to publish command"
             );
             self.lock().remove(&id);
             return Some(later(now, RETRY));
@@ -199,16 +230,9 @@ impl Notifier {
         let mut sent = self.lock();
         let changed = sent
             .get(&id)
-            .is_none_or(|memo| memo.key != notification.key || memo.retry != notification.retry);
+            .is_none_or(|sent| !sent.is_of(notification) || sent.retry != notification.retry);
         if changed || decision.send.is_some() {
-            sent.insert(
-                id,
-                Sent {
-                    key: notification.key.clone(),
-                    retry: notification.retry.clone(),
-                    at: now,
-                },
-            );
+            sent.insert(id, Sent::new(notification, now));
         }
 
         decision.next
@@ -256,7 +280,9 @@ const RETRY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use sequencer_api::{Workspace, labels};
     use sequencer_proto::topics::Kind;
+    use serde_json::json;
 
     use super::*;
 
@@ -269,7 +295,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn notification_of(key: &str, policy: Policy) -> Notification {
+    /// Of the state of its object at this revision.
+    fn notification_of(rev: i64, policy: Policy) -> Notification {
         let subject = Subject {
             target: Target {
                 kind: Kind::Build,
@@ -280,21 +307,25 @@ mod tests {
             owner: Uuid::nil(),
             generation: 1,
             created: None,
-            retry: String::new(),
+            retry: Retry::default(),
             now: at(0),
         };
-        notification(&subject, Verb::Push, None, key.into(), policy)
+        let inputs = Inputs {
+            generation: 1,
+            rev: Some(rev),
+            cause: Cause::Spec,
+        };
+        notification(&subject, Verb::Push, None, inputs, policy)
     }
 
-    fn memo(key: &str, second: i64) -> Sent {
-        Sent {
-            key: key.into(),
-            retry: String::new(),
-            at: at(second),
-        }
+    /// One that was published then, of a state with this revision.
+    fn sent_before(notification: &Notification, rev: i64, second: i64) -> Sent {
+        let mut sent = Sent::new(notification, at(second));
+        sent.inputs.rev = Some(rev);
+        sent
     }
 
-    fn sent(before: Option<&Sent>, notification: &Notification, now: i64) -> bool {
+    fn sends(before: Option<&Sent>, notification: &Notification, now: i64) -> bool {
         decide(before, notification, PERIODS, at(now))
             .send
             .is_some()
@@ -302,28 +333,35 @@ mod tests {
 
     #[test]
     fn what_is_unfinished_is_woken_at_once_with_each_change_and_with_each_resync() {
-        let notification = notification_of("a", Policy::Now);
-        assert!(sent(None, &notification, 0));
-        assert!(
-            !sent(Some(&memo("a", 0)), &notification, 59)
-                && sent(Some(&memo("a", 0)), &notification, 60)
-        );
-        assert!(sent(Some(&memo("b", 0)), &notification, 1));
+        let notification = notification_of(1, Policy::Now);
+        let same = sent_before(&notification, 1, 0);
+        assert!(sends(None, &notification, 0));
+        assert!(!sends(Some(&same), &notification, 59) && sends(Some(&same), &notification, 60));
+
+        let other = sent_before(&notification, 2, 0);
+        assert!(sends(Some(&other), &notification, 1));
+
+        let same = sent_before(&notification, 1, 5);
         assert_eq!(
-            decide(Some(&memo("a", 5)), &notification, PERIODS, at(6)).next,
+            decide(Some(&same), &notification, PERIODS, at(6)).next,
             Some(at(65))
         );
     }
 
     #[test]
-    fn a_secret_is_looked_at_every_half_minute_and_not_at_once() {
-        let notification = notification_of("a", Policy::Secret);
-        assert!(!sent(None, &notification, 0) && !sent(Some(&memo("b", 0)), &notification, 100));
-        assert!(
-            !sent(Some(&memo("a", 0)), &notification, 29)
-                && sent(Some(&memo("a", 0)), &notification, 30)
-        );
+    fn a_wait_that_is_over_is_another_state() {
+        let held = sent_before(&notification_of(1, Policy::Held), 1, 0);
+        assert!(sends(Some(&held), &notification_of(1, Policy::Now), 1));
+    }
 
+    #[test]
+    fn a_secret_is_looked_at_every_half_minute_and_not_at_once() {
+        let notification = notification_of(1, Policy::Secret);
+        let other = sent_before(&notification, 2, 0);
+        assert!(!sends(None, &notification, 0) && !sends(Some(&other), &notification, 100));
+
+        let same = sent_before(&notification, 1, 0);
+        assert!(!sends(Some(&same), &notification, 29) && sends(Some(&same), &notification, 30));
         assert_eq!(
             decide(None, &notification, PERIODS, at(7)).next,
             Some(at(37))
@@ -332,18 +370,25 @@ mod tests {
 
     #[test]
     fn what_is_settled_is_woken_once_for_each_state() {
-        let notification = notification_of("a", Policy::Once);
-        assert!(sent(None, &notification, 0) && sent(Some(&memo("b", 0)), &notification, 0));
-        assert!(!sent(Some(&memo("a", 0)), &notification, 100_000));
+        let notification = notification_of(1, Policy::Once);
+        let other = sent_before(&notification, 2, 0);
+        assert!(sends(None, &notification, 0) && sends(Some(&other), &notification, 0));
+
+        let same = sent_before(&notification, 1, 0);
+        assert!(!sends(Some(&same), &notification, 100_000));
     }
 
     #[test]
     fn what_is_held_is_woken_only_when_a_user_says_so() {
-        let mut notification = notification_of("a", Policy::Held);
-        assert!(!sent(None, &notification, 0) && !sent(Some(&memo("a", 0)), &notification, 1000));
-        notification.retry = "again".into();
-        assert!(sent(Some(&memo("a", 0)), &notification, 1));
-        assert!(!sent(None, &notification, 1));
+        let mut notification = notification_of(1, Policy::Held);
+        let same = sent_before(&notification, 1, 0);
+        assert!(!sends(None, &notification, 0) && !sends(Some(&same), &notification, 1000));
+
+        let asked = json!({"metadata": {"annotations": {labels::RETRY: "again"}}, "spec": {"components": []}});
+        let workspace: Workspace = serde_json::from_value(asked).unwrap();
+        notification.retry = Retry::of(&workspace);
+        assert!(sends(Some(&same), &notification, 1));
+        assert!(!sends(None, &notification, 1));
         assert_eq!(decide(None, &notification, PERIODS, at(0)).next, None);
     }
 }

@@ -98,29 +98,6 @@ pub fn is_abandoned(workspace: &Workspace) -> bool {
         && workspace.annotations().get(labels::ABANDON_EXTERNAL) == uid.as_ref()
 }
 
-/// What a change of tries everything outside again now: the user's word, and an administrator's.
-#[must_use]
-pub fn outside_word(workspace: &Workspace) -> String {
-    format!(
-        "{}{}",
-        retry_word(workspace),
-        if is_abandoned(workspace) {
-            "abandoned"
-        } else {
-            ""
-        }
-    )
-}
-
-/// What a user changes to try again now.
-#[must_use]
-pub fn retry_word<K: Resource>(object: &K) -> &str {
-    object
-        .annotations()
-        .get(labels::RETRY)
-        .map_or("", String::as_str)
-}
-
 /// The reference to the owner that garbage collection follows, and that no other controller adopts.
 #[must_use]
 pub fn owner_reference<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference> {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _};
-use sequencer_api::GROUP;
 use sequencer_api::code::Code;
 use sequencer_api::stored::Stored as _;
+use sequencer_api::{Build, Component, DNSRecord};
 use sequencer_proto::topics::{Kind, Pool, Verb};
-use serde::Serialize;
-use serde_json::{Value, json};
+use sequencer_runtime::patch::{Operation, add, remove, test};
 use uuid::Uuid;
+
+use crate::retry::Retry;
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -42,8 +43,7 @@ pub struct Subject {
     pub generation: i64,
     /// When it was made.
     pub created: Option<Timestamp>,
-    /// What users change to try again now.
-    pub retry: String,
+    pub retry: Retry,
     pub now: Timestamp,
 }
 
@@ -53,7 +53,7 @@ impl Subject {
         kind: Kind,
         object: &K,
         owner: Uuid,
-        retry: String,
+        retry: Retry,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -98,57 +98,77 @@ impl Target {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Makes it. One of that name that carries the same mark was made before.
-    Create {
-        kind: Kind,
-        object: Value,
-    },
-    /// Changes it, if it is still as it was read (RFC 6902).
+    Create(Creation),
+    /// Changes it, if it is still the object that was read and these operations hold.
     Patch {
         target: Target,
-        /// The operations behind the test of its uid.
-        operations: Value,
+        operations: Vec<Operation>,
     },
     Delete(Target),
 }
 
+/// An object to make.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Creation {
+    Component(Box<Component>),
+    Build(Box<Build>),
+    DnsRecord(Box<DNSRecord>),
+}
+
+impl From<&Component> for Creation {
+    fn from(object: &Component) -> Self {
+        Self::Component(Box::new(object.clone()))
+    }
+}
+
+impl From<&Build> for Creation {
+    fn from(object: &Build) -> Self {
+        Self::Build(Box::new(object.clone()))
+    }
+}
+
+impl From<&DNSRecord> for Creation {
+    fn from(object: &DNSRecord) -> Self {
+        Self::DnsRecord(Box::new(object.clone()))
+    }
+}
+
 impl Action {
-    pub fn create(kind: Kind, object: &impl Serialize) -> Self {
-        Self::Create {
-            kind,
-            object: serde_json::to_value(object).unwrap_or_default(),
-        }
+    pub fn create<'a, K>(object: &'a K) -> Self
+    where
+        Creation: From<&'a K>,
+    {
+        Self::Create(object.into())
     }
 
     pub fn add_finalizer(target: Target, object: &impl Resource, finalizer: &str) -> Self {
-        let (path, value) = if object.finalizers().is_empty() {
-            ("/metadata/finalizers", json!([finalizer]))
+        let add = if object.finalizers().is_empty() {
+            add(&["metadata", "finalizers"], vec![finalizer])
         } else {
-            ("/metadata/finalizers/-", json!(finalizer))
+            add(&["metadata", "finalizers", "-"], finalizer)
         };
         Self::Patch {
             target,
-            operations: json!([{"op": "add", "path": path, "value": value}]),
+            operations: vec![add],
         }
     }
 
-    /// Removes a finalizer, if it still stands where it was read and these tests (RFC 6902) hold.
-    /// None if it does not stand there.
+    /// Removes a finalizer, if it still stands where it was read and these tests hold. None if it
+    /// does not stand there.
     pub fn remove_finalizer(
         target: Target,
         object: &impl Resource,
         finalizer: &str,
-        tests: Vec<Value>,
+        tests: Vec<Operation>,
     ) -> Option<Self> {
         let mut finalizers = object.finalizers().iter();
-        let at = finalizers.position(|found| found == finalizer)?;
-        let path = format!("/metadata/finalizers/{at}");
+        let at = finalizers.position(|found| found == finalizer)?.to_string();
+        let path = ["metadata", "finalizers", &at];
         let mut operations = tests;
-        operations.push(json!({"op": "test", "path": path, "value": finalizer}));
-        operations.push(json!({"op": "remove", "path": path}));
-        Some(Self::Patch {
-            target,
-            operations: operations.into(),
-        })
+        operations.push(test(&path, finalizer));
+        operations.push(remove(&path));
+
+        Some(Self::Patch { target, operations })
     }
 }
 
@@ -161,11 +181,33 @@ pub struct Notification {
     /// The Workspace's uid, or the object's own.
     pub workspace: Uuid,
     pub target: Target,
-    /// Everything that it depends on: another key is published again.
-    pub key: String,
-    /// What users change to try again now.
-    pub retry: String,
+    pub inputs: Inputs,
+    pub retry: Retry,
     pub policy: Policy,
+}
+
+/// What a handler's work follows from: others are published again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    pub generation: i64,
+    /// The revision of its section. None where its own results change nothing.
+    pub rev: Option<i64>,
+    pub cause: Cause,
+}
+
+/// Why a handler has work, besides the object's own spec and section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing else.
+    Spec,
+    /// The hosts of a Workspace are not its own any more.
+    Refused,
+    /// It is being deleted.
+    Deleting,
+    /// A newer Build took its place.
+    Superseded,
+    /// What a template may hold of its Workspace, as a hash.
+    Surroundings(String),
 }
 
 /// How often a handler is woken for the same state of an object.
@@ -246,21 +288,4 @@ impl Event {
             ..Self::new(target, EventReason::Code(code), text)
         }
     }
-}
-
-/// `group/version`, kind and plural of our kinds.
-#[must_use]
-pub fn words(kind: Kind) -> (&'static str, &'static str) {
-    match kind {
-        Kind::Workspace => ("Workspace", "workspaces"),
-        Kind::Component => ("Component", "components"),
-        Kind::Build => ("Build", "builds"),
-        Kind::DnsRecord => ("DNSRecord", "dnsrecords"),
-    }
-}
-
-/// `se.quencer.io/v1alpha1`
-#[must_use]
-pub fn api_version() -> String {
-    format!("{GROUP}/{}", sequencer_api::VERSION)
 }

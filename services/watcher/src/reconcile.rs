@@ -12,6 +12,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use sequencer_api::condition::ConditionType;
 use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Kind;
+use sequencer_runtime::error::chain;
 use sequencer_runtime::section::RecordError;
 use sequencer_runtime::status_writer::{Decision, StatusWriter};
 use sequencer_runtime::telemetry::join_workspace;
@@ -150,9 +151,9 @@ pub async fn reconcile<V: Reconciled>(
     }
 
     if matches!(recorded, Ok(true)) {
-        let news = view.events(&after);
-        view.recorded(&news);
-        events.extend(news);
+        let transitions = view.events(&after);
+        view.recorded(&transitions);
+        events.extend(transitions);
     }
 
     for event in &events {
@@ -175,10 +176,12 @@ pub fn after_error<V: Reconciled>(
         return Next::requeue(STALE);
     }
 
-    let cause = std::error::Error::source(error);
     warn!(
-        kind = V::KIND.word(), name = object.name_any(), namespace = object.namespace(), %error,
-        cause = cause.map(tracing::field::display), "Failed to reconcile"
+        kind = V::KIND.word(),
+        name = object.name_any(),
+        namespace = object.namespace(),
+        error = chain(error),
+        "Failed to reconcile"
     );
     Next::requeue(AGAIN)
 }

@@ -22,9 +22,10 @@ use crate::conditions::{Conditions, advice, wrong};
 use crate::error::Error;
 use crate::events::transitions;
 use crate::notifier::notify;
-use crate::owned::{Abandon, outside_word, retry_word, workspace_of_record};
-use crate::plan::{Action, Event, Plan, Subject, Target};
+use crate::owned::{Abandon, workspace_of_record};
+use crate::plan::{Action, Cause, Event, Plan, Subject, Target};
 use crate::reconcile::{Context, Reconciled};
+use crate::retry::Retry;
 use crate::triggers::Triggers;
 
 /// What is known of a DNSRecord.
@@ -64,8 +65,9 @@ impl Reconciled for RecordView {
         let workspace = owned.workspace.as_deref();
 
         let owner = workspace_of_record(&record);
-        let above = workspace.map(outside_word).unwrap_or_default();
-        let retry = format!("{}{above}", retry_word(record.as_ref()));
+        let retry = Retry::of(record.as_ref())
+            .within(workspace)
+            .outside(workspace);
 
         Ok(Some(Self {
             subject: Subject::of(Kind::DnsRecord, record.as_ref(), owner, retry, now),
@@ -98,7 +100,8 @@ impl Reconciled for RecordView {
             // Without a target it only holds its host.
             let settled = self.record.spec.target.is_none()
                 || section.is(State::Completed, subject.generation);
-            notify(&mut plan, subject, Verb::Dns, None, section, settled, "");
+            let cause = Cause::Spec;
+            notify(&mut plan, subject, Verb::Dns, None, section, settled, cause);
         }
 
         plan
@@ -158,7 +161,8 @@ impl RecordView {
             plan.events.push(abandoned(about, &what));
             plan.actions.push(remove_finalizer);
         } else {
-            notify(plan, subject, Verb::Dns, None, section, false, "deleting");
+            let cause = Cause::Deleting;
+            notify(plan, subject, Verb::Dns, None, section, false, cause);
         }
     }
 }
@@ -214,21 +218,26 @@ impl Summaries {
             Some(_) => Summary::no(Reason::InProgress, message),
             None => Summary::no(
                 Reason::Waiting,
-                "holds the host; published when what is behind it is ready",
+                "holds the host; waiting for what is behind it",
             ),
         };
 
         let made = if before.remote_id.is_some() || done {
             Summary::yes(Reason::Completed, "made, and ours")
         } else {
-            wrong.clone().unwrap_or_else(|| pending("being made"))
+            wrong
+                .clone()
+                .unwrap_or_else(|| pending("creating the record"))
         };
         let resolved = if done {
             let servers = before.nameservers.len();
-            let message = format!("{servers} authoritative servers answer");
+            let message = match servers {
+                1 => "1 authoritative server answers".into(),
+                _ => format!("{servers} authoritative servers answer"),
+            };
             Summary::yes(Reason::Completed, message)
         } else {
-            wrong.unwrap_or_else(|| pending("not yet answered by every authoritative server"))
+            wrong.unwrap_or_else(|| pending("waiting for every authoritative server to answer"))
         };
         Self {
             served: provider(record, providers),

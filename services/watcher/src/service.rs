@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::{Api, Client};
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::bus::{Bus, Keep};
+use sequencer_runtime::error::chain;
 use sequencer_runtime::hosts::ProvidersError;
 use sequencer_runtime::status_writer::{DERIVED_PROGRESS, StatusWriter};
 use sequencer_runtime::{Handles, Runtime};
@@ -184,8 +185,8 @@ async fn answer_all(context: &Context) {
 
         for found in unreadable.some().await {
             if let Err(error) = unreadable::answer(client, events, &found).await {
-                let cause = std::error::Error::source(&error).map(tracing::field::display);
-                warn!(name = found.target.name, %error, cause, "Failed to report an unreadable object");
+                let (name, error) = (&found.target.name, chain(&error));
+                warn!(name, error, "Failed to report unreadable object");
                 failed.push(found);
             }
         }

@@ -4,6 +4,11 @@
 use std::collections::BTreeMap;
 
 use sequencer_api::condition::{ConditionType, Reason};
+use sequencer_api::status::StatusSection as _;
+use sequencer_api::status::build::{ImageSection, PublishSection};
+use sequencer_api::status::component::{DeploySection, SourceSection};
+use sequencer_api::status::dns_record::RecordSection;
+use sequencer_api::status::workspace::{IngressSection, RouteSection, TunnelSection};
 use sequencer_runtime::section::{RecordError, StatusPatch};
 use sequencer_runtime::status_writer::Difference;
 use serde_json::{Map, Value};
@@ -13,7 +18,14 @@ const NEVER_ALONE: &str = "timings";
 
 /// The sections, which are others'.
 const SECTIONS: [&str; 8] = [
-    "tunnel", "route", "ingress", "source", "deploy", "image", "publish", "record",
+    TunnelSection::NAME,
+    RouteSection::NAME,
+    IngressSection::NAME,
+    SourceSection::NAME,
+    DeploySection::NAME,
+    ImageSection::NAME,
+    PublishSection::NAME,
+    RecordSection::NAME,
 ];
 
 /// What others act by, besides conditions. A commit is not among them: it comes with `Ready`.

@@ -13,14 +13,15 @@ use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Summary, find};
 use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Kind;
+use sequencer_runtime::patch::{self, Operation, add, test};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::apply::api;
+use crate::apply::{api, resource};
 use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::events::Recorder;
-use crate::plan::{Event, Target, words};
+use crate::plan::{Event, Target};
 
 /// The most characters of a reader's words.
 const WORDS: usize = 300;
@@ -102,28 +103,22 @@ pub async fn answer(client: &Client, events: &Recorder, found: &Unreadable) -> R
 
     let generation = object.generation();
     let status = object.data.get("status");
-    let Some(mut operations) = operations(status, found, generation, Timestamp::now()) else {
+    let Some(operations) = operations(status, found, generation, Timestamp::now()) else {
         return Ok(());
     };
 
-    operations.insert(
-        0,
-        json!({"op": "test", "path": "/metadata/uid", "value": uid}),
-    );
-
-    let version = object.resource_version();
-    operations.insert(
-        1,
-        json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
-    );
-
-    let patch = Patch::<()>::Json(serde_json::from_value(Value::Array(operations))?);
+    let read = [
+        test(&["metadata", "uid"], uid.as_str()),
+        test(&["metadata", "resourceVersion"], object.resource_version()),
+    ];
+    let operations = read.into_iter().chain(operations).collect();
+    let patch = Patch::<()>::Json(patch::Patch(operations));
     let patched = api
         .patch_status(name, &PatchParams::default(), &patch)
         .await;
     let failed = |source| Error::Write {
         verb: "change",
-        kind: words(*kind).0,
+        kind: resource(*kind).kind,
         name: name.clone(),
         source,
     };
@@ -145,7 +140,7 @@ fn operations(
     found: &Unreadable,
     generation: i64,
     now: Timestamp,
-) -> Option<Vec<Value>> {
+) -> Option<Vec<Operation>> {
     let field = |name: &str| status.and_then(|status| status.get(name));
     let before: Vec<Condition> = field("conditions")
         .and_then(|list| serde_json::from_value(list.clone()).ok())
@@ -165,15 +160,11 @@ fn operations(
         ("phase", json!("Error")),
         ("conditions", json!(conditions)),
     ];
-    let add = |(name, value): (&str, Value)| json!({"op": "add", "path": format!("/status/{name}"), "value": value});
     let whole = status.filter(|status| status.is_object()).is_none();
-    let whole = whole.then(|| json!({"op": "add", "path": "/status", "value": {}}));
-    Some(
-        whole
-            .into_iter()
-            .chain(fields.into_iter().map(add))
-            .collect(),
-    )
+    let whole = whole.then(|| add(&["status"], json!({})));
+    let fields = fields.map(|(name, value)| add(&["status", name], value));
+
+    Some(whole.into_iter().chain(fields).collect())
 }
 
 #[cfg(test)]
@@ -197,8 +188,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let first = operations(None, &found, 1, now).unwrap();
         let mut written = json!({"status": {}});
-        let patch: json_patch::Patch = serde_json::from_value(first.into()).unwrap();
-        json_patch::patch(&mut written, &patch).unwrap();
+        json_patch::patch(&mut written, &first).unwrap();
         assert_eq!(operations(written.get("status"), &found, 1, now), None);
         assert!(operations(written.get("status"), &found, 2, now).is_some());
 

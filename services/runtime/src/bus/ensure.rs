@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Bus, pause};
+use crate::error::chain;
 
 /// A stream or consumer cannot be had.
 #[derive(Debug, Error)]
@@ -107,7 +108,8 @@ impl Bus {
         if config != found
             && let Err(error) = self.context.update_stream(&config).await
         {
-            warn!(stream = wanted.name, %error, "Failed to change stream");
+            let error = chain(&error);
+            warn!(stream = wanted.name, error, "Failed to change stream");
         }
 
         Ok(false)
@@ -136,7 +138,8 @@ impl Bus {
                         .create_consumer_on_stream(config, COMMANDS.name)
                         .await
                 {
-                    warn!(consumer = wanted.name, %error, "Failed to change consumer");
+                    let error = chain(&error);
+                    warn!(consumer = wanted.name, error, "Failed to change consumer");
                 }
                 Ok(false)
             }

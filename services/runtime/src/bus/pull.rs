@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::delivery::{Dispatcher, answer};
 use super::{Bus, Delivery, Outcome, pause};
+use crate::error::chain;
 
 /// How long NATS keeps a request for messages.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -71,7 +72,7 @@ impl Bus {
                     worker.progress = bound.cached_info().config.ack_wait / 3;
                     self.pull(&bound, &mut worker).await
                 }
-                Err(error) => Over::Lost(error.to_string()),
+                Err(error) => Over::Lost(chain(&error)),
             };
             let Over::Lost(why) = over else { break };
             part.set(false);
@@ -97,7 +98,7 @@ impl Bus {
         let inbox = Subject::from(self.client().new_inbox());
         let mut messages = match self.client().subscribe(inbox.clone()).await {
             Ok(messages) => messages,
-            Err(error) => return Over::Lost(error.to_string()),
+            Err(error) => return Over::Lost(chain(&error)),
         };
 
         let over = self.receive(bound, &inbox, &mut messages, worker).await;
@@ -146,7 +147,7 @@ impl Bus {
                 };
 
                 if let Err(error) = bound.request_batch(config, inbox.clone()).await {
-                    return Over::Lost(error.to_string());
+                    return Over::Lost(chain(&error));
                 }
 
                 silent = Instant::now() + SILENCE;

@@ -23,7 +23,7 @@ const HOST: &str = "se.quencer.io/host";
 #[non_exhaustive]
 pub enum SecretError {
     /// There is no such Secret.
-    #[error("there is no Secret {0}: make it")]
+    #[error("Secret {0} not found: create it, or name another")]
     Missing(String),
     /// It does not have the key that is named.
     #[error("Secret {secret} has no key {key}; it has {found}")]

@@ -21,7 +21,7 @@ pub enum Fault {
     #[error("its token is over")]
     Expired,
     /// The login, or the lack of one, does not suffice.
-    #[error("it refuses ({0})")]
+    #[error("it refused the login ({0})")]
     Refused(StatusCode),
     /// There is no such thing.
     #[error("it does not have it")]

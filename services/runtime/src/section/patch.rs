@@ -2,16 +2,14 @@
 
 use std::fmt;
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{
-    AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation,
-};
 use kube::Api;
 use kube::api::PatchParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
+
+use crate::patch::{Operation, Patch, add, remove, replace, test};
 
 /// The most characters of the API server's words that an error carries.
 const WORDS: usize = 300;
@@ -40,7 +38,7 @@ pub enum RecordError {
 /// A change of one object's status that is made only if the object is still the one that was read.
 #[derive(Clone)]
 pub struct StatusPatch {
-    operations: Vec<PatchOperation>,
+    operations: Vec<Operation>,
 }
 
 /// Statuses may be long, and their messages are people's.
@@ -59,15 +57,14 @@ impl StatusPatch {
     #[must_use]
     pub fn new(uid: &str) -> Self {
         Self {
-            operations: vec![test(&["metadata", "uid"], uid.into())],
+            operations: vec![test(&["metadata", "uid"], uid)],
         }
     }
 
     /// Holds only while `section` is at this revision.
     #[must_use]
     pub fn expect(mut self, section: &str, rev: i64) -> Self {
-        self.operations
-            .push(test(&["status", section, "rev"], rev.into()));
+        self.operations.push(test(&["status", section, "rev"], rev));
         self
     }
 
@@ -98,9 +95,8 @@ impl StatusPatch {
     /// and counts it up.
     #[must_use]
     pub fn root(mut self, rev: i64) -> Self {
-        self.operations.push(test(&["status", "rev"], rev.into()));
-        self.operations
-            .push(replace(&["status", "rev"], (rev + 1).into()));
+        self.operations.push(test(&["status", "rev"], rev));
+        self.operations.push(replace(&["status", "rev"], rev + 1));
         self
     }
 
@@ -109,19 +105,15 @@ impl StatusPatch {
     /// # Errors
     /// The value is no JSON.
     pub fn set(mut self, field: &str, value: &impl Serialize) -> Result<Self, RecordError> {
-        let (path, value) = (pointer(&["status", field]), serde_json::to_value(value)?);
-        self.operations
-            .push(PatchOperation::Add(AddOperation { path, value }));
+        let value = serde_json::to_value(value)?;
+        self.operations.push(add(&["status", field], value));
         Ok(self)
     }
 
     /// Takes away a field of the watcher's own that was read.
     #[must_use]
     pub fn unset(mut self, field: &str) -> Self {
-        self.operations
-            .push(PatchOperation::Remove(RemoveOperation {
-                path: pointer(&["status", field]),
-            }));
+        self.operations.push(remove(&["status", field]));
         self
     }
 
@@ -163,24 +155,6 @@ fn refused(error: kube::Error) -> RecordError {
         422 => RecordError::Invalid(words.chars().take(WORDS).collect()),
         _ => RecordError::Cluster(error),
     }
-}
-
-fn pointer(tokens: &[&str]) -> PointerBuf {
-    PointerBuf::from_tokens(tokens.iter().copied())
-}
-
-fn test(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Test(TestOperation {
-        path: pointer(path),
-        value,
-    })
-}
-
-fn replace(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Replace(ReplaceOperation {
-        path: pointer(path),
-        value,
-    })
 }
 
 #[cfg(test)]

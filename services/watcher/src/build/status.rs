@@ -6,7 +6,7 @@ use sequencer_api::labels::{self, commit12};
 use sequencer_api::status::State;
 use sequencer_api::status::build::{BuildPhase, BuildStatus};
 
-use super::BuildView;
+use super::view::BuildView;
 use crate::conditions::{Conditions, advice, wrong};
 
 /// The status as it has to be.
@@ -35,10 +35,12 @@ pub(super) fn status(view: &BuildView) -> BuildStatus {
     }
 }
 
-/// What `Ready` says.
-pub(super) fn ready(view: &BuildView) -> Summary {
-    let (_, _, ready) = summaries(view);
-    ready
+impl BuildView {
+    /// What `Ready` says.
+    pub(crate) fn ready(&self) -> Summary {
+        let (_, _, ready) = summaries(self);
+        ready
+    }
 }
 
 /// Of the image, of its publication, and of both.
@@ -102,7 +104,7 @@ fn image(view: &BuildView) -> Summary {
             Summary::no(Reason::InProgress, message)
         }
         None => {
-            let message = format!("{commit} waits for a builder of pool {pool}");
+            let message = format!("{commit} is waiting for a builder of pool {pool}");
             Summary::no(Reason::Waiting, message)
         }
     }
@@ -117,7 +119,7 @@ fn publish(view: &BuildView, image: &Summary) -> Summary {
     }
 
     if !image.holds {
-        return Summary::no(Reason::Waiting, "published when it is built");
+        return Summary::no(Reason::Waiting, "waiting for the image");
     }
 
     wrong(&section.section, None, view.subject.generation)

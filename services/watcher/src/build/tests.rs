@@ -40,7 +40,7 @@ fn what_says_nothing_of_itself_yet_can_be_told_by_others() {
         say(json!({})),
         (
             Reason::Waiting,
-            " waits for a builder of pool default".into()
+            " is waiting for a builder of pool default".into()
         )
     );
     let claim = json!({"claim": {"holder": "a", "until": at(200)}});

@@ -1,17 +1,18 @@
 //! What is to be done for a Component.
 
+mod builds;
+
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use sequencer_api::status::State;
 use sequencer_proto::topics::Verb;
-use sequencer_runtime::section::Due;
 
-use super::builds;
+use super::builds::resolved;
 use super::view::ComponentView;
-use crate::notifier::{due_of, notification, notify};
+use crate::notifier::{due_of, notification, notify, policy};
 use crate::owned::Owned;
-use crate::plan::{Plan, Policy};
+use crate::plan::{Cause, Inputs, Plan, Policy};
 
 /// A poll interval that cannot be read, which the schema does not let in.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -56,26 +57,23 @@ fn resolve(plan: &mut Plan, view: &ComponentView) {
         let git = import.content_from.git.as_ref();
         git.is_some_and(|git| git.commit.is_some())
     });
-    let finished = fixed && builds::resolved(build, source);
-    let policy = match due_of(&source.section, finished, subject.generation, subject.now) {
-        Due::Never => return,
-        Due::Now => Policy::Poll(interval(&view.component.spec.update_policy.interval)),
-        Due::At(at) => {
-            plan.again_at(at);
-            Policy::Held
-        }
-        Due::IfSecretChanged(at) => {
-            plan.again_at(at);
-            Policy::Secret
-        }
+    let finished = fixed && resolved(build, source);
+    let due = due_of(&source.section, finished, subject.generation, subject.now);
+    let poll = Policy::Poll(interval(&view.component.spec.update_policy.interval));
+    let Some(policy) = policy(plan, due, poll) else {
+        return;
     };
 
-    let (pool, key) = (pool.clone(), format!("{}/{policy:?}", subject.generation));
+    let inputs = Inputs {
+        generation: subject.generation,
+        rev: None,
+        cause: Cause::Spec,
+    };
     plan.notifications.push(notification(
         subject,
         Verb::Resolve,
-        Some(pool),
-        key,
+        Some(pool.clone()),
+        inputs,
         policy,
     ));
 }
@@ -93,19 +91,29 @@ fn deploy(plan: &mut Plan, view: &ComponentView) {
         return;
     }
 
-    let (subject, more) = (&view.subject, surroundings(&view.owned));
+    let subject = &view.subject;
+    let cause = Cause::Surroundings(surroundings(&view.owned));
 
     if is_rolled_out(view) {
-        let key = format!("{}/{more}", subject.generation);
-        plan.notifications
-            .push(notification(subject, Verb::Deploy, None, key, Policy::Once));
+        let inputs = Inputs {
+            generation: subject.generation,
+            rev: None,
+            cause,
+        };
+        plan.notifications.push(notification(
+            subject,
+            Verb::Deploy,
+            None,
+            inputs,
+            Policy::Once,
+        ));
     } else {
         let section = &view.before.deploy.section;
-        notify(plan, subject, Verb::Deploy, None, section, false, &more);
+        notify(plan, subject, Verb::Deploy, None, section, false, cause);
     }
 }
 
-/// Whether what can run does.
+/// Whether the newest version that can run is rolled out.
 fn is_rolled_out(view: &ComponentView) -> bool {
     let (deploy, generation) = (&view.before.deploy, view.subject.generation);
     let runs = deploy.section.is(State::Healthy, generation)

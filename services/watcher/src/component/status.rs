@@ -52,9 +52,16 @@ pub(super) fn status(view: &ComponentView) -> ComponentStatus {
     }
 }
 
-/// What `Ready` says.
-pub(super) fn ready(view: &ComponentView) -> Summary {
-    conclude(view, &summaries(view))
+impl ComponentView {
+    /// What `Ready` says.
+    pub(crate) fn ready(&self) -> Summary {
+        conclude(self, &summaries(self))
+    }
+
+    /// The commit that serves, if some version does.
+    pub(crate) fn serving(&self) -> Option<&str> {
+        serving(&self.before)
+    }
 }
 
 /// What is wrong with the Component itself, and not with one that it waits for.
@@ -65,8 +72,7 @@ pub(super) fn trouble(view: &ComponentView) -> Option<Summary> {
         .cloned()
 }
 
-/// The commit that serves, if some version does.
-pub(super) fn serving(status: &ComponentStatus) -> Option<&str> {
+fn serving(status: &ComponentStatus) -> Option<&str> {
     let commit = status.deploy.commit.as_deref().map(commit12);
     commit.filter(|_| available(status).holds)
 }
@@ -154,13 +160,13 @@ fn source(view: &ComponentView) -> Summary {
 
 fn build(view: &ComponentView) -> Summary {
     let Some(wanted) = &view.desired else {
-        return Summary::no(Reason::Waiting, "built when the commit is known");
+        return Summary::no(Reason::Waiting, "waiting for the commit");
     };
 
     let name = wanted.name_any();
     let mut builds = view.owned.builds.iter();
     let Some(found) = builds.find(|build| build.name_any() == name) else {
-        return Summary::no(Reason::Waiting, format!("Build {name} was just made"));
+        return Summary::no(Reason::Waiting, format!("creating Build {name}"));
     };
 
     let (owner, now) = (view.subject.owner, view.subject.now);
@@ -211,14 +217,14 @@ fn dependencies(view: &ComponentView) -> Summary {
 
     failed.unwrap_or_else(|| {
         let shown = view.unmet.iter().map(|wait| {
-            let now = wait.now.as_deref().unwrap_or("not known yet");
+            let now = wait.now.as_deref().unwrap_or("not reported");
             format!(
                 "{} {} {} (now {now})",
                 wait.component_name, wait.condition_type, wait.condition_status
             )
         });
         let shown = shown.collect::<Vec<_>>().join(", ");
-        Summary::no(Reason::Waiting, format!("waits for {shown}"))
+        Summary::no(Reason::Waiting, format!("waiting for {shown}"))
     })
 }
 
@@ -270,7 +276,7 @@ fn network(view: &ComponentView) -> Summary {
 
     let not_ours =
         not_deployed(view).filter(|wrong| wrong.reason == Reason::Code(Code::ObjectNotOwned));
-    not_ours.unwrap_or_else(|| Summary::no(Reason::Waiting, "its Services are not made yet"))
+    not_ours.unwrap_or_else(|| Summary::no(Reason::Waiting, "creating its Services"))
 }
 
 fn pod(view: &ComponentView) -> Summary {

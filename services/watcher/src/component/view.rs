@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use sequencer_api::condition::{ConditionType, Summary};
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::host::Refusal;
 use sequencer_api::status::State;
@@ -13,16 +12,12 @@ use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::{Kind, Pool};
 
-use super::{builds, plan, status};
-use crate::cache::{Cache, Index};
+use super::builds;
 use crate::chart::Chart;
-use crate::error::Error;
-use crate::events::transitions;
-use crate::owned::{Owned, retry_word};
-use crate::plan::{Event, Plan, Subject, Target};
+use crate::owned::Owned;
+use crate::plan::Subject;
 use crate::pools;
-use crate::reconcile::{Context, Reconciled};
-use crate::triggers::Triggers;
+use crate::retry::Retry;
 
 /// What is known of a Component.
 pub struct ComponentView {
@@ -52,9 +47,7 @@ impl ComponentView {
         chart: &Arc<Chart>,
         now: Timestamp,
     ) -> Self {
-        // Whoever annotates the Workspace means all of it.
-        let above = owned.workspace.as_deref().map_or("", retry_word);
-        let retry = format!("{}{above}", retry_word(component.as_ref()));
+        let retry = Retry::of(component.as_ref()).within(owned.workspace.as_deref());
         let owner = owned.owner_uid(&component);
         let subject = Subject::of(Kind::Component, component.as_ref(), owner, retry, now);
 
@@ -80,16 +73,6 @@ impl ComponentView {
         }
     }
 
-    /// What `Ready` says.
-    pub(crate) fn ready(&self) -> Summary {
-        status::ready(self)
-    }
-
-    /// The commit that serves, if some version does.
-    pub(crate) fn serving(&self) -> Option<&str> {
-        status::serving(&self.before)
-    }
-
     /// Whether nothing that it depends on holds it back, its own image included.
     pub(super) fn may_start(&self) -> bool {
         let has_image = self.component.spec.template.build.is_none() || self.to_run.is_some();
@@ -112,89 +95,6 @@ impl ComponentView {
         let sibling = self.owned.current().find(named)?.clone();
         let (owned, now) = (self.owned.clone(), self.subject.now);
         Some(Self::new(sibling, owned, &self.chart, now))
-    }
-}
-
-impl Reconciled for ComponentView {
-    type Object = Component;
-    type Status = ComponentStatus;
-    const KIND: Kind = Kind::Component;
-
-    fn index(cache: &Cache) -> &Index<Component> {
-        &cache.components
-    }
-
-    fn changed(component: &Component, cache: &Cache, triggers: &Triggers) {
-        triggers.component(cache, component);
-    }
-
-    async fn observe(
-        component: Arc<Component>,
-        context: &Context,
-        now: Timestamp,
-    ) -> Result<Option<Self>, Error> {
-        let owned = context.cache.owned_with(&component).map(Arc::new);
-        Ok(owned.map(|owned| Self::new(component, owned, &context.chart, now)))
-    }
-
-    fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    fn before(&self) -> &ComponentStatus {
-        &self.before
-    }
-
-    fn plan(&self) -> Plan {
-        plan::plan(self)
-    }
-
-    fn status(&self) -> ComponentStatus {
-        status::status(self)
-    }
-
-    /// What went wrong is an Event of its Workspace as well.
-    fn events(&self, after: &ComponentStatus) -> Vec<Event> {
-        let workspace = self.owned.workspace.as_deref();
-        let mut events = transitions(
-            &self.subject.target,
-            &self.before.conditions,
-            &after.conditions,
-            workspace.is_none(),
-        );
-
-        let above = workspace.filter(|_| events.iter().any(|event| event.warning));
-        // One that waits for a failed one has nothing to add.
-        let trouble = above.and_then(|_| status::trouble(self));
-        if let Some((workspace, trouble)) = above.zip(trouble) {
-            let name = &self.component.spec.template.name;
-            let named = Summary {
-                message: format!("{name}: {}", trouble.message),
-                ..trouble
-            };
-
-            let target = Target::of(Kind::Workspace, workspace);
-            let code = named.reason.code();
-            events.extend(code.map(|code| Event::wrong(&target, code, named.text())));
-        }
-
-        events
-    }
-
-    /// For an image.
-    fn waits(&self) -> bool {
-        self.before.deploy.pulling.is_some()
-    }
-
-    /// Those that its siblings wait for.
-    fn depended_on(&self) -> Vec<ConditionType> {
-        let name = &self.component.spec.template.name;
-        let siblings = self.owned.components.iter();
-        siblings
-            .flat_map(|sibling| &sibling.spec.template.depends_on)
-            .filter(|dependency| dependency.component_name == *name)
-            .map(|dependency| dependency.condition_type)
-            .collect()
     }
 }
 

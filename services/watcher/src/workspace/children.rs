@@ -6,18 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use sequencer_api::component::{ComponentSpec, ComponentTemplate};
-use sequencer_api::condition::{ConditionType, Reason, Summary, find, holds};
+use sequencer_api::condition::{Reason, Summary};
 use sequencer_api::names::Owner;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, Workspace, labels};
-use sequencer_proto::topics::Kind;
-use serde_json::json;
 
-use super::view::WorkspaceView;
 use crate::chart::Chart;
 use crate::component::ComponentView;
+use crate::conditions::as_reported;
 use crate::owned::{Owned, owner_reference};
-use crate::plan::{Action, Plan, Target};
 
 /// A component of the spec.
 pub(super) struct Child {
@@ -33,21 +30,18 @@ pub(super) struct Child {
     pub(super) ready: Summary,
 }
 
-fn being_made() -> Summary {
-    Summary::no(Reason::InProgress, "being made")
+fn creating() -> Summary {
+    Summary::no(Reason::InProgress, "creating")
 }
 
-/// The summaries of a Component: nothing of it counts before its own status says so.
 fn reported(found: &ComponentView) -> Summary {
     let conditions = &found.before.conditions;
-    let reported = find(conditions, ConditionType::Ready)
-        .is_some_and(|ready| ready.observed_generation == Some(found.subject.generation));
-    let ready = found.ready();
-    if !reported || (ready.holds && !holds(conditions, ConditionType::Ready)) {
-        return being_made();
-    }
-
-    ready
+    as_reported(
+        found.ready(),
+        conditions,
+        found.subject.generation,
+        creating(),
+    )
 }
 
 /// The components of the spec, in its order.
@@ -65,7 +59,7 @@ pub(super) fn children(
             .find(|found| found.name_any() == wanted.name_any());
         let current = found.is_some_and(|found| found.spec == wanted.spec);
         let found = found.map(|found| ComponentView::new(found.clone(), owned.clone(), chart, now));
-        let reported = found.as_ref().map_or_else(being_made, reported);
+        let reported = found.as_ref().map_or_else(creating, reported);
 
         Child {
             name: template.name.clone(),
@@ -74,36 +68,12 @@ pub(super) fn children(
             ready: if current {
                 reported.clone()
             } else {
-                being_made()
+                creating()
             },
             reported,
         }
     };
     workspace.spec.components.iter().map(child).collect()
-}
-
-/// Makes what is missing, changes what differs, deletes what is listed no more.
-pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
-    for child in &view.children {
-        match &child.found {
-            None => plan
-                .actions
-                .push(Action::create(Kind::Component, &child.wanted)),
-            Some(found) if found.component.spec != child.wanted.spec => {
-                let change = change(&view.workspace, &found.component, &child.wanted);
-                plan.actions.extend(change);
-            }
-            Some(_) => {}
-        }
-    }
-    for found in &view.owned.components {
-        let mut wanted = view.children.iter().map(|child| child.wanted.name_any());
-        let listed = wanted.any(|wanted| wanted == found.name_any());
-        if !listed && found.metadata.deletion_timestamp.is_none() {
-            let target = Target::of(Kind::Component, found.as_ref());
-            plan.actions.push(Action::Delete(target));
-        }
-    }
 }
 
 /// A Component as its Workspace wants it.
@@ -131,7 +101,7 @@ pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> 
     component.metadata.labels = Some(owned(&label));
     component.metadata.annotations = Some(owned(&[(
         labels::WORKSPACE_GENERATION,
-        &generation(workspace),
+        &workspace.generation().to_string(),
     )]));
     component.metadata.owner_references = owner_reference(workspace).map(|owner| vec![owner]);
     component.metadata.namespace = Some(namespace.into());
@@ -143,38 +113,4 @@ fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|(key, value)| ((*key).into(), (*value).into()))
         .collect()
-}
-
-fn generation(workspace: &Workspace) -> String {
-    workspace
-        .metadata
-        .generation
-        .unwrap_or_default()
-        .to_string()
-}
-
-/// The new spec, unless somebody projected a newer generation meanwhile.
-fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Action> {
-    let path = format!(
-        "/metadata/annotations/{}",
-        labels::WORKSPACE_GENERATION.replace('/', "~1")
-    );
-    let projected = found.annotations().get(labels::WORKSPACE_GENERATION)?;
-    if projected
-        .parse::<i64>()
-        .is_ok_and(|projected| projected > workspace.generation())
-    {
-        return None;
-    }
-
-    let operations = json!([
-        {"op": "test", "path": path, "value": projected},
-        {"op": "replace", "path": path, "value": generation(workspace)},
-        {"op": "replace", "path": "/spec", "value": wanted.spec},
-    ]);
-
-    Some(Action::Patch {
-        target: Target::of(Kind::Component, found),
-        operations,
-    })
 }

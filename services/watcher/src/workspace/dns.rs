@@ -1,7 +1,7 @@
 //! The DNSRecords of a Workspace: made when what they point to answers, and never two Workspaces'
 //! of one host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,13 +14,9 @@ use sequencer_api::provider::Kind as ProviderKind;
 use sequencer_api::status::State;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace, labels};
-use sequencer_proto::topics::Kind;
-use serde_json::json;
 
-use super::view::WorkspaceView;
 use crate::chart::Chart;
 use crate::owned::Owned;
-use crate::plan::{Action, Plan, Target};
 
 /// Who has the names of the records of a Workspace's hosts, whoever it is.
 pub(super) struct Holders(BTreeMap<String, Arc<DNSRecord>>);
@@ -46,7 +42,7 @@ impl Holders {
         )
     }
 
-    fn get(&self, name: &str) -> Option<&DNSRecord> {
+    pub(super) fn get(&self, name: &str) -> Option<&DNSRecord> {
         self.0.get(name).map(AsRef::as_ref)
     }
 }
@@ -68,67 +64,6 @@ pub(super) fn lock(workspace: &Workspace, chart: &Chart, holders: &Holders) -> L
         let records = names.iter().filter_map(|name| holders.get(name));
         chart.zones.lock(workspace, host, records)
     }))
-}
-
-/// Makes the records, changes what they point to, deletes those of another host.
-pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
-    let WorkspaceView {
-        owned,
-        holders,
-        records: Wanted { records, .. },
-        ..
-    } = view;
-    let there = |name: &str| owned.records.iter().find(|found| found.name_any() == name);
-    let names: BTreeSet<_> = records.iter().map(ResourceExt::name_any).collect();
-    // A host is let go only when the new one is held, and nothing of ours is reached at the old one
-    // any more.
-    let moved = names.iter().all(|name| there(name).is_some()) && may_let_go(view);
-
-    for found in owned
-        .records
-        .iter()
-        .filter(|found| found.metadata.deletion_timestamp.is_none())
-    {
-        let old =
-            !names.contains(&found.name_any()) && moved && !is_served(view, &found.spec.fqdn());
-        if old || other_type_is_older(found, holders) {
-            let target = Target::of(Kind::DnsRecord, found.as_ref());
-            plan.actions.push(Action::Delete(target));
-        }
-    }
-
-    for wanted in records {
-        let (name, mut wanted) = (wanted.name_any(), wanted.clone());
-        let found = there(&name);
-        // What does not answer is not published; what was, stays.
-        if !view.components.holds && found.is_none_or(|found| found.spec.target.is_none()) {
-            wanted.spec.target = None;
-        }
-
-        match found {
-            None if holders.get(&name).is_none() && !other_type_is_older(&wanted, holders) => {
-                plan.actions.push(Action::create(Kind::DnsRecord, &wanted));
-            }
-            Some(found)
-                if found.spec != wanted.spec && found.metadata.deletion_timestamp.is_none() =>
-            {
-                plan.actions.push(change(found, &wanted));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Whether records may go: those of a zone that is not granted any more hold their hosts until
-/// nothing leads there.
-fn may_let_go(view: &WorkspaceView) -> bool {
-    view.chart.zones.grant(&view.workspace).is_ok() || !view.is_exposed()
-}
-
-/// Whether an Ingress answers at this host.
-fn is_served(view: &WorkspaceView, host: &str) -> bool {
-    let mut rules = view.before.ingress.rules.iter();
-    rules.any(|rule| rule.host == host)
 }
 
 /// The records that a Workspace shall have: where its hosts point, or as long as that is not known,
@@ -273,27 +208,6 @@ fn object(workspace: &Workspace, chart: &Chart, fqdn: &str, spec: DNSRecordSpec)
     made
 }
 
-/// Whether another Workspace has a record of another address type for the same host, and had it
-/// first.
-fn other_type_is_older(ours: &DNSRecord, holders: &Holders) -> bool {
-    let fqdn = ours.spec.fqdn();
-    let age = |record: &DNSRecord| {
-        (
-            record
-                .creation_timestamp()
-                .map_or(jiff::Timestamp::MAX, |created| created.0),
-            record.uid(),
-        )
-    };
-
-    let workspace = |record: &DNSRecord| record.labels().get(labels::WORKSPACE_UID).cloned();
-    RecordType::ADDRESSES
-        .into_iter()
-        .filter(|kind| *kind != ours.spec.record_type)
-        .filter_map(|kind| holders.get(&record(&fqdn, kind.as_str())))
-        .any(|other| workspace(other) != workspace(ours) && age(other) < age(ours))
-}
-
 /// Whether a wanted record is answered by every authoritative server.
 pub(super) fn answers(wanted: &DNSRecord, owned: &Owned) -> bool {
     found(wanted, owned).is_some_and(|found| {
@@ -312,12 +226,4 @@ pub(super) fn found<'a>(wanted: &DNSRecord, owned: &'a Owned) -> Option<&'a DNSR
         .iter()
         .map(AsRef::as_ref)
         .find(|found| found.name_any() == wanted.name_any())
-}
-
-fn change(found: &DNSRecord, wanted: &DNSRecord) -> Action {
-    let operations = json!([{"op": "replace", "path": "/spec", "value": wanted.spec}]);
-    Action::Patch {
-        target: Target::of(Kind::DnsRecord, found),
-        operations,
-    }
 }

@@ -103,7 +103,8 @@ pub(super) fn expiring(
     }
 
     let message = format!(
-        "deleted at {end:.0}; to keep it: kubectl annotate ws {} {}=<a later time> --overwrite",
+        "deleted at {end:.0}; to keep it: kubectl annotate -n {} ws {} {}=<a later time> --overwrite",
+        workspace.namespace_str(),
         workspace.name_any(),
         labels::KEEP_UNTIL
     );

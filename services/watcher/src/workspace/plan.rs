@@ -1,14 +1,17 @@
 //! What is to be done for a Workspace.
 
+mod children;
+mod dns;
+
 use sequencer_api::host::Lock;
 use sequencer_api::labels;
 use sequencer_api::status::{Section, State};
 use sequencer_proto::topics::Verb;
 
 use super::view::WorkspaceView;
-use super::{children, dns, expiry, teardown};
+use super::{expiry, teardown};
 use crate::notifier::notify;
-use crate::plan::{Action, Event, EventReason, Plan};
+use crate::plan::{Action, Cause, Event, EventReason, Plan};
 
 /// What is to be done.
 pub(super) fn plan(view: &WorkspaceView) -> Plan {
@@ -82,7 +85,11 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
 
     let networking = view.workspace.spec.networking.as_ref();
     let networking = networking.filter(|_| *lock == Lock::Held);
-    let why = if *lock == Lock::Held { "" } else { "refused" };
+    let cause = if *lock == Lock::Held {
+        Cause::Spec
+    } else {
+        Cause::Refused
+    };
     let mut make = |verb, section: &Section, wanted, exists| {
         if wanted || exists {
             let state = if wanted {
@@ -91,7 +98,8 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
                 State::Gone
             };
             let settled = section.is(state, subject.generation);
-            notify(plan, subject, verb, None, section, settled, why);
+            let cause = cause.clone();
+            notify(plan, subject, verb, None, section, settled, cause);
         }
     };
 
@@ -108,7 +116,15 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
 fn probe(plan: &mut Plan, view: &WorkspaceView) {
     if view.is_published() && view.components.holds {
         let route = &view.before.route.section;
-        let settled = view.is_probed();
-        notify(plan, &view.subject, Verb::Probe, None, route, settled, "");
+        let (subject, settled) = (&view.subject, view.is_probed());
+        notify(
+            plan,
+            subject,
+            Verb::Probe,
+            None,
+            route,
+            settled,
+            Cause::Spec,
+        );
     }
 }

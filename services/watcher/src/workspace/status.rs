@@ -1,6 +1,6 @@
 //! The watcher's part of a Workspace's status, from what is known of it.
 
-use sequencer_api::condition::{ConditionType, Reason, Status, Summary, find, holds, holds_for};
+use sequencer_api::condition::{ConditionType, Reason, Status, Summary, find, holds};
 use sequencer_api::host::Lock;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
@@ -10,7 +10,7 @@ use sequencer_api::stored::Stored as _;
 use super::children::Child;
 use super::view::WorkspaceView;
 use super::{dns, expiry, teardown, timings};
-use crate::conditions::{Conditions, advice, while_serving, wrong};
+use crate::conditions::{Conditions, advice, as_reported, while_serving, wrong};
 use crate::record;
 
 /// The status as it has to be.
@@ -117,9 +117,9 @@ fn tunnel(view: &WorkspaceView) -> Summary {
 
     wrong(&section.section, None, generation).unwrap_or_else(|| {
         let message = if id.is_empty() {
-            "being made".into()
+            "creating the tunnel".into()
         } else {
-            format!("tunnel {id} made, not connected yet")
+            format!("waiting for tunnel {id} to connect")
         };
         Summary::no(Reason::InProgress, message)
     })
@@ -138,9 +138,9 @@ fn ingress(view: &WorkspaceView) -> Summary {
 
     wrong(&section.section, None, generation).unwrap_or_else(|| {
         let message = if section.name.is_some() {
-            "made; it has no address yet"
+            "waiting for an address of the Ingress"
         } else {
-            "being made"
+            "creating the Ingress"
         };
         Summary::no(Reason::InProgress, message)
     })
@@ -148,7 +148,10 @@ fn ingress(view: &WorkspaceView) -> Summary {
 
 fn dns_summary(view: &WorkspaceView) -> Summary {
     if !view.records.known {
-        return Summary::no(Reason::Waiting, "published when the way in is there");
+        let networking = view.workspace.spec.networking.as_ref();
+        let tunnel = networking.is_some_and(|networking| networking.tunnel.is_some());
+        let exposure = if tunnel { "tunnel" } else { "Ingress" };
+        return Summary::no(Reason::Waiting, format!("waiting for the {exposure}"));
     }
     let records = view.records.records.iter();
     let summaries: Vec<_> = records.map(|wanted| record_summary(wanted, view)).collect();
@@ -159,23 +162,20 @@ fn dns_summary(view: &WorkspaceView) -> Summary {
 fn record_summary(wanted: &sequencer_api::DNSRecord, view: &WorkspaceView) -> Summary {
     let found = dns::found(wanted, &view.owned).filter(|found| found.spec.target.is_some());
     let Some(found) = found else {
-        return Summary::no(Reason::Waiting, "published when its components are ready");
+        return Summary::no(Reason::Waiting, "waiting for the components");
     };
 
-    let generation = found.generation();
+    let creating = Summary::no(Reason::InProgress, "creating the record");
+    if found.spec != wanted.spec {
+        return creating;
+    }
+
     let conditions = found
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
-    let reported = find(conditions, ConditionType::Ready)
-        .is_some_and(|ready| ready.observed_generation == Some(generation));
     let ready = record::ready(found, &view.chart.zones.providers);
-    let current = found.spec == wanted.spec && reported;
-    if !current || (ready.holds && !holds_for(conditions, ConditionType::Ready, generation)) {
-        return Summary::no(Reason::InProgress, "being made");
-    }
-
-    ready
+    as_reported(ready, conditions, found.generation(), creating)
 }
 
 fn route(view: &WorkspaceView, before_it: bool) -> Summary {
@@ -185,7 +185,8 @@ fn route(view: &WorkspaceView, before_it: bool) -> Summary {
         let rule = section.rules.first();
         let code = rule.and_then(|rule| rule.http_status).unwrap_or_default();
         let path = rule.map_or("/", |rule| rule.path.as_str());
-        let message = format!("GET {path} by the public way: {code}");
+        let url = view.url.as_deref().unwrap_or_default();
+        let message = format!("GET {url}{path} returned {code}");
         return Summary::yes(Reason::Healthy, message);
     }
 
@@ -193,7 +194,7 @@ fn route(view: &WorkspaceView, before_it: bool) -> Summary {
     match wrong(&section.section, failure, view.subject.generation) {
         Some(wrong) => wrong,
         None if before_it => Summary::no(Reason::InProgress, "probing"),
-        None => Summary::no(Reason::Waiting, "probed when its record is answered"),
+        None => Summary::no(Reason::Waiting, "waiting for DNS"),
     }
 }
 

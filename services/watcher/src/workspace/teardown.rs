@@ -9,20 +9,16 @@ use sequencer_api::status::{Section, State};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_proto::topics::{Kind, Verb};
-
-use serde_json::json;
+use sequencer_runtime::patch::test;
 
 use super::view::WorkspaceView;
 use crate::abandon::{abandoned, gives_up};
 use crate::notifier::notify;
 use crate::owned::{Owned, is_abandoned};
-use crate::plan::{Action, Event, EventReason, Plan, Target};
+use crate::plan::{Action, Cause, Event, EventReason, Plan, Target};
 
 /// The most that `status.teardown` names.
 const SHOWN: usize = 16;
-
-/// What sets a wake-up to delete apart from the last one to make.
-const DELETING: &str = "deleting";
 
 /// What is left of it.
 pub(super) fn plan(plan: &mut Plan, view: &WorkspaceView) {
@@ -39,7 +35,8 @@ pub(super) fn plan(plan: &mut Plan, view: &WorkspaceView) {
     if ingress_may_stand(workspace, before) && !is_abandoned(workspace) {
         // As long as it answers its host is not let go: the next who holds that would share it.
         let ingress = &before.ingress.section;
-        notify(plan, subject, Verb::Ingress, None, ingress, false, DELETING);
+        let cause = Cause::Deleting;
+        notify(plan, subject, Verb::Ingress, None, ingress, false, cause);
         return;
     }
     for record in owned
@@ -60,11 +57,12 @@ pub(super) fn plan(plan: &mut Plan, view: &WorkspaceView) {
     let abandon = owned.abandon(view.chart.abandon_after, subject.now);
     if !gone && !gives_up(plan, abandon, &tunnel.section, subject.now) {
         let tunnel = &tunnel.section;
-        notify(plan, subject, Verb::Tunnel, None, tunnel, false, DELETING);
+        let cause = Cause::Deleting;
+        notify(plan, subject, Verb::Tunnel, None, tunnel, false, cause);
         return;
     }
     // Not if a worker wrote an intent since.
-    let same = json!({"op": "test", "path": "/status/tunnel/rev", "value": tunnel.section.rev});
+    let same = test(&["status", "tunnel", "rev"], tunnel.section.rev);
     let (target, finalizer) = (subject.target.clone(), labels::WORKSPACE_FINALIZER);
     let remove = Action::remove_finalizer(target, workspace.as_ref(), finalizer, vec![same]);
     let Some(remove_finalizer) = remove else {
@@ -220,9 +218,10 @@ pub(super) fn blocked(view: &WorkspaceView) -> Option<Summary> {
         .retry
         .map(|retry| format!("{} {}", retry.code, retry.message))
         .unwrap_or_default();
-    let (name, uid) = (workspace.name_any(), workspace.uid_str());
+    let (namespace, name) = (workspace.namespace_str(), workspace.name_any());
+    let uid = workspace.uid_str();
     let message = format!(
-        "{what} is not deleted: {}. It is tried again; to leave it behind: kubectl annotate ws {name} {}={uid}",
+        "{what} is not deleted: {}. It is tried again; to leave it behind: kubectl annotate -n {namespace} ws {name} {}={uid}",
         cause.chars().take(CAUSE).collect::<String>(),
         labels::ABANDON_EXTERNAL
     );

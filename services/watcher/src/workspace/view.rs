@@ -1,12 +1,10 @@
 //! What is known of a Workspace, found out once.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use sequencer_api::code::Code;
-use sequencer_api::condition::{ConditionType, Reason, Severity, Summary};
+use sequencer_api::condition::{Reason, Severity, Summary};
 use sequencer_api::host::{Lock, Refusal};
 use sequencer_api::labels::{self, commit12};
 use sequencer_api::status::State;
@@ -14,19 +12,14 @@ use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, DNSRecord, Workspace};
 use sequencer_proto::topics::Kind;
-use sequencer_runtime::telemetry::root_span;
 
 use super::children::{self, Child};
 use super::dns::{self, Holders, Wanted};
-use super::{expiry, plan, status, took};
-use crate::cache::{Cache, Index};
+use super::expiry;
 use crate::chart::{Chart, Limits};
-use crate::error::Error;
-use crate::events;
-use crate::owned::{Owned, outside_word};
-use crate::plan::{Event, EventReason, Plan, Subject};
-use crate::reconcile::{Context, Reconciled};
-use crate::triggers::Triggers;
+use crate::owned::Owned;
+use crate::plan::Subject;
+use crate::retry::Retry;
 
 /// What is known of a Workspace.
 pub struct WorkspaceView {
@@ -64,7 +57,7 @@ impl WorkspaceView {
         now: Timestamp,
     ) -> Self {
         let (owner, owned) = (workspace.uuid(), Arc::new(owned));
-        let retry = outside_word(&workspace);
+        let retry = Retry::of(workspace.as_ref()).outside(Some(&workspace));
         let subject = Subject::of(Kind::Workspace, workspace.as_ref(), owner, retry, now);
 
         let refusal = refusal(&workspace, &owned, &chart.limits);
@@ -91,10 +84,7 @@ impl WorkspaceView {
 
     /// Whether something exists, or may, that only a finalizer keeps from being left behind.
     pub(super) fn has_finalizer(&self) -> bool {
-        let finalizers = self.workspace.finalizers();
-        finalizers
-            .iter()
-            .any(|finalizer| finalizer == labels::WORKSPACE_FINALIZER)
+        self.workspace.has_finalizer(labels::WORKSPACE_FINALIZER)
     }
 
     /// Whether it is being deleted.
@@ -118,88 +108,6 @@ impl WorkspaceView {
     pub(super) fn is_probed(&self) -> bool {
         let route = &self.before.route.section;
         route.is(State::Healthy, self.subject.generation)
-    }
-}
-
-impl Reconciled for WorkspaceView {
-    type Object = Workspace;
-    type Status = WorkspaceStatus;
-    const KIND: Kind = Kind::Workspace;
-
-    fn index(cache: &Cache) -> &Index<Workspace> {
-        &cache.workspaces
-    }
-
-    fn changed(workspace: &Workspace, cache: &Cache, triggers: &Triggers) {
-        triggers.workspace(cache, workspace);
-    }
-
-    fn gone(workspace: &Workspace, cache: &Cache, triggers: &Triggers) {
-        triggers.no_workspace(cache, workspace);
-    }
-
-    async fn observe(
-        workspace: Arc<Workspace>,
-        context: &Context,
-        now: Timestamp,
-    ) -> Result<Option<Self>, Error> {
-        let (cache, chart) = (&context.cache, &context.chart);
-        let owned = cache.owned_by(&workspace);
-        let holder = |name: &str| cache.record(name);
-        Ok(Some(Self::new(workspace, owned, &holder, chart, now)))
-    }
-
-    fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    fn before(&self) -> &WorkspaceStatus {
-        &self.before
-    }
-
-    fn plan(&self) -> Plan {
-        plan::plan(self)
-    }
-
-    fn status(&self) -> WorkspaceStatus {
-        status::status(self)
-    }
-
-    /// What is wrong with a component, the component's own status says.
-    fn events(&self, after: &WorkspaceStatus) -> Vec<Event> {
-        let target = &self.subject.target;
-        let (before, conditions) = (&self.before.conditions, &after.conditions);
-        let own = self.refusal.as_ref().map(|_| ConditionType::Components);
-        let kinds = own.into_iter().chain([
-            ConditionType::Tunnel,
-            ConditionType::Ingress,
-            ConditionType::Dns,
-            ConditionType::Route,
-            ConditionType::TeardownBlocked,
-        ]);
-        let mut events: Vec<_> = kinds
-            .filter_map(|kind| events::wrong(target, kind, before, conditions))
-            .collect();
-
-        if let Some(mut ready) = events::ready(target, before, conditions) {
-            let took = took(&after.timings);
-            if !took.is_empty() {
-                ready.message = format!("{} ({took})", ready.message);
-            }
-            events.push(ready);
-        }
-
-        events.extend(events::expiring(target, before, conditions));
-        events
-    }
-
-    fn recorded(&self, events: &[Event]) {
-        let ready = |event: &Event| event.reason == EventReason::Ready;
-        let first = self.before.url.is_none() && events.iter().any(ready);
-        if let Some(created) = self.subject.created.filter(|_| first) {
-            let created = SystemTime::from(created);
-            root_span("workspace", self.subject.owner, created, Vec::new());
-        }
     }
 }
 

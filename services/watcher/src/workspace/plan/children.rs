@@ -1,0 +1,58 @@
+//! The Components of a Workspace, as they have to be.
+
+use kube::ResourceExt as _;
+use sequencer_api::stored::Stored as _;
+use sequencer_api::{Component, Workspace, labels};
+use sequencer_proto::topics::Kind;
+use sequencer_runtime::patch::{replace, test};
+
+use crate::plan::{Action, Plan, Target};
+use crate::workspace::view::WorkspaceView;
+
+/// Where a Component says which generation of its Workspace it follows.
+const GENERATION: [&str; 3] = ["metadata", "annotations", labels::WORKSPACE_GENERATION];
+
+/// Makes what is missing, changes what differs, deletes what is listed no more.
+pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
+    for child in &view.children {
+        match &child.found {
+            None => plan.actions.push(Action::create(&child.wanted)),
+            Some(found) if found.component.spec != child.wanted.spec => {
+                let change = change(&view.workspace, &found.component, &child.wanted);
+                plan.actions.extend(change);
+            }
+            Some(_) => {}
+        }
+    }
+    for found in &view.owned.components {
+        let mut wanted = view.children.iter().map(|child| child.wanted.name_any());
+        let listed = wanted.any(|wanted| wanted == found.name_any());
+        if !listed && found.metadata.deletion_timestamp.is_none() {
+            let target = Target::of(Kind::Component, found.as_ref());
+            plan.actions.push(Action::Delete(target));
+        }
+    }
+}
+
+/// The new spec, unless somebody projected a newer generation meanwhile.
+fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Action> {
+    let projected = found.annotations().get(labels::WORKSPACE_GENERATION)?;
+    if projected
+        .parse::<i64>()
+        .is_ok_and(|projected| projected > workspace.generation())
+    {
+        return None;
+    }
+
+    let spec = serde_json::to_value(&wanted.spec).ok()?;
+    let operations = vec![
+        test(&GENERATION, projected.as_str()),
+        replace(&GENERATION, workspace.generation().to_string()),
+        replace(&["spec"], spec),
+    ];
+
+    Some(Action::Patch {
+        target: Target::of(Kind::Component, found),
+        operations,
+    })
+}
