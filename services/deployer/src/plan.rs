@@ -96,7 +96,8 @@ impl View {
         }
     }
 
-    /// Whether a sibling waits for less than that it runs: its Services, or its variables' values.
+    /// Returns true if a sibling depends on its Services or its variables, which are there before it
+    /// runs.
     pub(crate) fn is_depended_on_early(&self) -> bool {
         let on = self
             .templates()

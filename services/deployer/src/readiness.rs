@@ -47,7 +47,7 @@ pub(crate) struct LogOf {
     pub(crate) previous: bool,
 }
 
-/// How a Deployment is. `pods` are the Component's, of any revision.
+/// Returns the health of a Deployment. `pods` are the Component's, of any revision.
 pub(crate) fn deployment(
     deployment: &Deployment,
     pods: &[Pod],
@@ -100,7 +100,7 @@ pub(crate) fn deployment(
     }
 }
 
-/// How a Job is.
+/// Returns the health of a Job.
 pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> Health {
     let status = job.status.clone().unwrap_or_default();
     let condition = |kind: &str| {

@@ -1,5 +1,5 @@
-//! The hosts of Workspaces as those need them who reserve or expose one: the chart's settings, and
-//! the locks read afresh. The decisions are [`sequencer_api::host`]'s.
+//! Reads what decides whether a Workspace may be exposed at its hosts: the chart's settings, and the
+//! DNSRecords that lock the hosts. [`sequencer_api::host`] decides.
 
 use std::path::PathBuf;
 

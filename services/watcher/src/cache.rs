@@ -73,7 +73,7 @@ impl Cache {
         (cache, writers)
     }
 
-    /// Waits until every kind was listed once: by half of what there is nothing can be decided.
+    /// Waits until every kind was listed once. No decision is safe on a part of what exists.
     pub async fn ready(&self) {
         self.workspaces.ready().await;
         self.components.ready().await;

@@ -21,7 +21,7 @@ pub enum Error {
     /// Somebody else's object has a name that is ours.
     #[error("{kind} {name} was not made for this Workspace")]
     NotOurs { kind: String, name: String },
-    /// An object's owner could not be read.
+    /// An object could not be read.
     #[error("cannot read {0}")]
     Read(String, #[source] kube::Error),
     /// A status was not written.

@@ -123,11 +123,11 @@ pub fn wrong(
 ) -> Option<plan::Event> {
     let now = failing(after, kind)?;
     let text = &find(after, kind)?.message;
-    let news = failing(before, kind) != Some(now);
-    news.then(|| plan::Event::wrong(target, now, text))
+    let changed = failing(before, kind) != Some(now);
+    changed.then(|| plan::Event::wrong(target, now, text))
 }
 
-/// Returns the code of what is wrong with a condition and is not only tried again.
+/// Returns the code of a condition that needs a person. What is only tried again is no failure yet.
 fn failing(conditions: &[Condition], kind: ConditionType) -> Option<Code> {
     let stands = kind == ConditionType::TeardownBlocked
         || find(conditions, ConditionType::Stalled).is_some();
