@@ -95,7 +95,7 @@ impl Target {
 }
 
 /// A write of an object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Makes it. One of that name that carries the same mark was made before.
     Create(Creation),
@@ -108,7 +108,7 @@ pub enum Action {
 }
 
 /// An object to make.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Creation {
     Component(Box<Component>),
     Build(Box<Build>),

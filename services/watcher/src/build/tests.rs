@@ -4,8 +4,10 @@ use sequencer_api::condition::Reason;
 use sequencer_api::labels;
 use sequencer_api::status::build::BuildPhase;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
+use crate::chart::Chart;
 
 /// In a chart with these pools.
 fn view(build: &Build, pools: &[&str], now: i64) -> BuildView {

@@ -54,7 +54,7 @@ impl BuildView {
 /// Whether a Build has to wait for others of its namespace: so many as may run at once are built,
 /// or are before it in its pool's queue. One that failed holds nobody up until it is tried again.
 #[must_use]
-pub fn waits_for_its_turn(
+pub(super) fn waits_for_its_turn(
     build: &Build,
     others: &[Arc<Build>],
     limit: usize,

@@ -1,7 +1,6 @@
-//! The Builds of a Component: one for each set of inputs and commits, the last ones kept to roll
-//! back to.
+//! Which Builds a Component has: one for each set of inputs and commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 use sequencer_api::build::BuildSpec;
@@ -10,12 +9,8 @@ use sequencer_api::owner::is_controlled_by;
 use sequencer_api::status::component::SourceSection;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component};
-use sequencer_proto::topics::Kind;
-use serde_json::json;
 
-use super::view::ComponentView;
 use crate::owned::{Owned, owner_reference};
-use crate::plan::{Action, Event, EventReason, Plan, Target};
 
 /// Whether the commits of every import are known, as the spec has them now.
 pub(crate) fn resolved(build: &BuildSpec, source: &SourceSection) -> bool {
@@ -124,6 +119,3 @@ pub(super) fn own<'a>(
         .map(AsRef::as_ref)
         .filter(move |build| is_controlled_by(*build, component))
 }
-
-#[cfg(test)]
-mod tests;

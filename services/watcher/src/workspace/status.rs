@@ -1,6 +1,6 @@
 //! The watcher's part of a Workspace's status, from what is known of it.
 
-use sequencer_api::condition::{ConditionType, Reason, Status, Summary, find, holds};
+use sequencer_api::condition::{ConditionType, Reason, Status, Summary, holds};
 use sequencer_api::host::Lock;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;

@@ -1,8 +1,8 @@
-//! The Builds of a Component, as they have to be.
+//! The Builds of a Component: the wanted one is made, the last ones are kept to roll back to.
 
 use std::collections::BTreeSet;
 
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use sequencer_api::Build;
 use sequencer_api::labels::{self, commit12};
 use sequencer_proto::topics::Kind;
@@ -143,3 +143,6 @@ fn created(build: &Build) -> Option<(jiff::Timestamp, String)> {
         .creation_timestamp()
         .map(|created| (created.0, build.name_any()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ fn what_waits_for_a_failed_component_has_its_code_and_no_trouble_of_its_own() {
     let (of_db, of_app) = (view(&db, &[&db, &app]), view(&app, &[&db, &app]));
 
     let crash = Reason::Code(Code::CrashLoop);
-    assert_eq!(ready(&of_app).reason, crash);
+    assert_eq!(of_app.ready().reason, crash);
     assert_eq!(trouble(&of_app), None);
     assert_eq!(trouble(&of_db).map(|trouble| trouble.reason), Some(crash));
 }
@@ -62,7 +62,7 @@ fn components_that_wait_for_each_other_end_with_a_word_on_each() {
         component("one", "two", &json!({})),
         component("two", "one", &json!({})),
     );
-    assert_eq!(ready(&view(&one, &[&one, &two])).reason, Reason::Waiting);
+    assert_eq!(view(&one, &[&one, &two]).ready().reason, Reason::Waiting);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use sequencer_api::dns_record::RecordType;
 use sequencer_api::names::record;
 use sequencer_api::{DNSRecord, labels};

@@ -1,11 +1,16 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sequencer_api::Component;
+use sequencer_runtime::patch::Operation;
 use serde_json::Value;
 
 use super::*;
 use crate::chart::Chart;
+use crate::owned::Owned;
+use crate::plan::Creation;
 
 /// A Component on its own whose branch is at this commit.
 fn component(name: &str, commit: &str) -> Component {
@@ -43,6 +48,21 @@ fn view(component: Component, owned: Owned) -> ComponentView {
     ComponentView::new(component.into(), owned.into(), &chart, now)
 }
 
+/// The verb of an action, and the name of its object.
+fn shown(action: Action) -> (String, String) {
+    let (verb, name) = match action {
+        Action::Create(Creation::Build(build)) => ("create", build.name_any()),
+        Action::Patch { target, operations } => match operations.as_slice() {
+            [Operation::Add(_)] => ("add", target.name),
+            [Operation::Remove(_)] => ("remove", target.name),
+            other => panic!("{other:?}"),
+        },
+        Action::Delete(target) => ("delete", target.name),
+        other @ Action::Create(_) => panic!("{other:?}"),
+    };
+    (verb.into(), name)
+}
+
 /// What is done when the branch is at a commit: the verb, and the name of the Build.
 fn followed(commit: &str, builds: &[Arc<Build>]) -> Vec<(String, String)> {
     let component = component("web", commit);
@@ -54,14 +74,7 @@ fn followed(commit: &str, builds: &[Arc<Build>]) -> Vec<(String, String)> {
 
     let mut plan = Plan::default();
     follow(&mut plan, &view(component, owned));
-    let word = |value: &Value| value.as_str().unwrap().to_owned();
-    let action = |action: Action| match action {
-        Action::Create { object, .. } => ("create".into(), word(&object["metadata"]["name"])),
-        Action::Patch { target, operations } => (word(&operations[0]["op"]), target.name),
-        Action::Delete(target) => ("delete".into(), target.name),
-    };
-
-    plan.actions.into_iter().map(action).collect()
+    plan.actions.into_iter().map(shown).collect()
 }
 
 fn published() -> Value {
