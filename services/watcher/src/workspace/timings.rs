@@ -2,6 +2,8 @@
 //! (sections, Builds, the conditions' last transitions) and from what was derived before; never
 //! from the clock, so nothing ticks.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
@@ -49,67 +51,35 @@ pub(super) fn timings(
     };
 
     let builds: Vec<_> = wanted(owned).collect();
-    let queue = all(builds.iter().map(|build| queue(build)));
     let publish = all(builds.iter().map(|build| publish(build)));
-    let components = facts.since(ConditionType::Components, Status::True);
-    let way = facts
-        .since(ConditionType::Tunnel, Status::True)
-        .or_else(|| facts.since(ConditionType::Ingress, Status::True));
-    let published = components
-        .zip(way)
-        .map(|(components, way)| components.max(way));
-    let deploys = publish.ended.max(
-        facts
-            .since(ConditionType::Components, Status::False)
-            .or(facts.made),
-    );
-    // Until the images are there, nothing that needs one is rolled out.
-    let depended_on = owned
-        .components
-        .iter()
-        .filter(|component| component.spec.template.build.is_some())
-        .count();
-    let deploys = deploys
-        .filter(|_| depended_on == 0 || (builds.len() == depended_on && publish.ended.is_some()));
+    let deploys = facts.deploys(owned, builds.len(), publish.ended);
+    let condition = |stage, kind, begins| (stage, facts.condition(stage, kind, begins));
+    let unmet = |kind| facts.since(kind, Status::False);
+
     let spans = [
         (Stage::Source, facts.source(owned)),
-        (Stage::Queue, queue),
+        (Stage::Queue, all(builds.iter().map(|build| queue(build)))),
         (
             Stage::Build,
             all(builds.iter().map(|build| build_of(build))),
         ),
         (Stage::Publish, publish),
-        (
-            Stage::Deploy,
-            facts.condition(Stage::Deploy, ConditionType::Components, deploys),
-        ),
-        (
+        condition(Stage::Deploy, ConditionType::Components, deploys),
+        condition(
             Stage::Tunnel,
-            facts.condition(
-                Stage::Tunnel,
-                ConditionType::Tunnel,
-                facts.since(ConditionType::Tunnel, Status::False),
-            ),
+            ConditionType::Tunnel,
+            unmet(ConditionType::Tunnel),
         ),
-        (
+        condition(
             Stage::Ingress,
-            facts.condition(
-                Stage::Ingress,
-                ConditionType::Ingress,
-                facts.since(ConditionType::Ingress, Status::False),
-            ),
+            ConditionType::Ingress,
+            unmet(ConditionType::Ingress),
         ),
-        (
-            Stage::Dns,
-            facts.condition(Stage::Dns, ConditionType::Dns, published),
-        ),
-        (
+        condition(Stage::Dns, ConditionType::Dns, facts.exposed()),
+        condition(
             Stage::Route,
-            facts.condition(
-                Stage::Route,
-                ConditionType::Route,
-                facts.since(ConditionType::Dns, Status::True),
-            ),
+            ConditionType::Route,
+            facts.since(ConditionType::Dns, Status::True),
         ),
     ];
 
@@ -139,6 +109,33 @@ impl Facts<'_> {
     fn since(&self, kind: ConditionType, status: Status) -> Option<Timestamp> {
         let found = find(self.conditions, kind).filter(|found| is(found, status))?;
         Some(found.last_transition_time.0)
+    }
+
+    /// When the roll-out began: until the images are there, nothing that needs one is rolled out.
+    /// `builds` are known, and all of them published then.
+    fn deploys(
+        &self,
+        owned: &Owned,
+        builds: usize,
+        published: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let is_built = |component: &&Arc<Component>| component.spec.template.build.is_some();
+        let needed = owned.components.iter().filter(is_built).count();
+        if needed > 0 && (builds != needed || published.is_none()) {
+            return None;
+        }
+
+        let changed = self.since(ConditionType::Components, Status::False);
+        published.max(changed.or(self.made))
+    }
+
+    /// When the components were ready behind a tunnel or an Ingress.
+    fn exposed(&self) -> Option<Timestamp> {
+        let components = self.since(ConditionType::Components, Status::True)?;
+        let exposure = self
+            .since(ConditionType::Tunnel, Status::True)
+            .or_else(|| self.since(ConditionType::Ingress, Status::True))?;
+        Some(components.max(exposure))
     }
 
     fn remembered(&self, stage: Stage) -> Span {

@@ -1,6 +1,7 @@
 //! What a build needs: its sources from the git hosts, its values from the cluster, and the key of
 //! all of it.
 
+use sequencer_api::build::{BuildSpec, ImportContent};
 use sequencer_api::names::{h6, h10};
 
 use super::{Builder, Task};
@@ -21,6 +22,33 @@ fn cache_mounts<'a>(namespace: &'a str, urls: impl Iterator<Item = &'a str>) -> 
     h10(&std::iter::once(namespace).chain(urls).collect::<Vec<_>>())
 }
 
+/// What of the key follows from the spec and the sources.
+fn inputs<'a>(spec: &'a BuildSpec, source: &'a Source) -> Inputs<'a> {
+    let git = |import: &'a ImportContent| import.content_from.git.as_ref();
+    let mut imports = spec.import_content.iter().filter_map(git);
+    let history = imports.any(|git| git.depth > 1);
+    let commits = source
+        .imports
+        .iter()
+        .map(|import| import.recorded.commit.as_str());
+    let trees = source
+        .trees
+        .iter()
+        .map(|(at, tree)| (at.as_str(), tree.as_str()));
+
+    Inputs {
+        trees: trees.collect(),
+        history: commits.filter(|_| history).collect(),
+        dockerfile: &source.dockerfile,
+        content: &source.content,
+        target: spec.target.as_deref(),
+        args: None,
+        secrets: None,
+        platforms: spec.platforms.iter().map(String::as_str).collect(),
+        form: Vec::new(),
+    }
+}
+
 impl Builder<'_> {
     /// Reads the sources and what goes with them. No file is written before it is known that the
     /// image has to be built.
@@ -29,40 +57,20 @@ impl Builder<'_> {
         let args = task.reader.args(spec.args.as_ref()).await?;
         let secrets = task.reader.secrets(spec.secrets.as_ref()).await?;
         let source = source::read(&self.service.git, task.namespace, spec, &task.reader).await?;
-        let history = spec.import_content.iter().any(|import| {
-            import
-                .content_from
-                .git
-                .as_ref()
-                .is_some_and(|git| git.depth > 1)
-        });
         let attestations = spec.attestations.clone().unwrap_or_default();
         let form = [
             format!("{:?}", spec.compression),
             attestations.sbom.to_string(),
             attestations.provenance.to_string(),
         ];
-        let commits = source
-            .imports
-            .iter()
-            .map(|import| import.recorded.commit.as_str());
         let inputs = Inputs {
-            trees: source
-                .trees
-                .iter()
-                .map(|(at, tree)| (at.as_str(), tree.as_str()))
-                .collect(),
-            history: commits.filter(|_| history).collect(),
-            dockerfile: &source.dockerfile,
-            content: &source.content,
-            target: spec.target.as_deref(),
             args: Some(&args),
             secrets: Some(&secrets),
-            platforms: spec.platforms.iter().map(String::as_str).collect(),
             form: form.iter().map(String::as_str).collect(),
+            ..inputs(spec, &source)
         };
-
         let key = key(&inputs, task.namespace, &self.service.pepper);
+
         let (export, imports) = self.caches(task, &source);
         let mut logins = task.reader.logins(spec).await;
         logins.extend(
