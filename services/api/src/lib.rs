@@ -25,6 +25,7 @@ pub mod host;
 pub mod labels;
 pub mod login;
 pub mod names;
+mod object_ref;
 pub mod owner;
 mod pattern;
 pub mod pool;

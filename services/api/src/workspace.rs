@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::component::{ComponentTemplate, UpdatePolicy};
+pub use crate::object_ref::ObjectRef;
 use crate::pattern::{DURATION, ZONE};
 use crate::secret::SecretKeyRef;
 use crate::status::workspace::WorkspaceStatus;
@@ -259,18 +260,6 @@ pub struct Ingress {
     /// The certificate; the chart's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-}
-
-/// An object, perhaps of another namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-pub struct ObjectRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Its namespace; the Workspace's own if absent.
-    #[schemars(length(min = 1, max = 63))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
 }
 
 /// A Gateway (gateway.networking.k8s.io) that HTTPRoutes attach to.

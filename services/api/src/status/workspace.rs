@@ -9,8 +9,8 @@ use super::{Failure, Section, status_section};
 use crate::code::Code;
 // `Reason` alone is kube's own where the derive of schemas stands.
 use crate::condition::{self, Status};
+use crate::object_ref::ObjectRef;
 use crate::secret::SecretRef;
-use crate::workspace::ObjectRef;
 
 /// `Workspace.status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
