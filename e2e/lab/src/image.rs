@@ -120,7 +120,10 @@ pub const IMAGES: [Image; 10] = [
         trusts: true,
         ..Image::program(
             "cloudflared",
-            &["cloudflare/cloudflared:latest"],
+            &[
+                "cloudflare/cloudflared:latest",
+                "cloudflare/cloudflared:2025.8.1",
+            ],
             &["cloudflared"],
         )
     },
