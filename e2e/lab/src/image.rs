@@ -120,10 +120,7 @@ pub const IMAGES: [Image; 10] = [
         trusts: true,
         ..Image::program(
             "cloudflared",
-            &[
-                "cloudflare/cloudflared:latest",
-                "cloudflare/cloudflared:2025.8.1",
-            ],
+            &["cloudflare/cloudflared:latest"],
             &["cloudflared"],
         )
     },
