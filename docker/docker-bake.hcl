@@ -1,5 +1,9 @@
 # Every image from source: docker buildx bake -f docker/docker-bake.hcl (from the repository's root).
-# One platform is loaded into Docker; for both: --set '*.platform=linux/amd64,linux/arm64' --push.
+# One platform is loaded into Docker. Both are pushed, by a builder that can make several (docker buildx create --use) on a
+# machine that can run the other's programs (QEMU, for the packages in the builder's image):
+#   REPOSITORY=registry.example.com/sequencer docker buildx bake -f docker/docker-bake.hcl \
+#     --set '*.platform=linux/amd64,linux/arm64' --set '*.output=type=registry'
+# (--push alone keeps type=docker beside it, which takes no image of several platforms.)
 
 variable "REPOSITORY" {
   default = "sequencer"

@@ -94,7 +94,8 @@ livenessProbe: {httpGet: {path: /livez, port: admin}, periodSeconds: 10, failure
 readinessProbe: {httpGet: {path: /readyz, port: admin}, periodSeconds: 5}
 {{- end }}
 
-{{- /* The Deployment and ServiceAccount of a service in the release namespace. `env` is what it has besides the rest. */}}
+{{- /* The Deployment and ServiceAccount of a service in the release namespace. `env` is what it has besides the rest; it has
+one pod where nothing says `replicas`. */}}
 {{- define "service.deployment" -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{ include "service.account" (merge (dict "namespace" $namespace) .) }}
@@ -107,7 +108,7 @@ metadata:
   labels:
     {{- include "sequencer.labels" . | nindent 4 }}
 spec:
-  replicas: 1
+  replicas: {{ .replicas | default 1 }}
   {{- if .recreate }}
   strategy: {type: Recreate}
   {{- end }}

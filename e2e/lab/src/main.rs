@@ -57,7 +57,7 @@ enum Verb {
         /// Only these.
         names: Vec<String>,
     },
-    /// End the cluster and leave nothing behind.
+    /// End the cluster and leave no process, mount, link or rule behind.
     Down {
         /// Remove its data too.
         #[arg(long)]

@@ -13,6 +13,8 @@ const BAD: &[(&str, &str)] = &[
     ("watcher: {}", "watcher"),
     ("image: {tags: a}", "/image"),
     ("image: {repository: ''}", "/image/repository"),
+    ("replicas: {watcher: 0}", "/replicas/watcher"),
+    ("replicas: {deployer: 2}", "/replicas"),
     ("tenants: {namespaces: [Team]}", "/tenants/namespaces/0"),
     ("tenants: {namespaces: [a, a]}", "/tenants/namespaces"),
     ("tenants: team-a", "/tenants"),
@@ -147,6 +149,10 @@ const BAD: &[(&str, &str)] = &[
     (
         "tunnels: {cloudflare: {replicas: 0}}",
         "/tunnels/cloudflare/replicas",
+    ),
+    (
+        "tunnels: {cloudflare: {image: ''}}",
+        "/tunnels/cloudflare/image",
     ),
     (
         "ingress: {tls: {issuerRef: {name: a}}}",
@@ -298,5 +304,26 @@ fn the_schema_and_the_file_of_values_name_the_same_values_and_each_has_an_effect
         );
     }
 
+    Ok(())
+}
+
+#[test]
+fn services_have_the_pods_that_the_values_say_and_the_deployer_one() -> Result<()> {
+    let pods = |values: &str| -> Result<[u64; 4]> {
+        let objects = objects(values)?;
+        let services = ["watcher", "network", "registry-pusher", "deployer"];
+        Ok(services.map(|service| {
+            let deployment = objects.iter().find(|object| {
+                word(object, &["kind"]) == "Deployment"
+                    && word(object, &["metadata", "name"]) == service
+            });
+            let replicas = deployment.map(|object| super::at(object, &["spec", "replicas"]));
+            replicas.and_then(Value::as_u64).unwrap_or_default()
+        }))
+    };
+
+    assert_eq!(pods("")?, [1, 1, 1, 1]);
+    let more = "replicas: {watcher: 2, network: 3, registryPusher: 4}";
+    assert_eq!(pods(more)?, [2, 3, 4, 1]);
     Ok(())
 }

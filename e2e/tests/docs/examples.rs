@@ -61,12 +61,28 @@ pub(crate) fn blocks(page: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The README and every page below `docs`.
+/// What a block's language and mark may be.
+const MARKS: [(&str, &str); 6] = [
+    ("yaml", "example"),
+    ("yaml", "values"),
+    ("yaml", "quickstart"),
+    ("sh", "example"),
+    ("sh", "quickstart"),
+    ("sh", "shown"),
+];
+
+/// How lines begin that somebody would type.
+const PROGRAMS: [&str; 6] = ["cargo ", "docker ", "e2e/", "helm ", "kind ", "kubectl "];
+
+/// Pages outside of `docs` with blocks for a shell.
+const OTHERS: [&str; 3] = ["CONTRIBUTING.md", "README.md", "charts/sequencer/README.md"];
+
+/// The README and other pages with shell, and every page below `docs`.
 pub(crate) fn pages(repository: &Path) -> Result<Vec<PathBuf>> {
     let folder = repository.join("docs");
     let entries =
         std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut pages = vec![repository.join("README.md")];
+    let mut pages: Vec<_> = OTHERS.iter().map(|page| repository.join(page)).collect();
 
     for entry in entries {
         let path = entry?.path();
@@ -76,7 +92,11 @@ pub(crate) fn pages(repository: &Path) -> Result<Vec<PathBuf>> {
     }
 
     pages.sort();
-    ensure!(pages.len() > 1, "{} has no pages", folder.display());
+    ensure!(
+        pages.len() > OTHERS.len(),
+        "{} has no pages",
+        folder.display()
+    );
     Ok(pages)
 }
 
@@ -102,18 +122,39 @@ fn a_fence_says_the_language_and_what_is_done_with_the_block() -> Result<()> {
 }
 
 #[test]
-fn every_mark_is_one_that_something_is_done_with() -> Result<()> {
-    let known = [("yaml", "example"), ("yaml", "values"), ("sh", "example")];
-
+fn every_block_of_shell_or_yaml_says_what_is_done_with_it() -> Result<()> {
     for page in pages(&layout()?.repository)? {
-        for block in read(&page)?
-            .into_iter()
-            .filter(|block| !block.mark.is_empty())
-        {
-            let is_known = known
+        for block in read(&page)? {
+            let marked = MARKS
                 .iter()
                 .any(|(language, mark)| block.is(language, mark));
-            assert!(is_known, "{}:{}", page.display(), block.line);
+            let free = !["sh", "yaml"].contains(&block.language.as_str());
+            assert!(
+                marked || (free && block.mark.is_empty()),
+                "{}:{}",
+                page.display(),
+                block.line
+            );
+        }
+    }
+
+    Ok(())
+}
+
+#[test]
+fn what_is_typed_is_marked_as_shell() -> Result<()> {
+    for page in pages(&layout()?.repository)? {
+        let output = read(&page)?
+            .into_iter()
+            .filter(|block| block.language.is_empty());
+        for block in output {
+            let typed = |line: &str| PROGRAMS.iter().any(|program| line.starts_with(program));
+            assert!(
+                !block.text.lines().any(typed),
+                "{}:{}",
+                page.display(),
+                block.line
+            );
         }
     }
 

@@ -59,7 +59,8 @@ impl Server {
                 .args(established),
         )?;
 
-        for namespace in TENANTS.iter().chain([&NAMESPACE]) {
+        // The last one is of a page that says how to tell Argo CD of the kinds.
+        for namespace in TENANTS.iter().chain([&NAMESPACE, &"argocd"]) {
             output(server.kubectl().args(["create", "namespace", namespace]))?;
         }
 

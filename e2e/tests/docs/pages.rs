@@ -8,7 +8,7 @@ use lab::cluster::Cluster;
 use lab::layout::text;
 use lab::parts::name_server;
 use lab::process::output;
-use lab::release::TENANTS;
+use lab::release::{NAMESPACE, TENANTS};
 use lab::secrets::Secrets;
 use lab::testing::{Harness, layout};
 
@@ -21,13 +21,15 @@ const TENANT: &str = TENANTS[0];
 /// What the pages call their zone. The cluster serves another.
 const ZONE: &str = "preview.example.com";
 
-/// Each page with shell examples has a test below.
-const TESTED: [&str; 7] = [
+/// Each page with shell examples has a test below, the README one beside its quickstart's.
+const TESTED: [&str; 9] = [
+    "README.md",
     "build.md",
     "component.md",
     "conditions.md",
     "dnsrecord.md",
     "operations.md",
+    "providers.md",
     "secrets.md",
     "workspace.md",
 ];
@@ -41,15 +43,15 @@ struct Page {
 
 impl Page {
     /// Reads a page of `docs` and writes the files that its shell names. What the page does in the
-    /// tenant's namespace is done in `namespace`.
-    fn new(name: &str, namespace: &str) -> Result<Self> {
+    /// namespace `of` is done in `namespace`.
+    fn new(name: &str, of: &str, namespace: &str) -> Result<Self> {
         let cluster = Cluster::new(layout()?);
         let mut blocks = read(&cluster.layout.repository.join("docs").join(name))?;
         for block in &mut blocks {
             block.text = block
                 .text
                 .replace(ZONE, name_server::ZONE)
-                .replace(&format!("-n {TENANT} "), &format!("-n {namespace} "));
+                .replace(&format!("-n {of} "), &format!("-n {namespace} "));
         }
 
         let page = Self {
@@ -66,7 +68,13 @@ impl Page {
         let write =
             |name: &str, content: &str| std::fs::write(self.folder.path().join(name), content);
 
-        for login in ["deploy-key", "git-token", "registry-password"] {
+        for login in [
+            "deploy-key",
+            "dns-token",
+            "git-token",
+            "registry-password",
+            "tsig-secret",
+        ] {
             write(login, "not-a-real-one")?;
         }
 
@@ -103,7 +111,7 @@ impl Page {
 
 /// Runs a page in the tenant's namespace, which has the Secrets of the sample.
 fn run(name: &str) -> Result<()> {
-    let page = Page::new(name, TENANT)?;
+    let page = Page::new(name, TENANT, TENANT)?;
     let secrets = Secrets::ensure(&page.cluster.layout)?;
     page.cluster.provide_sample_secrets(&secrets, TENANT)?;
     page.run()
@@ -135,10 +143,17 @@ fn the_shell_of_operations_runs() -> Result<()> {
 }
 
 #[test]
+fn the_shell_of_providers_runs() -> Result<()> {
+    // The release namespace has Secrets of these names that are real.
+    let harness = Harness::new("docs-providers")?;
+    Page::new("providers.md", NAMESPACE, &harness.namespace)?.run()
+}
+
+#[test]
 fn the_shell_of_secrets_runs() -> Result<()> {
     // In a namespace of its own, so that its Secrets go.
     let harness = Harness::new("docs")?;
-    Page::new("secrets.md", &harness.namespace)?.run()
+    Page::new("secrets.md", TENANT, &harness.namespace)?.run()
 }
 
 #[test]

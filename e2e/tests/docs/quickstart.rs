@@ -1,6 +1,7 @@
 //! The README's commands, word by word, on a cluster that knows nothing of Sequencer yet.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +9,7 @@ use lab::cluster::Cluster;
 use lab::layout::text;
 use lab::parts::{git, registry};
 use lab::process::output;
+use lab::progress::Progress;
 use lab::release::{BUILDS, NAME, NAMESPACE};
 use lab::sample;
 use lab::secrets::Secrets;
@@ -16,13 +18,21 @@ use lab::testing::{command, layout, program};
 use crate::examples::blocks;
 use crate::shell::shell;
 
-/// The blocks of a language in a section, one after the other.
-fn section_text(section: &str, language: &str) -> Result<String> {
+/// The blocks of a language and mark in a section of the README, one after the other.
+fn section_text(cluster: &Cluster, title: &str, language: &str, mark: &str) -> Result<String> {
+    let readme = std::fs::read_to_string(cluster.layout.repository.join("README.md"))?;
+    let section = readme
+        .split("\n## ")
+        .find(|section| section.lines().next() == Some(title))
+        .with_context(|| format!("no section {title}"))?;
+
     let blocks = blocks(section)?.into_iter();
-    Ok(blocks
-        .filter(|block| block.is(language, ""))
+    let text: String = blocks
+        .filter(|block| block.is(language, mark))
         .map(|block| block.text)
-        .collect())
+        .collect();
+    ensure!(!text.is_empty(), "{title} has no {language} {mark}");
+    Ok(text)
 }
 
 /// Takes Sequencer away as its users do: what it made first.
@@ -130,15 +140,8 @@ fn adapted(script: &str) -> Result<String> {
 #[test]
 fn the_readme_leads_from_an_empty_cluster_to_a_preview_that_answers() -> Result<()> {
     let cluster = Cluster::new(layout()?);
-    let readme = std::fs::read_to_string(cluster.layout.repository.join("README.md"))?;
-    let section = readme
-        .split("\n## ")
-        .find(|section| section.starts_with("Quickstart\n"))
-        .context("no section Quickstart")?;
-    let (values, script) = (
-        section_text(section, "yaml")?,
-        adapted(&section_text(section, "sh")?)?,
-    );
+    let section = |language| section_text(&cluster, "Quickstart", language, "quickstart");
+    let (values, script) = (section("yaml")?, adapted(&section("sh")?)?);
 
     ensure!(
         script.contains(registry::HUB_USER),
@@ -166,4 +169,41 @@ fn the_readme_leads_from_an_empty_cluster_to_a_preview_that_answers() -> Result<
     // The others find the cluster as it was.
     uninstall(&cluster)?;
     output(&mut command(program()?, "up")?).map(drop)
+}
+
+/// `e2e/env` and `e2e/run` in a folder, as the checkout has them, of the program that runs already.
+fn provide_verbs(folder: &Path) -> Result<()> {
+    let script = format!(
+        "#!/bin/sh\nexec '{}' \"${{0##*/}}\" \"$@\"\n",
+        text(program()?)
+    );
+    std::fs::create_dir(folder.join("e2e"))?;
+
+    for verb in ["env", "run"] {
+        let file = folder.join("e2e").join(verb);
+        std::fs::write(&file, &script)?;
+        std::fs::set_permissions(file, Permissions::from_mode(0o755))?;
+    }
+
+    Ok(())
+}
+
+#[test]
+fn the_readmes_commands_for_the_cluster_run() -> Result<()> {
+    let cluster = Cluster::new(layout()?);
+    let script = section_text(&cluster, "The cluster", "sh", "example")?;
+    cluster.provide_sample(&Progress::default())?;
+
+    let folder = tempfile::tempdir()?;
+    provide_verbs(folder.path())?;
+    let done = output(&mut shell(&cluster, folder.path(), &script)?);
+
+    // What the page makes it deletes again, unless it fails before.
+    cluster.kubectl(&["delete", "deployment", "redis", "--ignore-not-found"])?;
+    let said = done?;
+    ensure!(
+        said.contains("\"mysql\": "),
+        "no answer of the sample: {said}"
+    );
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //! Its examples are executed elsewhere, on a real API server.
 
 mod conditions;
+mod defaults;
 mod fields;
 mod links;
 mod page;

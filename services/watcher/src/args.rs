@@ -43,7 +43,8 @@ pub struct Args {
     /// How many Builds of a namespace run at once, the others wait; 0: any number
     #[arg(long, env = "SEQUENCER_BUILDS_PER_NAMESPACE", default_value_t = 4)]
     pub builds_per_namespace: usize,
-    /// Everything is listed and what is unfinished woken this often
+    /// How often handlers of what is unfinished are notified again; also the wait before something is
+    /// abandoned
     #[arg(long, env = "SEQUENCER_RESYNC", default_value = "60s", value_parser = duration)]
     pub resync: Duration,
 }

@@ -20,13 +20,13 @@ const OTHERS: [&str; 5] = [
 ];
 
 /// A kind with its schema.
-struct Kind {
+pub(super) struct Kind {
     name: String,
     schema: Value,
 }
 
 impl Kind {
-    fn all() -> Vec<Self> {
+    pub(super) fn all() -> Vec<Self> {
         let kinds = definitions().unwrap().into_iter().map(|definition| Self {
             name: definition.value["spec"]["names"]["kind"]
                 .as_str()
@@ -37,17 +37,17 @@ impl Kind {
         kinds.collect()
     }
 
-    fn page(&self) -> Page {
+    pub(super) fn page(&self) -> Page {
         Page::read(&format!("docs/{}.md", self.name.to_lowercase()))
     }
 
-    fn part(&self, name: &str) -> &Value {
+    pub(super) fn part(&self, name: &str) -> &Value {
         &self.schema["properties"][name]
     }
 }
 
 /// The schema at `a.b[].c`.
-fn at<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
+pub(super) fn at<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(schema, |schema, part| {
         let (name, in_list) = part
             .strip_suffix("[]")
@@ -95,7 +95,7 @@ fn read(path: &str) -> String {
 }
 
 /// The chart's values.
-fn values() -> Value {
+pub(super) fn values() -> Value {
     serde_yaml::from_str(&read("charts/sequencer/values.yaml")).unwrap()
 }
 

@@ -1,5 +1,7 @@
 //! Links lead somewhere.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component as Part, Path, PathBuf};
 
 use super::page::{Page, root};
@@ -104,5 +106,27 @@ fn every_path_of_the_readmes_tree_exists() {
     assert!(paths.len() > 10, "{paths:?}");
     for path in paths {
         assert!(root().join(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn every_verb_of_the_readme_can_be_executed() {
+    let readme = Page::read("README.md");
+    let tables = readme.tables();
+    let verbs: BTreeSet<_> = tables
+        .iter()
+        .flat_map(|table| table.column("command"))
+        .filter_map(|command| command.split_once("e2e/"))
+        .map(|(_, verb)| verb.split(|c: char| !c.is_ascii_lowercase()).next())
+        .map(Option::unwrap_or_default)
+        .collect();
+    let known = ["build", "down", "env", "run", "status", "test", "up"];
+    assert_eq!(verbs, known.into());
+
+    for verb in verbs {
+        let file = root().join("e2e").join(verb);
+        let metadata = file.metadata().unwrap();
+        let executable = metadata.permissions().mode() & 0o111 != 0;
+        assert!(metadata.is_file() && executable, "{}", file.display());
     }
 }

@@ -81,6 +81,22 @@ impl Page {
         self.lines.iter().find_map(|line| line.strip_prefix(begin))
     }
 
+    /// Code spans with a value in parentheses behind them: `periods.resync` (60 s).
+    pub(super) fn valued(&self) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+
+        for line in &self.lines {
+            let parts: Vec<_> = line.split('`').collect();
+            let pairs = parts.iter().zip(parts.iter().skip(1)).skip(1).step_by(2);
+            found.extend(pairs.filter_map(|(span, rest)| {
+                let (value, _) = rest.strip_prefix(" (")?.split_once(')')?;
+                Some((*span, value))
+            }));
+        }
+
+        found
+    }
+
     /// What stands between backticks.
     pub(super) fn spans(&self) -> Vec<&str> {
         self.lines.iter().flat_map(|line| spans(line)).collect()
@@ -120,11 +136,14 @@ impl Page {
 impl Table {
     /// The code spans in the column of this name.
     pub(super) fn column(&self, name: &str) -> Vec<&str> {
-        let Some(at) = self.header.iter().position(|cell| cell == name) else {
-            return Vec::new();
-        };
-        let cells = self.rows.iter().filter_map(|row| row.get(at));
-        cells.flat_map(|cell| spans(cell)).collect()
+        let cells = self.rows.iter().filter_map(|row| self.cell(row, name));
+        cells.flat_map(spans).collect()
+    }
+
+    /// A row's cell in the column of this name.
+    pub(super) fn cell<'a>(&self, row: &'a [String], name: &str) -> Option<&'a str> {
+        let at = self.header.iter().position(|cell| cell == name)?;
+        row.get(at).map(String::as_str)
     }
 }
 
@@ -153,7 +172,7 @@ fn cells(line: &str) -> Option<Vec<String>> {
     Some(cells)
 }
 
-fn spans(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
