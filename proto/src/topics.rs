@@ -2,7 +2,7 @@
 //!
 //! | message | subject | stream | read by |
 //! |---|---|---|---|
-//! | [`Wake`](crate::v1::Wake) | [`Command`]: `seq.v1.cmd.<service>.<verb>.<pool or _>.<workspace uid>.<kind>.<uid>` | [`COMMANDS`] | [`Consumer`] |
+//! | [`CommandPayload`](crate::v1::CommandPayload) | [`Command`]: `seq.v1.cmd.<service>.<verb>.<pool or _>.<workspace uid>.<kind>.<uid>` | [`COMMANDS`] | [`Consumer`] |
 //! | [`Progress`](crate::v1::Progress) | [`Event`]: `seq.v1.evt.<workspace uid>.<service>.<kind>.<uid>` | [`EVENTS`] | people's tools |
 //! | [`Log`](crate::v1::Log) | [`BuildLog`]: `seq.v1.log.<workspace uid>.<build uid>` | [`LOGS`] | people's tools |
 

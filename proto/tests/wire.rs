@@ -9,10 +9,10 @@
 
 use sequencer_proto::Message;
 use sequencer_proto::topics::{COMMANDS, Command, MAX_COMMAND, Pool, Verb};
-use sequencer_proto::v1::{Line, Log, Progress, Trigger, Wake};
+use sequencer_proto::v1::{CommandPayload, Line, Log, Progress, Trigger};
 use uuid::Uuid;
 
-const WAKE: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 4003";
+const COMMAND: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 4003";
 const PROGRESS: &str = "0801 12026476 1a03617070 22054275696c64 2a054572726f72 3206452331303131 3a0473746570 4002 4803";
 const LOG: &str = "0a10 0801 1002 1801 2208 68656c6c6f20c3a9 0a04 0802 1003";
 
@@ -31,10 +31,10 @@ fn golden<M: Message + Default + PartialEq + std::fmt::Debug>(hex: &str, message
 }
 
 #[test]
-fn a_wake_is_these_bytes() {
+fn a_command_is_these_bytes() {
     golden(
-        WAKE,
-        &Wake {
+        COMMAND,
+        &CommandPayload {
             uid: "123".into(),
             kind: "build".into(),
             verb: "build".into(),
@@ -96,36 +96,36 @@ fn what_is_cut_short_is_refused() {
 
 #[test]
 fn a_command_of_an_older_or_newer_version_asks_for_nothing_special() {
-    let mut older = bytes(WAKE);
+    let mut older = bytes(COMMAND);
     older.truncate(older.len() - 2);
     older.extend([0x3a, 0x05]);
     older.extend(b"retry");
-    let mut newer = bytes(WAKE);
+    let mut newer = bytes(COMMAND);
     newer.extend([0x40, 0x7f]);
 
-    for wake in [older, newer] {
-        let wake = Wake::decode(wake.as_slice()).unwrap();
-        assert_eq!(wake.trigger(), Trigger::Unspecified);
+    for payload in [older, newer] {
+        let payload = CommandPayload::decode(payload.as_slice()).unwrap();
+        assert_eq!(payload.trigger(), Trigger::Unspecified);
     }
 }
 
 #[test]
 fn a_field_of_a_newer_version_is_skipped() {
-    let mut newer = bytes(WAKE);
+    let mut newer = bytes(COMMAND);
     newer.extend([0x9a, 0x06, 0x01, b'x']);
     assert_eq!(
-        Wake::decode(newer.as_slice()).unwrap(),
-        Wake::decode(bytes(WAKE).as_slice()).unwrap()
+        CommandPayload::decode(newer.as_slice()).unwrap(),
+        CommandPayload::decode(bytes(COMMAND).as_slice()).unwrap()
     );
 }
 
 #[test]
-fn the_longest_wake_fits() {
+fn the_longest_command_fits() {
     let pool: Pool = "p".repeat(Pool::MAX).parse().unwrap();
     let command = Command::new(Verb::Resolve, Some(pool), Uuid::max(), Uuid::max()).unwrap();
-    let wake = command.wake(&"n".repeat(63), &"n".repeat(253), Trigger::Retry);
-    assert!(wake.encoded_len() <= MAX_COMMAND);
-    assert!(command.agrees(&wake));
+    let payload = command.payload(&"n".repeat(63), &"n".repeat(253), Trigger::Retry);
+    assert!(payload.encoded_len() <= MAX_COMMAND);
+    assert!(command.agrees(&payload));
     assert!(
         MAX_COMMAND + command.to_string().len() + 256
             < usize::try_from(COMMANDS.max_message_size).unwrap()
@@ -133,7 +133,7 @@ fn the_longest_wake_fits() {
 }
 
 #[test]
-fn a_wake_of_another_object_does_not_agree() {
+fn a_command_of_another_object_does_not_agree() {
     let command = |uid| Command::new(Verb::Push, None, Uuid::nil(), Uuid::from_u128(uid)).unwrap();
-    assert!(!command(1).agrees(&command(2).wake("ns", "name", Trigger::Change)));
+    assert!(!command(1).agrees(&command(2).payload("ns", "name", Trigger::Change)));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The most bytes of an encoded [`Wake`](crate::v1::Wake).
+/// The most bytes of an encoded [`CommandPayload`](crate::v1::CommandPayload).
 pub const MAX_COMMAND: usize = 1024;
 /// The most bytes of an encoded [`Progress`](crate::v1::Progress) or [`Log`](crate::v1::Log): with
 /// its headers it still fits into a message of the stream.

@@ -7,7 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::{Consumer, Kind, Pool, Service, Verb};
-use crate::v1::{Trigger, Wake};
+use crate::v1::{CommandPayload, Trigger};
 
 /// In the place of a pool where a verb has none.
 pub(super) const NO_POOL: &str = "_";
@@ -17,7 +17,7 @@ pub(super) const NO_POOL: &str = "_";
 #[error("not a word or subject of Sequencer's bus")]
 pub struct Malformed;
 
-/// The subject of a [`Wake`]: one object, one verb. The stream keeps only the newest message of
+/// The subject of a [`CommandPayload`]: one object, one verb. The stream keeps only the newest message of
 /// each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Command {
@@ -77,8 +77,8 @@ impl Command {
 
     /// Returns its payload.
     #[must_use]
-    pub fn wake(&self, namespace: &str, name: &str, trigger: Trigger) -> Wake {
-        Wake {
+    pub fn payload(&self, namespace: &str, name: &str, trigger: Trigger) -> CommandPayload {
+        CommandPayload {
             uid: self.uid.to_string(),
             kind: self.verb.kind().to_string(),
             verb: self.verb.to_string(),
@@ -91,11 +91,11 @@ impl Command {
 
     /// Whether a payload says the same as this subject. One that does not was not made by us.
     #[must_use]
-    pub fn agrees(&self, wake: &Wake) -> bool {
-        wake.uid == self.uid.to_string()
-            && wake.kind == self.verb.kind().word()
-            && wake.verb == self.verb.word()
-            && wake.workspace_uid == self.workspace.to_string()
+    pub fn agrees(&self, payload: &CommandPayload) -> bool {
+        payload.uid == self.uid.to_string()
+            && payload.kind == self.verb.kind().word()
+            && payload.verb == self.verb.word()
+            && payload.workspace_uid == self.workspace.to_string()
     }
 }
 

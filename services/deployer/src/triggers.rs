@@ -45,7 +45,7 @@ impl Triggers {
     /// Has the object of a message reconciled. The outcome is `NotRecorded` while the process ends:
     /// then another process gets the message.
     pub(crate) fn message(&self, delivery: &Delivery) -> Outcome {
-        let (name, namespace) = (&delivery.wake.name, &delivery.wake.namespace);
+        let (name, namespace) = (&delivery.payload.name, &delivery.payload.namespace);
         let sent = match delivery.command.verb() {
             Verb::Deploy => {
                 let component = ObjectRef::new(name).within(namespace);

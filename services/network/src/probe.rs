@@ -25,7 +25,7 @@ use crate::dns::server::ask;
 use crate::error::Error;
 use crate::service::Service;
 
-/// How long the handler itself asks again, before it leaves that to the next wake-up.
+/// How long the handler itself asks again, before it leaves that to the next message.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two questions meanwhile.
 const LOOK: Duration = Duration::from_millis(500);

@@ -19,7 +19,7 @@ use crate::verified::{Broken, verified};
 const MANIFESTS: usize = 64;
 
 /// How often something is tried that fails in passing. What fails longer is tried again by the
-/// Build's next wake-up.
+/// Build's next message.
 const TRIES: u32 = 3;
 
 /// The wait before it is tried again, which doubles.

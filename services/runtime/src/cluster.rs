@@ -42,7 +42,7 @@ pub async fn connect(name: &'static str) -> Result<Client, ClusterError> {
 }
 
 /// A client with our deadlines. It tries nothing twice: what failed is tried again by its object's
-/// next wake-up. `name` is its field manager and stands in the audit log.
+/// next message. `name` is its field manager and stands in the audit log.
 ///
 /// # Errors
 /// Certificates or address cannot be used.

@@ -139,7 +139,7 @@ struct Decision {
     next: Option<Timestamp>,
 }
 
-/// By what was woken before.
+/// By what was published before.
 fn decide(
     before: Option<&Sent>,
     notification: &Notification,
@@ -257,7 +257,7 @@ impl Notifier {
             ..
         } = &notification.target;
         let span = info_span!(
-            "wake",
+            "publish",
             verb = notification.verb.word(),
             kind = kind.word(),
             namespace,
@@ -265,7 +265,7 @@ impl Notifier {
         );
         join_workspace(&span, notification.workspace);
         self.bus
-            .wake(&command, namespace, name, trigger)
+            .publish(&command, namespace, name, trigger)
             .instrument(span)
             .await
     }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unfinished_is_woken_at_once_with_each_change_and_with_each_resync() {
+    fn what_is_unfinished_is_notified_at_once_with_each_change_and_with_each_resync() {
         let notification = notification_of(1, Policy::Now);
         let same = sent_before(&notification, 1, 0);
         assert!(sends(None, &notification, 0));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_is_woken_once_for_each_state() {
+    fn what_is_settled_is_notified_once_for_each_state() {
         let notification = notification_of(1, Policy::Once);
         let other = sent_before(&notification, 2, 0);
         assert!(sends(None, &notification, 0) && sends(Some(&other), &notification, 0));
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_woken_only_when_a_user_says_so() {
+    fn what_is_held_is_notified_only_when_a_user_says_so() {
         let mut notification = notification_of(1, Policy::Held);
         let same = sent_before(&notification, 1, 0);
         assert!(!sends(None, &notification, 0) && !sends(Some(&same), &notification, 1000));

@@ -19,7 +19,7 @@ use crate::retry::Retry;
 pub struct Plan {
     /// Writes of objects, in this order.
     pub actions: Vec<Action>,
-    /// Who may have to be woken.
+    /// Who may have to be notified.
     pub notifications: Vec<Notification>,
     /// The Events to publish once the actions are done.
     pub events: Vec<Event>,
@@ -172,7 +172,7 @@ impl Action {
     }
 }
 
-/// A handler that may have to be woken.
+/// A handler that may have to be notified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notification {
     pub verb: Verb,
@@ -210,7 +210,7 @@ pub enum Cause {
     Surroundings(String),
 }
 
-/// How often a handler is woken for the same state of an object.
+/// How often a handler is notified for the same state of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Something is unfinished: at once, and again with each resync.

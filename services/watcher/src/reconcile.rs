@@ -118,7 +118,7 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
     fn recorded(&self, _events: &[Event]) {}
 }
 
-/// Reconciles an object. Neither a failed write nor a wake-up that is lost keeps its status from
+/// Reconciles an object. Neither a failed write nor a message that is lost keeps its status from
 /// being written.
 ///
 /// # Errors

@@ -644,7 +644,7 @@ async fn a_process_told_to_end_finishes_its_build_first() -> Result<()> {
         .await?;
 
     harness
-        .wake(Verb::Build, "one", &made.uid().unwrap_or_default())
+        .publish(Verb::Build, "one", &made.uid().unwrap_or_default())
         .await?;
 
     until("it is claimed", async || {

@@ -169,7 +169,7 @@ impl Harness {
             .collect())
     }
 
-    /// A builder's process, which the bus wakes.
+    /// A builder's process, which handles what is published.
     pub(crate) async fn process(&self, pod: &str, more: &[&str]) -> Result<Child> {
         let consumers = vec![
             Consumer::builder(&Pool::default()),
@@ -199,10 +199,10 @@ impl Harness {
         Ok(builder.spawn()?)
     }
 
-    /// Wakes whoever listens.
-    pub(crate) async fn wake(&self, verb: Verb, name: &str, uid: &str) -> Result<()> {
+    /// Publishes to whoever listens.
+    pub(crate) async fn publish(&self, verb: Verb, name: &str, uid: &str) -> Result<()> {
         self.bus
-            .wake(
+            .publish(
                 &delivery(verb, name, uid, Trigger::Change)?.command,
                 NAMESPACE,
                 name,
@@ -300,7 +300,7 @@ impl Harness {
         Ok(serde_json::to_value(self.components().get(name).await?.status)?["source"].clone())
     }
 
-    /// Wakes a builder for a Component.
+    /// Has a builder handle a Component.
     pub(crate) async fn resolve(
         &self,
         builder: &Service,
@@ -314,7 +314,7 @@ impl Harness {
             .await)
     }
 
-    /// Wakes a builder for a Build.
+    /// Has a builder handle a Build.
     pub(crate) async fn build(
         &self,
         builder: &Service,
@@ -361,11 +361,11 @@ impl Harness {
 pub(crate) fn delivery(verb: Verb, name: &str, uid: &str, trigger: Trigger) -> Result<Delivery> {
     let uid: Uuid = uid.parse()?;
     let command = topics::Command::new(verb, Some(Pool::default()), uid, uid)?;
-    let wake = command.wake(NAMESPACE, name, trigger);
+    let payload = command.payload(NAMESPACE, name, trigger);
 
     Ok(Delivery {
         command,
-        wake,
+        payload,
         again: false,
     })
 }

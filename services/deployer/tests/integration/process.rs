@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use lab::alone::Alone;
 use lab::testing::layout;
 use sequencer_api::status::State;
-use sequencer_proto::topics::{Command as Wake, Consumer, Verb};
+use sequencer_proto::topics::{Command as BusCommand, Consumer, Verb};
 use sequencer_runtime::Handles;
 use sequencer_runtime::args::Args;
 use sequencer_runtime::bus::{Bus, Keep};
@@ -165,16 +165,16 @@ async fn the_process_does_its_work_with_the_rights_that_it_has() -> Result<()> {
         .metadata
         .uid
         .context("no uid")?;
-    let wake = Wake::new(Verb::Deploy, None, uid, Uuid::try_parse(&component)?)?;
-    bus.wake(
-        &wake,
+    let deploy = BusCommand::new(Verb::Deploy, None, uid, Uuid::try_parse(&component)?)?;
+    bus.publish(
+        &deploy,
         harness.namespace(),
         &name(&workspace, "redis"),
         Trigger::Change,
     )
     .await?;
-    bus.wake(
-        &Wake::new(Verb::Ingress, None, uid, uid)?,
+    bus.publish(
+        &BusCommand::new(Verb::Ingress, None, uid, uid)?,
         harness.namespace(),
         "shop",
         Trigger::Change,

@@ -22,7 +22,7 @@ use crate::mark::Mark;
 use crate::service::{Service, credential};
 
 /// How long the handler itself waits for the name servers, before it leaves that to the next
-/// wake-up.
+/// message.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The wait between two checks meanwhile.
 const LOOK: Duration = Duration::from_millis(300);

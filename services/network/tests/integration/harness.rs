@@ -400,11 +400,11 @@ pub(crate) fn delivery<K: Resource>(
 ) -> Delivery {
     let uid = object.meta().uid.as_deref().unwrap().parse().unwrap();
     let command = Command::new(verb, None, uid, uid).unwrap();
-    let wake = command.wake(namespace, object.meta().name.as_deref().unwrap(), trigger);
+    let payload = command.payload(namespace, object.meta().name.as_deref().unwrap(), trigger);
 
     Delivery {
         command,
-        wake,
+        payload,
         again: false,
     }
 }

@@ -18,7 +18,7 @@ struct Cli {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Result<()> {
+async fn two_replicas_make_a_record_once_however_often_they_are_notified() -> Result<()> {
     let mut harness = Harness::new().await?;
     let nats = harness.nats()?;
     let watcher =
@@ -52,7 +52,8 @@ async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Resul
     let command = delivery(Verb::Dns, RELEASE, &record, Trigger::Change).command;
     let name = record.metadata.name.as_deref().unwrap_or_default();
     until("the record is made", async || {
-        bus.wake(&command, RELEASE, name, Trigger::Resync).await?;
+        bus.publish(&command, RELEASE, name, Trigger::Resync)
+            .await?;
         ensure!(
             harness.recorded(&record).await?.section.state == Some(State::Completed),
             "not yet"
@@ -66,7 +67,8 @@ async fn two_replicas_make_a_record_once_however_often_they_are_woken() -> Resul
     );
     harness.delete(&record).await?;
     until("the record is deleted", async || {
-        bus.wake(&command, RELEASE, name, Trigger::Resync).await?;
+        bus.publish(&command, RELEASE, name, Trigger::Resync)
+            .await?;
         ensure!(
             harness.recorded(&record).await?.section.state == Some(State::Gone),
             "not yet"

@@ -24,7 +24,7 @@ use sequencer_api::crd::definitions;
 use sequencer_api::status::Section;
 use sequencer_api::status::State;
 use sequencer_api::status::build::{ImageSection, PublishSection};
-use sequencer_proto::topics::{Command as Wakeup, Verb};
+use sequencer_proto::topics::{Command as BusCommand, Verb};
 use sequencer_registry_pusher::Service;
 use sequencer_registry_pusher::args::{Args, NAME};
 use sequencer_runtime::bus::{Delivery, Outcome};
@@ -338,20 +338,20 @@ async fn grant(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// A wake-up of a Build.
-pub(crate) fn wake(build: &Build, trigger: Trigger) -> Result<Delivery> {
+/// A message about a Build.
+pub(crate) fn delivery(build: &Build, trigger: Trigger) -> Result<Delivery> {
     let uid: Uuid = build.uid().unwrap_or_default().parse()?;
-    let command = Wakeup::new(Verb::Push, None, uid, uid)?;
-    let wake = command.wake(NAMESPACE, &build.name_any(), trigger);
+    let command = BusCommand::new(Verb::Push, None, uid, uid)?;
+    let payload = command.payload(NAMESPACE, &build.name_any(), trigger);
 
     Ok(Delivery {
         command,
-        wake,
+        payload,
         again: false,
     })
 }
 
-/// Handles a wake-up.
+/// Handles one.
 pub(crate) async fn handle(service: &Service, build: &Build, trigger: Trigger) -> Result<Outcome> {
-    Ok(service.handle(wake(build, trigger)?).await)
+    Ok(service.handle(delivery(build, trigger)?).await)
 }

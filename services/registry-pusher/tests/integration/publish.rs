@@ -9,7 +9,7 @@ use sequencer_runtime::Handles;
 use sequencer_runtime::bus::{Bus, Keep, Outcome};
 use serde_json::json;
 
-use crate::harness::{Harness, LASTING, NAMESPACE, handle, until, wake};
+use crate::harness::{Harness, LASTING, NAMESPACE, delivery, handle, until};
 use crate::stage::USER;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +89,7 @@ async fn an_index_is_published_to_docker_hub_a_company_and_an_own_registry_at_on
     harness.check(&company, &["dev", "pr-1", LASTING], &staged)?;
     harness.check(&third, &["dev", LASTING], &staged)?;
 
-    // A second wake-up reads the Build, and nothing more.
+    // A second message reads the Build, and nothing more.
     let before = own.requests()?;
     assert_eq!(
         handle(&service, &build, Trigger::Retry).await?,
@@ -177,12 +177,12 @@ async fn a_command_on_the_bus_publishes() -> Result<()> {
         let service = service.clone();
         async move { service.handle(delivery).await }
     };
-    let delivery = wake(&build, Trigger::Change)?;
-    let name = &delivery.wake.name;
+    let delivery = delivery(&build, Trigger::Change)?;
+    let name = &delivery.payload.name;
     let done = async {
         until("the stream is there", async || {
             Ok(bus
-                .wake(&delivery.command, NAMESPACE, name, Trigger::Change)
+                .publish(&delivery.command, NAMESPACE, name, Trigger::Change)
                 .await
                 .is_ok())
         })

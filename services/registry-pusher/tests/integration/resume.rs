@@ -9,7 +9,7 @@ use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
-use crate::harness::{Harness, LASTING, handle, until, wake};
+use crate::harness::{Harness, LASTING, delivery, handle, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_twice() -> Result<()>
@@ -20,7 +20,7 @@ async fn what_was_stopped_in_the_middle_is_completed_and_no_manifest_is_written_
     // It comes a second time, so it is claimed before anything is done.
     let mut first = Box::pin(service.handle(Delivery {
         again: true,
-        ..wake(&build, Trigger::Change)?
+        ..delivery(&build, Trigger::Change)?
     }));
     let some = until("some layers are there", async || {
         Ok(own.has(&staged.blobs) > 3)
@@ -67,7 +67,7 @@ async fn a_claim_is_renewed_while_it_is_worked_and_a_lost_one_ends_the_work() ->
     let mut harness = Harness::new().await?;
     let (_own, _staged, build) = harness.entry_with_build(40, 100_000).await?;
     let service = harness.service("a", &["--layers=1", "--claim=2s", "--claim-renew=20ms"])?;
-    let mut work = Box::pin(service.handle(wake(&build, Trigger::Change)?));
+    let mut work = Box::pin(service.handle(delivery(&build, Trigger::Change)?));
     let renewed = until("the claim was renewed", async || {
         let publish = harness.publish(&build).await?;
         Ok(publish.section.rev >= 3 && publish.section.claim.is_some())

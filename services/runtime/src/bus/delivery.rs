@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{AckKind, Message};
 use sequencer_proto::Message as _;
 use sequencer_proto::topics::Command;
-use sequencer_proto::v1::Wake;
+use sequencer_proto::v1::CommandPayload;
 use tokio::time::{Instant, interval_at};
 use tracing::{Instrument as _, Span, error, info_span, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -22,7 +22,7 @@ pub struct Delivery {
     /// The object and the verb.
     pub command: Command,
     /// The object's name and why it was sent: hints.
-    pub wake: Wake,
+    pub payload: CommandPayload,
     /// Whether it was delivered before and never answered: whoever had it may have died of it.
     pub again: bool,
 }
@@ -175,20 +175,22 @@ impl Dispatcher {
 
 fn decode(message: &Message) -> Option<Delivery> {
     let command: Command = message.subject.parse().ok()?;
-    let wake = Wake::decode(message.payload.clone()).ok()?;
+    let payload = CommandPayload::decode(message.payload.clone()).ok()?;
     let again = message.info().is_ok_and(|info| info.delivered > 1);
 
-    command.agrees(&wake).then_some(Delivery {
+    command.agrees(&payload).then_some(Delivery {
         command,
-        wake,
+        payload,
         again,
     })
 }
 
 fn span(delivery: &Delivery, message: &Message) -> Span {
-    let Delivery { command, wake, .. } = delivery;
+    let Delivery {
+        command, payload, ..
+    } = delivery;
     let span = info_span!("handle", verb = command.verb().word(), uid = %command.uid(), workspace = %command.workspace(),
-        namespace = wake.namespace, name = wake.name);
+        namespace = payload.namespace, name = payload.name);
 
     if let Some(context) = carrier::extract(message.headers.as_ref()) {
         // It fails only where there are no traces.

@@ -67,7 +67,7 @@ impl Bus {
     }
 
     /// Does so again and again until shutdown; unready while something is missing. `made` is called
-    /// whenever streams may have been empty: what is unfinished has to be woken.
+    /// whenever streams may have been empty: what is unfinished has to be notified.
     pub async fn keep(&self, keep: Keep, made: impl Fn()) {
         let part = self.handles.readiness.part("streams and consumers");
         let mut whole = false;

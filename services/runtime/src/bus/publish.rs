@@ -30,19 +30,19 @@ impl From<JetStreamError> for PublishError {
 }
 
 impl Bus {
-    /// Wakes the handler of a command, now or when there is one. A repeat replaces the one before,
+    /// Publishes a command for its handler, now or when there is one. A repeat replaces the one before,
     /// and is delivered again even if that is being handled.
     ///
     /// # Errors
     /// It is not stored; the next resync sends it again.
-    pub async fn wake(
+    pub async fn publish(
         &self,
         command: &Command,
         namespace: &str,
         name: &str,
         trigger: Trigger,
     ) -> Result<(), PublishError> {
-        let payload = encode(&command.wake(namespace, name, trigger), MAX_COMMAND)?;
+        let payload = encode(&command.payload(namespace, name, trigger), MAX_COMMAND)?;
         self.store(
             command.to_string(),
             carrier::inject(command.workspace()),

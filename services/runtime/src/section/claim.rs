@@ -40,7 +40,7 @@ pub(super) struct Terms {
 pub(super) enum Verdict {
     /// Write this claim, and work once it is written.
     Take(Claim),
-    /// Somebody else works at it: acknowledge and forget. The watcher wakes the object at this
+    /// Somebody else works at it: acknowledge and forget. The watcher notifies at this
     /// time.
     Elsewhere(Timestamp),
     /// Do not work at it: record that it is poisonous, with a retry.

@@ -78,11 +78,11 @@ impl<S: StatusSection> Work<S> {
         sections: &Sections,
         delivery: &Delivery,
     ) -> kube::Result<Option<Self>> {
-        let wake = &delivery.wake;
+        let payload = &delivery.payload;
         let uid = delivery.command.uid();
         let target: Target<S::Object> = Target {
-            api: Api::namespaced(sections.client.clone(), &wake.namespace),
-            name: wake.name.clone(),
+            api: Api::namespaced(sections.client.clone(), &payload.namespace),
+            name: payload.name.clone(),
             uid: uid.to_string(),
         };
 
@@ -93,11 +93,14 @@ impl<S: StatusSection> Work<S> {
         let section = S::of(&object);
         Ok(Some(Self {
             target,
-            secrets: Arc::new(SecretReader::new(sections.secrets.clone(), &wake.namespace)),
-            namespace: wake.namespace.clone(),
+            secrets: Arc::new(SecretReader::new(
+                sections.secrets.clone(),
+                &payload.namespace,
+            )),
+            namespace: payload.namespace.clone(),
             uid,
             generation: object.generation(),
-            asked: wake.trigger() == Trigger::Retry,
+            asked: payload.trigger() == Trigger::Retry,
             redelivered: delivery.again,
             recorded: section.clone(),
             section,

@@ -44,7 +44,7 @@ async fn every_outcome_but_one_is_acknowledged_and_that_one_comes_again() -> Res
     for uid in 0..outcomes.len() {
         service
             .bus
-            .wake(&command(uid as u128), "ns", "name", Trigger::Change)
+            .publish(&command(uid as u128), "ns", "name", Trigger::Change)
             .await?;
     }
 
@@ -80,11 +80,14 @@ async fn what_cannot_be_read_is_dropped_and_counted() -> Result<()> {
     service.bus.ensure(&deployers(LONG)).await?;
     let handled = seen.clone();
     service.run(4, move |delivery| {
-        handled.add(delivery.wake.name);
+        handled.add(delivery.payload.name);
         std::future::ready(Outcome::Done)
     });
-    let payload =
-        sequencer_proto::Message::encode_to_vec(&command(2).wake("ns", "another", Trigger::Change));
+    let payload = sequencer_proto::Message::encode_to_vec(&command(2).payload(
+        "ns",
+        "another",
+        Trigger::Change,
+    ));
     let raw = |subject: String, payload: Vec<u8>| {
         let client = client.client();
         #[expect(clippy::disallowed_methods, reason = "what the bus would not send")]
@@ -97,7 +100,7 @@ async fn what_cannot_be_read_is_dropped_and_counted() -> Result<()> {
     raw("seq.v1.cmd.deployer.undeploy._.x.y.z".into(), payload).await?;
     service
         .bus
-        .wake(&command(3), "ns", "good", Trigger::Change)
+        .publish(&command(3), "ns", "good", Trigger::Change)
         .await?;
     until("all are gone", async || {
         Ok(stored(&client).await? == 0 && seen.all().len() == 1)
@@ -136,7 +139,7 @@ async fn a_handler_that_works_long_keeps_its_message() -> Result<()> {
         });
     }
     one.bus
-        .wake(&command(1), "ns", "name", Trigger::Change)
+        .publish(&command(1), "ns", "name", Trigger::Change)
         .await?;
     let begun = Instant::now();
     until("three ack waits are over", async || {
@@ -153,7 +156,7 @@ async fn a_handler_that_works_long_keeps_its_message() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_wakes_of_one_object_the_newest_is_delivered() -> Result<()> {
+async fn of_two_commands_of_one_object_the_newest_is_delivered() -> Result<()> {
     let nats = Nats::start()?;
     let (service, client, seen) = (
         Service::new(&nats).await?,
@@ -163,19 +166,19 @@ async fn of_two_wakes_of_one_object_the_newest_is_delivered() -> Result<()> {
     service.bus.ensure(&deployers(LONG)).await?;
     service
         .bus
-        .wake(&command(1), "ns", "first", Trigger::Change)
+        .publish(&command(1), "ns", "first", Trigger::Change)
         .await?;
     service
         .bus
-        .wake(&command(1), "ns", "second", Trigger::Change)
+        .publish(&command(1), "ns", "second", Trigger::Change)
         .await?;
     service
         .bus
-        .wake(&command(2), "ns", "other", Trigger::Change)
+        .publish(&command(2), "ns", "other", Trigger::Change)
         .await?;
     let handled = seen.clone();
     service.run(1, move |delivery| {
-        handled.add(delivery.wake.name);
+        handled.add(delivery.payload.name);
         std::future::ready(Outcome::Done)
     });
     until("both are handled", async || Ok(stored(&client).await? == 0)).await?;
@@ -198,21 +201,21 @@ async fn a_repeat_while_in_flight_is_delivered_again_but_not_at_the_same_time() 
     service.run(4, move |delivery| {
         let (handled, wait) = (handled.clone(), Arc::clone(&wait));
         async move {
-            handled.add(format!("{} begins", delivery.wake.name));
+            handled.add(format!("{} begins", delivery.payload.name));
             wait.acquire().await.unwrap().forget();
-            handled.add(format!("{} ends", delivery.wake.name));
+            handled.add(format!("{} ends", delivery.payload.name));
             Outcome::Done
         }
     });
 
     service
         .bus
-        .wake(&command(1), "ns", "first", Trigger::Change)
+        .publish(&command(1), "ns", "first", Trigger::Change)
         .await?;
     until("the first is under way", async || Ok(seen.all().len() == 1)).await?;
     service
         .bus
-        .wake(&command(1), "ns", "second", Trigger::Change)
+        .publish(&command(1), "ns", "second", Trigger::Change)
         .await?;
 
     until("the second is delivered", async || {
@@ -247,7 +250,7 @@ async fn no_more_is_pulled_than_there_are_free_slots() -> Result<()> {
     for uid in 0..20 {
         service
             .bus
-            .wake(&command(uid), "ns", "name", Trigger::Change)
+            .publish(&command(uid), "ns", "name", Trigger::Change)
             .await?;
     }
 
@@ -304,21 +307,21 @@ async fn a_handler_that_panics_takes_nothing_else_with_it() -> Result<()> {
 
     let handled = seen.clone();
     service.run(1, move |delivery| {
-        let times = handled.add(delivery.wake.name.clone());
+        let times = handled.add(delivery.payload.name.clone());
         async move {
-            assert!(delivery.wake.name != "bad" || times > 1, "on purpose");
+            assert!(delivery.payload.name != "bad" || times > 1, "on purpose");
             Outcome::Done
         }
     });
 
     service
         .bus
-        .wake(&command(1), "ns", "bad", Trigger::Change)
+        .publish(&command(1), "ns", "bad", Trigger::Change)
         .await?;
     until("it is tried", async || Ok(seen.all().len() == 1)).await?;
     service
         .bus
-        .wake(&command(2), "ns", "good", Trigger::Change)
+        .publish(&command(2), "ns", "good", Trigger::Change)
         .await?;
     until("all are handled", async || Ok(stored(&client).await? == 0)).await?;
     assert_eq!(seen.all(), ["bad", "good", "bad"]);
@@ -349,7 +352,7 @@ async fn a_message_carries_the_trace_to_its_handler() -> Result<()> {
 
     service
         .bus
-        .wake(&command(1), "ns", "name", Trigger::Change)
+        .publish(&command(1), "ns", "name", Trigger::Change)
         .await?;
     until("it is handled", async || Ok(stored(&client).await? == 0)).await?;
     assert_eq!(seen.all(), [command(1).workspace().simple().to_string()]);

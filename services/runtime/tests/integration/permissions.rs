@@ -100,7 +100,7 @@ async fn every_service_gets_by_with_its_own_subjects_and_nobody_elses() -> Resul
         bus.run(&Consumer::deployer(), 1, handler).await;
     });
     watcher
-        .wake(&command(1), "ns", "name", Trigger::Change)
+        .publish(&command(1), "ns", "name", Trigger::Change)
         .await?;
     until("it is acknowledged", async || {
         Ok(seen.all().len() == 1 && handles.metrics.text().contains("outcome=\"done\"} 1"))
@@ -108,7 +108,7 @@ async fn every_service_gets_by_with_its_own_subjects_and_nobody_elses() -> Resul
     .await?;
     assert!(
         deployer
-            .wake(&command(2), "ns", "name", Trigger::Change)
+            .publish(&command(2), "ns", "name", Trigger::Change)
             .await
             .is_err()
     );
@@ -142,7 +142,7 @@ async fn a_builder_gets_the_builds_and_look_ups_of_its_own_pool() -> Result<()> 
                 handled.add(format!(
                     "{} {}",
                     delivery.command.verb(),
-                    delivery.wake.name
+                    delivery.payload.name
                 ));
                 std::future::ready(Outcome::Done)
             };
@@ -158,7 +158,7 @@ async fn a_builder_gets_the_builds_and_look_ups_of_its_own_pool() -> Result<()> 
                 Uuid::from_u128(uid as u128),
             )?;
             watcher
-                .wake(&command, "ns", pool.as_str(), Trigger::Change)
+                .publish(&command, "ns", pool.as_str(), Trigger::Change)
                 .await?;
         }
     }

@@ -58,7 +58,8 @@ async fn sigterm_makes_unready_then_drains_and_ends_well() -> Result<()> {
         Ok(get("/readyz").await? == (200, "ok".into()))
     })
     .await?;
-    bus.wake(&command(1), "ns", "name", Trigger::Change).await?;
+    bus.publish(&command(1), "ns", "name", Trigger::Change)
+        .await?;
     until("it works", async || Ok(seen.all().len() == 1)).await?;
     assert!(get("/metrics").await?.1.contains("sequencer_in_flight 1"));
 

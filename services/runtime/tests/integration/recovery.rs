@@ -27,7 +27,7 @@ async fn harness(nats: &Nats) -> Result<(Service, Seen, Arc<AtomicUsize>)> {
     );
     let (handled, count) = (seen.clone(), Arc::clone(&made));
     service.run(2, move |delivery| {
-        handled.add(delivery.wake.name);
+        handled.add(delivery.payload.name);
         std::future::ready(Outcome::Done)
     });
     until("it names what is missing", async || {
@@ -48,12 +48,12 @@ async fn ready(service: &Service) -> Result<()> {
     .await
 }
 
-/// Wakes until it is stored, as a resync does.
-async fn wake(service: &Service, name: &str) -> Result<()> {
+/// Publishes until it is stored, as a resync does.
+async fn publish(service: &Service, name: &str) -> Result<()> {
     until("it is stored", async || {
         Ok(service
             .bus
-            .wake(&command(1), "ns", name, Trigger::Change)
+            .publish(&command(1), "ns", name, Trigger::Change)
             .await
             .map(|()| true)?)
     })
@@ -61,7 +61,7 @@ async fn wake(service: &Service, name: &str) -> Result<()> {
 }
 
 async fn handles(service: &Service, seen: &Seen, name: &str) -> Result<()> {
-    wake(service, name).await?;
+    publish(service, name).await?;
     until("it is handled", async || {
         Ok(seen.all().last().is_some_and(|last| last == name))
     })
@@ -147,7 +147,7 @@ async fn a_stream_with_other_settings_is_changed_in_place_and_keeps_its_messages
     service.bus.ensure(&deployers(LONG)).await?;
     service
         .bus
-        .wake(&command(1), "ns", "name", Trigger::Change)
+        .publish(&command(1), "ns", "name", Trigger::Change)
         .await?;
 
     let config = client
@@ -210,7 +210,7 @@ async fn a_stream_that_cannot_be_changed_is_left_alone() -> Result<()> {
 
     service
         .bus
-        .wake(&command(1), "ns", "name", Trigger::Change)
+        .publish(&command(1), "ns", "name", Trigger::Change)
         .await?;
     service.bus.ensure(&deployers(LONG)).await?;
     assert_eq!(
@@ -243,7 +243,7 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
 
     service.bus.ensure(&keep(vec![both])).await?;
 
-    let wake = |verb, uid| {
+    let command = |verb, uid| {
         Command::new(
             verb,
             Some(Pool::default()),
@@ -252,14 +252,14 @@ async fn a_consumer_of_builds_and_look_ups_is_narrowed_before_look_ups_get_their
         )
     };
 
-    let (lookup, build) = (wake(Verb::Resolve, 1)?, wake(Verb::Build, 2)?);
+    let (lookup, build) = (command(Verb::Resolve, 1)?, command(Verb::Build, 2)?);
     service
         .bus
-        .wake(&lookup, "ns", "lookup", Trigger::Change)
+        .publish(&lookup, "ns", "lookup", Trigger::Change)
         .await?;
     service
         .bus
-        .wake(&build, "ns", "build", Trigger::Change)
+        .publish(&build, "ns", "build", Trigger::Change)
         .await?;
 
     let old: PullConsumer = client
@@ -369,12 +369,12 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
     let running = leaving.run(2, move |delivery| {
         let (handled, wait) = (handled.clone(), Arc::clone(&wait));
         async move {
-            handled.add(format!("{} begins", delivery.wake.name));
-            if delivery.wake.name == "stuck" {
+            handled.add(format!("{} begins", delivery.payload.name));
+            if delivery.payload.name == "stuck" {
                 std::future::pending::<()>().await;
             }
             drop(wait.acquire().await);
-            handled.add(format!("{} ends", delivery.wake.name));
+            handled.add(format!("{} ends", delivery.payload.name));
             Outcome::Done
         }
     });
@@ -382,7 +382,7 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
     for (uid, name) in [(1, "stuck"), (2, "slow")] {
         leaving
             .bus
-            .wake(&command(uid), "ns", name, Trigger::Change)
+            .publish(&command(uid), "ns", name, Trigger::Change)
             .await?;
     }
 
@@ -390,7 +390,7 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
     leaving.handles.shutdown.stop();
     leaving
         .bus
-        .wake(&command(3), "ns", "late", Trigger::Change)
+        .publish(&command(3), "ns", "late", Trigger::Change)
         .await?;
     go.add_permits(1);
     until(
@@ -407,7 +407,7 @@ async fn shutdown_waits_for_what_is_under_way_and_gives_the_rest_back() -> Resul
     let handled = others.clone();
 
     staying.run(2, move |delivery| {
-        handled.add(delivery.wake.name);
+        handled.add(delivery.payload.name);
         std::future::ready(Outcome::Done)
     });
 

@@ -105,13 +105,13 @@ fn one_that_is_built_and_not_published_is_superseded_and_only_taken_back() {
             );
         }
         let plan = view.plan();
-        let woken: Vec<_> = plan
+        let notified: Vec<_> = plan
             .notifications
             .iter()
             .map(|notification| (notification.verb, notification.policy))
             .collect();
         assert_eq!(
-            woken,
+            notified,
             vec![(Verb::Push, Policy::Now); notifications],
             "{publish}"
         );
@@ -130,7 +130,7 @@ fn one_that_was_published_before_its_mark_came_stays_so() {
 }
 
 #[test]
-fn a_pool_that_is_not_open_is_never_woken_and_what_is_built_stays_built() {
+fn a_pool_that_is_not_open_is_never_notified_and_what_is_built_stays_built() {
     let build = |namespace: &str, image| {
         let mut build = Build::clone(&build(1, "large", image));
         build.metadata.namespace = Some(namespace.into());

@@ -78,7 +78,7 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
     } = view;
 
     if !view.has_finalizer() || *lock == Lock::Free {
-        // The worker would refuse to act: it is woken when the finalizer is there, and the hosts
+        // The worker would refuse to act: it is notified when the finalizer is there, and the hosts
         // are held.
         return;
     }

@@ -35,10 +35,10 @@ fn failed(generation: Option<i64>) -> Section {
 /// Makes all, and deletes nothing.
 async fn stubborn(delivery: Delivery, client: Client) -> Result<()> {
     let (name, uid) = (
-        delivery.wake.name.clone(),
+        delivery.payload.name.clone(),
         delivery.command.uid().to_string(),
     );
-    let (verb, namespace) = (delivery.command.verb(), delivery.wake.namespace.clone());
+    let (verb, namespace) = (delivery.command.verb(), delivery.payload.namespace.clone());
     if verb == Verb::Dns {
         let api: Api<DNSRecord> = Api::namespaced(client.clone(), &namespace);
         let found = current(&api, &name, &uid).await?.context("gone")?;

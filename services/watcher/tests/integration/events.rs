@@ -20,16 +20,16 @@ use crate::services::{section, well};
 
 /// Deploys `a` and `b` badly, each in its own way.
 async fn badly(delivery: Delivery, client: Client) -> Result<()> {
-    let code = match (delivery.command.verb(), delivery.wake.name.as_str()) {
+    let code = match (delivery.command.verb(), delivery.payload.name.as_str()) {
         (Verb::Deploy, name) if name.starts_with("plain-a") => Code::ImagePullFailed,
         (Verb::Deploy, name) if name.starts_with("plain-b") => Code::CrashLoop,
         _ => return well(delivery, client).await,
     };
 
-    let api: Api<Component> = Api::namespaced(client, &delivery.wake.namespace);
+    let api: Api<Component> = Api::namespaced(client, &delivery.payload.namespace);
     let found = current(
         &api,
-        &delivery.wake.name,
+        &delivery.payload.name,
         &delivery.command.uid().to_string(),
     )
     .await?
@@ -56,10 +56,10 @@ async fn idly(delivery: Delivery, client: Client) -> Result<()> {
     }
 
     if delivery.command.verb() == Verb::Resolve {
-        let api: Api<Component> = Api::namespaced(client.clone(), &delivery.wake.namespace);
+        let api: Api<Component> = Api::namespaced(client.clone(), &delivery.payload.namespace);
         let found = current(
             &api,
-            &delivery.wake.name,
+            &delivery.payload.name,
             &delivery.command.uid().to_string(),
         )
         .await?

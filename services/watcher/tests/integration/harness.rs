@@ -30,7 +30,7 @@ pub(crate) use lab::until::holds as until;
 /// Where Workspaces and records live.
 pub(crate) const NAMESPACE: &str = "sequencer-system";
 
-/// How often handlers of what is unfinished are woken.
+/// How often handlers of what is unfinished are notified.
 const RESYNC: Duration = Duration::from_secs(3);
 
 #[derive(clap::Parser)]
@@ -45,8 +45,8 @@ pub(crate) struct Harness {
     watcher: Option<Child>,
     arguments: &'static [&'static str],
     kubeconfig: String,
-    /// The verbs and names that were woken, in their order.
-    pub(crate) woken: Arc<Mutex<Vec<String>>>,
+    /// The verbs and names that were notified, in their order.
+    pub(crate) notified: Arc<Mutex<Vec<String>>>,
     pub(crate) alone: Alone,
 }
 
@@ -72,7 +72,7 @@ impl Harness {
             watcher: None,
             arguments,
             kubeconfig: kubeconfig.display().to_string(),
-            woken: Arc::default(),
+            notified: Arc::default(),
             alone,
         };
         harness.install().await?;
@@ -290,15 +290,15 @@ impl Harness {
             ])
             .shared;
             let bus = Bus::connect("handlers", &shared, &handles).await?;
-            let (client, woken, handlers) =
-                (self.client.clone(), self.woken.clone(), handlers.clone());
+            let (client, notified, handlers) =
+                (self.client.clone(), self.notified.clone(), handlers.clone());
 
             background(async move {
                 let handler = move |delivery: Delivery| {
-                    woken.lock().unwrap().push(format!(
+                    notified.lock().unwrap().push(format!(
                         "{} {}",
                         delivery.command.verb(),
-                        delivery.wake.name
+                        delivery.payload.name
                     ));
                     let (client, handlers) = (client.clone(), handlers.clone());
                     async move {
@@ -338,10 +338,10 @@ impl Harness {
         Ok(events.into_iter().map(words).collect())
     }
 
-    /// How often a verb was woken for names that hold this.
+    /// How often a verb was notified for names that hold this.
     pub(crate) fn times(&self, verb: &str, part: &str) -> usize {
-        let woken = self.woken.lock().unwrap();
-        woken
+        let notified = self.notified.lock().unwrap();
+        notified
             .iter()
             .filter(|entry| entry.starts_with(&format!("{verb} ")) && entry.contains(part))
             .count()

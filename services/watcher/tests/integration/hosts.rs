@@ -43,7 +43,7 @@ fn condition(workspace: &Workspace, kind: &str) -> Option<(String, String)> {
 
 /// Plays nothing but the end of an Ingress.
 async fn idle(delivery: Delivery, client: Client) -> Result<()> {
-    let api: Api<Workspace> = Api::namespaced(client, &delivery.wake.namespace);
+    let api: Api<Workspace> = Api::namespaced(client, &delivery.payload.namespace);
 
     if delivery.command.verb() != Verb::Ingress {
         return Ok(());
@@ -51,7 +51,7 @@ async fn idle(delivery: Delivery, client: Client) -> Result<()> {
 
     let Some(found) = current(
         &api,
-        &delivery.wake.name,
+        &delivery.payload.name,
         &delivery.command.uid().to_string(),
     )
     .await?

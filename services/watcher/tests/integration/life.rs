@@ -81,13 +81,13 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
         status.timings
     );
 
-    // Each was woken for what it does, and the application only when both databases were healthy.
-    let woken = harness.woken.lock().unwrap().clone();
+    // Each was notified for what it does, and the application only when both databases were healthy.
+    let notified = harness.notified.lock().unwrap().clone();
     let first = |entry: &str| {
-        woken
+        notified
             .iter()
             .position(|found| found.contains(entry))
-            .with_context(|| format!("no {entry}: {woken:?}"))
+            .with_context(|| format!("no {entry}: {notified:?}"))
     };
 
     let order = [
@@ -99,7 +99,7 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
         "probe sample",
     ];
     let order = order.into_iter().map(first).collect::<Result<Vec<_>>>()?;
-    assert!(order.is_sorted(), "{woken:?}");
+    assert!(order.is_sorted(), "{notified:?}");
     ensure!(first("deploy sample-mysql")? < first("deploy sample-click")?);
 
     // Builds belong to their Component, records to the Workspace.
@@ -120,12 +120,12 @@ async fn the_sample_becomes_ready_step_by_step_and_goes_in_its_order() -> Result
 
     delete(&harness, "sample").await?;
     assert_eq!(harness.count::<DNSRecord>().await?, 0);
-    let woken = harness.woken.lock().unwrap().clone();
-    let last = |entry: &str| woken.iter().rposition(|found| found.starts_with(entry));
+    let notified = harness.notified.lock().unwrap().clone();
+    let last = |entry: &str| notified.iter().rposition(|found| found.starts_with(entry));
 
     ensure!(
         last("dns ") < last("tunnel "),
-        "the tunnel went before the record: {woken:?}"
+        "the tunnel went before the record: {notified:?}"
     );
     Ok(())
 }

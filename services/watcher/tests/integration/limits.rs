@@ -101,10 +101,10 @@ async fn slow(delivery: Delivery, client: Client) -> Result<()> {
         return well(delivery, client).await;
     }
 
-    let api: Api<Build> = Api::namespaced(client, &delivery.wake.namespace);
+    let api: Api<Build> = Api::namespaced(client, &delivery.payload.namespace);
     let found = current(
         &api,
-        &delivery.wake.name,
+        &delivery.payload.name,
         &delivery.command.uid().to_string(),
     )
     .await?

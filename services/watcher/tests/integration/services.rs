@@ -28,9 +28,12 @@ pub(crate) fn section(state: State, generation: Option<i64>) -> Section {
     }
 }
 
-/// Does well what it is woken for.
+/// Does well what it is notified for.
 pub(crate) async fn well(delivery: Delivery, client: Client) -> Result<()> {
-    let (name, namespace) = (delivery.wake.name.clone(), delivery.wake.namespace.clone());
+    let (name, namespace) = (
+        delivery.payload.name.clone(),
+        delivery.payload.namespace.clone(),
+    );
     let uid = delivery.command.uid().to_string();
 
     match delivery.command.verb() {

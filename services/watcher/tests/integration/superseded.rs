@@ -29,10 +29,10 @@ async fn refused(delivery: Delivery, client: Client) -> Result<()> {
         return well(delivery, client).await;
     }
 
-    let api: Api<Build> = Api::namespaced(client, &delivery.wake.namespace);
+    let api: Api<Build> = Api::namespaced(client, &delivery.payload.namespace);
     let found = current(
         &api,
-        &delivery.wake.name,
+        &delivery.payload.name,
         &delivery.command.uid().to_string(),
     )
     .await?
@@ -151,10 +151,10 @@ async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wante
     })
     .await?;
 
-    // It is woken no more, also when what is unfinished would be.
-    let woken = harness.times("push", &older.name_any());
+    // It is notified no more, also when what is unfinished would be.
+    let notified = harness.times("push", &older.name_any());
     harness.resyncs().await;
-    assert_eq!(harness.times("push", &older.name_any()), woken);
+    assert_eq!(harness.times("push", &older.name_any()), notified);
 
     pin(&harness, OLDER).await?;
     let newer = ready(&harness, NEWER, "Superseded").await?;
@@ -164,7 +164,7 @@ async fn a_build_that_is_built_and_not_published_is_superseded_until_it_is_wante
     );
 
     until("the older one is pushed again", async || {
-        Ok(harness.times("push", &older.name_any()) > woken)
+        Ok(harness.times("push", &older.name_any()) > notified)
     })
     .await?;
 
