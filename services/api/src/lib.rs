@@ -12,6 +12,7 @@
     reason = "a print column is an attribute among its like"
 )]
 
+mod abandon;
 pub mod build;
 pub mod code;
 pub mod component;

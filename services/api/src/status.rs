@@ -121,6 +121,8 @@ pub enum State {
     Deleting,
     /// Nothing of it is left.
     Gone,
+    /// An administrator gave it up: what could not be taken away is left behind.
+    Abandoned,
 }
 
 /// The right to work on a section for some time.

@@ -9,6 +9,12 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use thiserror::Error;
 
+/// Who does not answer, in messages.
+pub const NAME: &str = "Cloudflare";
+
+/// The host that a credential is sent to.
+pub const HOST: &str = "api.cloudflare.com";
+
 /// How long a call may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -53,6 +59,18 @@ impl Problem {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
         }
+    }
+
+    /// Whether the token is not good enough for what was asked.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 401 | 403,
+                ..
+            }
+        )
     }
 }
 

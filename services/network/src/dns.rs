@@ -5,6 +5,7 @@ pub mod answers;
 pub mod cloudflare;
 pub mod handle;
 pub mod rfc2136;
+mod section;
 pub mod server;
 
 use std::collections::BTreeSet;

@@ -28,11 +28,14 @@ pub enum Error {
     #[error(transparent)]
     Host(#[from] Refusal),
     /// The DNS provider does not let us.
-    #[error("the DNS provider refuses: {0}")]
+    #[error("the DNS provider refused: {0}")]
     DnsRefused(String),
     /// The tunnel provider does not let us.
-    #[error("Cloudflare refuses: {0}")]
+    #[error("Cloudflare refused: {0}")]
     TunnelRefused(String),
+    /// Neither the copy of the credential nor the Workspace's own is there.
+    #[error("there is no API token to delete the tunnel with")]
+    NoCredential,
     /// Something at the provider has this name and is not ours.
     #[error(
         "{0} is taken: there is a record that Sequencer did not make for this Workspace, and it is left alone"
@@ -48,7 +51,7 @@ pub enum Error {
     #[error("{0} limits our calls")]
     Limited(&'static str, Duration),
     /// It was sent, and nobody knows whether it was done.
-    #[error("{0} did not answer: whether it was done is checked later")]
+    #[error("no answer from {0}; checking again in {wait} s whether it took effect", wait = .1.as_secs())]
     Unknown(&'static str, Duration),
     /// Somebody changed the same thing at once.
     #[error("the provider's records changed meanwhile")]
@@ -67,6 +70,13 @@ pub enum Error {
     Cluster(&'static str, #[source] kube::Error),
 }
 
+impl Error {
+    /// Whether it is not the API server that failed: that is never given up.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.code() != Code::ApiServerUnavailable
+    }
+}
+
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
@@ -74,7 +84,7 @@ impl Failure for Error {
             Self::NotGranted { .. } => Code::ZoneNotGranted,
             Self::Host(refusal) => refusal.code,
             Self::DnsRefused(_) => Code::DnsProviderRefused,
-            Self::TunnelRefused(_) => Code::TunnelProviderRefused,
+            Self::TunnelRefused(_) | Self::NoCredential => Code::TunnelProviderRefused,
             Self::Foreign(_) | Self::Occupied(_) => Code::HostTaken,
             Self::Away(..) | Self::Limited(..) | Self::Unknown(..) | Self::Changed => {
                 Code::ProviderUnavailable
@@ -95,6 +105,7 @@ impl Failure for Error {
             | Self::Host(_)
             | Self::DnsRefused(_)
             | Self::TunnelRefused(_)
+            | Self::NoCredential
             | Self::Foreign(_)
             | Self::Occupied(_)
             | Self::Away(..)
@@ -108,7 +119,7 @@ impl Failure for Error {
     fn may_be_a_secrets(&self) -> bool {
         matches!(
             self,
-            Self::Secret(_) | Self::DnsRefused(_) | Self::TunnelRefused(_)
+            Self::Secret(_) | Self::DnsRefused(_) | Self::TunnelRefused(_) | Self::NoCredential
         )
     }
 }

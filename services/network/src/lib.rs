@@ -7,6 +7,7 @@ pub mod dns;
 pub mod error;
 mod handle;
 pub mod mark;
+mod patience;
 mod probe;
 pub mod service;
 pub mod tunnel;

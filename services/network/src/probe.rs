@@ -17,18 +17,20 @@ use sequencer_api::status::workspace::{RouteRule, RouteSection};
 use sequencer_api::status::{self, State};
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::section::{End, Failing, Finality, Handler, Stop, Work};
-use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::dns::rfc2136::absolute;
 use crate::dns::server::ask;
 use crate::error::Error;
+use crate::patience::{is_early, poll, state};
 use crate::service::Service;
 
 /// How long the handler itself asks again, before it leaves that to the next message.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two questions meanwhile.
-const LOOK: Duration = Duration::from_millis(500);
+
+/// The wait between two of these.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// So many probes without an answer are a failure.
 const SLOW: i32 = 12;
 
@@ -64,10 +66,12 @@ impl Handler for ProbeHandler<'_> {
         if work.is_deleting() || targets.is_empty() {
             return Ok(End::Nothing(Outcome::Stale));
         }
+
         if self.0.hosts.exposure(&workspace).await? != Lock::Held {
             // What answers there is somebody else's.
             return Ok(End::Nothing(Outcome::Stale));
         }
+
         if !work.is_due(Finality::UntilAsked, false).await {
             return Ok(End::Nothing(Outcome::Done));
         }
@@ -83,11 +87,7 @@ impl Handler for ProbeHandler<'_> {
             }
             Some(Fault::Failed(error)) => Err(error.into()),
             Some(Fault::NoAnswer(why)) => {
-                let state = if waits < SLOW {
-                    State::InProgress
-                } else {
-                    State::Error
-                };
+                let state = state(waits, SLOW);
                 Ok(self.0.waiting(Code::UrlNotAnswering, why, state))
             }
         }
@@ -102,46 +102,44 @@ impl Service {
         targets: &[Target],
         waits: i32,
     ) -> (Vec<RouteRule>, Option<Fault>) {
-        let until = Instant::now() + PATIENCE;
-        loop {
+        let ask_each = || {
             let asked = targets
                 .iter()
                 .map(|target| self.ask(workspace, target, waits));
-            let answers = join_all(asked).await;
+            join_all(asked)
+        };
+        let will_do =
+            |answers: &Vec<Answer>| answers.iter().all(|(_status, fault)| fault.is_none());
+        let answers = poll(PATIENCE, PAUSE, ask_each, will_do).await;
 
-            let rules = targets
-                .iter()
-                .zip(&answers)
-                .map(|(target, answer)| rule(target, answer))
-                .collect();
-            let fault = answers.into_iter().find_map(|(_status, fault)| fault);
-            if fault.is_none() || Instant::now() >= until {
-                return (rules, fault);
-            }
-
-            sleep(LOOK).await;
-        }
+        let rules = targets
+            .iter()
+            .zip(&answers)
+            .map(|(target, answer)| rule(target, answer))
+            .collect();
+        let fault = answers.into_iter().find_map(|(_status, fault)| fault);
+        (rules, fault)
     }
 
     /// The status of a URL's answer, and why it does not count.
     async fn ask(&self, workspace: &Workspace, target: &Target, waits: i32) -> Answer {
-        let no_answer = |why: String| Fault::NoAnswer(format!("{}: {why}", target.url));
+        let no_answer = |why: String| Fault::NoAnswer(format!("GET {} {why}", target.url));
         let addresses = match self.addresses(workspace, target).await {
             Ok(addresses) => addresses,
             Err(error) => return (None, Some(Fault::Failed(error))),
         };
 
         if addresses.is_empty() {
-            let why = "DNS has no address for the host".to_owned();
+            let why = "failed: DNS has no address for the host".to_owned();
             return (None, Some(no_answer(why)));
         }
 
         match http::get(self.egress.http(), &target.host, &addresses, &target.url).await {
             Ok(answer) => {
-                let why = http::judge(&answer, waits < SLOW);
+                let why = http::judge(&answer, is_early(waits, SLOW));
                 (Some(answer.status), why.map(no_answer))
             }
-            Err(why) => (None, Some(no_answer(why))),
+            Err(why) => (None, Some(no_answer(format!("failed: {why}")))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A tunnel per Workspace: what leads through it, at Cloudflare and in the cluster. Everything but
 //! acting is pure.
 
+mod access;
 pub mod cloudflare;
 pub mod connector;
 pub(crate) mod handle;

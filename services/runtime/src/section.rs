@@ -62,8 +62,8 @@ pub trait Handler: Send + Sync {
 /// How a handler came to its end. What is to be recorded is recorded by the caller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
-    /// Nothing is left to do. Recorded with this state: Completed, Healthy or Gone; or Waiting for
-    /// what somebody else has to do.
+    /// Nothing is left to do. Recorded with this state: Completed, Healthy, Gone or Abandoned; or
+    /// Waiting for what somebody else has to do.
     Reached(State),
     /// Nothing is wrong, but it takes its time. Recorded with when it is handled again.
     Waiting(Waiting),

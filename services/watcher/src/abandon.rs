@@ -2,23 +2,29 @@
 
 use jiff::Timestamp;
 use sequencer_api::labels;
-use sequencer_api::status::Section;
+use sequencer_api::status::{Section, State};
 
 use crate::owned::Abandon;
 use crate::plan::{Event, EventReason, Plan, Target};
 
-/// Whether what a section is about is left where it is; not while somebody is at work there.
+/// Whether what a section is about is left where it is: the worker tried once more and gave it up,
+/// or it had its time. Not while somebody is at work there.
 pub(crate) fn gives_up(
     plan: &mut Plan,
     abandon: Abandon,
     section: &Section,
     now: Timestamp,
 ) -> bool {
+    if section.state == Some(State::Abandoned) {
+        return true;
+    }
+
     let busy = section
         .claim
         .as_ref()
         .map(|claim| claim.until.0)
         .filter(|until| *until > now);
+
     match (abandon, busy) {
         (Abandon::No, _) => false,
         (Abandon::At(at), _) => {

@@ -12,7 +12,7 @@ use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use uuid::Uuid;
 
-use crate::owned::{Owned, is_abandoned};
+use crate::owned::Owned;
 
 mod index;
 
@@ -24,8 +24,17 @@ pub struct Cache {
     pub builds: Index<Build>,
     pub records: Index<DNSRecord>,
     namespace: String,
-    /// Workspaces that an administrator gave up, and since when that is known here.
-    abandoned: Mutex<HashMap<String, Timestamp>>,
+    /// Workspaces that an administrator gave up.
+    abandoned: Mutex<HashMap<String, Abandoned>>,
+}
+
+/// How far the end of a Workspace has come that an administrator gave up.
+#[derive(Clone, Copy, Debug)]
+struct Abandoned {
+    /// Whether it still has records: they go first.
+    records: bool,
+    /// Since when that is known here.
+    since: Timestamp,
 }
 
 /// What fills a [`Cache`].
@@ -84,12 +93,12 @@ impl Cache {
     /// A Workspace with everything that belongs to it.
     #[must_use]
     pub fn owned_by(&self, workspace: &Workspace) -> Owned {
-        self.note(workspace);
         let key = Key::Owner(workspace.uid_str().to_owned());
         let mut components = self.components.of(&key);
         components.retain(|found| is_controlled_by(found.as_ref(), workspace));
         let mut records = self.records.of(&key);
         records.retain(|record| belongs(record, workspace));
+        self.note(workspace, !records.is_empty());
 
         Owned {
             builds: self.made_by(&components),
@@ -197,18 +206,21 @@ impl Cache {
         self.records.get(&self.namespace, name)
     }
 
-    /// Remembers since when it is known that a Workspace is given up.
-    fn note(&self, workspace: &Workspace) {
+    /// Remembers since when it is known that a Workspace is given up. Its tunnel gets as much time
+    /// as its records had before.
+    fn note(&self, workspace: &Workspace, records: bool) {
         let Some(uid) = &workspace.metadata.uid else {
             return;
         };
 
         let mut abandoned = self.abandoned();
+        let same = |before: &Abandoned| before.records == records;
 
-        if is_abandoned(workspace) {
-            abandoned.entry(uid.clone()).or_insert_with(Timestamp::now);
-        } else {
+        if !workspace.is_abandoned() {
             abandoned.remove(uid);
+        } else if !abandoned.get(uid).is_some_and(same) {
+            let since = Timestamp::now();
+            abandoned.insert(uid.clone(), Abandoned { records, since });
         }
     }
 
@@ -285,10 +297,10 @@ impl Cache {
     }
 
     fn abandoned_since(&self, uid: Option<&str>) -> Option<Timestamp> {
-        self.abandoned().get(uid?).copied()
+        self.abandoned().get(uid?).map(|abandoned| abandoned.since)
     }
 
-    fn abandoned(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
+    fn abandoned(&self) -> MutexGuard<'_, HashMap<String, Abandoned>> {
         self.abandoned
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

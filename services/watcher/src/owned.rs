@@ -29,7 +29,8 @@ pub struct Owned {
     pub records: Vec<Arc<DNSRecord>>,
     /// How many Workspaces of its namespace come before it, as long as it has no Component.
     pub older: usize,
-    /// Since when it is known that an administrator gave up what the Workspace has outside.
+    /// Since when it is known that an administrator gave up what the Workspace has outside and is
+    /// to be deleted now.
     pub abandoned_since: Option<Timestamp>,
 }
 
@@ -85,17 +86,6 @@ pub fn workspace_of_record(record: &DNSRecord) -> Uuid {
     label
         .and_then(|uid| Uuid::try_parse(uid).ok())
         .unwrap_or_else(|| record.uuid())
-}
-
-/// Whether an administrator gave up what a Workspace has outside: the annotation names exactly this
-/// one.
-#[must_use]
-pub fn is_abandoned(workspace: &Workspace) -> bool {
-    let deleting = workspace.metadata.deletion_timestamp.is_some();
-    let uid = workspace.uid().filter(|uid| !uid.is_empty());
-    deleting
-        && uid.is_some()
-        && workspace.annotations().get(labels::ABANDON_EXTERNAL) == uid.as_ref()
 }
 
 /// The reference to the owner that garbage collection follows, and that no other controller adopts.

@@ -14,6 +14,7 @@ use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::{Kind, Verb};
 use sequencer_runtime::cluster;
+use serde_json::json;
 
 use crate::abandon::{abandoned, gives_up};
 use crate::cache::{Cache, Index};
@@ -147,7 +148,9 @@ impl RecordView {
         } = self;
         let (target, section) = (subject.target.clone(), &before.record.section);
         let finalizer = labels::RECORD_FINALIZER;
-        let remove = Action::remove_finalizer(target, self.record.as_ref(), finalizer, Vec::new());
+        // Not if a worker wrote an intent since.
+        let same = json!({"op": "test", "path": "/status/record/rev", "value": section.rev});
+        let remove = Action::remove_finalizer(target, self.record.as_ref(), finalizer, vec![same]);
         let Some(remove_finalizer) = remove else {
             return;
         };
@@ -155,15 +158,28 @@ impl RecordView {
         if section.state == Some(State::Gone) {
             plan.actions.push(remove_finalizer);
         } else if gives_up(plan, self.abandon, section, subject.now) {
-            let provider = before.record.provider.as_deref().unwrap_or("no provider");
-            let what = format!("DNS record {} at {provider}", subject.target.name);
             let about = self.workspace.as_ref().unwrap_or(&subject.target);
-            plan.events.push(abandoned(about, &what));
+            let left = self.left_behind();
+            plan.events.extend(left.map(|what| abandoned(about, &what)));
             plan.actions.push(remove_finalizer);
         } else {
             let cause = Cause::Deleting;
             notify(plan, subject, Verb::Dns, None, section, false, cause);
         }
+    }
+
+    /// What is left at the provider if it goes now. Its provider is written down before the first
+    /// act: without one there is nothing.
+    fn left_behind(&self) -> Option<String> {
+        let provider = self.before.record.provider.as_deref()?;
+        let spec = &self.record.spec;
+
+        Some(format!(
+            "{} record {} at {provider} (DNSRecord {})",
+            spec.record_type.as_str(),
+            spec.fqdn(),
+            self.subject.target.name
+        ))
     }
 }
 
@@ -286,3 +302,6 @@ fn provider(record: &DNSRecord, providers: &[Provider]) -> Summary {
         Err(code) => not_granted(code, &record.spec.zone).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

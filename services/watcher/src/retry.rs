@@ -3,8 +3,6 @@
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::{Workspace, labels};
 
-use crate::owned::is_abandoned;
-
 /// The annotations that ask for another try: any change of them is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retry {
@@ -38,7 +36,7 @@ impl Retry {
     #[must_use]
     pub fn outside(self, workspace: Option<&Workspace>) -> Self {
         Self {
-            abandoned: workspace.is_some_and(is_abandoned),
+            abandoned: workspace.is_some_and(Workspace::is_abandoned),
             ..self
         }
     }

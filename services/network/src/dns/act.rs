@@ -10,22 +10,24 @@ use sequencer_api::provider::{Kind, Provider as Chosen, choose};
 use sequencer_api::status::dns_record::RecordSection;
 use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_runtime::section::SecretReader;
-use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::answers::{self, Server as Authority};
 use super::cloudflare::{self as zones, Zones};
 use super::{Provider, Seen, Step, Wanted, noted, owned, plan, rfc2136};
-use crate::cloudflare::Cloudflare;
+use crate::cloudflare::{Cloudflare, HOST};
 use crate::error::Error;
 use crate::mark::Mark;
+use crate::patience::poll;
 use crate::service::{Service, credential};
 
 /// How long the handler itself waits for the name servers, before it leaves that to the next
 /// message.
 const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The wait between two checks meanwhile.
-const LOOK: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// Where Cloudflare's tunnels are: only its edge knows these names.
 const TUNNELS: &str = ".cfargotunnel.com";
 
@@ -51,20 +53,16 @@ impl Service {
             _ => answers::of_zone(&wanted.zone, self.resolver).await?,
         };
 
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let silent = answers::silent(wanted, &servers).await;
-            if silent == 0 && !servers.is_empty() {
-                return Ok(Answers::Complete(servers));
-            }
+        let ask = || answers::silent(wanted, &servers);
+        let will_do = |silent: &usize| *silent == 0 && !servers.is_empty();
+        let silent = poll(PATIENCE, PAUSE, ask, will_do).await;
 
-            if Instant::now() >= until {
-                let all = servers.len();
-                return Ok(Answers::Missing { silent, all });
-            }
-
-            sleep(LOOK).await;
+        if will_do(&silent) {
+            return Ok(Answers::Complete(servers));
         }
+
+        let all = servers.len();
+        Ok(Answers::Missing { silent, all })
     }
 
     async fn settle<P: Provider>(&self, provider: &P, wanted: &Wanted) -> Result<Seen, Error> {
@@ -220,7 +218,7 @@ impl Service {
         match &chosen.kind {
             Kind::Cloudflare(cloudflare) => {
                 let key = &cloudflare.api_token_secret_ref;
-                let token = credential(secrets, key, "api.cloudflare.com").await?;
+                let token = credential(secrets, key, HOST).await?;
                 let api = Cloudflare::new(self.http.clone(), &self.args.cloudflare_url, token);
                 Ok(Connected::Cloudflare(Zones::new(api, self.args.quarantine)))
             }

@@ -5,11 +5,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Provider, Record, RecordType, Seen, Wanted};
-use crate::cloudflare::{Cloudflare, DEADLINE, Problem};
+use crate::cloudflare::{Cloudflare, DEADLINE, NAME, Problem};
 use crate::error::Error;
-
-/// Who does not answer, in messages.
-pub const NAME: &str = "Cloudflare";
 
 /// The shortest TTL of a zone.
 pub const SHORTEST: u32 = 60;

@@ -1,19 +1,21 @@
 //! The verb `dns`: a DNSRecord and its record at the provider.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _};
 use sequencer_api::code::Code;
 use sequencer_api::provider::{Kind, Provider as Chosen};
+use sequencer_api::status::State;
 use sequencer_api::status::dns_record::RecordSection;
-use sequencer_api::status::{Section, State};
 use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::cluster::current;
-use sequencer_runtime::section::{End, Finality, Handler, Stop, Work};
-use tracing::info;
+use sequencer_runtime::error::chain;
+use sequencer_runtime::section::{End, Finality, Handler, SecretReader, Stop, Work};
+use tracing::{info, warn};
 
 use super::Wanted;
 use super::act::Answers;
+use super::section::{abandoned, gone, intend, only_answers_are_missing};
+use crate::error::Error;
 use crate::service::{Service, failure};
 
 /// Who does not answer, in messages.
@@ -75,7 +77,7 @@ impl RecordHandler<'_> {
         let wanted = self.0.wanted(record, chosen);
 
         // The intent stands before the first act.
-        intend(&mut work.section, &wanted, chosen);
+        intend(&mut work.section, &wanted, &chosen.name);
         if chosen.kind == Kind::Wildcard {
             work.section.nameservers.clear();
             return Ok(End::Reached(State::Completed));
@@ -96,15 +98,7 @@ impl RecordHandler<'_> {
             }
             Some(_) => {}
             None => {
-                let undone = self
-                    .0
-                    .act(PROVIDER, self.0.unmake(&secrets, chosen, &wanted))
-                    .await;
-
-                info!(
-                    undone = undone.is_ok(),
-                    "Undid a record whose object is gone"
-                );
+                self.undo(&secrets, chosen, &wanted).await;
                 return Ok(End::Nothing(Outcome::Gone));
             }
         }
@@ -152,19 +146,22 @@ impl RecordHandler<'_> {
     ) -> Result<End, Stop> {
         if work.section.provider.is_none() {
             // Before the first act its provider is written down: nothing was ever made.
-            return Ok(gone(work));
+            return Ok(gone(&mut work.section));
         }
+
         work.claim(State::Deleting).await?;
         self.unmake(work, record).await
     }
 
-    /// Deletes the record at the provider, under a claim.
+    /// Deletes the record at the provider, under a claim. What an administrator gave up is tried
+    /// once more.
     async fn unmake(
         &self,
         work: &mut Work<RecordSection>,
         record: &DNSRecord,
     ) -> Result<End, Stop> {
         let secrets = work.secrets();
+        let given_up = self.is_abandoned(record).await?;
         let unmade = async {
             let chosen = self.0.acted(&work.section, record)?;
             let wanted = self.0.wanted(record, chosen);
@@ -174,48 +171,43 @@ impl RecordHandler<'_> {
         };
 
         match unmade.await {
-            Ok(()) => Ok(gone(work)),
-            Err(_) if self.is_abandoned(record).await => Ok(gone(work)),
+            Ok(()) => Ok(gone(&mut work.section)),
+            Err(error) if given_up && error.is_outside() => {
+                warn!(error = chain(&error), "An administrator gave up the record");
+                Ok(abandoned())
+            }
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Deletes what was made for an object that is gone: nothing can be recorded of it.
+    async fn undo(&self, secrets: &SecretReader, chosen: &Chosen, wanted: &Wanted) {
+        let removal = self.0.unmake(secrets, chosen, wanted);
+
+        match self.0.act(PROVIDER, removal).await {
+            Ok(()) => info!("Undid a record whose object is gone"),
+            Err(error) => warn!(
+                error = chain(&error),
+                "Failed to undo a record whose object is gone"
+            ),
+        }
+    }
+
     /// Whether an administrator gave up what the Workspace has outside.
-    async fn is_abandoned(&self, record: &DNSRecord) -> bool {
+    async fn is_abandoned(&self, record: &DNSRecord) -> Result<bool, Error> {
         let label = |name: &str| record.labels().get(name);
         let (Some(namespace), Some(name), Some(uid)) = (
             label(labels::WORKSPACE_NAMESPACE),
             label(labels::WORKSPACE),
             label(labels::WORKSPACE_UID),
         ) else {
-            return false;
+            return Ok(false);
         };
 
         let api: Api<Workspace> = Api::namespaced(self.0.client.clone(), namespace);
-        let found = current(&api, name, uid).await.ok().flatten();
-        found.is_some_and(|found| found.annotations().get(labels::ABANDON_EXTERNAL) == Some(uid))
+        let found = current(&api, name, uid)
+            .await
+            .map_err(|error| Error::Cluster("read the Workspace", error))?;
+        Ok(found.is_some_and(|found| found.is_abandoned()))
     }
-}
-
-/// Whether the newest spec is made, and only answers were missing when it was checked last. Now
-/// and then all of it is checked again.
-fn only_answers_are_missing(work: &Work<RecordSection>) -> bool {
-    let Section { claim, .. } = &work.section.section;
-    let waits = work.waits(Code::RecordNotResolved);
-
-    claim.is_none() && waits % 8 != 0
-}
-
-/// What will be made.
-fn intend(section: &mut RecordSection, wanted: &Wanted, chosen: &Chosen) {
-    section.provider = Some(chosen.name.clone());
-    section.fqdn = Some(wanted.fqdn.clone());
-    section.record_type = Some(wanted.kind.as_str().into());
-    section.target = Some(wanted.target.clone());
-    section.ttl = i32::try_from(wanted.ttl).ok();
-}
-
-fn gone(work: &mut Work<RecordSection>) -> End {
-    work.section.deleted_at = Some(Time(jiff::Timestamp::now()));
-    End::Reached(State::Gone)
 }

@@ -50,51 +50,60 @@ pub(super) async fn get(
     })
 }
 
-/// Why an answer does not count; nothing if it does. `early` is the time in which a controller may
-/// not know the host yet.
+/// Why an answer does not count, in words that follow the URL; nothing if it does. `early` is the
+/// time in which a controller may not know the host yet.
 pub(super) fn judge(answer: &Answer, early: bool) -> Option<String> {
-    let Answer {
-        status,
-        server,
-        body,
-    } = answer;
-    let who = server
-        .as_deref()
-        .unwrap_or("a server that does not say its name");
+    let Answer { status, body, .. } = answer;
 
     if *status == 530 {
-        let code = body
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("error code: "));
-        let code = code.map(|code| {
-            code.chars()
-                .filter(char::is_ascii_digit)
-                .take(8)
-                .collect::<String>()
-        });
-
-        return Some(match code.as_deref() {
-            Some("1033") => "530 by Cloudflare's edge: no connector is connected (1033)".into(),
-            Some(code) => format!("530 by Cloudflare's edge ({code})"),
-            None => "530 by Cloudflare's edge".into(),
+        let edge = "the tunnel's edge has no origin";
+        return Some(match edge_code(body).as_deref() {
+            Some("1033") => returned(answer, "no connector is connected (1033)"),
+            Some(code) => returned(answer, &format!("{edge} ({code})")),
+            None => returned(answer, edge),
         });
     }
 
     if matches!(status, 502 | 504) {
-        return Some(format!("{status} by {who}: nothing behind it answers"));
+        return Some(returned(answer, "nothing behind it answers"));
     }
 
     if *status >= 500 {
-        return Some(format!("{status} by {who}"));
+        return Some(returned(answer, ""));
     }
 
     if *status == 404 && early && UNKNOWN_HOST.contains(&body.trim()) {
-        return Some(format!(
-            "404 by {who}: the ingress controller does not know the host yet"
-        ));
+        let why = "the ingress controller does not know the host yet";
+        return Some(returned(answer, why));
     }
 
     None
+}
+
+/// The status, the server if that is known, and why.
+fn returned(answer: &Answer, why: &str) -> String {
+    let server = answer.server.as_ref();
+    let server = server.map(|server| format!(" by {server}"));
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(": {why}")
+    };
+
+    format!(
+        "returned {}{}{why}",
+        answer.status,
+        server.unwrap_or_default()
+    )
+}
+
+/// The code of an error page of Cloudflare's edge.
+fn edge_code(body: &str) -> Option<String> {
+    let code = body
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("error code: "))?;
+
+    Some(code.chars().filter(char::is_ascii_digit).take(8).collect())
 }
 
 fn server(response: &Response) -> Option<String> {
@@ -163,6 +172,20 @@ mod tests {
             .unwrap()
             .contains("1033")
         );
+    }
+
+    #[test]
+    fn the_server_is_named_only_if_it_is_known() {
+        let answer = |server: Option<&str>| Answer {
+            status: 500,
+            server: server.map(Into::into),
+            body: String::new(),
+        };
+
+        let unknown = judge(&answer(None), false);
+        assert_eq!(unknown.as_deref(), Some("returned 500"));
+        let known = judge(&answer(Some("nginx")), false);
+        assert_eq!(known.as_deref(), Some("returned 500 by nginx"));
     }
 
     #[test]

@@ -8,11 +8,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::cloudflare::{Cloudflare, DEADLINE, Problem};
+use crate::cloudflare::{Cloudflare, DEADLINE, NAME, Problem};
 use crate::error::Error;
 
-/// Who does not answer, in messages.
-const NAME: &str = "Cloudflare";
 /// A tunnel of this name is there already.
 const TAKEN: u64 = 1013;
 /// A connector is still connected.
@@ -54,16 +52,19 @@ struct Configuration {
 pub struct Tunnels {
     api: Cloudflare,
     account: String,
+    secret: String,
     quarantine: Duration,
 }
 
 impl Tunnels {
-    /// Those of this account. `quarantine` is waited where the outcome of a call is unknown.
+    /// Those of this account. `secret` is what messages call the Secret of the token, and
+    /// `quarantine` is waited where the outcome of a call is unknown.
     #[must_use]
-    pub fn new(api: Cloudflare, account: &str, quarantine: Duration) -> Self {
+    pub fn new(api: Cloudflare, account: &str, secret: String, quarantine: Duration) -> Self {
         Self {
             api,
             account: account.into(),
+            secret,
             quarantine,
         }
     }
@@ -187,6 +188,10 @@ impl Tunnels {
 
     fn problem(&self, problem: Problem) -> Error {
         match problem {
+            Problem::Refused { .. } if problem.is_forbidden() => Error::TunnelRefused(format!(
+                "{problem}: the API token of Secret {} may not use account {}: check accountId and the token's permissions",
+                self.secret, self.account
+            )),
             Problem::Refused { .. } => Error::TunnelRefused(problem.to_string()),
             Problem::Limited(wait) => Error::Limited(NAME, wait),
             Problem::Away(why) => Error::Away(NAME, why),

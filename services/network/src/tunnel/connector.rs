@@ -3,7 +3,6 @@
 
 mod plan;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -13,20 +12,17 @@ use k8s_openapi::{ByteString, NamespaceResourceScope};
 use kube::api::{ApiResource, DynamicObject, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use sequencer_api::names::Owner;
-use sequencer_api::stored::Stored as _;
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::apply::{Applier, Object, revision};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{Args, NAME};
 use crate::error::Error;
 
-pub use plan::ready;
+use self::plan::Identity;
+pub use self::plan::{TOKEN, ready};
 
-/// The key of the token, the only one that the pod mounts.
-pub const TOKEN: &str = "token";
 /// The key of the copy of the credential.
 pub const API_TOKEN: &str = "apiToken";
 
@@ -35,10 +31,7 @@ pub const API_TOKEN: &str = "apiToken";
 pub struct Connector {
     client: Client,
     applier: Applier,
-    namespace: String,
-    name: String,
-    uid: String,
-    labels: BTreeMap<String, String>,
+    identity: Identity,
 }
 
 /// What stands beside the Secret.
@@ -51,7 +44,7 @@ pub struct Parts {
 impl Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connector")
-            .field("name", &self.name)
+            .field("name", &self.name())
             .finish_non_exhaustive()
     }
 }
@@ -60,22 +53,22 @@ impl Connector {
     /// That of this Workspace.
     #[must_use]
     pub fn new(client: Client, namespace: &str, workspace: &Workspace) -> Self {
-        let name = Owner::of(workspace).connector();
-        let uid = workspace.uid_str();
-
         Self {
             applier: Applier::new(client.clone(), NAME),
             client,
-            namespace: namespace.into(),
-            labels: plan::marks(workspace, &name),
-            uid: uid.into(),
-            name,
+            identity: Identity::new(namespace, workspace),
         }
     }
 
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.identity.name
+    }
+
+    /// Where its objects are, in messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.identity.namespace, self.identity.name)
     }
 
     /// Stores these values in the Secret, beside those that it has.
@@ -95,11 +88,14 @@ impl Connector {
             ((*key).to_owned(), ByteString(value))
         }));
 
-        let secret = Object::new::<Secret>(json!({"metadata": self.metadata(), "type": "Opaque"}))
-            .with_secret(json!(data));
+        let secret =
+            Object::new::<Secret>(json!({"metadata": self.identity.metadata(), "type": "Opaque"}))
+                .with_secret(json!(data));
 
         // Its revision does not know its values.
-        let made = self.applier.write(&self.namespace, &secret, uid.as_deref());
+        let made = self
+            .applier
+            .write(&self.identity.namespace, &secret, uid.as_deref());
         self.written(made.await)
     }
 
@@ -138,7 +134,7 @@ impl Connector {
     pub async fn credential(&self) -> Result<Option<SecretString>, Error> {
         let found = self
             .api::<Secret>()
-            .get_opt(&self.name)
+            .get_opt(self.name())
             .await
             .map_err(|error| Error::Cluster("read the credential's copy", error))?;
         let value = found
@@ -155,8 +151,8 @@ impl Connector {
     /// A route leads nowhere.
     pub fn parts(&self, args: &Args, tunnel: &str, workspace: &Workspace) -> Result<Parts, Error> {
         Ok(Parts {
-            policy: self.policy(workspace)?,
-            deployment: self.deployment(args, tunnel),
+            policy: self.identity.policy(workspace)?,
+            deployment: self.identity.deployment(args, tunnel),
         })
     }
 
@@ -174,7 +170,7 @@ impl Connector {
     /// # Errors
     /// The API server refuses.
     pub async fn read_deployment(&self) -> Result<Option<Deployment>, Error> {
-        let found = self.api::<Deployment>().get_opt(&self.name).await;
+        let found = self.api::<Deployment>().get_opt(self.name()).await;
         Ok(found
             .map_err(|error| Error::Cluster("read the connector", error))?
             .filter(|found| self.is_ours(found)))
@@ -212,19 +208,18 @@ impl Connector {
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Api::namespaced(self.client.clone(), &self.identity.namespace)
     }
 
     fn is_ours<K: Resource>(&self, object: &K) -> bool {
-        object.labels().get(labels::OWNER_UID) == Some(&self.uid)
+        object.labels().get(labels::OWNER_UID) == Some(&self.identity.uid)
     }
 
     fn ours<K: Resource>(&self, found: K) -> Result<K, Error> {
         if self.is_ours(&found) {
             Ok(found)
         } else {
-            let name = format!("{}/{}", self.namespace, self.name);
-            Err(Error::NameTaken(name))
+            Err(Error::NameTaken(self.place()))
         }
     }
 
@@ -234,7 +229,7 @@ impl Connector {
         K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
-        let found = self.api::<K>().get_opt(&self.name).await;
+        let found = self.api::<K>().get_opt(self.name()).await;
         found
             .map_err(|error| Error::Cluster("read a part of the connector", error))?
             .map(|found| self.ours(found))
@@ -242,8 +237,8 @@ impl Connector {
     }
 
     async fn find_object(&self, object: &Object) -> Result<Option<DynamicObject>, Error> {
-        let api = self.applier.api(&object.resource, &self.namespace);
-        let found = api.get_opt(&self.name).await;
+        let api = self.applier.api(&object.resource, &self.identity.namespace);
+        let found = api.get_opt(self.name()).await;
         found
             .map_err(|error| Error::Cluster("read a part of the connector", error))?
             .map(|found| self.ours(found))
@@ -252,7 +247,11 @@ impl Connector {
 
     async fn write(&self, object: &Object) -> Result<(), Error> {
         let found = self.find_object(object).await?;
-        self.written(self.applier.apply(&self.namespace, object, found).await)
+        self.written(
+            self.applier
+                .apply(&self.identity.namespace, object, found)
+                .await,
+        )
     }
 
     /// Whether what was made is ours: somebody else may have made one of its name a moment ago.
@@ -268,8 +267,8 @@ impl Connector {
     {
         let failed = |error| Error::Cluster("delete a part of the connector", error);
         let resource = ApiResource::erase::<K>(&());
-        let api = self.applier.api(&resource, &self.namespace);
-        let Some(found) = api.get_opt(&self.name).await.map_err(failed)? else {
+        let api = self.applier.api(&resource, &self.identity.namespace);
+        let Some(found) = api.get_opt(self.name()).await.map_err(failed)? else {
             return Ok(());
         };
         if !self.is_ours(&found) || found.metadata.deletion_timestamp.is_some() {
@@ -280,10 +279,6 @@ impl Connector {
             .delete(&resource, &found, policy)
             .await
             .map_err(failed)
-    }
-
-    fn metadata(&self) -> Value {
-        json!({"name": self.name, "namespace": self.namespace, "labels": self.labels})
     }
 }
 

@@ -14,29 +14,25 @@ use sequencer_api::{Workspace, labels};
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::section::{End, Finality, Handler, SecretReader, Stop, Work};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 use tracing::info;
 
+use super::access::secret_name;
 use super::cloudflare::Tunnels;
 use super::configuration;
 use super::connector::{API_TOKEN, Connector, TOKEN, ready};
 use super::section::{intend, only_connection_is_missing, was_made};
-use crate::cloudflare::Cloudflare;
+use super::teardown::Teardown;
+use crate::cloudflare::{HOST, NAME};
 use crate::error::Error;
+use crate::patience::{poll, state};
 use crate::service::{Service, credential};
-
-/// Who does not answer, in messages.
-pub(super) const CLOUDFLARE: &str = "Cloudflare";
-
-/// The host that a credential is sent to.
-pub(super) const HOST: &str = "api.cloudflare.com";
 
 /// How long the handler itself waits for the connector, before it records that and leaves it to the
 /// next message: longer than one mostly takes whose image is present.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The wait between two checks meanwhile.
-const LOOK: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// So many checks without a connection are a failure.
 const SLOW: i32 = 24;
@@ -47,7 +43,6 @@ pub(crate) struct TunnelHandler<'a>(pub(crate) &'a Service);
 /// What a Workspace's tunnel shall be, and with what it is made.
 struct Tunnel<'a> {
     workspace: &'a Workspace,
-    spec: &'a CloudflareTunnel,
     name: String,
     token: SecretString,
     tunnels: Tunnels,
@@ -81,7 +76,7 @@ impl Handler for TunnelHandler<'_> {
             if !work.is_due(Finality::UntilAsked, true).await {
                 return Ok(End::Nothing(Outcome::Done));
             }
-            return self.tear_down(work, &workspace).await;
+            return Teardown::new(self.0, &workspace).run(work).await;
         };
 
         // No exposure before all its hosts are held.
@@ -95,7 +90,7 @@ impl Handler for TunnelHandler<'_> {
 
         let stands = !work.section.intents.is_empty();
         if refused.is_some() && stands && !hosts.any_held(&workspace).await? {
-            return self.tear_down(work, &workspace).await;
+            return Teardown::new(self.0, &workspace).run(work).await;
         }
 
         work.claimable()?;
@@ -121,10 +116,7 @@ impl TunnelHandler<'_> {
         let tunnel = self.tunnel(&work.secrets(), workspace, spec).await?;
 
         if !work.is_asked() && only_connection_is_missing(work, spec) {
-            return Ok(match self.connected(&tunnel).await? {
-                Connection::Connected => End::Reached(State::Completed),
-                Connection::Missing(why) => self.not_connected(work, why),
-            });
+            return self.connected(work, &tunnel).await;
         }
 
         // Nor where what was made before is what is wanted.
@@ -144,8 +136,10 @@ impl TunnelHandler<'_> {
 
         let secrets = work.secrets();
         let section = &mut work.section;
-        let made = self.0.act(CLOUDFLARE, async {
-            match self.leave_others(section, &secrets, &tunnel).await? {
+        let before = Teardown::new(self.0, workspace);
+        let made = self.0.act(NAME, async {
+            let account = &spec.account_id;
+            match before.leave_others(section, &secrets, account).await? {
                 Some(what) => Ok(Some(what)),
                 None => self.establish(section, &tunnel, place).await.map(|()| None),
             }
@@ -155,27 +149,20 @@ impl TunnelHandler<'_> {
         // Deleted meanwhile? What was made goes again, now: nobody may come back to it.
         match work.read_again().await? {
             Some(now) if now.metadata.deletion_timestamp.is_some() => {
-                return self.remove(work, &now).await;
+                return Teardown::new(self.0, &now).remove(work).await;
             }
             Some(_) => {}
             None => {
-                let undone = self.remove(work, workspace).await;
-                info!(
-                    undone = undone.is_ok(),
-                    "Undid a tunnel whose object is gone"
-                );
+                before.undo(work).await;
                 return Ok(End::Nothing(Outcome::Gone));
             }
         }
 
         if let Some(what) = made? {
-            return Ok(self.still_there(what, State::InProgress));
+            return Ok(self.0.still_there(what, State::InProgress));
         }
 
-        Ok(match self.connected(&tunnel).await? {
-            Connection::Connected => End::Reached(State::Completed),
-            Connection::Missing(why) => self.not_connected(work, why),
-        })
+        self.connected(work, &tunnel).await
     }
 
     /// Reads the credential and renders what the tunnel shall be.
@@ -183,20 +170,20 @@ impl TunnelHandler<'_> {
         &self,
         secrets: &SecretReader,
         workspace: &'a Workspace,
-        spec: &'a CloudflareTunnel,
+        spec: &CloudflareTunnel,
     ) -> Result<Tunnel<'a>, Error> {
         let token = credential(secrets, &spec.secret_key_ref, HOST).await?;
-        let cluster = &self.0.args.hosts.cluster_id;
+        let secret = secret_name(workspace, &spec.secret_key_ref);
 
+        let cluster = &self.0.args.hosts.cluster_id;
         let host = workspace.host(cluster).ok_or(Error::Changed)?;
 
         Ok(Tunnel {
             workspace,
-            spec,
             name: Owner::of(workspace).tunnel(cluster),
-            tunnels: self.tunnels(token.clone(), &spec.account_id),
+            tunnels: self.0.tunnels(token.clone(), &spec.account_id, secret),
             token,
-            connector: self.connector(workspace),
+            connector: self.0.connector(workspace),
             config: configuration(workspace, &host)?,
         })
     }
@@ -250,94 +237,40 @@ impl TunnelHandler<'_> {
         Ok(())
     }
 
-    /// Deletes tunnels of other accounts, which an earlier spec named, with the credential that
-    /// they were made with, or with the newest. Returns what is still there.
-    async fn leave_others(
+    /// Waits a little for the connector. One that is not there after minutes is a failure; until
+    /// then it takes its time.
+    async fn connected(
         &self,
-        section: &mut TunnelSection,
-        secrets: &SecretReader,
+        work: &Work<TunnelSection>,
         tunnel: &Tunnel<'_>,
-    ) -> Result<Option<&'static str>, Error> {
-        let account = &tunnel.spec.account_id;
-        let others: Vec<_> = section
-            .intents
-            .iter()
-            .filter(|intent| intent.account_id != *account)
-            .map(|intent| (intent.account_id.clone(), intent.name.clone()))
-            .collect();
-        if others.is_empty() {
-            return Ok(None);
-        }
+    ) -> Result<End, Stop> {
+        let ask = || connection(tunnel);
+        let will_do = |found: &Result<_, _>| !matches!(found, Ok(Connection::Missing(_)));
 
-        if !tunnel.connector.delete_deployment().await? {
-            return Ok(Some(super::teardown::CONNECTOR));
-        }
-
-        let copy = tunnel.connector.credential().await?;
-
-        for (account, name) in &others {
-            let still_there = self
-                .delete_tunnel(secrets, tunnel.workspace, copy.as_ref(), account, name)
-                .await?;
-            if still_there.is_some() {
-                return Ok(still_there);
+        match poll(PATIENCE, PAUSE, ask, will_do).await? {
+            Connection::Connected => Ok(End::Reached(State::Completed)),
+            Connection::Missing(why) => {
+                let code = Code::ConnectorNotConnected;
+                let message = format!("the connector is not connected: {why}");
+                let state = state(work.waits(code), SLOW);
+                Ok(self.0.waiting(code, message, state))
             }
         }
-
-        section
-            .intents
-            .retain(|intent| intent.account_id == *account);
-        Ok(None)
     }
+}
 
-    /// Waits a little for the connector.
-    async fn connected(&self, tunnel: &Tunnel<'_>) -> Result<Connection, Error> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let deployment = tunnel.connector.read_deployment().await?;
-            let (ready, why) = deployment.as_ref().map_or((0, None), ready);
-            // The provider is asked only once the connector itself says so: its calls are limited.
-            if ready > 0 {
-                let found = tunnel.tunnels.find(&tunnel.name).await?;
-                if found.is_some_and(|found| found.is_connected()) {
-                    return Ok(Connection::Connected);
-                }
-            }
+async fn connection(tunnel: &Tunnel<'_>) -> Result<Connection, Error> {
+    let deployment = tunnel.connector.read_deployment().await?;
+    let (ready, why) = deployment.as_ref().map_or((0, None), ready);
 
-            if Instant::now() >= until {
-                let why = why.unwrap_or_else(|| format!("{ready} of its pods are ready"));
-                return Ok(Connection::Missing(why));
-            }
-
-            sleep(LOOK).await;
+    // The provider is asked only once the connector itself says so: its calls are limited.
+    if ready > 0 {
+        let found = tunnel.tunnels.find(&tunnel.name).await?;
+        if found.is_some_and(|found| found.is_connected()) {
+            return Ok(Connection::Connected);
         }
     }
 
-    /// A connector that is not there after minutes is a failure; until then it takes its time.
-    fn not_connected(&self, work: &Work<TunnelSection>, why: String) -> End {
-        let state = if work.waits(Code::ConnectorNotConnected) + 1 < SLOW {
-            State::InProgress
-        } else {
-            State::Error
-        };
-        let message = format!("the connector is not connected: {why}");
-        self.0.waiting(Code::ConnectorNotConnected, message, state)
-    }
-
-    pub(super) fn still_there(&self, what: &'static str, state: State) -> End {
-        let message = format!("still being deleted: {what}");
-        self.0
-            .waiting(Code::ExternalDeletionPending, message, state)
-    }
-
-    pub(super) fn tunnels(&self, token: SecretString, account: &str) -> Tunnels {
-        let args = &self.0.args;
-        let api = Cloudflare::new(self.0.http.clone(), &args.cloudflare_url, token);
-        Tunnels::new(api, account, args.quarantine)
-    }
-
-    pub(super) fn connector(&self, workspace: &Workspace) -> Connector {
-        let namespace = &self.0.args.tunnels_namespace;
-        Connector::new(self.0.client.clone(), namespace, workspace)
-    }
+    let why = why.unwrap_or_else(|| format!("{ready} of its pods are ready"));
+    Ok(Connection::Missing(why))
 }

@@ -49,7 +49,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     let workspace: Workspace = serde_json::from_value(object(&metadata, account))?;
     let token: secrecy::SecretString = harness.secrets.cloudflare_token.clone().into();
     let api = Cloudflare::new(http, &args.cloudflare_url, token.clone());
-    let tunnels = Tunnels::new(api, account, args.quarantine);
+    let tunnels = Tunnels::new(api, account, "token".into(), args.quarantine);
     let name = Owner::of(&workspace).tunnel(&args.hosts.cluster_id);
     let host = workspace.host(&args.hosts.cluster_id);
     let configuration = configuration(&workspace, &host.context("no host")?)?;

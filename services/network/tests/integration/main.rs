@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod abandon;
 mod cloudflare;
 mod cluster;
 mod harness;

@@ -549,33 +549,6 @@ async fn an_object_of_the_connectors_name_that_is_not_ours_is_e5011_and_left_alo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Result<()> {
-    let harness = Harness::new().await?;
-    let preview = Preview::new(&harness).await?;
-    let connector = preview.connect().await?;
-    connector.stop().await;
-    harness.tell("token", json!({"token": null})).await?;
-    preview.delete().await?;
-    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
-    preview.let_go().await?;
-    assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Recorded);
-    assert_eq!(
-        (
-            preview.recorded().await?.section.state,
-            preview.code().await?
-        ),
-        (Some(State::Error), Code::TunnelProviderRefused)
-    );
-    assert_eq!(preview.recorded().await?.intents.len(), 1);
-    let annotation = json!({"metadata": {"annotations": {"se.quencer.io/abandon-external": preview.workspace.uid()}}});
-    harness.patch(TEAM, &preview.workspace, annotation).await?;
-    assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
-    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
-    assert!(preview.is_gone().await?);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn only_the_workspace_that_is_meant_and_may_be_worked_at_is_worked_at() -> Result<()> {
     let harness = Harness::new().await?;
     let preview = Preview::new(&harness).await?;

@@ -250,3 +250,36 @@ fn a_record_is_of_the_workspace_that_its_labels_name_as_a_whole() {
         assert_eq!(belongs(&other, &workspace("team-a/w", 1)), ours, "{key}");
     }
 }
+
+#[test]
+fn the_tunnel_of_a_workspace_that_is_given_up_has_as_much_time_as_its_records_had() {
+    let mut given_up = workspace("team-a/w", 1);
+    given_up.metadata.deletion_timestamp =
+        serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    given_up
+        .annotations_mut()
+        .insert(labels::ABANDON_EXTERNAL.into(), id(1));
+    let spec = json!({"zone": "x", "name": "w", "recordType": "CNAME"});
+    let record: DNSRecord = object("release/w.x.cname", 9, &marks(), &json!([]), &spec);
+
+    let (cache, mut writers) = Cache::new("release", "c");
+    fill(
+        &cache.records,
+        &mut writers.records,
+        std::slice::from_ref(&record),
+    );
+    let since = || cache.owned_by(&given_up).abandoned_since;
+    let first = since();
+    assert!(first.is_some());
+    assert_eq!(since(), first);
+
+    let gone = Event::Delete(record);
+    writers.records.apply_watcher_event(&gone);
+    cache.records.update(&gone);
+    let second = since();
+    assert_ne!(second, first);
+    assert_eq!(since(), second);
+
+    given_up.metadata.annotations = None;
+    assert_eq!(cache.owned_by(&given_up).abandoned_since, None);
+}

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Reason, Summary, find};
-use sequencer_api::status::workspace::{Remaining, Teardown, WorkspaceStatus};
+use sequencer_api::status::workspace::{Remaining, Teardown, TunnelSection, WorkspaceStatus};
 use sequencer_api::status::{Section, State};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace, labels};
@@ -14,7 +14,7 @@ use sequencer_runtime::patch::test;
 use super::view::WorkspaceView;
 use crate::abandon::{abandoned, gives_up};
 use crate::notifier::notify;
-use crate::owned::{Owned, is_abandoned};
+use crate::owned::Owned;
 use crate::plan::{Action, Cause, Event, EventReason, Plan, Target};
 
 /// The most that `status.teardown` names.
@@ -32,7 +32,7 @@ pub(super) fn plan(plan: &mut Plan, view: &WorkspaceView) {
         before,
         ..
     } = view;
-    if ingress_may_stand(workspace, before) && !is_abandoned(workspace) {
+    if ingress_may_stand(workspace, before) && !workspace.is_abandoned() {
         // As long as it answers its host is not let go: the next who holds that would share it.
         let ingress = &before.ingress.section;
         let cause = Cause::Deleting;
@@ -69,18 +69,45 @@ pub(super) fn plan(plan: &mut Plan, view: &WorkspaceView) {
         return;
     };
     plan.actions.push(remove_finalizer);
-    plan.events.push(if gone {
-        let nothing = "nothing of it is left outside the cluster";
-        Event::new(&subject.target, EventReason::Deleted, nothing)
+    plan.events.push(last_event(view, gone));
+}
+
+/// What people read last of it. `gone` is whether the tunnel was seen gone.
+fn last_event(view: &WorkspaceView, gone: bool) -> Event {
+    let target = &view.subject.target;
+    let left = left_behind(&view.before.tunnel);
+
+    if !gone && !left.is_empty() {
+        return abandoned(target, &left.join(", "));
+    }
+
+    // Its records went before, and may have been left behind.
+    let message = if view.workspace.is_abandoned() {
+        "Events with the reason Abandoned name what of it is left outside the cluster, if anything is"
     } else {
-        let connector = tunnel
-            .connector
-            .as_ref()
-            .map(|at| format!(", connector {}", at.name))
-            .unwrap_or_default();
-        let what = format!("tunnel {}{connector}", intents(before));
-        abandoned(&subject.target, &what)
+        "nothing of it is left outside the cluster"
+    };
+    Event::new(target, EventReason::Deleted, message)
+}
+
+/// What is left of a tunnel if its Workspace goes now: at the provider, and in the namespace of
+/// connectors. An intent is written down before the first act, so without one there is nothing.
+fn left_behind(tunnel: &TunnelSection) -> Vec<String> {
+    let tunnels = tunnel.intents.iter().map(|intent| {
+        let (name, account) = (&intent.name, &intent.account_id);
+        format!("tunnel {name} in account {account} at {}", intent.provider)
     });
+    let place = |kind: &str, name: &str, namespace: Option<&String>| {
+        let namespace = namespace.map(|namespace| format!("{namespace}/"));
+        format!("{kind} {}{name}", namespace.unwrap_or_default())
+    };
+    let deployment = tunnel.connector.iter();
+    let secret = tunnel.credential_ref.iter();
+
+    tunnels
+        .chain(deployment.map(|at| place("Deployment", &at.name, at.namespace.as_ref())))
+        .chain(secret.map(|at| place("Secret", &at.name, at.namespace.as_ref())))
+        .collect()
 }
 
 /// The names of the tunnels that exist, or may.
@@ -234,3 +261,6 @@ pub(super) fn blocked(view: &WorkspaceView) -> Option<Summary> {
 
 /// The most characters of a cause: the way out stands behind it.
 const CAUSE: usize = 500;
+
+#[cfg(test)]
+mod tests;

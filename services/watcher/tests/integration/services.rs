@@ -71,6 +71,9 @@ pub(crate) async fn well(delivery: Delivery, client: Client) -> Result<()> {
             };
 
             record.section = section(state, found.metadata.generation);
+            record.provider = Some("lab".into());
+            record.fqdn = Some(found.spec.fqdn());
+            record.record_type = Some(found.spec.record_type.as_str().into());
             StatusPatch::new(&uid)
                 .section("record", rev, &record)?
                 .apply(&api, &name)

@@ -5,20 +5,48 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
+use sequencer_api::names::Owner;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Workspace, labels, private};
 use sequencer_runtime::apply::Object;
 use serde_json::{Value, json};
 
-use super::{Connector, TOKEN};
 use crate::args::Args;
 use crate::error::Error;
 use crate::tunnel::{network, tunnelled};
 
+/// The key of the token, the only one that the pod mounts.
+pub const TOKEN: &str = "token";
+
 /// Where the connector says whether it is connected.
 const METRICS: u16 = 20241;
 
-impl Connector {
+/// Where the objects of a connector are, and whose they are.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// The Workspace's uid.
+    pub(super) uid: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl Identity {
+    pub(super) fn new(namespace: &str, workspace: &Workspace) -> Self {
+        let name = Owner::of(workspace).connector();
+
+        Self {
+            namespace: namespace.into(),
+            labels: marks(workspace, &name),
+            uid: workspace.uid_str().into(),
+            name,
+        }
+    }
+
+    pub(super) fn metadata(&self) -> Value {
+        json!({"name": self.name, "namespace": self.namespace, "labels": self.labels})
+    }
+
     fn selector(&self) -> Value {
         json!({labels::NAME: "connector", labels::WORKSPACE_UID: self.uid})
     }
@@ -127,7 +155,7 @@ pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
     )
 }
 
-pub(super) fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
+fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
     let (workspace_name, namespace, uid) = (
         workspace.name_any(),
         workspace.namespace_str(),
