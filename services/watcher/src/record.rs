@@ -14,7 +14,7 @@ use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::{Kind, Verb};
 use sequencer_runtime::cluster;
-use serde_json::json;
+use sequencer_runtime::patch::test;
 
 use crate::abandon::{abandoned, gives_up};
 use crate::cache::{Cache, Index};
@@ -149,7 +149,7 @@ impl RecordView {
         let (target, section) = (subject.target.clone(), &before.record.section);
         let finalizer = labels::RECORD_FINALIZER;
         // Not if a worker wrote an intent since.
-        let same = json!({"op": "test", "path": "/status/record/rev", "value": section.rev});
+        let same = test(&["status", "record", "rev"], section.rev);
         let remove = Action::remove_finalizer(target, self.record.as_ref(), finalizer, vec![same]);
         let Some(remove_finalizer) = remove else {
             return;

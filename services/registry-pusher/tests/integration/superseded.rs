@@ -11,7 +11,7 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, LASTING, delivery, handle, until};
+use crate::harness::{Harness, LASTING, handle, until};
 use crate::stage::USER;
 
 /// Marks a Build as the watcher does, or takes its mark away.

@@ -1,4 +1,4 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
@@ -19,7 +19,7 @@ fn plan(section: &Value, abandon: Abandon) -> Plan {
     }))
     .unwrap();
     let now = Timestamp::UNIX_EPOCH;
-    let retry = String::new();
+    let retry = Retry::default();
 
     let view = RecordView {
         subject: Subject::of(Kind::DnsRecord, &record, Uuid::nil(), retry, now),
