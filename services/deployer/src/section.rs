@@ -155,8 +155,12 @@ mod tests {
         let (failing, new) = (failing(code), component(&DeploySection::default()));
         let retry = retry::<DeploySection>(&new, &failing, versions("7"), &WAITS, at(1000));
         let mut section: DeploySection = begin(&new, State::Error);
-        section.section.retry = Some(retry.clone());
-        (component(&section), retry)
+        section.section.retry = Some(retry);
+
+        // As it was stored: times have no fractions there.
+        let stored = component(&section);
+        let retry = DeploySection::of(&stored).section.retry.unwrap();
+        (stored, retry)
     }
 
     #[test]
