@@ -93,6 +93,17 @@ impl LoginError {
 /// The values of a Secret by their keys.
 type Values = BTreeMap<String, SecretSlice<u8>>;
 
+/// How the keys of a scheme are read, for the registry of a host.
+type Read = fn(&str, &Values) -> Result<Login, LoginError>;
+
+/// Tells whether logins of a scheme can be read, before the Secret is asked for.
+///
+/// # Errors
+/// They cannot, yet.
+pub fn supported(scheme: AuthScheme) -> Result<(), LoginError> {
+    read(scheme).map(drop)
+}
+
 /// The login for the registry `host` (`Repository::host`) from a Secret's data.
 ///
 /// # Errors
@@ -102,9 +113,14 @@ pub fn registry(
     scheme: AuthScheme,
     keys: &BTreeMap<String, SecretSlice<u8>>,
 ) -> Result<Login, LoginError> {
+    let read = read(scheme)?;
+    read(host, keys)
+}
+
+fn read(scheme: AuthScheme) -> Result<Read, LoginError> {
     match scheme {
-        AuthScheme::KeyPair => key_pair(host, keys),
-        AuthScheme::Token => token(host, keys),
+        AuthScheme::KeyPair => Ok(key_pair),
+        AuthScheme::Token => Ok(token),
         AuthScheme::Aws => Err(LoginError::Unsupported("aws")),
         AuthScheme::Google => Err(LoginError::Unsupported("google")),
         AuthScheme::Azure => Err(LoginError::Unsupported("azure")),

@@ -100,6 +100,19 @@ impl Section {
     pub fn is(&self, state: State, generation: i64) -> bool {
         self.state == Some(state) && self.observed_generation == Some(generation)
     }
+
+    /// Returns the section once work at it came to an end, in this state: nobody works at it any
+    /// more, and nothing of an earlier failure is left.
+    #[must_use]
+    pub fn ended(&self, state: State, generation: i64, retry: Option<Retry>) -> Self {
+        Self {
+            rev: self.rev,
+            state: Some(state),
+            observed_generation: Some(generation),
+            claim: None,
+            retry,
+        }
+    }
 }
 
 /// Where a section stands.

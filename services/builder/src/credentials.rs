@@ -8,12 +8,15 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sequencer_api::BuildSpec;
-use sequencer_api::build::{BuildArgs, BuildSecrets, ImportContent, KeyToPath, ValuesFrom};
-use sequencer_api::login::{self, Login};
+use sequencer_api::build::{self as spec, BuildArgs, BuildSecrets, KeyToPath, ValuesFrom};
+use sequencer_api::login::Login;
 use sequencer_api::repository::Repository;
 use sequencer_api::secret::Credentials;
-use sequencer_runtime::cluster::secret::{Secret, SecretError};
+use sequencer_runtime::cluster::secret::SecretError;
+use sequencer_runtime::error::chain;
+use sequencer_runtime::registry::read_login;
 use sequencer_runtime::section::{Failure as _, SecretReader};
+use tracing::warn;
 
 use crate::error::Error;
 use crate::git::{self, Address, Remote};
@@ -37,35 +40,26 @@ impl Reader {
         }
     }
 
-    async fn named(&self, credentials: &Credentials) -> Result<Secret, Error> {
-        let Some(reference) = &credentials.secret_ref else {
-            return Err(SecretError::Missing("secretRef".into()).into());
-        };
-        Ok(self.secrets.read(reference).await?)
-    }
-
-    /// An import's repository with its login.
-    pub(crate) async fn remote(&self, import: &ImportContent) -> Result<Remote, Error> {
-        let url = import
-            .content_from
-            .git
-            .as_ref()
-            .map(|git| git.url.as_str())
-            .unwrap_or_default();
+    /// A repository with the login that an import has for it.
+    pub(crate) async fn remote(
+        &self,
+        git: &spec::Git,
+        credentials: Option<&Credentials>,
+    ) -> Result<Remote, Error> {
         let about = |error: git::Error| Error::Git {
-            url: url.into(),
+            url: git.url.clone(),
             error,
         };
 
-        let address = Address::parse(url).ok_or_else(|| about(git::Error::Url))?;
-        let Some(credentials) = &import.credentials else {
+        let address = Address::parse(&git.url).ok_or_else(|| about(git::Error::Url))?;
+        let Some(credentials) = credentials else {
             return Ok(Remote {
                 address,
                 login: git::Login::none(),
             });
         };
 
-        let secret = self.named(credentials).await?;
+        let secret = self.secrets.named(credentials).await?;
         let (login, address) =
             git::Login::read(credentials.auth_scheme, &secret, &address).map_err(about)?;
         Ok(Remote { address, login })
@@ -84,29 +78,18 @@ impl Reader {
                 continue;
             };
 
-            match self.login(&repository, credentials).await {
-                Ok(login) => drop(logins.insert(repository.api_host().to_owned(), login)),
-                Err(error) => {
-                    tracing::warn!(host = repository.host(), code = %error.code(), "Failed to read a registry's login")
-                }
+            match read_login(&self.secrets, &repository, credentials).await {
+                Ok(found) => drop(logins.insert(repository.api_host().to_owned(), found.login)),
+                Err(error) => warn!(
+                    host = repository.host(),
+                    code = %error.code(),
+                    error = chain(&error),
+                    "Failed to read the login of a registry"
+                ),
             }
         }
 
         logins
-    }
-
-    async fn login(
-        &self,
-        repository: &Repository,
-        credentials: &Credentials,
-    ) -> Result<Login, Error> {
-        let secret = self.named(credentials).await?;
-        secret.for_host(repository.host())?;
-        Ok(login::registry(
-            repository.host(),
-            credentials.auth_scheme,
-            secret.values(),
-        )?)
     }
 
     pub(crate) async fn args(

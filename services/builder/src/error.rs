@@ -1,7 +1,6 @@
 //! Why a commit was not found or an image not built.
 
 use sequencer_api::code::Code;
-use sequencer_api::login::LoginError;
 use sequencer_api::status::State;
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::retry::Retry;
@@ -22,9 +21,9 @@ pub(crate) enum Error {
     /// A Secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// A Secret holds no login.
-    #[error(transparent)]
-    Login(#[from] LoginError),
+    /// An import has no source, which the schema refuses: the object is older than its rule.
+    #[error("importContent[{0}].contentFrom.git: name the repository")]
+    NoSource(String),
     /// A ConfigMap is not there.
     #[error("there is no {0}: make it")]
     NoConfigMap(String),
@@ -69,7 +68,7 @@ impl Failure for Error {
         match self {
             Self::Git { error, .. } => error.code(),
             Self::Secret(error) => error.code(),
-            Self::Login(error) => error.code(),
+            Self::NoSource(_) => Code::ImportWithoutSource,
             Self::NoConfigMap(_) => Code::ConfigMapNotFound,
             Self::Argument(_) => Code::BuildArgumentForbidden,
             Self::NoFile(_) => Code::DockerfileNotFound,
@@ -92,11 +91,13 @@ impl Failure for Error {
             {
                 Retry::Stalled
             }
-            Self::Argument(_) | Self::NoFile(_) | Self::Leaves(_) | Self::Timeout(_) => {
-                Retry::Stalled
-            }
+            Self::NoSource(_)
+            | Self::Secret(SecretError::Unnamed)
+            | Self::Argument(_)
+            | Self::NoFile(_)
+            | Self::Leaves(_)
+            | Self::Timeout(_) => Retry::Stalled,
             Self::Secret(_)
-            | Self::Login(_)
             | Self::NoConfigMap(_)
             | Self::Build(_)
             | Self::Staging(_)
@@ -108,7 +109,7 @@ impl Failure for Error {
 
     fn may_be_a_secrets(&self) -> bool {
         match self {
-            Self::Secret(_) | Self::Login(_) => true,
+            Self::Secret(_) => true,
             Self::Git { error, .. } => matches!(
                 error.code(),
                 Code::GitOperationFailed

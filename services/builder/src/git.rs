@@ -8,6 +8,7 @@ mod login;
 mod mirror;
 mod objects;
 mod private;
+mod programs;
 mod refs;
 
 use std::io;

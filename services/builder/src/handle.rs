@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::Client;
-use sequencer_api::login::Login;
 use sequencer_api::pool::Access;
 use sequencer_proto::topics::{BuildLog, Pool, Verb};
 use sequencer_runtime::bus::{Bus, Delivery, Outcome};
 use sequencer_runtime::egress::{BundleError, EgressGuard};
-use sequencer_runtime::registry;
+use sequencer_runtime::registry::{self, LoginFileError};
 use sequencer_runtime::section::Sections;
 use thiserror::Error;
 
@@ -42,9 +41,9 @@ pub enum StartError {
     /// A folder or file cannot be used.
     #[error("cannot use {0}")]
     Files(PathBuf, #[source] std::io::Error),
-    /// The login is not `user:password`.
-    #[error("{0} is not user:password")]
-    Login(PathBuf),
+    /// The file of the staging registry's login holds none.
+    #[error(transparent)]
+    Login(#[from] LoginFileError),
     /// Builds would run at once that must not see each other.
     #[error(
         "--concurrency above 1 needs --shared-processes: steps of builds that run at once see each other's processes and secrets"
@@ -116,7 +115,8 @@ impl Service {
             empty(left).map_err(|error| StartError::Files(left.clone(), error))?;
         }
 
-        let login = args.staging_login.as_deref().map(login).transpose()?;
+        let login = args.staging_login.as_deref();
+        let login = login.map(registry::read_login_file).transpose()?;
         let pepper = Pepper::new(login.as_ref());
         let staging = Staging::new(registry::trusted_client(&egress)?, &args.staging_url, login)?;
         let ca_bundle = args.egress.ca_bundle.clone();
@@ -167,10 +167,4 @@ impl Service {
             _other => Outcome::Stale,
         }
     }
-}
-
-fn login(file: &std::path::Path) -> Result<Login, StartError> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| StartError::Files(file.into(), error))?;
-    Login::parse(&text).ok_or_else(|| StartError::Login(file.into()))
 }

@@ -10,10 +10,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable as _};
 use sequencer_api::code::Code;
+use sequencer_runtime::error::chain;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::buildkit::Failure;
@@ -38,8 +40,10 @@ const LEASE: &str = "lease ";
 /// How long it is asked for: the container may just be starting again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two tries.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How it is asked for again, for as long as there is patience.
+const AGAIN: ConstantBuilder = ConstantBuilder::new()
+    .with_delay(Duration::from_millis(500))
+    .without_max_times();
 
 /// How long the last word may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -59,6 +63,15 @@ pub(crate) fn namespace_of(line: &str) -> Option<&str> {
 #[derive(Debug, thiserror::Error)]
 #[error("the supervisor's address is unix:///path")]
 pub struct WrongAddress;
+
+/// The supervisor granted no lease.
+#[derive(Debug, thiserror::Error)]
+enum NoLease {
+    #[error("the supervisor does not answer")]
+    Silent(#[from] std::io::Error),
+    #[error("the supervisor answers {0:?}")]
+    Refused(String),
+}
 
 /// Where leases are asked for.
 #[derive(Clone, Debug)]
@@ -86,30 +99,36 @@ impl Supervisor {
     }
 
     async fn lease_within(&self, patience: Duration, namespace: &str) -> Result<Lease, Failure> {
-        let asking = async {
-            loop {
-                match self.ask(namespace).await {
-                    Ok(Some(lease)) => break lease,
-                    Ok(None) => debug!("BuildKit cannot be leased yet"),
-                    Err(error) => debug!(%error, "BuildKit's supervisor does not answer"),
-                }
-                sleep(AGAIN).await;
+        // It ends by the time alone. Whoever stops waiting drops it, and what was asked for with it.
+        let asking = (|| self.ask(namespace))
+            .retry(AGAIN)
+            .notify(|error: &NoLease, _wait| {
+                debug!(error = chain(error), "BuildKit cannot be leased yet")
+            });
+
+        match timeout(patience, asking).await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(_)) | Err(_) => {
+                warn!("BuildKit's supervisor granted no lease");
+                let message = "BuildKit cannot be used at the moment";
+                Err(Failure::plain(Code::BuildKitLost, message))
             }
-        };
-        timeout(patience, asking).await.map_err(|_elapsed| {
-            warn!("BuildKit's supervisor granted no lease");
-            Failure::plain(Code::BuildKitLost, "BuildKit cannot be used at the moment")
-        })
+        }
     }
 
-    async fn ask(&self, namespace: &str) -> std::io::Result<Option<Lease>> {
+    async fn ask(&self, namespace: &str) -> Result<Lease, NoLease> {
         let mut lease = Lease(BufReader::new(UnixStream::connect(&self.0).await?));
         lease
             .0
             .write_all(format!("{LEASE}{namespace}\n").as_bytes())
             .await?;
         let answer = lease.line().await?;
-        Ok([FRESH, KEPT].contains(&answer.as_str()).then_some(lease))
+
+        if [FRESH, KEPT].contains(&answer.as_str()) {
+            Ok(lease)
+        } else {
+            Err(NoLease::Refused(answer))
+        }
     }
 }
 

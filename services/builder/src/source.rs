@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use sequencer_api::BuildSpec;
-use sequencer_api::build::ImportContent;
+use sequencer_api::build::{self as spec, ImportContent};
 use sequencer_api::status::component::SourceImport;
 use tempfile::TempDir;
 
@@ -57,10 +57,7 @@ pub(crate) async fn read(
     let (mut imports, mut trees, mut found) = (Vec::new(), Vec::new(), File::Missing);
 
     for import in &spec.import_content {
-        let Some(mut import) = Import::resolve(git, import, reader).await? else {
-            continue;
-        };
-
+        let mut import = Import::resolve(git, import, reader).await?;
         let part = within(&context, &import.path);
         let folder = part.as_ref().map_or(".", |(folder, _)| folder);
         let file = part.as_ref().and_then(|(_, at)| below(&dockerfile, at));
@@ -96,6 +93,12 @@ pub(crate) async fn read(
         trees,
         imports,
     })
+}
+
+/// The repository that an import names.
+pub(crate) fn wanted(import: &ImportContent) -> Result<&spec::Git, Error> {
+    let git = import.content_from.git.as_ref();
+    git.ok_or_else(|| Error::NoSource(import.path.clone()))
 }
 
 impl Source {
@@ -138,16 +141,9 @@ impl Source {
 }
 
 impl Import {
-    /// The import with its login and commit, or None if it names no repository.
-    async fn resolve(
-        git: &Git,
-        import: &ImportContent,
-        reader: &Reader,
-    ) -> Result<Option<Self>, Error> {
-        let Some(wanted) = &import.content_from.git else {
-            return Ok(None);
-        };
-
+    /// The import with its login and commit.
+    async fn resolve(git: &Git, import: &ImportContent, reader: &Reader) -> Result<Self, Error> {
+        let wanted = wanted(import)?;
         let failed = |error| Error::Git {
             url: wanted.url.clone(),
             error,
@@ -162,7 +158,7 @@ impl Import {
             }
         }
 
-        let remote = reader.remote(import).await?;
+        let remote = reader.remote(wanted, import.credentials.as_ref()).await?;
         let commit = match &wanted.commit {
             Some(commit) => commit.clone(),
             None => git
@@ -171,7 +167,7 @@ impl Import {
                 .map_err(failed)?,
         };
 
-        Ok(Some(Self {
+        Ok(Self {
             recorded: SourceImport {
                 path: import.path.clone(),
                 url: wanted.url.clone(),
@@ -182,7 +178,7 @@ impl Import {
             path: plain(&import.path),
             remote,
             depth: u32::try_from(wanted.depth).unwrap_or(1),
-        }))
+        })
     }
 
     fn pick<'a>(&'a self, namespace: &'a str) -> Pick<'a> {

@@ -32,6 +32,8 @@ pub enum StagingError {
 pub struct Staging {
     http: Client,
     base: Url,
+    /// `host[:port]`, as images name it.
+    host: String,
     login: Option<Login>,
 }
 
@@ -59,11 +61,24 @@ impl Staging {
             && base.password().is_none()
             && base.query().is_none()
             && base.fragment().is_none();
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() || !plain {
+        let (true, true, Some(host)) = (
+            plain,
+            matches!(base.scheme(), "http" | "https"),
+            base.host_str(),
+        ) else {
             return Err(StagingError::Url);
-        }
+        };
 
-        Ok(Self { http, base, login })
+        let host = base
+            .port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+
+        Ok(Self {
+            http,
+            base,
+            host,
+            login,
+        })
     }
 
     /// Whether it speaks plain http.
@@ -79,11 +94,8 @@ impl Staging {
 
     /// `host[:port]`, as images name it.
     #[must_use]
-    pub fn host(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        self.base
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// `host[:port]/path` of a repository of ours.
@@ -91,7 +103,7 @@ impl Staging {
     pub fn repository(&self, path: &str) -> String {
         format!(
             "{}{}/{path}",
-            self.host(),
+            self.host,
             self.base.path().trim_end_matches('/')
         )
     }

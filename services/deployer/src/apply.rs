@@ -7,7 +7,7 @@ use sequencer_runtime::apply::{Applier, Object};
 use serde_json::Value;
 
 use crate::args::NAME;
-use crate::error::Error;
+use crate::error::{Error, ObjectError};
 use crate::plan::controller;
 
 /// Objects of one namespace.
@@ -75,7 +75,7 @@ impl Apply {
     /// What is ours under a name, if it is there to stay.
     pub(crate) async fn standing(&self, object: &Object) -> Result<Option<DynamicObject>, Error> {
         match self.get(object).await {
-            Err(Error::Foreign { .. } | Error::Deleting { .. }) => Ok(None),
+            Err(Error::Object(ObjectError::Foreign { .. }) | Error::Deleting { .. }) => Ok(None),
             found => found,
         }
     }
@@ -102,10 +102,7 @@ pub(crate) fn ours(object: &Object, found: DynamicObject) -> Result<DynamicObjec
     let owner =
         controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
     if owner != Some(object.owner()) {
-        return Err(Error::Foreign {
-            kind: object.resource.kind.clone(),
-            name: object.name().into(),
-        });
+        return Err(Error::foreign(&object.resource.kind, object.name()));
     }
 
     if found.metadata.deletion_timestamp.is_some() {

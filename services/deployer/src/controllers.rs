@@ -21,6 +21,7 @@ use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
 use sequencer_api::owner::controller;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_runtime::Handles;
+use sequencer_runtime::error::chain;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel, unbounded_channel};
 use tracing::debug;
 
@@ -174,7 +175,7 @@ async fn drive<K: Reconciled>(controller: Controller<Meta<K>>, service: Service)
             match reconciled {
                 Ok((object, next)) => debug!(%object, ?next, "Reconciled"),
                 // What failed was logged where it failed; the rest is an object that is gone.
-                Err(error) => debug!(%error, "Did not reconcile"),
+                Err(error) => debug!(error = chain(&error), "Did not reconcile"),
             }
             std::future::ready(())
         })

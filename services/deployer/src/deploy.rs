@@ -16,16 +16,19 @@ use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::Verb;
+use sequencer_runtime::cluster::secret::Secrets;
+use sequencer_runtime::error::chain;
+use sequencer_runtime::section::SecretReader;
 use sequencer_runtime::telemetry::join_workspace;
 use serde::Deserialize as _;
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
-use crate::error::Error;
+use crate::error::{Error, ObjectError};
 use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
-use crate::pull::Versions;
-use crate::readiness::{self, Health};
-use crate::reconcile::{Derived, Reconciled, next, until_retry};
+use crate::readiness::{self, Health, LogOf};
+use crate::reconcile::{Reconciled, next};
+use crate::section::{Derived, until_retry};
 use crate::service::Service;
 use crate::{logs, read};
 
@@ -48,15 +51,18 @@ impl Reconciled for Component {
         let span = info_span!("reconcile", verb = Verb::Deploy.word(), namespace, name);
         join_workspace(&span, view.trace());
 
+        let secrets = Secrets::new(service.client().clone());
+        let secrets = SecretReader::new(secrets, namespace);
+
         let reconciled = async {
-            let (after, again) = match service.roll_out(&view).await {
+            let (after, again) = match service.roll_out(&view, &secrets).await {
                 Err(Error::Deleting { .. }) => return Ok(Action::requeue(DELETING)),
-                Err(error) => {
-                    let failed = section::failed(&view, error, service.waits())?;
+                Err(Error::Object(error)) => {
+                    let failed = section::broken(&view, &error, &secrets, service.waits());
                     let again = until_retry(&failed.section);
                     (failed, again)
                 }
-                Ok(reached) => reached,
+                reached => reached?,
             };
 
             let later = service.record_deploy(&api, &view, &after).await?;
@@ -85,7 +91,7 @@ impl Service {
     }
 
     /// Makes the cluster as the plan has it, as far as it may be now.
-    async fn roll_out(&self, view: &View) -> Result<Reached, Error> {
+    async fn roll_out(&self, view: &View, secrets: &SecretReader) -> Result<Reached, Error> {
         let plan = plan(view, self.settings())?;
         let apply = Apply::new(self.client().clone(), view.namespace());
 
@@ -116,13 +122,11 @@ impl Service {
             return Ok((section::still_done(view, &plan), None));
         }
 
-        let logins = match self.provide(view, &apply, workload).await {
+        match self.provide(view, &apply, workload, secrets).await {
             // What runs has pulled its image. If it has to again and cannot, its pods show it.
-            Err(error @ (Error::Secret(_) | Error::Login { .. })) if started && found.is_some() => {
-                error.secrets()
-            }
+            Err(Error::Object(ObjectError::Credentials(_))) if started && found.is_some() => {}
             provided => provided?,
-        };
+        }
 
         let there = run(&apply, workload, found).await?;
         tidy(view, &apply, &plan, workload).await?;
@@ -131,7 +135,7 @@ impl Service {
         let health = self.health(view, workload, &there).await?;
         let again = health.again;
         let mut section = self.describe(view, &plan, workload, health).await;
-        section::retry_pull(view, &mut section, logins, self.waits());
+        section::retry_pull(view, &mut section, secrets, self.waits());
         Ok((section, again))
     }
 
@@ -183,13 +187,14 @@ impl Service {
         view: &View,
         apply: &Apply,
         workload: &Workload,
-    ) -> Result<Versions, Error> {
+        secrets: &SecretReader,
+    ) -> Result<(), Error> {
         self.provide_variables(view, &workload.used).await?;
-        let logins = self.provide_pull(view, &workload.used).await?;
+        self.provide_pull(view, &workload.used, secrets).await?;
         for claim in &workload.claims {
             apply.ensure(claim).await?;
         }
-        Ok(logins)
+        Ok(())
     }
 
     async fn health(
@@ -235,26 +240,31 @@ impl Service {
         health: Health,
     ) -> DeploySection {
         let known = section::same_failure(view, workload, health.trouble.as_ref());
-        let mut lines = Vec::new();
-
-        if let (None, Some(log)) = (
-            &known,
-            health
-                .trouble
-                .as_ref()
-                .and_then(|trouble| trouble.log.as_ref()),
-        ) {
-            let template = workload
-                .object
-                .body
-                .pointer("/spec/template")
-                .cloned()
-                .unwrap_or_default();
-            let secrets = self.secret_values(view, &template).await;
-            lines = logs::tail(self.client(), view.namespace(), log, &secrets).await;
-        }
+        let log = health.trouble.as_ref().and_then(|found| found.log.as_ref());
+        let lines = match log.filter(|_log| known.is_none()) {
+            Some(log) => self.log_tail(view, workload, log).await,
+            None => Vec::new(),
+        };
 
         section::running(view, plan, workload, &health, known, lines)
+    }
+
+    /// The last lines of a log. None, as long as it is not known what they may not show.
+    async fn log_tail(&self, view: &View, workload: &Workload, log: &LogOf) -> Vec<String> {
+        let Some(template) = workload.object.body.pointer("/spec/template") else {
+            return Vec::new();
+        };
+
+        match self.secret_values(view, template).await {
+            Ok(secrets) => logs::tail(self.client(), view.namespace(), log, &secrets).await,
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    "Failed to read what a log may not show"
+                );
+                Vec::new()
+            }
+        }
     }
 
     async fn record_deploy(
@@ -265,10 +275,7 @@ impl Service {
     ) -> Result<Option<Duration>, Error> {
         let before = section::before(view);
         let derived = Derived {
-            uid: view.uid(),
-            name: view.name(),
-            field: "deploy",
-            rev: before.section.rev,
+            object: &view.component,
             section: after,
             difference: section::difference(&before, after, view.is_depended_on_early()),
         };

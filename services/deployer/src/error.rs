@@ -1,22 +1,52 @@
 //! What can go wrong, and how it is met.
 
-use std::collections::BTreeMap;
-
 use kube::core::Status;
 use sequencer_api::code::Code;
 use sequencer_api::host::Refusal;
-use sequencer_api::login::LoginError;
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::error::Panicked;
+use sequencer_runtime::registry::CredentialsError;
 use sequencer_runtime::retry::Retry;
-use sequencer_runtime::section::RecordError;
+use sequencer_runtime::section::{Failure, RecordError};
 use thiserror::Error;
 
 /// A step could not be finished.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The object asks for something that cannot be.
+    /// The object is the cause, and its section says so.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// What had this name is still being deleted.
+    #[error("{kind} {name} is still being deleted")]
+    Deleting { kind: String, name: String },
+    /// The namespace goes, and everything in it.
+    #[error("the namespace is being deleted")]
+    Namespace,
+    /// The API server did not answer, or answered something else than expected.
+    #[error("the cluster cannot be read or written")]
+    Cluster(#[from] kube::Error),
+    /// The API server did not give a Secret.
+    #[error("cannot read Secret {0}")]
+    Secret(String, #[source] kube::Error),
+    /// Status could not be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// An object is not as its kind has it.
+    #[error("an object cannot be read")]
+    Json(#[from] serde_json::Error),
+    /// An object lacks what the API server gives each.
+    #[error("an object was read that has no name, namespace or uid")]
+    Unstored,
+}
+
+/// An object cannot be made as it asks.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// It asks for something that cannot be.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The Workspace may not be reached at one of its hosts.
@@ -35,33 +65,56 @@ pub enum Error {
         /// The API server's words.
         words: String,
     },
-    /// What had this name is still being deleted.
-    #[error("{kind} {name} is still being deleted")]
-    Deleting { kind: String, name: String },
-    /// The namespace goes, and everything in it.
-    #[error("the namespace is being deleted")]
-    Namespace,
-    /// A Secret that is needed cannot be read.
+    /// The login of a registry cannot be read.
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A Secret holds no login.
-    #[error("Secret {secret}: {error}")]
-    Login {
-        error: LoginError,
-        secret: String,
-        version: String,
-    },
-    /// The API server did not answer, or answered something else than expected.
-    #[error("the cluster cannot be read or written")]
-    Cluster(#[from] kube::Error),
-    /// Status could not be written.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    #[error(transparent)]
-    Panicked(#[from] Panicked),
-    /// An object is not as its kind has it.
-    #[error("an object cannot be read")]
-    Json(#[from] serde_json::Error),
+    Credentials(CredentialsError),
+}
+
+impl Failure for ObjectError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Refused(refusal) | Self::Host(refusal) => refusal.code,
+            Self::Foreign { .. } => Code::ObjectNotOwned,
+            Self::Admission { quota: true, .. } => Code::QuotaExceeded,
+            Self::Admission { .. } => Code::AdmissionDenied,
+            Self::Credentials(error) => error.code(),
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Refused(_) => Retry::Stalled,
+            Self::Host(_) | Self::Foreign { .. } | Self::Admission { .. } => Retry::Backoff,
+            Self::Credentials(error) => error.retry(),
+        }
+    }
+
+    fn may_be_a_secrets(&self) -> bool {
+        match self {
+            Self::Credentials(error) => error.may_be_a_secrets(),
+            Self::Refused(_) | Self::Host(_) | Self::Foreign { .. } | Self::Admission { .. } => {
+                false
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        ObjectError::from(refusal).into()
+    }
+}
+
+impl From<CredentialsError> for Error {
+    fn from(error: CredentialsError) -> Self {
+        match error {
+            // Nothing is wrong with the object.
+            CredentialsError::Secret(SecretError::Cluster(secret, error)) => {
+                Self::Secret(secret, error)
+            }
+            error => ObjectError::Credentials(error).into(),
+        }
+    }
 }
 
 impl Error {
@@ -80,14 +133,21 @@ impl Error {
 
         match status.code {
             403 if caused_by(status, "NamespaceTerminating") => Self::Namespace,
-            _ if matches!(status.code, 403 | 422) || large => Self::Admission {
+            _ if matches!(status.code, 403 | 422) || large => ObjectError::Admission {
                 kind: kind.into(),
                 name: name.into(),
                 quota: words.contains("exceeded quota"),
                 words,
-            },
+            }
+            .into(),
             _ => Self::Cluster(error),
         }
+    }
+
+    /// What has this name is somebody else's.
+    pub(crate) fn foreign(kind: &str, name: &str) -> Self {
+        let (kind, name) = (kind.into(), name.into());
+        ObjectError::Foreign { kind, name }.into()
     }
 
     /// Whether it goes with the object or its namespace.
@@ -104,60 +164,6 @@ impl Error {
                 matches!(status.reason.as_str(), "AlreadyExists" | "Conflict")
             }
             _ => false,
-        }
-    }
-
-    /// The code that users see.
-    #[must_use]
-    pub fn code(&self) -> Option<Code> {
-        match self {
-            Self::Refused(refused) => Some(refused.code),
-            Self::Host(refusal) => Some(refusal.code),
-            Self::Foreign { .. } => Some(Code::ObjectNotOwned),
-            Self::Admission { quota: true, .. } => Some(Code::QuotaExceeded),
-            Self::Admission { .. } => Some(Code::AdmissionDenied),
-            Self::Secret(SecretError::Cluster(..)) => None,
-            Self::Secret(error) => Some(error.code()),
-            Self::Login { error, .. } => Some(error.code()),
-            Self::Deleting { .. }
-            | Self::Namespace
-            | Self::Cluster(_)
-            | Self::Record(_)
-            | Self::Panicked(_)
-            | Self::Json(_) => None,
-        }
-    }
-
-    /// The Secrets that may be the cause, with their versions.
-    #[must_use]
-    pub fn secrets(&self) -> BTreeMap<String, String> {
-        match self {
-            Self::Login {
-                secret, version, ..
-            } => BTreeMap::from([(secret.clone(), version.clone())]),
-            Self::Secret(SecretError::Missing(secret)) => {
-                BTreeMap::from([(secret.clone(), String::new())])
-            }
-            _ => BTreeMap::new(),
-        }
-    }
-
-    /// How it is tried again.
-    #[must_use]
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Refused(_) => Retry::Stalled,
-            Self::Deleting { .. }
-            | Self::Foreign { .. }
-            | Self::Host(_)
-            | Self::Secret(_)
-            | Self::Login { .. }
-            | Self::Admission { .. }
-            | Self::Namespace
-            | Self::Cluster(_)
-            | Self::Record(_)
-            | Self::Panicked(_)
-            | Self::Json(_) => Retry::Backoff,
         }
     }
 }
@@ -180,7 +186,10 @@ mod tests {
             message: message.into(),
             ..Status::default()
         };
-        Error::of_write(kube::Error::Api(status.boxed()), "Deployment", "a").code()
+        match Error::of_write(kube::Error::Api(status.boxed()), "Deployment", "a") {
+            Error::Object(error) => Some(error.code()),
+            _ => None,
+        }
     }
 
     #[test]

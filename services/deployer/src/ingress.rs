@@ -12,20 +12,21 @@ use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::host::{Lock, Refusal};
 use sequencer_api::names::Owner;
-use sequencer_api::status::State;
 use sequencer_api::status::workspace::{Address, IngressSection};
+use sequencer_api::status::{State, StatusSection as _};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::workspace::{Ingress as Spec, ObjectRef};
+use sequencer_runtime::section::Versions;
 use sequencer_runtime::status_writer::Difference;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::apply::Apply;
-use crate::error::Error;
-use crate::failure::Failed;
+use crate::error::{Error, ObjectError};
 use crate::plan::ingress::{IngressPlan, plan};
-use crate::plan::{Object, workspace_owner};
-use crate::reconcile::{Derived, Reconciled, next, until_retry};
+use crate::plan::{Object, owner_reference};
+use crate::reconcile::{Reconciled, next};
+use crate::section::{Derived, begin, failed, until_retry};
 use crate::service::Service;
 
 /// How often a load balancer is read that has no address: nothing reports when somebody else's
@@ -60,20 +61,20 @@ impl Service {
     async fn expose(&self, workspace: &Workspace) -> Result<Option<IngressSection>, Error> {
         let namespace = workspace.namespace_str();
         let apply = Apply::new(self.client().clone(), namespace);
-        let before = before(workspace);
+        let before = IngressSection::of(workspace);
         let deleting = workspace.metadata.deletion_timestamp.is_some();
         let networking = workspace.spec.networking.as_ref();
         let ingress = networking.and_then(|networking| networking.ingress.as_ref());
 
         if let Some(spec) = ingress.filter(|_spec| !deleting) {
-            let served = self.serve(workspace, spec, &apply, &before).await;
-            return served
-                .or_else(|error| self.failed_ingress(workspace, &before, error))
-                .map(Some);
+            return match self.serve(workspace, spec, &apply).await {
+                Err(Error::Object(error)) => Ok(Some(self.broken(workspace, &error))),
+                served => served.map(Some),
+            };
         }
 
         // What was made last need not be recorded yet.
-        apply.remove(&named(workspace)).await?;
+        apply.remove(&named(workspace)?).await?;
         let asked = ingress.is_some() || before.section.state.is_some();
         let generation = workspace.generation();
         let recorded = if deleting {
@@ -82,7 +83,7 @@ impl Service {
             before.name.is_none()
         };
 
-        Ok((!recorded).then(|| gone(workspace)))
+        Ok((!recorded).then(|| alone(begin(workspace, State::Gone))))
     }
 
     async fn serve(
@@ -90,31 +91,19 @@ impl Service {
         workspace: &Workspace,
         spec: &Spec,
         apply: &Apply,
-        before: &IngressSection,
     ) -> Result<IngressSection, Error> {
         let lock = self.hosts().exposure(workspace).await?;
-        if lock != Lock::Held {
+        let host = workspace.host(&self.hosts().zones.cluster_id);
+        let (Lock::Held, Some(host)) = (&lock, host) else {
             let kept = self.withdraw(workspace, apply).await?;
             let section = match lock {
-                Lock::Refused(refusal) => {
-                    self.failed_ingress(workspace, before, Error::Host(refusal))?
-                }
+                Lock::Refused(refusal) => self.broken(workspace, &ObjectError::Host(refusal)),
                 Lock::Free | Lock::Held => begin(workspace, State::Waiting),
             };
 
-            return Ok(if kept {
-                section
-            } else {
-                IngressSection {
-                    section: section.section,
-                    ..Default::default()
-                }
-            });
-        }
+            return Ok(if kept { section } else { alone(section) });
+        };
 
-        let host = workspace
-            .host(&self.hosts().zones.cluster_id)
-            .unwrap_or_default();
         let plan = plan(workspace, spec, &host, self.settings())?;
         let made = apply.ensure(&plan.object).await?;
         let made = Ingress::deserialize(serde_json::to_value(&made)?)?;
@@ -130,7 +119,7 @@ impl Service {
     /// visitors would come to it. What an earlier spec named, and is still held, is kept. Tells
     /// whether an Ingress is there afterwards.
     async fn withdraw(&self, workspace: &Workspace, apply: &Apply) -> Result<bool, Error> {
-        let object = named(workspace);
+        let object = named(workspace)?;
         let Some(found) = apply.standing(&object).await? else {
             return Ok(false);
         };
@@ -165,27 +154,10 @@ impl Service {
         ))
     }
 
-    fn failed_ingress(
-        &self,
-        workspace: &Workspace,
-        before: &IngressSection,
-        error: Error,
-    ) -> Result<IngressSection, Error> {
-        let Some(code) = error.code() else {
-            return Err(error);
-        };
-
-        let mut after = begin(workspace, State::Error);
-        let failure = Failed {
-            code,
-            message: error.to_string(),
-            retry: error.retry(),
-            secrets: error.secrets(),
-        };
-
-        let retry = failure.retry(&before.section, workspace, self.waits());
-        after.section.retry = Some(retry);
-        Ok(after)
+    /// It could not be made.
+    fn broken(&self, workspace: &Workspace, error: &ObjectError) -> IngressSection {
+        // No Secret is read for it.
+        failed(workspace, error, Versions::new(), self.waits())
     }
 
     async fn record_ingress(
@@ -194,15 +166,10 @@ impl Service {
         workspace: &Workspace,
         after: &IngressSection,
     ) -> Result<Option<Duration>, Error> {
-        let before = before(workspace);
-        let Owner { name, uid } = Owner::of(workspace);
         let derived = Derived {
-            uid,
-            name,
-            field: "ingress",
-            rev: before.section.rev,
+            object: workspace,
             section: after,
-            difference: difference(&before, after),
+            difference: difference(&IngressSection::of(workspace), after),
         };
 
         self.record(api, derived).await
@@ -234,25 +201,10 @@ fn reads_again(workspace: &Workspace, after: &IngressSection) -> Option<Duration
     (waits && ingress.load_balancer_ref.is_some()).then_some(POLL)
 }
 
-/// The section as it was read.
-fn before(workspace: &Workspace) -> IngressSection {
-    let status = workspace.status.as_ref();
-    status
-        .map(|status| status.ingress.clone())
-        .unwrap_or_default()
-}
-
-fn begin(workspace: &Workspace, state: State) -> IngressSection {
-    let mut section = before(workspace);
-    section.section.state = Some(state);
-    section.section.observed_generation = workspace.metadata.generation;
-    section.section.retry = None;
-    section
-}
-
-fn gone(workspace: &Workspace) -> IngressSection {
+/// How far it has come, and nothing that is served.
+fn alone(section: IngressSection) -> IngressSection {
     IngressSection {
-        section: begin(workspace, State::Gone).section,
+        section: section.section,
         ..IngressSection::default()
     }
 }
@@ -269,8 +221,10 @@ fn section(
         State::Completed
     };
 
+    let begun: IngressSection = begin(workspace, state);
+
     IngressSection {
-        section: begin(workspace, state).section,
+        section: begun.section,
         kind: Some(plan.object.resource.kind.clone()),
         name: Some(plan.object.name().into()),
         class_name: plan.class,
@@ -307,12 +261,12 @@ fn of_service(status: Option<LoadBalancerStatus>) -> Vec<Address> {
 }
 
 /// The Workspace's Ingress by its name and owner alone.
-fn named(workspace: &Workspace) -> Object {
+fn named(workspace: &Workspace) -> Result<Object, Error> {
     let name = Owner::of(workspace).ingress();
     let body = serde_json::json!({
-        "metadata": {"name": name, "ownerReferences": [workspace_owner(workspace)]},
+        "metadata": {"name": name, "ownerReferences": [owner_reference(workspace)?]},
     });
-    Object::new::<Ingress>(body)
+    Ok(Object::new::<Ingress>(body))
 }
 
 fn served_hosts(ingress: &DynamicObject) -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use kube::{Api, Client};
 
 use crate::readiness::LogOf;
 
-const LINES: i64 = 20;
+const LINES: u8 = 20;
 
 const LENGTH: usize = 200;
 
@@ -24,7 +24,7 @@ pub(crate) async fn tail(
     let params = LogParams {
         container: Some(of.container.clone()),
         previous: of.previous,
-        tail_lines: Some(LINES),
+        tail_lines: Some(LINES.into()),
         limit_bytes: Some(BYTES),
         ..LogParams::default()
     };
@@ -47,9 +47,7 @@ fn lines(text: &str, secrets: &[String]) -> Vec<String> {
     };
 
     let lines: Vec<_> = masked.lines().map(clean).collect();
-    let skip = lines
-        .len()
-        .saturating_sub(usize::try_from(LINES).unwrap_or_default());
+    let skip = lines.len().saturating_sub(LINES.into());
     lines.into_iter().skip(skip).collect()
 }
 

@@ -7,13 +7,15 @@ mod object;
 mod pod;
 mod policy;
 mod pull;
+mod refusal;
 mod refuse;
 mod service;
 mod strategy;
+mod used;
 mod values;
 mod volumes;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::Container;
 use sequencer_api::code::Code;
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::condition::ConditionType;
@@ -25,13 +27,16 @@ use sequencer_api::{Build, Component, Workspace};
 use uuid::Uuid;
 
 use crate::args::Settings;
+use crate::error::Error;
 use sequencer_api::host::Refusal;
 
-pub(crate) use labels::{controller, pull_metadata, variables_metadata, workspace_owner};
+use pod::Pods;
+
+pub(crate) use labels::{controller, owner_reference, pull_metadata, variables_metadata};
 pub use object::is_deployment;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
 pub use sequencer_runtime::apply::Object;
-pub use values::{Used, UsedBuild};
+pub use used::{Used, UsedBuild};
 
 /// What a Component's plan is made from.
 #[derive(Clone, Debug)]
@@ -159,18 +164,18 @@ pub(crate) fn is_job(template: &ComponentTemplate) -> bool {
 ///
 /// # Errors
 /// It asks for something that cannot be.
-pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Refusal> {
+pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Error> {
     unique(view)?;
     refuse::check(view, settings)?;
     let mut surroundings = service::services(view, settings)?;
-    surroundings.extend(policy::policies(view, settings));
+    surroundings.extend(policy::policies(view, settings)?);
 
     let workload = match pod::render(view, settings)? {
         Err(missing) => Err(missing),
-        Ok((template, used)) => Ok(workload(view, settings, template, used)),
+        Ok(pods) => Ok(workload(view, settings, pods)?),
     };
 
-    let unwanted = policy::unwanted(view, settings);
+    let unwanted = policy::unwanted(view, settings)?;
     Ok(Plan {
         surroundings,
         unwanted,
@@ -179,26 +184,33 @@ pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Refusal> {
     })
 }
 
-fn workload(view: &View, settings: &Settings, template: PodTemplateSpec, used: Used) -> Workload {
+fn workload(view: &View, settings: &Settings, pods: Pods) -> Result<Workload, Error> {
+    let Pods {
+        template,
+        revision,
+        used,
+    } = pods;
+
     let spec = template.spec.as_ref();
     let containers = spec.into_iter().flat_map(|spec| &spec.containers);
-    let images = containers
-        .map(|container| DeployedImage {
+    let image = |container: &Container| {
+        Some(DeployedImage {
             container: container.name.clone(),
-            image: container.image.clone().unwrap_or_default(),
+            image: container.image.clone()?,
         })
-        .collect();
-    let claims = claims::claims(view, settings);
-    let revision = labels::revision(&template);
-    let object = strategy::workload(view, settings, template, &used);
+    };
 
-    Workload {
+    let images = containers.filter_map(image).collect();
+    let claims = claims::claims(view, settings)?;
+    let object = strategy::workload(view, settings, template, &used)?;
+
+    Ok(Workload {
         object,
         claims,
         revision,
         images,
         used,
-    }
+    })
 }
 
 /// Without a Workspace, Components find each other by the names in their specs.

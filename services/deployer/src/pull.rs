@@ -1,16 +1,15 @@
 //! The pull Secret: the logins of the registries that a Component's images are pulled from, as the
 //! kubelet reads them.
 
-use std::collections::BTreeMap;
-
 use data_encoding::BASE64;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::ExposeSecret as _;
 use sequencer_api::host::Refusal;
-use sequencer_api::login::{Login, registry};
+use sequencer_api::login::Login;
 use sequencer_api::repository::{HUB, Malformed, Repository};
 use sequencer_runtime::apply::Object;
-use sequencer_runtime::cluster::secret::Secrets;
+use sequencer_runtime::registry::read_login;
+use sequencer_runtime::section::SecretReader;
 use serde_json::{Map, Value, json};
 
 use crate::apply::Apply;
@@ -18,14 +17,9 @@ use crate::error::Error;
 use crate::plan::{Used, View, WantedLogin, pull_metadata, wanted_logins};
 use crate::service::Service;
 
-/// Secrets, `<namespace>/<name>`, with their versions.
-pub(crate) type Versions = BTreeMap<String, String>;
-
 /// What a pull Secret holds.
 #[derive(Default)]
 struct Logins {
-    /// The Secrets that they were read from.
-    secrets: Versions,
     /// By host, what an entry was made from.
     made_from: Map<String, Value>,
     /// By host, an entry.
@@ -33,20 +27,25 @@ struct Logins {
 }
 
 impl Service {
-    /// Makes the pull Secret, or makes it anew if a login changed. Returns what it was made from.
-    pub(crate) async fn provide_pull(&self, view: &View, used: &Used) -> Result<Versions, Error> {
+    /// Makes the pull Secret, or makes it anew if a login changed.
+    pub(crate) async fn provide_pull(
+        &self,
+        view: &View,
+        used: &Used,
+        secrets: &SecretReader,
+    ) -> Result<(), Error> {
         let wanted = wanted_logins(view, used);
         if wanted.is_empty() {
-            return Ok(Versions::new());
+            return Ok(());
         }
 
         let mut logins = Logins::default();
 
         for wanted in wanted {
-            self.read_login(view, wanted, &mut logins).await?;
+            logins.add(wanted, secrets).await?;
         }
 
-        let metadata = pull_metadata(view, self.settings(), &logins.made_from);
+        let metadata = pull_metadata(view, self.settings(), &logins.made_from)?;
         let config = json!({"auths": logins.auths}).to_string();
         let secret = Object::new::<Secret>(
             json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"}),
@@ -56,36 +55,18 @@ impl Service {
         Apply::new(self.client().clone(), view.namespace())
             .ensure(&secret)
             .await?;
-        Ok(logins.secrets)
+        Ok(())
     }
+}
 
-    async fn read_login(
-        &self,
-        view: &View,
-        wanted: WantedLogin<'_>,
-        logins: &mut Logins,
-    ) -> Result<(), Error> {
+impl Logins {
+    async fn add(&mut self, wanted: WantedLogin<'_>, secrets: &SecretReader) -> Result<(), Error> {
         let malformed = |error: Malformed| {
             Refusal::new(error.code(), format!("containerRegistries: {}", wanted.url))
         };
 
         let repository: Repository = wanted.url.parse().map_err(malformed)?;
-        let secret = Secrets::new(self.client().clone())
-            .read(view.namespace(), wanted.secret)
-            .await?;
-        secret.for_host(repository.host())?;
-        logins
-            .secrets
-            .insert(secret.source().into(), secret.version().into());
-
-        let login =
-            registry(repository.host(), wanted.scheme, secret.values()).map_err(|error| {
-                Error::Login {
-                    error,
-                    secret: secret.source().into(),
-                    version: secret.version().into(),
-                }
-            })?;
+        let found = read_login(secrets, &repository, wanted.credentials).await?;
         // The kubelet knows Docker Hub by its old address.
         let host = if repository.host() == HUB {
             "https://index.docker.io/v1/"
@@ -94,10 +75,10 @@ impl Service {
         };
 
         let made_from = json!({
-            "authScheme": wanted.scheme, "secret": secret.source(), "version": secret.version(),
+            "authScheme": wanted.credentials.auth_scheme, "secret": found.source, "version": found.version,
         });
-        logins.made_from.insert(host.into(), made_from);
-        logins.auths.insert(host.into(), entry(&login));
+        self.made_from.insert(host.into(), made_from);
+        self.auths.insert(host.into(), entry(&found.login));
         Ok(())
     }
 }

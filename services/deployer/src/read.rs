@@ -156,11 +156,8 @@ async fn builds(
     makers: &[&Component],
 ) -> Result<Vec<Build>, Error> {
     let api: Api<Build> = Api::namespaced(client.clone(), namespace);
-    let uid = workspace
-        .map_or(&component.metadata, |workspace| &workspace.metadata)
-        .uid
-        .as_deref()
-        .unwrap_or_default();
+    let owner = workspace.map_or(&component.metadata, |workspace| &workspace.metadata);
+    let uid = owner.uid.as_deref().ok_or(Error::Unstored)?;
     let theirs = |build: Build| {
         makers
             .iter()

@@ -54,9 +54,9 @@ pub(crate) fn deployment(
     revision: &str,
     now: Timestamp,
 ) -> Health {
-    let spec = deployment.spec.clone().unwrap_or_default();
     let status = deployment.status.clone().unwrap_or_default();
-    let wanted = spec.replicas.unwrap_or(1);
+    let spec = deployment.spec.as_ref();
+    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let seen = status.observed_generation >= deployment.metadata.generation;
     let counts = [
         status.replicas,

@@ -5,16 +5,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use kube::Resource;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource};
-use sequencer_api::status::Section;
 use sequencer_runtime::error::{catch_panic, chain};
-use sequencer_runtime::section::StatusPatch;
-use sequencer_runtime::status_writer::{Decision, Difference};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -45,19 +40,6 @@ pub trait Reconciled:
     ) -> impl Future<Output = Result<Action, Error>> + Send;
 }
 
-/// A section that was derived, and the one that it takes the place of.
-pub(crate) struct Derived<'a, S> {
-    pub(crate) uid: &'a str,
-    pub(crate) name: &'a str,
-    /// The section's field in the status.
-    pub(crate) field: &'static str,
-    /// Its revision as it was read.
-    pub(crate) rev: i64,
-    pub(crate) section: &'a S,
-    /// How that differs from what was read.
-    pub(crate) difference: Option<Difference>,
-}
-
 /// Reconciles an object of which the metadata is known.
 ///
 /// # Errors
@@ -67,7 +49,7 @@ pub(crate) async fn reconcile<K: Reconciled>(
     service: Arc<Service>,
 ) -> Result<Action, Error> {
     let reference = ObjectRef::from_obj(object.as_ref());
-    let namespace = reference.namespace.unwrap_or_default();
+    let namespace = reference.namespace.ok_or(Error::Unstored)?;
     // A panic is this object's trouble, and no other's.
     let reconciled = catch_panic(K::reconcile(&service, &namespace, &reference.name));
     Box::pin(reconciled).await?
@@ -99,46 +81,11 @@ pub(crate) fn next(waits: [Option<Duration>; 2]) -> Action {
     shortest.map_or_else(Action::await_change, Action::requeue)
 }
 
-/// How long it is until what failed is tried again.
-pub(crate) fn until_retry(section: &Section) -> Option<Duration> {
-    let at = section.retry.as_ref()?.next_attempt_at.0;
-    let wait = at.duration_since(Timestamp::now());
-    Some(Duration::try_from(wait).unwrap_or_default())
-}
-
 impl Service {
     /// An object is gone.
     pub(crate) fn forget(&self, object: &impl Resource) {
         if let Some(uid) = &object.meta().uid {
             self.statuses().forget(uid);
         }
-    }
-
-    /// Writes a section once it is time. Returns how long that is, if it is not yet.
-    pub(crate) async fn record<K, S>(
-        &self,
-        api: &Api<K>,
-        derived: Derived<'_, S>,
-    ) -> Result<Option<Duration>, Error>
-    where
-        K: Reconciled,
-        S: Serialize,
-    {
-        let (uid, now) = (derived.uid.to_owned(), Timestamp::now());
-        match self.statuses().decide(uid.clone(), derived.difference, now) {
-            Decision::Nothing => return Ok(None),
-            Decision::Later(at) => {
-                let wait = Duration::try_from(at.duration_since(now));
-                return Ok(Some(wait.unwrap_or_default()));
-            }
-            Decision::Now => {}
-        }
-
-        let patch =
-            StatusPatch::new(derived.uid).section(derived.field, derived.rev, derived.section)?;
-        let _: K = patch.apply(api, derived.name).await?;
-
-        self.statuses().wrote(uid, now);
-        Ok(None)
     }
 }

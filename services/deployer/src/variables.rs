@@ -28,7 +28,7 @@ impl Service {
         let name = view.owner().variables();
         let Some(found) = api.get_opt(&name).await? else {
             let body = json!({
-                "metadata": variables_metadata(view, self.settings(), &name), "data": missing(used, &BTreeMap::new()),
+                "metadata": variables_metadata(view, self.settings(), &name)?, "data": missing(used, &BTreeMap::new()),
             });
             let made = api
                 .create(&PostParams::default(), &serde_json::from_value(body)?)
@@ -42,10 +42,7 @@ impl Service {
         let owner =
             controller(found.metadata.owner_references.as_ref()).map(|owner| owner.uid.as_str());
         if owner != Some(view.owner().uid) {
-            return Err(Error::Foreign {
-                kind: "Secret".into(),
-                name,
-            });
+            return Err(Error::foreign("Secret", &name));
         }
 
         let new = missing(used, found.data.as_ref().unwrap_or(&BTreeMap::new()));
@@ -67,23 +64,24 @@ impl Service {
     }
 
     /// The values of the Secrets that a template's variables come from, which no log may show.
-    pub(crate) async fn secret_values(&self, view: &View, template: &Value) -> Vec<String> {
+    pub(crate) async fn secret_values(
+        &self,
+        view: &View,
+        template: &Value,
+    ) -> kube::Result<Vec<String>> {
         let api: Api<Secret> = Api::namespaced(self.client().clone(), view.namespace());
         let mut values = Vec::new();
 
         for name in secrets_of(template).into_iter().take(SECRETS) {
-            let found = api.get_opt(&name).await.ok().flatten();
-            let data = found
-                .and_then(|found| found.data)
-                .unwrap_or_default()
-                .into_values();
+            let data = api.get_opt(&name).await?.and_then(|found| found.data);
+            let data = data.into_iter().flatten().map(|(_key, value)| value);
             let texts = data.filter_map(|ByteString(value)| String::from_utf8(value).ok());
             values.extend(texts.map(|text| text.trim_end().to_owned()));
         }
 
         // A longer one first: else what is left of it would show.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values
+        Ok(values)
     }
 }
 
@@ -127,11 +125,9 @@ fn missing(used: &Used, have: &BTreeMap<String, ByteString>) -> BTreeMap<String,
 }
 
 fn random(length: i32) -> String {
-    let length = usize::try_from(length).unwrap_or_default();
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(length)
-        .map(char::from)
+    let mut rng = rand::rng();
+    (0..length)
+        .map(|_| char::from(rng.sample(Alphanumeric)))
         .collect()
 }
 

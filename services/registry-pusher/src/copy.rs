@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::future::try_join_all;
 use sequencer_runtime::registry::{Digest, Fault, Manifest, Registry};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
 
 use crate::error::Error;
 use crate::parts::{Blob, Parts, Unfit};
@@ -18,12 +18,11 @@ use crate::verified::{Broken, verified};
 /// The most manifests of an index: platforms, and attestations of each.
 const MANIFESTS: usize = 64;
 
-/// How often something is tried that fails in passing. What fails longer is tried again by the
-/// Build's next message.
-const TRIES: u32 = 3;
-
-/// The wait before it is tried again, which doubles.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How something is tried again that fails in passing, each time after twice the wait. What fails
+/// longer is tried again when the Build is handled again.
+const AGAIN: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(250))
+    .with_max_times(2);
 
 /// An image as it is staged. What it consists of is read where it has to be sent.
 #[derive(Debug)]
@@ -229,19 +228,10 @@ impl Target {
             return Ok(0);
         }
 
-        let mut pause = PAUSE;
-
-        for _ in 1..TRIES {
-            match self.stream(staging, blob).await {
-                Err(Error::Registry { fault, .. } | Error::Staging(fault))
-                    if fault.is_passing() => {}
-                done => return done.map(|()| blob.size),
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
-
-        self.stream(staging, blob).await.map(|()| blob.size)
+        let sent = (|| self.stream(staging, blob))
+            .retry(AGAIN)
+            .when(Error::is_passing);
+        sent.await.map(|()| blob.size)
     }
 
     async fn stream(&self, staging: &Registry, blob: &Blob) -> Result<(), Error> {
@@ -271,16 +261,5 @@ fn resumed(error: JoinError) -> Error {
 
 /// Does something, and again if it fails in passing.
 async fn passing<T, F: Future<Output = Result<T, Fault>>>(act: impl Fn() -> F) -> Result<T, Fault> {
-    let mut pause = PAUSE;
-
-    for _ in 1..TRIES {
-        match act().await {
-            Err(fault) if fault.is_passing() => {}
-            done => return done,
-        }
-        sleep(pause).await;
-        pause *= 2;
-    }
-
-    act().await
+    act.retry(AGAIN).when(Fault::is_passing).await
 }

@@ -1,13 +1,9 @@
 //! What can go wrong, and what follows from it.
 
-use std::path::PathBuf;
-
 use sequencer_api::code::Code;
-use sequencer_api::login::LoginError;
 use sequencer_api::repository::Malformed;
-use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::egress::BundleError;
-use sequencer_runtime::registry::Fault;
+use sequencer_runtime::registry::{CredentialsError, Fault, LoginFileError};
 use sequencer_runtime::retry::Retry;
 use sequencer_runtime::section::Failure;
 use thiserror::Error;
@@ -21,15 +17,9 @@ pub enum Error {
     /// The url is no repository.
     #[error(transparent)]
     Repository(#[from] Malformed),
-    /// The Secret cannot be used.
+    /// The credentials give no login.
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The Secret holds no login.
-    #[error("Secret {secret}: {wrong}")]
-    Login { secret: String, wrong: LoginError },
-    /// Credentials without a Secret.
-    #[error("credentials.secretRef: name the Secret that holds the login")]
-    NoSecret,
+    Credentials(#[from] CredentialsError),
     /// Something that is not there yet.
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
@@ -48,13 +38,21 @@ pub enum Error {
     Cluster(#[source] kube::Error),
 }
 
+impl Error {
+    /// Whether a registry may be well again a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Registry { fault, .. } | Self::Staging(fault) => fault.is_passing(),
+            _ => false,
+        }
+    }
+}
+
 impl Failure for Error {
     fn code(&self) -> Code {
         match self {
             Self::Repository(malformed) => malformed.code(),
-            Self::Secret(error) => error.code(),
-            Self::Login { wrong, .. } => wrong.code(),
-            Self::NoSecret => Code::SecretNotFound,
+            Self::Credentials(error) => error.code(),
             Self::Unsupported(_) => Code::RegistryFeatureUnsupported,
             Self::Registry { fault, .. } => match fault {
                 Fault::Refused(_) | Fault::Expired => Code::CredentialsRefused,
@@ -74,28 +72,19 @@ impl Failure for Error {
 
     fn retry(&self) -> Retry {
         match self {
-            Self::Repository(_) | Self::NoSecret | Self::Unsupported(_) | Self::Unfit(_) => {
-                Retry::Stalled
-            }
-            Self::Login {
-                wrong: LoginError::Unsupported(_),
-                ..
-            } => Retry::Stalled,
+            Self::Credentials(error) => error.retry(),
+            Self::Repository(_) | Self::Unsupported(_) | Self::Unfit(_) => Retry::Stalled,
             Self::Registry {
                 fault: Fault::Denied(_),
                 ..
             } => Retry::Stalled,
-            Self::Secret(_)
-            | Self::Login { .. }
-            | Self::Registry { .. }
-            | Self::Staging(_)
-            | Self::Cluster(_) => Retry::Backoff,
+            Self::Registry { .. } | Self::Staging(_) | Self::Cluster(_) => Retry::Backoff,
         }
     }
 
     fn may_be_a_secrets(&self) -> bool {
         match self {
-            Self::Secret(_) | Self::Login { .. } => true,
+            Self::Credentials(error) => error.may_be_a_secrets(),
             Self::Registry { fault, .. } => {
                 matches!(fault, Fault::Refused(_) | Fault::Expired | Fault::Missing)
             }
@@ -114,12 +103,9 @@ pub enum StartError {
     /// There is no HTTP client.
     #[error("cannot make an HTTP client")]
     Client(#[from] reqwest::Error),
-    /// A file cannot be read.
-    #[error("cannot read {0}")]
-    Read(PathBuf, #[source] std::io::Error),
-    /// A file holds no login.
-    #[error("{0} does not hold user:password")]
-    NoLogin(PathBuf),
+    /// The file of the staging registry's login holds none.
+    #[error(transparent)]
+    Login(#[from] LoginFileError),
 }
 
 #[cfg(test)]

@@ -28,7 +28,6 @@ use tracing::{info, warn};
 
 use crate::args::Args;
 use crate::copy::{self, Copied, Target};
-use crate::credentials;
 use crate::error::{Error, StartError};
 use crate::plan::{Image, Job, Plan, plan};
 use crate::record::{Done, Tried, end, note};
@@ -113,7 +112,7 @@ impl Service {
     /// See [`StartError`].
     pub fn new(client: Client, args: &Args) -> Result<Self, StartError> {
         let egress = EgressGuard::new(&args.egress)?;
-        let staging_login = args.staging_login.as_deref().map(credentials::from_file);
+        let staging_login = args.staging_login.as_deref().map(registry::read_login_file);
 
         Ok(Self {
             sections: Sections::new(client.clone(), &args.shared),
@@ -171,8 +170,13 @@ impl Service {
     ) -> Result<Copied, Error> {
         job.supported()?;
         let repository: Repository = job.registry.url.parse()?;
-        let credentials = job.registry.credentials.as_ref();
-        let login = credentials::login(secrets, &repository, credentials).await?;
+        let login = match &job.registry.credentials {
+            Some(credentials) => {
+                let found = registry::read_login(secrets, &repository, credentials).await?;
+                Some(found.login)
+            }
+            None => None,
+        };
 
         let fault = |fault| Error::Registry {
             host: repository.host().into(),

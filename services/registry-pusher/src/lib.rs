@@ -3,7 +3,6 @@
 
 pub mod args;
 pub mod copy;
-pub mod credentials;
 pub mod error;
 pub mod handle;
 pub mod parts;

@@ -8,6 +8,7 @@ mod access;
 mod challenge;
 mod digest;
 mod fault;
+mod login;
 mod manifest;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::egress::EgressGuard;
 
 pub use digest::{Digest, Hasher};
 pub use fault::Fault;
+pub use login::{CredentialsError, LoginFileError, SecretLogin, read_login, read_login_file};
 pub use manifest::{Descriptor, Document, Manifest, TYPES};
 
 /// How long an answer may take, uploads and downloads of blobs apart.

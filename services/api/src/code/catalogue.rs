@@ -232,7 +232,7 @@ catalogue! {
         "Values that make more text than a Component may have",
         "Use the variable less often, or let the program put the text together.";
     6020 HostAccessForbidden (User)
-        "A template asks for the node's namespaces or ports",
+        "A template asks for the node's namespaces or ports, or has it ask other hosts",
         "Leave them out; a network of the component makes a port reachable.";
     6021 VolumeForbidden (User)
         "A template asks for a volume that is not allowed",

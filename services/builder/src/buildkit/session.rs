@@ -26,6 +26,7 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 };
 use futures_util::{StreamExt as _, stream};
 use secrecy::ExposeSecret as _;
+use sequencer_runtime::error::chain;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -98,7 +99,7 @@ fn serve(
 
     async {
         if let Err(error) = server.await {
-            tracing::debug!(%error, "Session server ended");
+            tracing::debug!(error = chain(&error), "Session server ended");
         }
     }
 }

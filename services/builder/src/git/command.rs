@@ -10,9 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
 
 use super::private::Private;
+use super::programs::PATH;
 use super::{Error, classify};
-
-pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The most that is read of a process's words.
 const MOST: u64 = 64 * 1024 * 1024;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::login::With;
+use super::programs::PATH;
 use super::{Address, Error, Login, Settings, Transport};
 
 /// Host keys of the big hosts, as they publish them.
@@ -235,7 +236,7 @@ impl Private {
             .args(args)
             .arg(file)
             .env_clear()
-            .env("PATH", super::command::PATH)
+            .env("PATH", PATH)
             .env("HOME", self.path());
         keygen
             .stdin(Stdio::null())

@@ -16,6 +16,7 @@ use sequencer_proto::topics::BuildLog;
 use sequencer_proto::v1::Line;
 use sequencer_runtime::args::duration;
 use sequencer_runtime::bus::Outcome;
+use sequencer_runtime::error::chain;
 use sequencer_runtime::section::{End, Finality, Handler, Stop, Target, Work};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -228,13 +229,18 @@ impl Builder<'_> {
             }
 
             let give_up = *last.get_or_insert_with(|| Instant::now() + LAST_LINES);
-            match timeout_at(give_up, self.service.bus.log(&self.log, batch)).await {
-                Ok(Ok(())) => last = None,
-                Ok(Err(_)) | Err(_) => {
-                    warn!("Failed to store the log of a build");
-                    return;
+            let stored = timeout_at(give_up, self.service.bus.log(&self.log, batch)).await;
+            let why = match stored {
+                Ok(Ok(())) => {
+                    last = None;
+                    continue;
                 }
-            }
+                Ok(Err(error)) => chain(&error),
+                Err(elapsed) => chain(&elapsed),
+            };
+
+            warn!(error = why, "Failed to store the log of a build");
+            return;
         }
     }
 
@@ -266,7 +272,10 @@ impl Builder<'_> {
                     return given_up("deleted or superseded", Outcome::Stale);
                 }
                 Ok(Some(_)) => {}
-                Err(_) => warn!("Failed to read whether a Build is still wanted"),
+                Err(error) => warn!(
+                    error = chain(&error),
+                    "Failed to read whether a Build is still wanted"
+                ),
             }
         }
     }

@@ -13,6 +13,7 @@ use super::Service;
 use crate::credentials::Reader;
 use crate::error::Error;
 use crate::plan::resolve;
+use crate::source::wanted;
 
 /// Finds commits with a builder's git.
 pub(super) struct Resolver<'a>(pub(super) &'a Service);
@@ -59,20 +60,18 @@ impl Handler for Resolver<'_> {
 impl Resolver<'_> {
     /// The commit of one import.
     async fn commit(&self, import: &ImportContent, reader: &Reader) -> Result<SourceImport, Error> {
-        let git = import.content_from.git.as_ref();
-        let url = git.map(|git| git.url.clone()).unwrap_or_default();
-        let reference = git.and_then(|git| git.reference.clone());
+        let wanted = wanted(import)?;
 
-        let commit = match git.and_then(|git| git.commit.clone()) {
-            Some(commit) => commit,
+        let commit = match &wanted.commit {
+            Some(commit) => commit.clone(),
             None => {
-                let remote = reader.remote(import).await?;
+                let remote = reader.remote(wanted, import.credentials.as_ref()).await?;
                 self.0
                     .git
-                    .resolve(&remote, reference.as_deref())
+                    .resolve(&remote, wanted.reference.as_deref())
                     .await
                     .map_err(|error| Error::Git {
-                        url: url.clone(),
+                        url: wanted.url.clone(),
                         error,
                     })?
             }
@@ -80,8 +79,8 @@ impl Resolver<'_> {
 
         Ok(SourceImport {
             path: import.path.clone(),
-            url,
-            reference,
+            url: wanted.url.clone(),
+            reference: wanted.reference.clone(),
             commit,
             subject: None,
         })

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use sequencer_runtime::error::chain;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -193,7 +194,7 @@ impl Reaper {
                 // EINVAL: reaped, but of a signal that has no name.
                 Ok(_) | Err(Errno::EINVAL | Errno::EINTR) => {}
                 Err(error) => {
-                    warn!(%error, "Failed to wait for processes");
+                    warn!(error = chain(&error), "Failed to wait for processes");
                     break;
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sequencer_runtime::error::chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
@@ -232,10 +233,13 @@ impl House {
             match self.daemon.start().await {
                 Ok(()) => break,
                 Err(error) if attempt >= ATTEMPTS => {
-                    error!(%error, attempt, "Failed to start BuildKit");
+                    error!(error = chain(&error), attempt, "Failed to start BuildKit");
                     return Err(error);
                 }
-                Err(error) => error!(%error, attempt, "Failed to start BuildKit; trying again"),
+                Err(error) => error!(
+                    error = chain(&error),
+                    attempt, "Failed to start BuildKit; trying again"
+                ),
             }
 
             sleep(wait).await;

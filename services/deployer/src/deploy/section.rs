@@ -1,37 +1,37 @@
 //! The section as it is written.
 
+use jiff::Timestamp;
 use sequencer_api::code::Code;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
-use sequencer_api::status::{self, Failure, State};
+use sequencer_api::status::{Failure, State, StatusSection as _};
 use sequencer_runtime::retry::{Retry, Waits};
+use sequencer_runtime::section::{Failing, SecretReader};
 use sequencer_runtime::status_writer::Difference;
 
-use crate::error::Error;
-use crate::failure::Failed;
+use crate::error::ObjectError;
 use crate::plan::{Plan, View, Workload, is_deployment};
-use crate::pull::Versions;
 use crate::readiness::{Health, Trouble};
+use crate::section::{begin, failed, retry};
 
 /// What stands in the status that was read.
 pub(super) fn before(view: &View) -> DeploySection {
-    view.component
-        .status
-        .as_ref()
-        .map(|status| status.deploy.clone())
-        .unwrap_or_default()
+    DeploySection::of(&view.component)
 }
 
 /// What every section of this generation begins with. What serves stays until something else does.
-fn begin(view: &View, state: State) -> DeploySection {
-    let mut section = before(view);
-    section.section.state = Some(state);
-    section.section.observed_generation = view.component.metadata.generation;
-    section.section.retry = None;
-    section.waiting_for = Vec::new();
-    section.pulling = None;
-    section.failure = None;
-    section
+fn anew(view: &View, state: State) -> DeploySection {
+    cleared(begin(&view.component, state))
+}
+
+/// Without what was awaited, pulled or wrong before.
+fn cleared(section: DeploySection) -> DeploySection {
+    DeploySection {
+        waiting_for: Vec::new(),
+        pulling: None,
+        failure: None,
+        ..section
+    }
 }
 
 /// It is held back.
@@ -40,7 +40,7 @@ pub(super) fn waiting(view: &View, mut waiting_for: Vec<WaitingFor>) -> DeploySe
     DeploySection {
         waiting_for,
         revision: None,
-        ..begin(view, State::Waiting)
+        ..anew(view, State::Waiting)
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn has_run(view: &View, workload: &Workload) -> bool {
 pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
     DeploySection {
         services: plan.services.clone(),
-        ..begin(view, State::Completed)
+        ..anew(view, State::Completed)
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn running(
     known: Option<Failure>,
     log_tail: Vec<String>,
 ) -> DeploySection {
-    let mut section = begin(view, health.state);
+    let mut section = anew(view, health.state);
     section.kind = Some(workload.object.resource.kind.clone());
     section.name = Some(workload.object.name().into());
     section.services.clone_from(&plan.services);
@@ -125,62 +125,47 @@ fn failure(trouble: &Trouble, log_tail: Vec<String>) -> Failure {
     }
 }
 
-/// An image that cannot be pulled with a login of ours is looked at again when the login's Secret
+/// An image that cannot be pulled with a login of ours is tried again when the login's Secret
 /// changes.
 pub(super) fn retry_pull(
     view: &View,
     section: &mut DeploySection,
-    logins: Versions,
+    secrets: &SecretReader,
     waits: &Waits,
 ) {
     let code = Code::ImagePullFailed;
-    let Some(failure) = section
-        .failure
-        .as_ref()
-        .filter(|failure| failure.code == code)
-    else {
+    let failure = section.failure.as_ref();
+    let Some(failure) = failure.filter(|failure| failure.code == code) else {
         return;
     };
 
-    if !logins.is_empty() {
-        let message = failure.message.clone().unwrap_or_default();
-        let failure = Failed {
+    let read = secrets.versions();
+    if !read.is_empty() {
+        let failing = Failing {
             code,
-            message,
+            message: failure.message.clone().unwrap_or_default(),
             retry: Retry::Stalled,
-            secrets: logins,
+            may_be_a_secrets: true,
+            state: State::Error,
         };
 
-        section.section.retry = Some(retry(view, failure, waits));
+        let now = Timestamp::now();
+        let retry = retry::<DeploySection>(&view.component, &failing, read, waits, now);
+        section.section.retry = Some(retry);
     }
 }
 
 /// It could not be made.
-///
-/// # Errors
-/// The error is not the object's.
-pub(super) fn failed(view: &View, error: Error, waits: &Waits) -> Result<DeploySection, Error> {
-    let Some(code) = error.code() else {
-        return Err(error);
-    };
-
-    let mut section = begin(view, State::Error);
-    let message = error.to_string();
-    section.failure = Some(Failure::new(code, &message));
-
-    let failure = Failed {
-        code,
-        message,
-        retry: error.retry(),
-        secrets: error.secrets(),
-    };
-
-    section.section.retry = Some(retry(view, failure, waits));
-    Ok(section)
-}
-
-fn retry(view: &View, failure: Failed, waits: &Waits) -> status::Retry {
-    failure.retry(&before(view).section, &view.component, waits)
+pub(super) fn broken(
+    view: &View,
+    error: &ObjectError,
+    secrets: &SecretReader,
+    waits: &Waits,
+) -> DeploySection {
+    DeploySection {
+        failure: Some(Failing::of(error).status()),
+        ..cleared(failed(&view.component, error, secrets.versions(), waits))
+    }
 }
 
 /// How one section differs from another for those who read it. `depended_on_early` is whether

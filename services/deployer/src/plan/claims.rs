@@ -8,46 +8,40 @@ use serde_json::json;
 
 use super::{Object, View, labels};
 use crate::args::Settings;
+use crate::error::Error;
 
 /// The claims. Most of a claim cannot change, and what is on it is the user's: none is written
 /// again.
-pub(super) fn claims(view: &View, settings: &Settings) -> Vec<Object> {
+pub(super) fn claims(view: &View, settings: &Settings) -> Result<Vec<Object>, Error> {
     let labels = labels::of_component(view, settings);
-    let claim = |template: &PersistentVolumeClaim| {
-        let body = json!({
-            "metadata": labels::metadata(view, &claim_name(view, template), &labels), "spec": template.spec,
-        });
-        Object::fixed::<PersistentVolumeClaim>(body)
+    let claim = |(name, template): (&str, &PersistentVolumeClaim)| {
+        let name = names::claim(name, view.name());
+        let metadata = labels::metadata(view, &name, &labels)?;
+        let body = json!({"metadata": metadata, "spec": template.spec});
+        Ok(Object::fixed::<PersistentVolumeClaim>(body))
     };
 
-    view.template()
-        .volume_claim_templates
-        .iter()
-        .map(claim)
-        .collect()
+    named(view).map(claim).collect()
 }
 
-fn claim_name(view: &View, template: &PersistentVolumeClaim) -> String {
-    names::claim(
-        template.metadata.name.as_deref().unwrap_or_default(),
-        view.name(),
-    )
+/// The templates of claims by their names. One without a name was refused ([`super::volumes`]).
+fn named(view: &View) -> impl Iterator<Item = (&str, &PersistentVolumeClaim)> {
+    let templates = view.template().volume_claim_templates.iter();
+    templates.filter_map(|template| Some((template.metadata.name.as_deref()?, template)))
 }
 
 /// Gives the pod a volume for each claim, by the template's name.
 pub(super) fn mount(view: &View, pod: &mut PodSpec) {
-    for template in &view.template().volume_claim_templates {
-        let name = template.metadata.name.clone().unwrap_or_default();
-        let claim_name = claim_name(view, template);
+    for (name, _template) in named(view) {
         let source = PersistentVolumeClaimVolumeSource {
-            claim_name,
+            claim_name: names::claim(name, view.name()),
             read_only: None,
         };
 
         let volumes = pod.volumes.get_or_insert_default();
         volumes.retain(|volume| volume.name != name);
         volumes.push(Volume {
-            name,
+            name: name.into(),
             persistent_volume_claim: Some(source),
             ..Volume::default()
         });

@@ -11,8 +11,9 @@ use sequencer_api::workspace::{Ingress, IngressRule, IssuerKind};
 use sequencer_api::{Workspace, labels};
 use serde_json::{Value, json};
 
-use super::labels::{inherited_of, workspace_owner};
+use super::labels::{inherited_of, owner_reference};
 use crate::args::Settings;
+use crate::error::Error;
 use sequencer_api::host::{Refusal, Schemes};
 use sequencer_runtime::apply::Object;
 
@@ -44,10 +45,10 @@ pub fn plan(
     ingress: &Ingress,
     host: &str,
     settings: &Settings,
-) -> Result<IngressPlan, Refusal> {
+) -> Result<IngressPlan, Error> {
     if ingress.gateway_ref.is_some() {
         let message = "networking.ingress.gatewayRef: Gateways are not served yet; use className";
-        return Err(Refusal::new(Code::GatewayUnsupported, message));
+        return Err(Refusal::new(Code::GatewayUnsupported, message).into());
     }
 
     let allowed = settings.allowed_annotations();
@@ -60,7 +61,7 @@ pub fn plan(
         let message = format!(
             "networking.ingress.annotations: {key} is not in the chart's ingress.allowedAnnotations"
         );
-        return Err(Refusal::new(Code::AnnotationForbidden, message));
+        return Err(Refusal::new(Code::AnnotationForbidden, message).into());
     }
 
     let rules = ingress
@@ -80,7 +81,7 @@ pub fn plan(
         &rules,
         &certificate,
         class.as_ref(),
-    );
+    )?;
 
     Ok(IngressPlan {
         object,
@@ -155,7 +156,7 @@ fn object(
     served: &[ServedRule],
     certificate: &Certificate,
     class: Option<&String>,
-) -> Object {
+) -> Result<Object, Error> {
     let mut annotations = ingress.annotations.clone();
     annotations.extend(
         certificate
@@ -180,11 +181,11 @@ fn object(
     let body = json!({
         "metadata": {
             "name": owner.ingress(), "namespace": workspace.metadata.namespace, "annotations": annotations,
-            "labels": labels(workspace, settings), "ownerReferences": [workspace_owner(workspace)],
+            "labels": labels(workspace, settings), "ownerReferences": [owner_reference(workspace)?],
         },
         "spec": spec,
     });
-    Object::new::<v1::Ingress>(body)
+    Ok(Object::new::<v1::Ingress>(body))
 }
 
 /// One rule for each host, in the order of their first paths.
@@ -265,6 +266,7 @@ mod tests {
             "workspace-sample-x7k2p-3fq7ad.yourdomain.com",
             &testing::settings(flags),
         )
+        .map_err(testing::refusal)
     }
 
     #[test]

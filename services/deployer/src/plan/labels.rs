@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Resource as _;
+use kube::Resource;
 use sequencer_api::labels::{self as label, MADE_FROM, REVISION};
-use sequencer_api::{Component, Workspace};
 use sequencer_runtime::apply::hash;
 use serde_json::{Map, Value, json};
 
-use super::values::Used;
+use super::used::Used;
 use super::{View, pull_secret};
 use crate::args::Settings;
+use crate::error::Error;
 
 type Labels = BTreeMap<String, String>;
 
@@ -114,53 +114,48 @@ pub(super) fn free(pairs: &Labels) -> Labels {
         .collect()
 }
 
-/// The hash of a rendered template.
-pub(super) fn revision(template: &PodTemplateSpec) -> String {
-    let annotations = template
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.annotations.as_ref());
-    annotations
-        .and_then(|annotations| annotations.get(REVISION))
-        .cloned()
-        .unwrap_or_default()
-}
-
-/// Writes the hash of a rendered template into it.
-pub(super) fn stamp(mut template: PodTemplateSpec) -> PodTemplateSpec {
-    let hash = hash(&serde_json::to_value(&template).unwrap_or_default());
+/// Writes the hash of a rendered template into it. Returns both.
+pub(super) fn stamp(
+    mut template: PodTemplateSpec,
+) -> Result<(PodTemplateSpec, String), serde_json::Error> {
+    let hash = hash(&serde_json::to_value(&template)?);
     let metadata = template.metadata.get_or_insert_default();
     metadata
         .annotations
         .get_or_insert_default()
-        .insert(REVISION.into(), hash);
-    template
+        .insert(REVISION.into(), hash.clone());
+    Ok((template, hash))
 }
 
 /// Metadata of an object that goes with the Component.
-pub(super) fn metadata(view: &View, name: &str, labels: &Labels) -> Value {
-    json!({
-        "name": name, "namespace": view.namespace(), "labels": labels,
-        "ownerReferences": [component_owner(&view.component)],
-    })
+pub(super) fn metadata(view: &View, name: &str, labels: &Labels) -> Result<Value, Error> {
+    owned(view, &view.component, name, labels)
 }
 
 /// Metadata of an object that goes with the Workspace.
-pub(super) fn workspace_metadata(view: &View, name: &str, labels: &Labels) -> Value {
-    let owner = view
-        .workspace
-        .as_ref()
-        .map_or_else(|| component_owner(&view.component), workspace_owner);
-    json!({"name": name, "namespace": view.namespace(), "labels": labels, "ownerReferences": [owner]})
+pub(super) fn workspace_metadata(view: &View, name: &str, labels: &Labels) -> Result<Value, Error> {
+    match &view.workspace {
+        Some(workspace) => owned(view, workspace, name, labels),
+        None => owned(view, &view.component, name, labels),
+    }
 }
 
-fn component_owner(component: &Component) -> OwnerReference {
-    component.controller_owner_ref(&()).unwrap_or_default()
+fn owned<K>(view: &View, owner: &K, name: &str, labels: &Labels) -> Result<Value, Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    Ok(json!({
+        "name": name, "namespace": view.namespace(), "labels": labels,
+        "ownerReferences": [owner_reference(owner)?],
+    }))
 }
 
-/// The reference to a Workspace that controls something.
-pub(crate) fn workspace_owner(workspace: &Workspace) -> OwnerReference {
-    workspace.controller_owner_ref(&()).unwrap_or_default()
+/// The reference to an object that controls another.
+pub(crate) fn owner_reference<K>(owner: &K) -> Result<OwnerReference, Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    owner.controller_owner_ref(&()).ok_or(Error::Unstored)
 }
 
 /// The reference to what controls an object.
@@ -171,7 +166,11 @@ pub(crate) fn controller(references: Option<&Vec<OwnerReference>>) -> Option<&Ow
 }
 
 /// Metadata of the Secret of generated variables.
-pub(crate) fn variables_metadata(view: &View, settings: &Settings, name: &str) -> Value {
+pub(crate) fn variables_metadata(
+    view: &View,
+    settings: &Settings,
+    name: &str,
+) -> Result<Value, Error> {
     workspace_metadata(view, name, &of_workspace(view, settings))
 }
 
@@ -180,12 +179,12 @@ pub(crate) fn pull_metadata(
     view: &View,
     settings: &Settings,
     made_from: &Map<String, Value>,
-) -> Value {
+) -> Result<Value, Error> {
     let name = pull_secret(view);
-    let mut metadata = metadata(view, &name, &of_component(view, settings));
+    let mut metadata = metadata(view, &name, &of_component(view, settings))?;
     let made_from = Value::from(made_from.clone()).to_string();
     if let Some(fields) = metadata.as_object_mut() {
         fields.insert("annotations".into(), json!({MADE_FROM: made_from}));
     }
-    metadata
+    Ok(metadata)
 }

@@ -9,9 +9,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::component::{Network, Protocol};
 use sequencer_api::status::component::WaitingFor;
 
-use super::values::{Renderer, Used};
+use super::used::Used;
+use super::values::Renderer;
 use super::{View, claims, is_job, labels, pull};
 use crate::args::Settings;
+use crate::error::Error;
 use sequencer_api::host::Refusal;
 
 /// How often a port is tried until it answers, in seconds.
@@ -23,10 +25,20 @@ const LINGER: i64 = 3;
 /// How long a pod may take to stop where its template does not say, in seconds (core/v1).
 const GRACE: i64 = 30;
 
-type Rendered = Result<(PodTemplateSpec, Used), Vec<WaitingFor>>;
+/// The pods of a Component.
+pub(super) struct Pods {
+    pub(super) template: PodTemplateSpec,
+    /// The hash of the template, which stands in it too.
+    pub(super) revision: String,
+    /// What the template took.
+    pub(super) used: Used,
+}
 
 /// The pods of a Component, or what has no value yet.
-pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refusal> {
+pub(super) fn render(
+    view: &View,
+    settings: &Settings,
+) -> Result<Result<Pods, Vec<WaitingFor>>, Error> {
     let mut renderer = Renderer::new(view, settings);
     let mut pod = view.template().template.clone();
     for (index, container) in pod.init_containers.iter_mut().flatten().enumerate() {
@@ -66,12 +78,16 @@ pub(super) fn render(view: &View, settings: &Settings) -> Result<Rendered, Refus
         ..ObjectMeta::default()
     };
 
-    let template = PodTemplateSpec {
+    let (template, revision) = labels::stamp(PodTemplateSpec {
         metadata: Some(metadata),
         spec: Some(pod),
-    };
+    })?;
 
-    Ok(Ok((labels::stamp(template), used)))
+    Ok(Ok(Pods {
+        template,
+        revision,
+        used,
+    }))
 }
 
 fn container_values(

@@ -20,36 +20,40 @@ use serde_json::{Value, json};
 
 use super::{Object, View, labels};
 use crate::args::Settings;
+use crate::error::Error;
 
 /// The policies that a Component needs: its Workspace's and, if something of it is published, its
 /// own.
-pub(super) fn policies(view: &View, settings: &Settings) -> Vec<Object> {
+pub(super) fn policies(view: &View, settings: &Settings) -> Result<Vec<Object>, Error> {
     if !settings.network_policy {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    match &view.workspace {
-        None => vec![of_component(view, settings, &standalone(view, settings))],
-        Some(_) => [
-            Some(of_workspace(view, settings)),
-            published(view, settings),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
+
+    if view.workspace.is_none() {
+        let own = of_component(view, settings, &standalone(view, settings))?;
+        return Ok(vec![own]);
     }
+
+    let mut policies = vec![of_workspace(view, settings)?];
+    policies.extend(published(view, settings)?);
+    Ok(policies)
 }
 
 /// A Component's own policy by its name and owner, where nothing of it is published: it has to go.
-pub(super) fn unwanted(view: &View, settings: &Settings) -> Option<Object> {
-    let unpublished = view.workspace.is_some() && published(view, settings).is_none();
-    (settings.network_policy && unpublished).then(|| of_component(view, settings, &Value::Null))
+pub(super) fn unwanted(view: &View, settings: &Settings) -> Result<Option<Object>, Error> {
+    let may_be = settings.network_policy && view.workspace.is_some();
+    if !may_be || published(view, settings)?.is_some() {
+        return Ok(None);
+    }
+
+    of_component(view, settings, &Value::Null).map(Some)
 }
 
 /// All pods of the Workspace among themselves.
-fn of_workspace(view: &View, settings: &Settings) -> Object {
+fn of_workspace(view: &View, settings: &Settings) -> Result<Object, Error> {
     let labels = labels::of_workspace(view, settings);
     let body = json!({
-        "metadata": labels::workspace_metadata(view, &view.owner().ingress(), &labels),
+        "metadata": labels::workspace_metadata(view, &view.owner().ingress(), &labels)?,
         "spec": {
             "podSelector": {"matchLabels": labels::workspace_selector(view)},
             "policyTypes": ["Ingress", "Egress"],
@@ -57,15 +61,15 @@ fn of_workspace(view: &View, settings: &Settings) -> Object {
             "egress": egress(view, settings),
         },
     });
-    Object::new::<NetworkPolicy>(body)
+    Ok(Object::new::<NetworkPolicy>(body))
 }
 
 /// A Component's own policy, which goes with it.
-fn of_component(view: &View, settings: &Settings, spec: &Value) -> Object {
+fn of_component(view: &View, settings: &Settings, spec: &Value) -> Result<Object, Error> {
     let labels = labels::of_component(view, settings);
     let name = view.owner().policy(&view.template().name);
-    let body = json!({"metadata": labels::metadata(view, &name, &labels), "spec": spec});
-    Object::new::<NetworkPolicy>(body)
+    let body = json!({"metadata": labels::metadata(view, &name, &labels)?, "spec": spec});
+    Ok(Object::new::<NetworkPolicy>(body))
 }
 
 /// The pods of a Component without a Workspace, and the others of its kind.
@@ -89,8 +93,12 @@ fn standalone(view: &View, settings: &Settings) -> Value {
 /// What reaches the Component from outside: its Workspace's connector, at the ports that a route
 /// names; and everybody, at those that the Workspace's ingress names: where its controller is,
 /// nobody tells.
-fn published(view: &View, settings: &Settings) -> Option<Object> {
-    let routes = view.workspace.as_ref()?.routes();
+fn published(view: &View, settings: &Settings) -> Result<Option<Object>, Error> {
+    let Some(workspace) = &view.workspace else {
+        return Ok(None);
+    };
+
+    let routes = workspace.routes();
     let (served, routed): (Vec<_>, Vec<_>) = routes
         .iter()
         .filter(|routed| routed.component == view.template().name)
@@ -111,12 +119,16 @@ fn published(view: &View, settings: &Settings) -> Option<Object> {
     if !served.is_empty() {
         ingress.push(json!({"ports": served}));
     }
+    if ingress.is_empty() {
+        return Ok(None);
+    }
+
     let spec = json!({
         "podSelector": {"matchLabels": labels::selector(view, &view.template().name)},
         "policyTypes": ["Ingress"],
         "ingress": ingress,
     });
-    (!ingress.is_empty()).then(|| of_component(view, settings, &spec))
+    of_component(view, settings, &spec).map(Some)
 }
 
 /// The Component's own networks that these routes lead to.

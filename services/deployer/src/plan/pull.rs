@@ -1,20 +1,19 @@
 //! Which logins a Component's pods pull with.
 
 use sequencer_api::Build;
-use sequencer_api::secret::{AuthScheme, SecretRef};
+use sequencer_api::login::supported;
+use sequencer_api::secret::Credentials;
 
 use super::View;
-use super::values::Used;
+use super::used::Used;
 
 /// A registry of images that a Component runs, and the login that its Build names for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted<'a> {
     /// `host[:port]/path`, or a path on Docker Hub.
     pub(crate) url: &'a str,
-    /// How the login is read.
-    pub(crate) scheme: AuthScheme,
-    /// The Secret that holds it.
-    pub(crate) secret: &'a SecretRef,
+    /// They name a Secret of the Component's namespace.
+    pub(crate) credentials: &'a Credentials,
 }
 
 /// The logins of the first registries of the Builds that run. A login of another namespace is never
@@ -41,12 +40,10 @@ fn of_build<'a>(view: &View, build: &'a Build) -> Option<Wanted<'a>> {
         .namespace
         .as_deref()
         .is_none_or(|namespace| namespace == view.namespace());
-    let scheme = credentials.auth_scheme;
-    let copied = matches!(scheme, AuthScheme::KeyPair | AuthScheme::Token);
+    let copied = supported(credentials.auth_scheme).is_ok();
 
     (here && copied).then_some(Wanted {
         url: &registry.url,
-        scheme,
-        secret,
+        credentials,
     })
 }

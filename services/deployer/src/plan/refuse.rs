@@ -1,8 +1,13 @@
 //! What a template may not ask for, as Pod Security has it.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Container, HTTPGetAction, PodSpec, SELinuxOptions, TCPSocketAction, Volume,
+};
 use sequencer_api::code::Code;
 
+use super::refusal::refuse;
 use super::{View, volumes};
 use crate::args::{PodSecurity, Settings};
 use sequencer_api::host::Refusal;
@@ -23,6 +28,19 @@ const CAPABILITIES: &[&str] = &[
     "SETUID",
     "SYS_CHROOT",
 ];
+
+/// Types of SELinux of the level baseline.
+const SELINUX_TYPES: &[&str] = &[
+    "",
+    "container_t",
+    "container_init_t",
+    "container_kvm_t",
+    "container_engine_t",
+];
+
+/// What an annotation's key begins with that sets a container's AppArmor profile. The API server
+/// takes it for the field where that is not set.
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Sysctls of the level baseline.
 const SYSCTLS: &[&str] = &[
@@ -49,21 +67,21 @@ pub(super) fn check(view: &View, settings: &Settings) -> Result<(), Refusal> {
     }
 
     host(pod)?;
+    containers(pod).try_for_each(asked_hosts)?;
     pod.volumes.iter().flatten().try_for_each(volume)?;
+    app_armor(&view.template().pod_metadata.annotations, level)?;
     pod_privilege(pod, level)?;
-    containers(pod).try_for_each(|container| privilege(container, pod, level))
+    containers(pod).try_for_each(|container| privilege(container, level))?;
+
+    if level == PodSecurity::Restricted {
+        containers(pod).try_for_each(|container| restricted(container, pod))
+    } else {
+        Ok(())
+    }
 }
 
 fn containers(pod: &PodSpec) -> impl Iterator<Item = &Container> {
     pod.init_containers.iter().flatten().chain(&pod.containers)
-}
-
-pub(super) fn refuse(when: bool, code: Code, what: impl FnOnce() -> String) -> Result<(), Refusal> {
-    if when {
-        Err(Refusal::new(code, what()))
-    } else {
-        Ok(())
-    }
 }
 
 fn identity(pod: &PodSpec) -> Result<(), Refusal> {
@@ -131,6 +149,48 @@ fn host(pod: &PodSpec) -> Result<(), Refusal> {
     })
 }
 
+/// The kubelet sends probes and hooks from the node, past every NetworkPolicy: they may go to the
+/// pod itself alone.
+fn asked_hosts(container: &Container) -> Result<(), Refusal> {
+    let probes = [
+        ("livenessProbe", &container.liveness_probe),
+        ("readinessProbe", &container.readiness_probe),
+        ("startupProbe", &container.startup_probe),
+    ];
+    let probes = probes.into_iter().filter_map(|(field, probe)| {
+        let probe = probe.as_ref()?;
+        names_host(probe.http_get.as_ref(), probe.tcp_socket.as_ref()).then_some(field)
+    });
+
+    let lifecycle = container.lifecycle.clone().unwrap_or_default();
+    let hooks = [
+        ("lifecycle.postStart", lifecycle.post_start),
+        ("lifecycle.preStop", lifecycle.pre_stop),
+    ];
+    let hooks = hooks.into_iter().filter_map(|(field, hook)| {
+        let hook = hook?;
+        names_host(hook.http_get.as_ref(), hook.tcp_socket.as_ref()).then_some(field)
+    });
+
+    let Some(field) = probes.chain(hooks).next() else {
+        return Ok(());
+    };
+
+    let name = &container.name;
+    let message = format!(
+        "template.containers[{name}].{field}: may not name a host; without one the pod itself is asked"
+    );
+    Err(Refusal::new(Code::HostAccessForbidden, message))
+}
+
+fn names_host(http: Option<&HTTPGetAction>, tcp: Option<&TCPSocketAction>) -> bool {
+    let hosts = [
+        http.and_then(|http| http.host.as_ref()),
+        tcp.and_then(|tcp| tcp.host.as_ref()),
+    ];
+    hosts.into_iter().flatten().any(|host| !host.is_empty())
+}
+
 /// A volume of an allowed kind, and of no other beside it.
 fn volume(volume: &Volume) -> Result<(), Refusal> {
     let others = Volume {
@@ -155,6 +215,29 @@ fn volume(volume: &Volume) -> Result<(), Refusal> {
             "template.volumes[{}]: this kind of volume is not allowed",
             volume.name
         )
+    })
+}
+
+/// Whether SELinux confines a container as it should. The level is free.
+fn is_confined(options: &SELinuxOptions) -> bool {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+
+    SELINUX_TYPES.contains(&text(&options.type_).as_str())
+        && text(&options.user).is_empty()
+        && text(&options.role).is_empty()
+}
+
+fn app_armor(annotations: &BTreeMap<String, String>, level: PodSecurity) -> Result<(), Refusal> {
+    let found = annotations.iter().find(|(key, profile)| {
+        let allowed = profile.is_empty()
+            || *profile == "runtime/default"
+            || profile.starts_with("localhost/");
+        key.starts_with(APP_ARMOR) && !allowed
+    });
+
+    found.map_or(Ok(()), |(key, _profile)| {
+        let message = format!("podMetadata.annotations: {key}: not allowed under {level:?}");
+        Err(Refusal::new(Code::PrivilegeForbidden, message))
     })
 }
 
@@ -190,6 +273,13 @@ fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
             .is_some_and(|options| options.host_process == Some(true)),
         "windowsOptions",
     )?;
+    no(
+        context
+            .se_linux_options
+            .as_ref()
+            .is_some_and(|options| !is_confined(options)),
+        "seLinuxOptions",
+    )?;
 
     let mut sysctls = context.sysctls.iter().flatten();
     no(
@@ -198,31 +288,26 @@ fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
     )
 }
 
-fn privilege(container: &Container, pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
-    let context = container.security_context.clone().unwrap_or_default();
-    let no = |when, field: &str| {
-        refuse(when, Code::PrivilegeForbidden, || {
-            format!(
-                "template.containers[{}].securityContext.{field}: not allowed under {level:?}",
-                container.name
-            )
-        })
+fn privilege(container: &Container, level: PodSecurity) -> Result<(), Refusal> {
+    let Some(context) = &container.security_context else {
+        return Ok(());
     };
+
+    let no = |when, field: &str| forbid(when, container, field, level);
     no(context.privileged == Some(true), "privileged")?;
-    let capabilities = context.capabilities.unwrap_or_default();
+
+    let capabilities = context.capabilities.as_ref();
+    let mut added = capabilities.iter().flat_map(|all| all.add.iter().flatten());
     let allowed = if level == PodSecurity::Restricted {
         &["NET_BIND_SERVICE"][..]
     } else {
         CAPABILITIES
     };
     no(
-        capabilities
-            .add
-            .iter()
-            .flatten()
-            .any(|name| !allowed.contains(&name.as_str())),
+        added.any(|name| !allowed.contains(&name.as_str())),
         "capabilities",
     )?;
+
     no(
         context
             .proc_mount
@@ -233,25 +318,39 @@ fn privilege(container: &Container, pod: &PodSpec, level: PodSecurity) -> Result
     no(
         context
             .seccomp_profile
+            .as_ref()
             .is_some_and(|profile| profile.type_ == "Unconfined"),
         "seccompProfile",
     )?;
     no(
         context
             .app_armor_profile
+            .as_ref()
             .is_some_and(|profile| profile.type_ == "Unconfined"),
         "appArmorProfile",
     )?;
     no(
         context
             .windows_options
+            .as_ref()
             .is_some_and(|options| options.host_process == Some(true)),
         "windowsOptions",
     )?;
-    if level != PodSecurity::Restricted {
-        return Ok(());
-    }
+    no(
+        context
+            .se_linux_options
+            .as_ref()
+            .is_some_and(|options| !is_confined(options)),
+        "seLinuxOptions",
+    )
+}
+
+/// What the level restricted asks for beside the level baseline.
+fn restricted(container: &Container, pod: &PodSpec) -> Result<(), Refusal> {
+    let context = container.security_context.clone().unwrap_or_default();
     let pod_context = pod.security_context.clone().unwrap_or_default();
+    let no = |when, field: &str| forbid(when, container, field, PodSecurity::Restricted);
+
     no(
         context.allow_privilege_escalation != Some(false),
         "allowPrivilegeEscalation",
@@ -264,8 +363,27 @@ fn privilege(container: &Container, pod: &PodSpec, level: PodSecurity) -> Result
         context.run_as_user.or(pod_context.run_as_user) == Some(0),
         "runAsUser",
     )?;
+
+    let dropped = context.capabilities.and_then(|all| all.drop);
     no(
-        !capabilities.drop.iter().flatten().any(|name| name == "ALL"),
+        !dropped.iter().flatten().any(|name| name == "ALL"),
         "capabilities.drop",
     )
 }
+
+fn forbid(
+    when: bool,
+    container: &Container,
+    field: &str,
+    level: PodSecurity,
+) -> Result<(), Refusal> {
+    refuse(when, Code::PrivilegeForbidden, || {
+        format!(
+            "template.containers[{}].securityContext.{field}: not allowed under {level:?}",
+            container.name
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::{Object, View, labels, service_name};
 use crate::args::Settings;
+use crate::error::Error;
 use sequencer_api::host::Refusal;
 
-pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, Refusal> {
+pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, Error> {
     view.template()
         .networks
         .iter()
@@ -20,7 +21,7 @@ pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, 
         .collect()
 }
 
-fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object, Refusal> {
+fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object, Error> {
     if let Some(IntOrString::String(port)) = &network.target_port
         && !has_port(view, port)
     {
@@ -28,7 +29,7 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
             "networks[{}].targetPort: no container has a port {port:?}",
             network.name
         );
-        return Err(Refusal::new(Code::TargetPortUnknown, message));
+        return Err(Refusal::new(Code::TargetPortUnknown, message).into());
     }
     let name = network.name.to_ascii_lowercase();
     let mut labels = labels::of_component(view, settings);
@@ -40,8 +41,9 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
         port.insert("appProtocol".into(), protocol.clone().into());
     }
     let component = &view.template().name;
+    let name = service_name(view, component, &network.name);
     let body = json!({
-        "metadata": labels::metadata(view, &service_name(view, component, &network.name), &labels),
+        "metadata": labels::metadata(view, &name, &labels)?,
         "spec": {"type": "ClusterIP", "selector": labels::selector(view, component), "ports": [port]},
     });
     Ok(Object::new::<Service>(body))

@@ -5,9 +5,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Value, json};
 
-use super::values::Used;
+use super::used::Used;
 use super::{Object, View, claims, is_job, labels};
 use crate::args::Settings;
+use crate::error::Error;
 
 /// A container without a probe is up as soon as it is started, even if it ends at once: it has to
 /// stay this long.
@@ -18,12 +19,12 @@ pub(super) fn workload(
     settings: &Settings,
     template: PodTemplateSpec,
     used: &Used,
-) -> Object {
+) -> Result<Object, Error> {
     let labels = labels::of_workload(view, settings, used);
-    let metadata = labels::metadata(view, view.name(), &labels);
+    let metadata = labels::metadata(view, view.name(), &labels)?;
     if is_job(view.template()) {
         let body = json!({"metadata": metadata, "spec": {"template": template}});
-        return Object::fixed::<Job>(body);
+        return Ok(Object::fixed::<Job>(body));
     }
     let component = view.template();
     let spec = json!({
@@ -34,7 +35,8 @@ pub(super) fn workload(
         "minReadySeconds": stay(&template),
         "template": template,
     });
-    Object::new::<Deployment>(json!({"metadata": metadata, "spec": spec}))
+    let body = json!({"metadata": metadata, "spec": spec});
+    Ok(Object::new::<Deployment>(body))
 }
 
 fn stay(template: &PodTemplateSpec) -> i32 {

@@ -1,11 +1,13 @@
 //! What the tests of plans share: the sample, as it is once its build is published.
 
 use clap::Parser as _;
+use sequencer_api::host::Refusal;
 use sequencer_api::{Build, Component, Workspace};
 use serde_json::{Value, json};
 
-use super::View;
+use super::{Plan, View, plan};
 use crate::args::{Args, Settings};
+use crate::error::{Error, ObjectError};
 
 pub(crate) const DIGEST: &str = "docker.io/myuser/ephemeralbuilds@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -99,5 +101,18 @@ pub(crate) fn view(name: &str, change: impl FnOnce(&mut Value)) -> View {
         workspace: Some(workspace),
         siblings,
         builds,
+    }
+}
+
+/// The plan of a Component, or why it is refused.
+pub(crate) fn planned(view: &View, settings: &Settings) -> Result<Plan, Refusal> {
+    plan(view, settings).map_err(refusal)
+}
+
+/// The refusal that an error is. No other is one of the object's spec.
+pub(crate) fn refusal(error: Error) -> Refusal {
+    match error {
+        Error::Object(ObjectError::Refused(refusal)) => refusal,
+        error => panic!("{error}"),
     }
 }

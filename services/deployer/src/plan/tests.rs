@@ -6,12 +6,12 @@ use sequencer_api::labels::{self, REVISION};
 use sequencer_api::status::component::{ComponentStatus, WaitingFor};
 use serde_json::{Value, json};
 
-use super::testing::{DIGEST, build, settings, view};
+use super::testing::{DIGEST, build, planned, settings, view};
 use super::*;
 
 /// The rendered pod template of a component whose first container, or whole template, is changed.
 fn pod(name: &str, change: impl FnOnce(&mut Value)) -> Value {
-    let workload = plan(&view(name, change), &settings(&[]))
+    let workload = planned(&view(name, change), &settings(&[]))
         .unwrap()
         .workload
         .unwrap();
@@ -36,12 +36,14 @@ fn env_with(value: &str, change: impl FnOnce(&mut Value)) -> Result<Value, Refus
             json!([{"name": "X", "value": value}]);
         change(spec);
     });
-    let workload = plan(&view, &settings(&[]))?.workload.unwrap();
+    let workload = planned(&view, &settings(&[]))?.workload.unwrap();
     Ok(workload.object.body["spec"]["template"]["spec"]["containers"][0]["env"][0].clone())
 }
 
 fn refused(name: &str, change: impl FnOnce(&mut Value)) -> Code {
-    plan(&view(name, change), &settings(&[])).unwrap_err().code
+    planned(&view(name, change), &settings(&[]))
+        .unwrap_err()
+        .code
 }
 
 fn refused_template(path: &str, value: Value) -> Option<Code> {
@@ -51,14 +53,14 @@ fn refused_template(path: &str, value: Value) -> Option<Code> {
             .pointer_mut(parent)
             .unwrap()[key] = value;
     });
-    plan(&view, &settings(&[]))
+    planned(&view, &settings(&[]))
         .err()
         .map(|refused| refused.code)
 }
 
 #[test]
 fn the_sample_renders_as_it_always_did() {
-    let plan = plan(&view("click-mania", |_spec| ()), &settings(&[])).unwrap();
+    let plan = planned(&view("click-mania", |_spec| ()), &settings(&[])).unwrap();
     let workload = plan.workload.unwrap();
     let objects: Vec<_> = plan
         .surroundings
@@ -220,7 +222,7 @@ fn what_does_not_exist_and_what_is_malformed_is_refused() {
 }
 
 fn missing(view: &View) -> Vec<WaitingFor> {
-    plan(view, &settings(&[])).unwrap().workload.unwrap_err()
+    planned(view, &settings(&[])).unwrap().workload.unwrap_err()
 }
 
 #[test]
@@ -266,7 +268,7 @@ fn the_old_build_serves_until_the_new_is_published() {
         status.deploy.build = serves.map(Into::into);
         view.component.status = Some(status);
         view.builds = builds;
-        plan(&view, &settings(&[]))
+        planned(&view, &settings(&[]))
             .unwrap()
             .workload
             .unwrap()
@@ -289,6 +291,48 @@ fn the_old_build_serves_until_the_new_is_published() {
     );
     assert_eq!(runs("c", None, vec![a.clone(), b.clone(), c]), "b");
     assert_eq!(runs("a", Some("b"), vec![a, b]), "a");
+}
+
+#[test]
+fn a_build_that_follows_a_branch_has_the_commit_that_it_was_made_from() {
+    let commit = |build: Build| {
+        let mut view = view("click-mania", |_spec| ());
+        view.builds = vec![build];
+        let workload = planned(&view, &settings(&[])).unwrap().workload;
+        workload
+            .ok()
+            .map(|workload| workload.used.builds[0].commit.clone())
+    };
+
+    let mut follows = json!(build("a", "2026-01-01T00:00:00Z", Some("x@a")));
+    let git = &mut follows["spec"]["importContent"][0]["contentFrom"]["git"];
+    git.as_object_mut().unwrap().remove("commit");
+    assert_eq!(
+        commit(serde_json::from_value(follows.clone()).unwrap()),
+        None
+    );
+
+    let sources = json!([{"path": ".", "url": "https://github.com/a/b", "commit": "c0ffee"}]);
+    follows["status"]["image"] = json!({"state": "Completed", "sources": sources});
+    assert_eq!(
+        commit(serde_json::from_value(follows).unwrap()).as_deref(),
+        Some("c0ffee")
+    );
+}
+
+#[test]
+fn nothing_is_planned_that_would_belong_to_nobody() {
+    let unstored = |change: fn(&mut View)| {
+        let mut view = view("redis", |_spec| ());
+        change(&mut view);
+        matches!(plan(&view, &settings(&[])), Err(Error::Unstored))
+    };
+
+    assert!(!unstored(|_view| ()));
+    assert!(unstored(|view| view.component.metadata.uid = None));
+    assert!(unstored(|view| {
+        view.workspace.as_mut().unwrap().metadata.uid = None;
+    }));
 }
 
 #[test]
@@ -394,7 +438,7 @@ fn nothing_that_a_user_writes_makes_a_pod_one_of_the_charts_or_another_workspace
     view.workspace.as_mut().unwrap().metadata.labels = Some(forged.clone());
     for workspace in [view.workspace.clone(), None] {
         view.workspace = workspace;
-        let plan = plan(&view, &settings).unwrap();
+        let plan = planned(&view, &settings).unwrap();
         let workload = plan.workload.unwrap().object.body;
         let template = &workload["spec"]["template"]["metadata"];
         let objects = plan
@@ -426,7 +470,7 @@ fn a_label_of_the_list_flows_down_and_another_does_not() {
     let theirs = [("team", "a"), ("example.com/cost", "b"), ("other", "c")];
     let theirs = theirs.map(|(key, value)| (key.to_owned(), value.to_owned()));
     view.workspace.as_mut().unwrap().metadata.labels = Some(theirs.into());
-    let workload = plan(
+    let workload = planned(
         &view,
         &settings(&["--inherit-labels=team,example.com/cost"]),
     )
@@ -447,7 +491,7 @@ fn a_label_of_the_list_flows_down_and_another_does_not() {
 #[test]
 fn the_revision_changes_with_the_template_alone() {
     let revision = |change: fn(&mut Value)| {
-        let workload = plan(&view("redis", change), &settings(&[]))
+        let workload = planned(&view("redis", change), &settings(&[]))
             .unwrap()
             .workload
             .unwrap();
@@ -471,7 +515,7 @@ fn the_revision_changes_with_the_template_alone() {
 #[test]
 fn a_container_without_a_probe_has_to_stay() {
     let stays = |change: fn(&mut Value)| {
-        let workload = plan(&view("redis", change), &settings(&[]))
+        let workload = planned(&view("redis", change), &settings(&[]))
             .unwrap()
             .workload
             .unwrap();
@@ -490,7 +534,7 @@ fn a_template_that_ends_is_a_job_and_claims_are_mounted_one_pod_at_a_time() {
     let job = view("redis", |spec| {
         spec["components"][0]["template"]["restartPolicy"] = json!("OnFailure")
     });
-    let job = plan(&job, &settings(&[])).unwrap().workload.unwrap();
+    let job = planned(&job, &settings(&[])).unwrap().workload.unwrap();
     assert_eq!(job.object.resource.kind, "Job");
     assert!(
         job.object.body["spec"]["template"]["spec"]["containers"][0]
@@ -504,7 +548,7 @@ fn a_template_that_ends_is_a_job_and_claims_are_mounted_one_pod_at_a_time() {
         spec["components"][1]["volumeClaimTemplates"] = json!([claim]);
     });
     let name = names::claim("data", claims.name());
-    let workload = plan(&claims, &settings(&[])).unwrap().workload.unwrap();
+    let workload = planned(&claims, &settings(&[])).unwrap().workload.unwrap();
     assert_eq!(workload.object.body["spec"]["strategy"]["type"], "Recreate");
     let volume = &workload.object.body["spec"]["template"]["spec"]["volumes"][0];
     assert_eq!(
@@ -633,7 +677,7 @@ fn templates_may_have_what_reaches_neither() {
 
 #[test]
 fn the_restricted_level_asks_for_more() {
-    let restricted = plan(
+    let restricted = planned(
         &view("redis", |_spec| ()),
         &settings(&["--pod-security=restricted"]),
     );
@@ -649,7 +693,7 @@ fn services_are_named_and_reach_the_ports_that_they_should() {
         let grpc = json!({"name": "gRPC", "port": 9, "protocol": "UDP", "appProtocol": "x"});
         component["networks"] = json!([{"name": "http", "port": 80, "targetPort": "web"}, grpc]);
     });
-    let surroundings = plan(&view, &settings(&[])).unwrap().surroundings;
+    let surroundings = planned(&view, &settings(&[])).unwrap().surroundings;
     let port = |index: usize| &surroundings[index].body["spec"]["ports"][0];
 
     assert_eq!(
@@ -673,10 +717,10 @@ fn two_components_of_one_name_without_a_workspace_are_told() {
     view.workspace = None;
     let mut twin = view.component.clone();
     twin.metadata.name = Some("other".into());
-    assert!(plan(&view, &settings(&[])).is_ok());
+    assert!(planned(&view, &settings(&[])).is_ok());
     view.siblings.push(twin);
     assert_eq!(
-        plan(&view, &settings(&[])).unwrap_err().code,
+        planned(&view, &settings(&[])).unwrap_err().code,
         Code::ComponentNameConflict
     );
 }
@@ -688,7 +732,7 @@ fn a_login_of_this_namespace_becomes_a_pull_secret_and_no_other() {
         let mut build = json!(view.builds[0]);
         change(&mut build["spec"]["containerRegistries"][0]["credentials"]);
         view.builds = vec![serde_json::from_value(build).unwrap()];
-        let pod = plan(&view, &settings(&[]))
+        let pod = planned(&view, &settings(&[]))
             .unwrap()
             .workload
             .unwrap()
@@ -722,7 +766,7 @@ fn components_of_their_own_have_names_of_their_own() {
 
     let mysql = view.siblings[0].clone();
     let service = Owner::of(&mysql).service("mysql", "tcp");
-    let plan = plan(&view, &settings(&[])).unwrap();
+    let plan = planned(&view, &settings(&[])).unwrap();
     let env =
         &plan.workload.unwrap().object.body["spec"]["template"]["spec"]["containers"][0]["env"][0];
     assert_eq!(env["value"], format!("{service}.sequencer-system.svc"));

@@ -1,7 +1,5 @@
 //! What variables stand for.
 
-mod used;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -15,11 +13,9 @@ use sequencer_api::status::component::WaitingFor;
 use sequencer_api::variables::{Field, Piece, Variable, parse};
 use sequencer_api::workspace::{Networking, Variable as Named};
 
+use super::used::{Used, UsedBuild, current};
 use super::{View, service};
 use crate::args::Settings;
-
-use used::current;
-pub use used::{Used, UsedBuild};
 
 /// How many bytes of text a Component may have with its variables in place: in its images,
 /// commands, arguments and environment values together. Much can be made of little: a variable of 4

@@ -8,14 +8,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sequencer_api::code::Code;
 
 use super::View;
-use super::refuse::refuse;
+use super::refusal::refuse;
 use crate::args::SharedClaims;
 use sequencer_api::host::Refusal;
 
 /// The schema says most of this, too. What was stored before it did comes here all the same.
 pub(super) fn check(view: &View, shared: &SharedClaims) -> Result<(), Refusal> {
-    for template in &view.template().volume_claim_templates {
-        let name = template.metadata.name.as_deref().unwrap_or_default();
+    for (index, template) in view.template().volume_claim_templates.iter().enumerate() {
+        let Some(name) = &template.metadata.name else {
+            let message = format!(
+                "volumeClaimTemplates[{index}].metadata.name: needed; containers mount the claim by it"
+            );
+            return Err(Refusal::new(Code::VolumeForbidden, message));
+        };
+
         template.spec.as_ref().map_or(Ok(()), |spec| {
             begins_empty(&format!("volumeClaimTemplates[{name}].spec"), spec)
         })?;
@@ -118,8 +124,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::plan;
-    use crate::plan::testing::{settings, view};
+    use crate::plan::testing::{planned, settings, view};
 
     const LEVELS: [&str; 3] = [
         "--pod-security=baseline",
@@ -138,7 +143,7 @@ mod tests {
                 .skip(1)
                 .fold(component, |value, key| &mut value[key]) = value;
         });
-        plan(&view, &settings(flags)).err()
+        planned(&view, &settings(flags)).err()
     }
 
     fn refused(flags: &[&str], field: &str, value: &Value) -> bool {
@@ -209,6 +214,13 @@ mod tests {
         let plain = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": resources});
         assert_eq!(with(&[], "/volumeClaimTemplates", own(&plain)), None);
         assert_eq!(with(&[], "/template/volumes", ephemeral(&plain)), None);
+    }
+
+    #[test]
+    fn a_claim_that_no_container_can_name_is_refused() {
+        let spec = json!({"accessModes": ["ReadWriteOnce"]});
+        let unnamed = json!([{"metadata": {}, "spec": spec}]);
+        assert!(refused(&[], "/volumeClaimTemplates", &unnamed));
     }
 
     #[test]

@@ -193,8 +193,8 @@ fn of(
             "container {name} ended with exit code {} ({why}), restarted {times} times",
             ended.exit_code
         ),
-        log: Some(LogOf {
-            pod: pod.metadata.name.clone().unwrap_or_default(),
+        log: pod.metadata.name.clone().map(|pod| LogOf {
+            pod,
             container: name.clone(),
             previous,
         }),

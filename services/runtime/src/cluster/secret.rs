@@ -22,6 +22,9 @@ const HOST: &str = "se.quencer.io/host";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SecretError {
+    /// Credentials name no Secret.
+    #[error("credentials.secretRef: name the Secret that holds the login")]
+    Unnamed,
     /// There is no such Secret.
     #[error("Secret {0} not found: create it, or name another")]
     Missing(String),
@@ -85,7 +88,7 @@ impl SecretError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Missing(_) => Code::SecretNotFound,
+            Self::Unnamed | Self::Missing(_) => Code::SecretNotFound,
             Self::NoKey { .. } => Code::SecretKeyNotFound,
             Self::Empty { .. } => Code::SecretEmpty,
             Self::NoText { .. } => Code::SecretKeysInvalid,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use sequencer_api::secret::SecretRef;
+use sequencer_api::secret::{Credentials, SecretRef};
 
 use crate::cluster::secret::{Secret, SecretError, Secrets};
 
@@ -42,6 +42,18 @@ impl SecretReader {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(self.source(reference), version(&read));
         read
+    }
+
+    /// Reads the Secret that credentials name.
+    ///
+    /// # Errors
+    /// They name none, or see [`SecretError`].
+    pub async fn named(&self, credentials: &Credentials) -> Result<Secret, SecretError> {
+        let reference = credentials
+            .secret_ref
+            .as_ref()
+            .ok_or(SecretError::Unnamed)?;
+        self.read(reference).await
     }
 
     /// The versions of all that was read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::{Api, Client, Resource};
 use sequencer_api::code::Code;
-use sequencer_api::status::{self, Claim, Section, State, StatusSection};
+use sequencer_api::status::{self, Claim, State, StatusSection};
 use sequencer_api::stored::Stored as _;
 use sequencer_proto::v1::Trigger;
 use serde::de::DeserializeOwned;
@@ -360,13 +360,7 @@ impl<S: StatusSection> Work<S> {
         let generation = self.generation;
         let common = self.section.common_mut();
 
-        *common = Section {
-            rev: common.rev,
-            state: Some(state),
-            observed_generation: Some(generation),
-            claim: None,
-            retry,
-        };
+        *common = common.ended(state, generation, retry);
     }
 
     async fn renew(&mut self) -> Result<(), Stop> {

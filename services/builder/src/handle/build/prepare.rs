@@ -77,7 +77,7 @@ impl Builder<'_> {
             self.service
                 .staging
                 .login()
-                .map(|login| (self.service.staging.host(), login.clone())),
+                .map(|login| (self.service.staging.host().to_owned(), login.clone())),
         );
 
         let job = Job {

@@ -2,8 +2,7 @@ use std::net::IpAddr;
 
 use test_support::policies::{Peer, allows};
 
-use super::super::plan;
-use super::super::testing::{settings, view};
+use super::super::testing::{planned, settings, view};
 use super::*;
 
 /// What is made for some components that live beside each other: their pods, and every policy.
@@ -18,7 +17,7 @@ impl Made {
         let mut made = Self::default();
 
         for view in views {
-            let plan = plan(view, &settings(flags)).unwrap();
+            let plan = planned(view, &settings(flags)).unwrap();
             let policies = plan
                 .surroundings
                 .into_iter()
@@ -251,7 +250,7 @@ fn who_is_a_component_of_its_own_no_template_says() {
 #[test]
 fn what_is_published_no_more_is_closed() {
     let unwanted = |flags: &[&str], name: &str, change: fn(&mut Value)| {
-        plan(&view(name, change), &settings(flags))
+        planned(&view(name, change), &settings(flags))
             .unwrap()
             .unwanted
             .map(|object| object.name().to_owned())
@@ -259,7 +258,7 @@ fn what_is_published_no_more_is_closed() {
 
     let name = |name: &str| view(name, |_spec| ()).owner().policy(name);
     let own = |name: &str, change: fn(&mut Value)| {
-        let names = plan(&view(name, change), &settings(&[]))
+        let names = planned(&view(name, change), &settings(&[]))
             .unwrap()
             .surroundings;
         names
@@ -303,5 +302,5 @@ fn what_is_published_no_more_is_closed() {
 }
 
 fn unwanted_of(view: &View) -> Option<Object> {
-    plan(view, &settings(&[])).unwrap().unwanted
+    planned(view, &settings(&[])).unwrap().unwanted
 }

@@ -2,8 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::super::plan;
-use super::super::testing::{settings, view};
+use super::super::testing::{planned, settings, view};
 use super::*;
 
 /// A Workspace's variable is at most so long.
@@ -17,7 +16,7 @@ fn refused(pod: &Value) -> Option<Refusal> {
         spec["components"][0]["template"] = pod.clone();
     });
     // A plan of a failing test is too large to be shown.
-    plan(&view, &settings(&[])).err()
+    planned(&view, &settings(&[])).err()
 }
 
 fn code(pod: &Value) -> Option<Code> {

@@ -2,7 +2,7 @@
 
 use sequencer_api::Build;
 
-use crate::plan::View;
+use super::View;
 
 /// A Build that a template took something from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +42,16 @@ pub(super) fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild>
     let status = view.component.status.as_ref();
     let serves = status.and_then(|status| status.deploy.build.as_deref());
     let build = Build::to_run(named, wanted, serves)?;
+    let status = build.status.as_ref()?;
+    // One that follows a branch names no commit. What it was built from is recorded.
+    let built = status.image.sources.first();
+    let built = built.map(|source| source.commit.as_str());
 
     Some(UsedBuild {
         name: name.into(),
         object: build.metadata.name.clone()?,
-        commit: build.spec.commit().unwrap_or_default().into(),
-        image: build.status.as_ref()?.publish.image.clone()?,
+        commit: build.spec.commit().or(built)?.into(),
+        image: status.publish.image.clone()?,
         runs: false,
     })
 }
