@@ -25,7 +25,7 @@ pub(crate) enum Error {
     #[error("importContent[{0}].contentFrom.git: name the repository")]
     NoSource(String),
     /// A ConfigMap is not there.
-    #[error("there is no {0}: make it")]
+    #[error("{0} not found: create it, or name another")]
     NoConfigMap(String),
     /// An argument that is not allowed.
     #[error("the build argument {0} is reserved or malformed: rename it")]

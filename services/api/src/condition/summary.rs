@@ -6,7 +6,7 @@ use super::{ConditionType, Reason, Status, find};
 use crate::code::Code;
 
 /// The most characters of a condition's message.
-pub(super) const MESSAGE: usize = 1024;
+const MESSAGE: usize = 1024;
 
 /// What is known of a condition, before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::summary::MESSAGE;
 use super::*;
 
 fn at(second: i64) -> Time {
