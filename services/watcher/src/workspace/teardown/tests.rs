@@ -15,10 +15,10 @@ fn given_up() -> Value {
     serde_json::from_str(GIVEN_UP).unwrap()
 }
 
-/// The plan for a Workspace that is being deleted, with this tunnel. Its time is over if it is
-/// abandoned.
-fn planned(tunnel: &Value, abandoned: bool) -> Plan {
-    let annotation = abandoned.then(|| json!({labels::ABANDON_EXTERNAL: UID}));
+/// The plan for a Workspace that is being deleted, with this tunnel. One that is abandoned has this
+/// many seconds left.
+fn planned(tunnel: &Value, abandoned: Option<i64>) -> Plan {
+    let annotation = abandoned.map(|_left| json!({labels::ABANDON_EXTERNAL: UID}));
     let workspace: Workspace = serde_json::from_value(json!({
         "metadata": {
             "name": "w", "namespace": "team-a", "uid": UID, "generation": 2, "annotations": annotation,
@@ -30,7 +30,7 @@ fn planned(tunnel: &Value, abandoned: bool) -> Plan {
     .unwrap();
     let now = Timestamp::UNIX_EPOCH;
     let owned = Owned {
-        abandoned_since: abandoned.then_some(now),
+        abandoned_since: abandoned.map(|left| Timestamp::from_second(left).unwrap()),
         ..Owned::default()
     };
 
@@ -56,7 +56,7 @@ fn last(plan: &Plan) -> (EventReason, &str) {
 
 #[test]
 fn a_tunnel_that_the_network_service_gave_up_is_named_with_its_account() {
-    let plan = planned(&given_up(), true);
+    let plan = planned(&given_up(), Some(60));
     let (reason, message) = last(&plan);
     assert_eq!(reason, EventReason::Abandoned);
     for name in ["seq-c1-5f1f9b62", "0123456789abcdef0123456789abcdef"] {
@@ -72,7 +72,7 @@ fn what_else_may_stand_when_the_time_is_over_is_named_too() {
         tunnel[part] = json!({"name": "w-tunnel-b2k4ns", "namespace": "sequencer-tunnels"});
     }
 
-    let plan = planned(&tunnel, true);
+    let plan = planned(&tunnel, Some(0));
     let (reason, message) = last(&plan);
     assert_eq!(reason, EventReason::Abandoned);
     for name in [
@@ -85,21 +85,23 @@ fn what_else_may_stand_when_the_time_is_over_is_named_too() {
 }
 
 #[test]
-fn a_tunnel_that_nobody_gave_up_is_tried_again() {
+fn a_tunnel_that_nobody_gave_up_or_that_has_time_left_is_tried_again() {
     let mut tunnel = given_up();
     tunnel["state"] = json!("Error");
-    let plan = planned(&tunnel, false);
-    assert!(
-        plan.actions.is_empty() && plan.events.is_empty(),
-        "{plan:?}"
-    );
-    assert_eq!(plan.notifications.len(), 1);
+    for abandoned in [None, Some(60)] {
+        let plan = planned(&tunnel, abandoned);
+        assert!(
+            plan.actions.is_empty() && plan.events.is_empty(),
+            "{plan:?}"
+        );
+        assert_eq!(plan.notifications.len(), 1);
+    }
 }
 
 #[test]
 fn nothing_is_said_to_be_left_only_where_nothing_was_given_up() {
     let gone = json!({"rev": 3, "state": "Gone"});
-    let (alone, abandoned) = (planned(&gone, false), planned(&gone, true));
+    let (alone, abandoned) = (planned(&gone, None), planned(&gone, Some(0)));
     let nothing = "nothing of it is left";
 
     assert_eq!(last(&alone).0, EventReason::Deleted);
