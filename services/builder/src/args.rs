@@ -66,9 +66,9 @@ pub struct Args {
     /// The longest that a build may take
     #[arg(long, env = "SEQUENCER_MAX_TIMEOUT", default_value = "1h", value_parser = duration)]
     pub max_timeout: Duration,
-    /// A build is looked at this often: whether it is still wanted
-    #[arg(long, env = "SEQUENCER_LOOK", default_value = "5s", value_parser = duration)]
-    pub look: Duration,
+    /// How often a running build checks that it is still wanted
+    #[arg(long, env = "SEQUENCER_CHECK_WANTED", default_value = "5s", value_parser = duration)]
+    pub check_wanted: Duration,
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub struct Service {
     pool: Pool,
     open_to: Access,
     pod: String,
-    look: Duration,
+    check_wanted: Duration,
     max_timeout: Duration,
     work: PathBuf,
 }
@@ -139,7 +139,7 @@ impl Service {
             pool: args.pool.clone(),
             open_to: Access::new(&args.pool_namespaces),
             pod: args.shared.pod.clone(),
-            look: args.look,
+            check_wanted: args.check_wanted,
             max_timeout: args.max_timeout,
             work,
         })

@@ -7,7 +7,7 @@ mod ensure;
 mod lines;
 mod publish;
 mod pull;
-mod single;
+mod singleflight;
 
 use std::future::Future;
 use std::time::Duration;

@@ -9,8 +9,7 @@
 //! # async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
 //! let mut rt = Runtime::start("deployer", &args).await?;
 //! let bus = Bus::connect("deployer", &args, &rt.handles()).await?;
-//! let handling = bus.clone();
-//! rt.spawn("handle", async move { handling.run(&Consumer::deployer(), 16, |_| async { Outcome::Done }).await });
+//! rt.handle(&bus, Consumer::deployer(), 16, |_delivery| async { Outcome::Done });
 //! rt.run(&bus).await?;
 //! # Ok(())
 //! # }

@@ -265,7 +265,7 @@ impl Builder<'_> {
     /// Returns once nobody wants the Build.
     async fn unwanted(&self, target: &Target<Build>) -> Outcome {
         loop {
-            sleep(self.service.look).await;
+            sleep(self.service.check_wanted).await;
             match target.read().await {
                 Ok(None) => return given_up("gone", Outcome::Gone),
                 Ok(Some(build)) if !build.is_wanted() => {

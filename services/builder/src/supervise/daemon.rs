@@ -27,8 +27,8 @@ const START: Duration = Duration::from_secs(30);
 /// something that no other build should meet.
 const KILL: Duration = Duration::from_secs(10);
 
-/// Between looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// The wait between two checks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Every process that may be signalled, but for the first.
 const ALL: Pid = Pid::from_raw(-1);
@@ -95,7 +95,7 @@ impl Daemon {
     }
 
     /// What builds left behind, and whether the daemon was stopped.
-    pub(super) fn look(&self) -> io::Result<(Vec<Process>, bool)> {
+    pub(super) fn left_behind(&self) -> io::Result<(Vec<Process>, bool)> {
         let all = processes::all()?;
         let frozen = processes::is_frozen(&all, &self.own);
         Ok((processes::leftovers(all, &self.own), frozen))
@@ -135,7 +135,7 @@ impl Daemon {
             if Instant::now() >= deadline {
                 return Err(DaemonError::Silent);
             }
-            sleep(LOOK).await;
+            sleep(PAUSE).await;
         }
 
         self.own = processes::identities(&processes::all()?);
@@ -156,14 +156,14 @@ impl Daemon {
 
         let deadline = Instant::now() + KILL;
         loop {
-            // All at once: no process can start another between two looks.
+            // All at once: no process can start another between two of these.
             match kill(ALL, Signal::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => return Err(error.into()),
             }
 
             // The children that ended meanwhile are reaped, and the daemon with them.
-            sleep(LOOK).await;
+            sleep(PAUSE).await;
             let left = processes::identities(&processes::all()?).len();
             if left == 0 && !self.is_alive() {
                 return Ok(());

@@ -18,8 +18,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// ending.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Between looks at them.
-const LOOK: Duration = Duration::from_millis(50);
+/// The wait between two checks of them.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// So many starts in a row that failed end this process: the kubelet says so, and waits longer each
 /// time.
@@ -216,11 +216,11 @@ impl House {
     async fn left(&self, patience: Duration) -> Result<(Vec<Process>, bool), DaemonError> {
         let deadline = Instant::now() + patience;
         loop {
-            let (left, frozen) = self.daemon.look()?;
+            let (left, frozen) = self.daemon.left_behind()?;
             if left.is_empty() || Instant::now() >= deadline {
                 return Ok((left, frozen));
             }
-            sleep(LOOK).await;
+            sleep(PAUSE).await;
         }
     }
 

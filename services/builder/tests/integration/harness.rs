@@ -160,7 +160,7 @@ impl Harness {
             format!("--known-hosts={}", text(known_hosts)),
             format!("--ca-bundle={}", text(self.layout.ca_bundle())),
             "--egress-allowed=198.18.0.0/15".into(),
-            "--look=200ms".into(),
+            "--check-wanted=200ms".into(),
         ];
 
         Ok(own

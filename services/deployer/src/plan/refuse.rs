@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, HTTPGetAction, PodSpec, SELinuxOptions, TCPSocketAction, Volume,
+    AppArmorProfile, Container, HTTPGetAction, PodSpec, SELinuxOptions, SeccompProfile,
+    TCPSocketAction, Volume, WindowsSecurityContextOptions,
 };
 use sequencer_api::code::Code;
 
@@ -227,6 +228,40 @@ fn is_confined(options: &SELinuxOptions) -> bool {
         && text(&options.role).is_empty()
 }
 
+/// What the security contexts of pods and of containers have in common.
+struct Profiles<'a> {
+    seccomp: Option<&'a SeccompProfile>,
+    app_armor: Option<&'a AppArmorProfile>,
+    windows: Option<&'a WindowsSecurityContextOptions>,
+    se_linux: Option<&'a SELinuxOptions>,
+}
+
+impl Profiles<'_> {
+    /// Whether each of them is forbidden, with the field that it stands in.
+    fn forbidden(&self) -> [(bool, &'static str); 4] {
+        let unconfined = |type_: &str| type_ == "Unconfined";
+        [
+            (
+                self.seccomp.is_some_and(|found| unconfined(&found.type_)),
+                "seccompProfile",
+            ),
+            (
+                self.app_armor.is_some_and(|found| unconfined(&found.type_)),
+                "appArmorProfile",
+            ),
+            (
+                self.windows
+                    .is_some_and(|found| found.host_process == Some(true)),
+                "windowsOptions",
+            ),
+            (
+                self.se_linux.is_some_and(|found| !is_confined(found)),
+                "seLinuxOptions",
+            ),
+        ]
+    }
+}
+
 fn app_armor(annotations: &BTreeMap<String, String>, level: PodSecurity) -> Result<(), Refusal> {
     let found = annotations.iter().find(|(key, profile)| {
         let allowed = profile.is_empty()
@@ -252,34 +287,15 @@ fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {
         })
     };
 
-    no(
-        context
-            .seccomp_profile
-            .as_ref()
-            .is_some_and(|profile| profile.type_ == "Unconfined"),
-        "seccompProfile",
-    )?;
-    no(
-        context
-            .app_armor_profile
-            .as_ref()
-            .is_some_and(|profile| profile.type_ == "Unconfined"),
-        "appArmorProfile",
-    )?;
-    no(
-        context
-            .windows_options
-            .as_ref()
-            .is_some_and(|options| options.host_process == Some(true)),
-        "windowsOptions",
-    )?;
-    no(
-        context
-            .se_linux_options
-            .as_ref()
-            .is_some_and(|options| !is_confined(options)),
-        "seLinuxOptions",
-    )?;
+    let profiles = Profiles {
+        seccomp: context.seccomp_profile.as_ref(),
+        app_armor: context.app_armor_profile.as_ref(),
+        windows: context.windows_options.as_ref(),
+        se_linux: context.se_linux_options.as_ref(),
+    };
+    for (forbidden, field) in profiles.forbidden() {
+        no(forbidden, field)?;
+    }
 
     let mut sysctls = context.sysctls.iter().flatten();
     no(
@@ -315,34 +331,16 @@ fn privilege(container: &Container, level: PodSecurity) -> Result<(), Refusal> {
             .is_some_and(|mount| mount != "Default"),
         "procMount",
     )?;
-    no(
-        context
-            .seccomp_profile
-            .as_ref()
-            .is_some_and(|profile| profile.type_ == "Unconfined"),
-        "seccompProfile",
-    )?;
-    no(
-        context
-            .app_armor_profile
-            .as_ref()
-            .is_some_and(|profile| profile.type_ == "Unconfined"),
-        "appArmorProfile",
-    )?;
-    no(
-        context
-            .windows_options
-            .as_ref()
-            .is_some_and(|options| options.host_process == Some(true)),
-        "windowsOptions",
-    )?;
-    no(
-        context
-            .se_linux_options
-            .as_ref()
-            .is_some_and(|options| !is_confined(options)),
-        "seLinuxOptions",
-    )
+    let profiles = Profiles {
+        seccomp: context.seccomp_profile.as_ref(),
+        app_armor: context.app_armor_profile.as_ref(),
+        windows: context.windows_options.as_ref(),
+        se_linux: context.se_linux_options.as_ref(),
+    };
+    profiles
+        .forbidden()
+        .into_iter()
+        .try_for_each(|(forbidden, field)| no(forbidden, field))
 }
 
 /// What the level restricted asks for beside the level baseline.

@@ -11,7 +11,7 @@ use tracing::{Instrument as _, Span, error, info_span, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::carrier;
-use super::single::Single;
+use super::singleflight::Singleflight;
 use crate::error::catch_panic;
 use crate::handles::Handles;
 use crate::telemetry::{Handled, VerbLabel};
@@ -61,14 +61,14 @@ impl Outcome {
 /// Hands messages to their handler, one at a time for each subject.
 pub(super) struct Dispatcher {
     handles: Handles,
-    pub(super) single: Single<Message>,
+    pub(super) singleflight: Singleflight<Message>,
 }
 
 impl Dispatcher {
     pub(super) fn new(handles: Handles) -> Self {
         Self {
             handles,
-            single: Single::default(),
+            singleflight: Singleflight::default(),
         }
     }
 
@@ -83,12 +83,12 @@ impl Dispatcher {
         let mut next = Some(first);
         while let Some(message) = next {
             self.handle(&subject, message, progress, handler).await;
-            next = self.single.next(&subject);
+            next = self.singleflight.next(&subject);
             if self.handles.shutdown.is_stopping()
                 && let Some(waiting) = next.take()
             {
                 answer(waiting.ack_with(AckKind::Nak(None)).await);
-                self.single.next(&subject);
+                self.singleflight.next(&subject);
             }
         }
     }
@@ -164,7 +164,7 @@ impl Dispatcher {
                 () = self.handles.shutdown.cutting_off() => return None,
                 _ = signs.tick() => {
                     answer(message.ack_with(AckKind::Progress).await);
-                    if let Some(waiting) = self.single.waiting(subject) {
+                    if let Some(waiting) = self.singleflight.waiting(subject) {
                         answer(waiting.ack_with(AckKind::Progress).await);
                     }
                 }

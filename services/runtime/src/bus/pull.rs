@@ -137,7 +137,7 @@ impl Bus {
                 tokio::select! {
                     biased;
                     () = self.handles.shutdown.stopping() => return Over::Stopping,
-                    free = worker.free() => asked = free,
+                    free = worker.free_slots() => asked = free,
                 }
                 let config = BatchConfig {
                     batch: asked,
@@ -170,7 +170,7 @@ impl Bus {
             match message.status {
                 None | Some(StatusCode::OK) => {
                     asked = asked.saturating_sub(1);
-                    worker.take(self.message(message)).await;
+                    worker.dispatch(self.message(message)).await;
                 }
                 Some(StatusCode::IDLE_HEARTBEAT) => {}
                 Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => asked = 0,
@@ -212,16 +212,16 @@ where
     F: Future<Output = Outcome> + Send + 'static,
 {
     /// How many slots are free, once there is one.
-    async fn free(&self) -> usize {
+    async fn free_slots(&self) -> usize {
         drop(self.slots.acquire().await);
         self.slots.available_permits().max(1)
     }
 
     /// Starts on a message, or lets it wait for its forerunner.
-    async fn take(&mut self, message: jetstream::Message) {
+    async fn dispatch(&mut self, message: jetstream::Message) {
         while self.tasks.try_join_next().is_some() {}
         let subject = message.subject.to_string();
-        let (first, replaced) = self.dispatcher.single.begin(&subject, message);
+        let (first, replaced) = self.dispatcher.singleflight.begin(&subject, message);
         if let Some(replaced) = replaced {
             answer(replaced.ack().await);
         }
@@ -229,7 +229,7 @@ where
         let Some(first) = first else { return };
         // Without a slot it answers an older request, which was given up.
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            self.dispatcher.single.next(&subject);
+            self.dispatcher.singleflight.next(&subject);
             answer(first.ack_with(AckKind::Nak(None)).await);
             return;
         };

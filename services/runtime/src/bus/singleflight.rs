@@ -6,15 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is being handled, and what waits behind it.
 #[derive(Debug)]
-pub(super) struct Single<M>(Mutex<HashMap<String, Option<M>>>);
+pub(super) struct Singleflight<M>(Mutex<HashMap<String, Option<M>>>);
 
-impl<M> Default for Single<M> {
+impl<M> Default for Singleflight<M> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<M: Clone> Single<M> {
+impl<M: Clone> Singleflight<M> {
     /// Gives the message back if nothing of its subject is being handled; now it is. Otherwise
     /// keeps it, in the place of one that waits already, which is returned as the second.
     pub(super) fn begin(&self, subject: &str, message: M) -> (Option<M>, Option<M>) {
@@ -54,16 +54,16 @@ mod tests {
 
     #[test]
     fn a_repeat_waits_and_only_the_newest_is_kept() {
-        let single = Single::default();
-        assert_eq!(single.begin("a", 1), (Some(1), None));
-        assert_eq!(single.begin("b", 2), (Some(2), None));
-        assert_eq!(single.begin("a", 3), (None, None));
-        assert_eq!(single.begin("a", 4), (None, Some(3)));
-        assert_eq!(single.waiting("a"), Some(4));
-        assert_eq!(single.next("a"), Some(4));
-        assert_eq!(single.begin("a", 5), (None, None));
-        assert_eq!(single.next("a"), Some(5));
-        assert_eq!(single.next("a"), None);
-        assert_eq!(single.begin("a", 6), (Some(6), None));
+        let singleflight = Singleflight::default();
+        assert_eq!(singleflight.begin("a", 1), (Some(1), None));
+        assert_eq!(singleflight.begin("b", 2), (Some(2), None));
+        assert_eq!(singleflight.begin("a", 3), (None, None));
+        assert_eq!(singleflight.begin("a", 4), (None, Some(3)));
+        assert_eq!(singleflight.waiting("a"), Some(4));
+        assert_eq!(singleflight.next("a"), Some(4));
+        assert_eq!(singleflight.begin("a", 5), (None, None));
+        assert_eq!(singleflight.next("a"), Some(5));
+        assert_eq!(singleflight.next("a"), None);
+        assert_eq!(singleflight.begin("a", 6), (Some(6), None));
     }
 }
