@@ -77,17 +77,25 @@ pub fn apiserver(layout: &Layout, address: SocketAddr, etcd: SocketAddr) -> Resu
         "--audit-log-maxbackup=2".into(),
         format!("--audit-policy-file={}", text(&audit)),
     ];
+    kubeconfig(layout, "admin", address)?;
+    // It is asked ten times a second, and kubectl takes a tenth of a second to start.
+    let (ca, cert, key) = (pki("ca.crt"), pki("admin.crt"), pki("admin.key"));
+    let url = format!("https://{address}/readyz");
     let ask = [
-        text(layout.bin("kubectl")),
-        format!(
-            "--kubeconfig={}",
-            text(kubeconfig(layout, "admin", address)?)
-        ),
+        "curl",
+        "--silent",
+        "--fail",
+        "--max-time",
+        "2",
+        "--cacert",
+        &ca,
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+        &url,
     ];
-    let ask = ask
-        .into_iter()
-        .chain(["--request-timeout=2s", "get", "--raw=/readyz"].map(Into::into));
-    let ready = Ready::Command(ask.collect());
+    let ready = Ready::Command(ask.map(Into::into).into());
     Part::new("apiserver", layout.bin("kube-apiserver"), args, ready)
         .patience(90)
         .reads([audit])
