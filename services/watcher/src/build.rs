@@ -112,11 +112,7 @@ impl Reconciled for BuildView {
 /// Has what was begun of a publication taken back, once: nothing of it is tried again.
 fn withdraw(plan: &mut Plan, subject: &Subject, section: &Section) {
     if section.retry.is_some() || section.claim.is_some() {
-        let inputs = Inputs {
-            generation: subject.generation,
-            rev: Some(section.rev),
-            cause: Cause::Superseded,
-        };
+        let inputs = Inputs::of(subject, Some(section.rev), Cause::Superseded);
         plan.notifications
             .push(notification(subject, Verb::Push, None, inputs, Policy::Now));
     }

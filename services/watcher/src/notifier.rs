@@ -49,11 +49,7 @@ pub fn notify(
         return;
     };
 
-    let inputs = Inputs {
-        generation: subject.generation,
-        rev: Some(section.rev),
-        cause,
-    };
+    let inputs = Inputs::of(subject, Some(section.rev), cause);
     plan.notifications
         .push(notification(subject, verb, pool, inputs, policy));
 }
@@ -310,11 +306,7 @@ mod tests {
             retry: Retry::default(),
             now: at(0),
         };
-        let inputs = Inputs {
-            generation: 1,
-            rev: Some(rev),
-            cause: Cause::Spec,
-        };
+        let inputs = Inputs::of(&subject, Some(rev), Cause::Spec);
         notification(&subject, Verb::Push, None, inputs, policy)
     }
 

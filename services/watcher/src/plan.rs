@@ -195,6 +195,18 @@ pub struct Inputs {
     pub cause: Cause,
 }
 
+impl Inputs {
+    /// Of the object as it was read.
+    #[must_use]
+    pub fn of(subject: &Subject, rev: Option<i64>, cause: Cause) -> Self {
+        Self {
+            generation: subject.generation,
+            rev,
+            cause,
+        }
+    }
+}
+
 /// Why a handler has work, besides the object's own spec and section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {

@@ -64,11 +64,7 @@ fn resolve(plan: &mut Plan, view: &ComponentView) {
         return;
     };
 
-    let inputs = Inputs {
-        generation: subject.generation,
-        rev: None,
-        cause: Cause::Spec,
-    };
+    let inputs = Inputs::of(subject, None, Cause::Spec);
     plan.notifications.push(notification(
         subject,
         Verb::Resolve,
@@ -95,11 +91,7 @@ fn deploy(plan: &mut Plan, view: &ComponentView) {
     let cause = Cause::Surroundings(surroundings(&view.owned));
 
     if is_rolled_out(view) {
-        let inputs = Inputs {
-            generation: subject.generation,
-            rev: None,
-            cause,
-        };
+        let inputs = Inputs::of(subject, None, cause);
         plan.notifications.push(notification(
             subject,
             Verb::Deploy,
