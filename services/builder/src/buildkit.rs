@@ -22,13 +22,13 @@ use sequencer_api::login::Login;
 use sequencer_proto::v1::Line;
 use thiserror::Error;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 use uuid::Uuid;
 
-pub use failure::Failure;
+pub use failure::{Failure, shown};
 pub use progress::FailedStep;
 pub use sequencer_api::build::Compression;
 
@@ -95,6 +95,15 @@ pub struct Built {
     pub steps: usize,
 }
 
+/// What is told of a build while it runs.
+#[derive(Debug)]
+pub struct Report {
+    /// The lines of its log, as they come.
+    pub log: mpsc::UnboundedSender<Vec<Line>>,
+    /// The step that is under way.
+    pub step: watch::Sender<Option<String>>,
+}
+
 /// The address is none of BuildKit's.
 #[derive(Debug, Error)]
 #[error("BuildKit's address is unix:///path or tcp://host:port")]
@@ -128,16 +137,12 @@ impl std::str::FromStr for BuildKit {
 }
 
 impl BuildKit {
-    /// Builds from the files in the folder `context`, and pushes. The log goes to `log` as it comes. Dropping the future cancels the build.
+    /// Builds from the files in the folder `context`, and pushes. Dropping the future cancels the
+    /// build.
     ///
     /// # Errors
     /// Why it failed.
-    pub async fn build(
-        &self,
-        job: &Job,
-        context: &Path,
-        log: mpsc::UnboundedSender<Vec<Line>>,
-    ) -> Result<Built, Failure> {
+    pub async fn build(&self, job: &Job, context: &Path, report: Report) -> Result<Built, Failure> {
         let mut control = self.connect().await?;
         let (reference, session) = (
             Uuid::new_v4().simple().to_string(),
@@ -163,7 +168,7 @@ impl BuildKit {
                     Err(_ended) => break (&mut solve).await,
                 },
                 update = next(&mut updates), if updates.is_some() => match update {
-                    Some(update) => publish(&log, progress.take(update)),
+                    Some(update) => report.take(&mut progress, update),
                     None => break (&mut solve).await,
                 },
             }
@@ -171,7 +176,7 @@ impl BuildKit {
 
         let rest = async {
             while let Some(update) = next(&mut updates).await {
-                publish(&log, progress.take(update));
+                report.take(&mut progress, update);
             }
         };
 
@@ -233,10 +238,22 @@ async fn next(updates: &mut Option<Streaming<StatusResponse>>) -> Option<StatusR
     }
 }
 
-/// If nobody reads the log, nobody has to.
-fn publish(log: &mpsc::UnboundedSender<Vec<Line>>, lines: Vec<Line>) {
-    if !lines.is_empty() {
-        drop(log.send(lines));
+impl Report {
+    /// Tells what is new. If nobody reads the log, nobody has to.
+    fn take(&self, progress: &mut Progress, update: StatusResponse) {
+        let lines = progress.take(update);
+        if !lines.is_empty() {
+            drop(self.log.send(lines));
+        }
+
+        let current = progress.current();
+        self.step.send_if_modified(|step| {
+            let differs = step.as_deref() != current;
+            if differs {
+                *step = current.map(str::to_owned);
+            }
+            differs
+        });
     }
 }
 

@@ -16,7 +16,6 @@ use sequencer_runtime::error::chain;
 use sequencer_runtime::section::RecordError;
 use sequencer_runtime::status_writer::{Decision, StatusWriter};
 use sequencer_runtime::telemetry::join_workspace;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
@@ -28,7 +27,7 @@ use crate::error::Error;
 use crate::events::Recorder;
 use crate::notifier::Notifier;
 use crate::plan::{Action, Event, Plan, Subject};
-use crate::status_change::StatusChange;
+use crate::status_change::{Status, StatusChange};
 use crate::triggers::Triggers;
 use crate::unreadable::Unreadables;
 
@@ -64,7 +63,7 @@ pub trait Reconciled: Send + Sync + Sized + 'static {
         + Sync
         + 'static;
     /// The watcher's part of its status, with the sections of others as they were read.
-    type Status: Serialize + Send + Sync;
+    type Status: Status + Send + Sync;
     const KIND: Kind;
 
     /// Its objects in the cache.
@@ -228,10 +227,9 @@ impl Context {
     ) -> Result<bool, Error> {
         let subject = view.subject();
         let (target, now) = (&subject.target, subject.now);
-        let before = serde_json::to_value(view.before())?;
         let depended_on = view.depended_on();
-        let change = StatusChange::new(before, &serde_json::to_value(after)?, &depended_on)
-            .while_waiting(view.waits());
+        let change =
+            StatusChange::new(view.before(), after, &depended_on).while_waiting(view.waits());
 
         let uid = target.uuid();
         match self.statuses.decide(uid, change.difference(), now) {

@@ -1,63 +1,73 @@
 //! The watcher's part of a status, as it was read and as it is to be: how the two differ, and the
 //! patch from one to the other. Pure.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use sequencer_api::condition::{ConditionType, Reason};
-use sequencer_api::status::StatusSection as _;
-use sequencer_api::status::build::{ImageSection, PublishSection};
-use sequencer_api::status::component::{DeploySection, SourceSection};
-use sequencer_api::status::dns_record::RecordSection;
-use sequencer_api::status::workspace::{IngressSection, RouteSection, TunnelSection};
 use sequencer_runtime::section::{RecordError, StatusPatch};
 use sequencer_runtime::status_writer::Difference;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// What is written with the rest, and never causes a write.
-const NEVER_ALONE: &str = "timings";
+/// The status of a kind: the watcher's conditions and fields, and sections that are others'.
+pub trait Status: Clone + PartialEq + Serialize {
+    /// Which conditions it has.
+    fn conditions(&self) -> &[Condition];
 
-/// The sections, which are others'.
-const SECTIONS: [&str; 8] = [
-    TunnelSection::NAME,
-    RouteSection::NAME,
-    IngressSection::NAME,
-    SourceSection::NAME,
-    DeploySection::NAME,
-    ImageSection::NAME,
-    PublishSection::NAME,
-    RecordSection::NAME,
-];
+    /// The watcher's revision.
+    fn rev(&self) -> i64;
 
-/// What others act by, besides conditions. A commit is not among them: it comes with `Ready`.
-const DEPENDED_ON: [&str; 2] = ["host", "url"];
+    /// The sections by name, with their revisions.
+    fn sections(&self) -> Vec<(&'static str, i64)>;
 
-/// What the deployer takes for the newest. While there is none, nothing can be mistaken for it.
-const NEWEST: &str = "latestBuild";
+    /// The same with neither a section nor a revision.
+    fn own(self) -> Self;
+
+    /// Of its own, what causes a write; the rest is written with it.
+    fn notable(self) -> Self {
+        self
+    }
+
+    /// Of what is notable, all but messages and counts.
+    fn gist(self) -> Self;
+
+    /// What others act by, besides conditions. A commit is not among it: it comes with `Ready`.
+    fn depended_on(&self) -> [Option<&str>; 2] {
+        [None, None]
+    }
+
+    /// What the deployer takes for the newest Build. While there is none, nothing can be mistaken
+    /// for it.
+    fn newest(&self) -> Option<&str> {
+        None
+    }
+}
 
 /// A status of one object, before and after.
 #[derive(Debug)]
-pub struct StatusChange<'a> {
+pub struct StatusChange<'a, S> {
+    before: &'a S,
+    after: &'a S,
     /// The conditions besides `Ready` that others wait for.
     depended_on: &'a [ConditionType],
     /// Whether its object waits for something slow.
     waits: bool,
-    /// As it was read, with the sections of others.
-    read: Value,
-    before: Map<String, Value>,
-    after: Map<String, Value>,
 }
 
-impl<'a> StatusChange<'a> {
+impl<'a, S: Status> StatusChange<'a, S> {
     /// A status as it was read and as it was derived. `depended_on` are the conditions besides
     /// `Ready` that others wait for.
     #[must_use]
-    pub fn new(before: Value, after: &Value, depended_on: &'a [ConditionType]) -> Self {
+    pub fn new(before: &'a S, after: &'a S, depended_on: &'a [ConditionType]) -> Self {
         Self {
+            before,
+            after,
             depended_on,
             waits: false,
-            after: own(after),
-            before: own(&before),
-            read: before,
         }
     }
 
@@ -71,21 +81,22 @@ impl<'a> StatusChange<'a> {
     /// How the two differ for those who read them. None: not so that it has to be written.
     #[must_use]
     pub fn difference(&self) -> Option<Difference> {
-        let (before, after) = (&self.before, &self.after);
-        if without_timings(before).eq(without_timings(after)) {
+        let notable = |status: &S| status.clone().own().notable();
+        let (before, after) = (notable(self.before), notable(self.after));
+        if before == after {
             return None;
         }
 
-        Some(
-            if self.waits || self.is_replaced(NEWEST) || self.outcome(before) != self.outcome(after)
-            {
-                Difference::Outcome
-            } else if progress(before) != progress(after) {
-                Difference::Progress
-            } else {
-                Difference::Words
-            },
-        )
+        let replaced = before.newest().is_some() && before.newest() != after.newest();
+        let outcome = self.waits || replaced || self.outcome(&before) != self.outcome(&after);
+
+        Some(if outcome {
+            Difference::Outcome
+        } else if before.gist() != after.gist() {
+            Difference::Progress
+        } else {
+            Difference::Words
+        })
     }
 
     /// What writes the difference, for the object of this uid: only what differs, and only over
@@ -94,181 +105,170 @@ impl<'a> StatusChange<'a> {
     /// # Errors
     /// A value is no JSON.
     pub fn patch(&self, uid: &str) -> Result<StatusPatch, RecordError> {
-        let mut patch = StatusPatch::new(uid).root(rev(&self.read).unwrap_or_default());
+        let mut patch = StatusPatch::new(uid).root(self.before.rev());
 
-        for section in SECTIONS {
-            if let Some(rev) = self.read.get(section).and_then(rev) {
-                patch = patch.expect(section, rev);
-            }
+        for (section, rev) in self.before.sections() {
+            patch = patch.expect(section, rev);
         }
 
-        for (field, value) in &self.after {
-            if self.before.get(field) != Some(value) {
+        let (before, after) = (fields(self.before)?, fields(self.after)?);
+        for (field, value) in &after {
+            if before.get(field) != Some(value) {
                 patch = patch.set(field, value)?;
             }
         }
 
-        let gone = |field: &&String| !self.after.contains_key(*field);
-        for field in self.before.keys().filter(gone) {
+        for field in before.keys().filter(|field| !after.contains_key(*field)) {
             patch = patch.unset(field);
         }
 
         Ok(patch)
     }
 
-    fn is_replaced(&self, field: &str) -> bool {
-        let before = self.before.get(field);
-        before.is_some() && before != self.after.get(field)
-    }
-
     /// What somebody may wait for. Between waiting and being under way there is nothing to act on.
-    fn outcome<'s>(&self, status: &'s Map<String, Value>) -> Outcome<'s> {
-        let fields = DEPENDED_ON.map(|field| status.get(field));
-        let ended = conditions(status).filter(|(kind, (_, reason))| {
-            let depended_on = *kind == ConditionType::Ready || self.depended_on.contains(kind);
-            depended_on && !matches!(reason, Some(Reason::Waiting | Reason::InProgress))
+    fn outcome<'s>(&self, status: &'s S) -> Outcome<'s> {
+        let ended = status.conditions().iter().filter_map(|condition| {
+            let kind = condition.type_.parse().ok()?;
+            let reason = condition.reason.parse().ok();
+            let depended_on = kind == ConditionType::Ready || self.depended_on.contains(&kind);
+            let ended = !matches!(reason, Some(Reason::Waiting | Reason::InProgress));
+            (depended_on && ended).then_some((kind, (condition.status.as_str(), reason)))
         });
-        (fields, ended.collect())
+        (status.depended_on(), ended.collect())
     }
 }
 
-/// The fields, and the conditions, that others act by.
+/// What others act by: fields, and conditions with their status and reason.
 type Outcome<'s> = (
-    [Option<&'s Value>; DEPENDED_ON.len()],
-    BTreeMap<ConditionType, State<'s>>,
+    [Option<&'s str>; 2],
+    BTreeMap<ConditionType, (&'s str, Option<Reason>)>,
 );
 
-/// `status` and `reason` of a condition.
-type State<'s> = (Option<&'s Value>, Option<Reason>);
-
-/// Everything but messages and counts.
-fn progress(
-    status: &Map<String, Value>,
-) -> (Vec<(&String, Value)>, BTreeMap<ConditionType, State<'_>>) {
-    let fields = without_timings(status)
-        .filter(|(field, _)| !matches!(field.as_str(), "conditions" | "componentsReady"))
-        .map(|(field, value)| (field, without_messages(value)));
-    (fields.collect(), conditions(status).collect())
-}
-
-fn without_messages(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(without_messages).collect(),
-        Value::Object(fields) => {
-            let fields = fields.iter().filter(|(field, _)| *field != "message");
-            let fields = fields.map(|(field, value)| (field.clone(), without_messages(value)));
-            Value::Object(fields.collect())
-        }
-        other => other.clone(),
+/// The watcher's own fields.
+fn fields(status: &impl Status) -> Result<Map<String, Value>, RecordError> {
+    match serde_json::to_value(status.clone().own())? {
+        Value::Object(fields) => Ok(fields),
+        other => Err(RecordError::Invalid(format!("the status is {other}"))),
     }
 }
 
-fn conditions(status: &Map<String, Value>) -> impl Iterator<Item = (ConditionType, State<'_>)> {
-    let conditions = status.get("conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().filter_map(|condition| {
-        let kind = condition.get("type")?.as_str()?.parse().ok()?;
-        let reason = condition.get("reason").and_then(Value::as_str);
-        let reason = reason.and_then(|reason| reason.parse().ok());
-        Some((kind, (condition.get("status"), reason)))
-    })
-}
-
-/// The watcher's own fields.
-fn own(status: &Value) -> Map<String, Value> {
-    let fields = status.as_object().into_iter().flatten();
-    let fields = fields.filter(|(field, _)| *field != "rev" && !SECTIONS.contains(&field.as_str()));
-    fields
-        .map(|(field, value)| (field.clone(), value.clone()))
-        .collect()
-}
-
-fn rev(status: &Value) -> Option<i64> {
-    status.get("rev")?.as_i64()
-}
-
-fn without_timings(status: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
-    status.iter().filter(|(field, _)| *field != NEVER_ALONE)
+/// What conditions say, without words and without when.
+fn gist(conditions: Vec<Condition>) -> Vec<Condition> {
+    let bare = |condition| Condition {
+        message: String::new(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        ..condition
+    };
+    conditions.into_iter().map(bare).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use sequencer_api::status::component::ComponentStatus;
+    use sequencer_api::status::workspace::WorkspaceStatus;
+    use serde::de::DeserializeOwned;
     use serde_json::json;
 
     use super::*;
 
     const UID: &str = "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10";
 
-    fn status(rev: i64, ready: &str, reason: &str, message: &str) -> Value {
-        let conditions =
-            json!([{"type": "Ready", "status": ready, "reason": reason, "message": message}]);
-        json!({"rev": rev, "phase": "Deploying", "conditions": conditions, "deploy": {"rev": 4}})
+    /// A status with these fields and a condition `Ready`.
+    fn status<S: DeserializeOwned>(ready: [&str; 3], more: &Value) -> S {
+        let [status, reason, message] = ready;
+        let mut value =
+            json!({"rev": 2, "conditions": [condition("Ready", status, reason, message)]});
+        let fields = value.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
     }
 
-    /// The same with one more condition.
-    fn with(kind: &str, status: &str, reason: &str) -> Value {
-        let mut value = self::status(2, "False", "InProgress", "");
-        value["conditions"]
-            .as_array_mut()
-            .unwrap()
-            .push(json!({"type": kind, "status": status, "reason": reason}));
-        value
+    fn component(ready: [&str; 3], more: &Value) -> ComponentStatus {
+        status(ready, more)
     }
 
-    fn change(before: &Value, after: &Value) -> StatusChange<'static> {
-        StatusChange::new(before.clone(), after, &[ConditionType::Pod])
+    fn workspace(ready: [&str; 3], more: &Value) -> WorkspaceStatus {
+        status(ready, more)
     }
 
-    fn difference(before: &Value, after: &Value) -> Option<Difference> {
-        change(before, after).difference()
+    fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+        let since = "2026-01-01T00:00:00Z";
+        json!({"type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": since, "observedGeneration": 3})
+    }
+
+    const UNKNOWN: [&str; 3] = ["Unknown", "Waiting", ""];
+    const IN_PROGRESS: [&str; 3] = ["False", "InProgress", "1 of 3"];
+
+    fn difference<S: Status>(before: &S, after: &S) -> Option<Difference> {
+        StatusChange::new(before, after, &[ConditionType::Pod]).difference()
     }
 
     #[test]
     fn the_same_is_not_written_whatever_the_sections_say() {
-        let before = status(3, "True", "Healthy", "a");
-        let mut later = before.clone();
-        later["deploy"] = json!({"rev": 9});
+        let before = component(IN_PROGRESS, &json!({"deploy": {"rev": 4}}));
+        let later = component(IN_PROGRESS, &json!({"deploy": {"rev": 9}, "rev": 3}));
 
         assert_eq!(difference(&before, &later), None);
     }
 
     #[test]
     fn messages_and_counts_are_words_wherever_they_stand() {
-        let reported = |ready: &str, state: &str, message: &str| {
-            let mut value = status(2, "False", "InProgress", "");
-            value["componentsReady"] = ready.into();
-            value["components"] = json!([{"name": "a", "state": state, "message": message}]);
-            value
+        let reported = |ready: &str, reason: &str, message: &str| {
+            let line = json!({"name": "a", "ready": "False", "reason": reason, "message": message});
+            workspace(
+                IN_PROGRESS,
+                &json!({"componentsReady": ready, "components": [line]}),
+            )
+        };
+        let torn_down = |stage: &str, message: &str| {
+            let left = json!({"kind": "Tunnel", "name": "a", "message": message});
+            let teardown =
+                json!({"stage": stage, "startedAt": "2026-01-01T00:00:00Z", "remaining": [left]});
+            workspace(IN_PROGRESS, &json!({"teardown": teardown}))
         };
 
         let before = reported("0/1", "InProgress", "0 of 1 ready");
+        for (after, expected) in [
+            (
+                reported("1/1", "InProgress", "1 of 1 ready"),
+                Difference::Words,
+            ),
+            (
+                reported("0/1", "Healthy", "0 of 1 ready"),
+                Difference::Progress,
+            ),
+        ] {
+            assert_eq!(difference(&before, &after), Some(expected), "{after:?}");
+        }
 
-        assert_eq!(
-            difference(&before, &reported("1/1", "InProgress", "1 of 1 ready")),
-            Some(Difference::Words)
-        );
-        assert_eq!(
-            difference(&before, &reported("0/1", "Healthy", "0 of 1 ready")),
-            Some(Difference::Progress)
-        );
+        let before = torn_down("Tunnel", "tried once");
+        for (after, expected) in [
+            (torn_down("Tunnel", "tried twice"), Difference::Words),
+            (torn_down("Secrets", "tried once"), Difference::Progress),
+        ] {
+            assert_eq!(difference(&before, &after), Some(expected), "{after:?}");
+        }
     }
 
     #[test]
     fn the_first_word_is_an_outcome_only_if_it_is_ready_or_failed() {
-        let unknown = status(0, "Unknown", "Waiting", "");
+        let unknown = component(UNKNOWN, &json!({}));
 
         for (ready, reason, expected) in [
             ("False", "InProgress", Difference::Progress),
             ("True", "Healthy", Difference::Outcome),
             ("False", "CrashLoop", Difference::Outcome),
         ] {
-            let after = status(0, ready, reason, "x");
+            let after = component([ready, reason, "x"], &json!({}));
             assert_eq!(difference(&unknown, &after), Some(expected), "{reason}");
         }
     }
 
     #[test]
     fn a_message_alone_is_words_and_being_under_way_is_progress() {
-        let before = status(2, "False", "InProgress", "1 of 3");
+        let before = component(IN_PROGRESS, &json!({}));
 
         for (ready, reason, expected) in [
             ("False", "InProgress", Difference::Words),
@@ -276,16 +276,19 @@ mod tests {
             ("False", "CrashLoop", Difference::Outcome),
             ("True", "Healthy", Difference::Outcome),
         ] {
-            let after = status(2, ready, reason, "2 of 3");
+            let after = component([ready, reason, "2 of 3"], &json!({}));
             assert_eq!(difference(&before, &after), Some(expected), "{reason}");
         }
     }
 
     #[test]
     fn what_is_said_of_a_slow_wait_is_written_at_once() {
-        let before = status(2, "False", "InProgress", "0 of 1 ready");
-        let after = status(2, "False", "InProgress", "pulling redis:latest");
-        let difference = |after| change(&before, after).while_waiting(true).difference();
+        let before = component(["False", "InProgress", "0 of 1 ready"], &json!({}));
+        let after = component(["False", "InProgress", "pulling redis:latest"], &json!({}));
+        let difference = |after| {
+            let change = StatusChange::new(&before, after, &[]);
+            change.while_waiting(true).difference()
+        };
 
         assert_eq!(difference(&after), Some(Difference::Outcome));
         assert_eq!(difference(&before), None);
@@ -293,17 +296,15 @@ mod tests {
 
     #[test]
     fn timings_are_written_with_the_rest_and_never_alone() {
-        let before = status(3, "False", "InProgress", "a");
-        let timed = |mut status: Value| {
-            status["timings"] = json!([{"stage": "Build", "startedAt": "1970-01-01T00:00:05Z"}]);
-            status
-        };
+        let timings = json!({"timings": [{"stage": "Build", "startedAt": "1970-01-01T00:00:05Z"}]});
+        let before = workspace(IN_PROGRESS, &json!({}));
+        let timed = workspace(IN_PROGRESS, &timings);
 
-        assert_eq!(difference(&before, &timed(before.clone())), None);
-        assert_eq!(difference(&timed(before.clone()), &before), None);
+        assert_eq!(difference(&before, &timed), None);
+        assert_eq!(difference(&timed, &before), None);
 
-        let ready = timed(status(3, "True", "Healthy", "b"));
-        let patch = change(&before, &ready).patch(UID).unwrap();
+        let ready = workspace(["True", "Healthy", "b"], &timings);
+        let patch = StatusChange::new(&before, &ready, &[]).patch(UID).unwrap();
         assert!(format!("{patch:?}").contains("timings"), "{patch:?}");
     }
 
@@ -313,25 +314,23 @@ mod tests {
             ("Pod", Difference::Outcome),
             ("Source", Difference::Progress),
         ] {
-            let (before, after) = (
-                with(kind, "False", "InProgress"),
-                with(kind, "True", "Completed"),
-            );
+            let with = |status: &str, reason: &str| {
+                let ready = condition("Ready", "False", "InProgress", "");
+                let more = condition(kind, status, reason, "");
+                component(IN_PROGRESS, &json!({"conditions": [ready, more]}))
+            };
+            let (before, after) = (with("False", "InProgress"), with("True", "Completed"));
             assert_eq!(difference(&before, &after), Some(expected), "{kind}");
 
-            let young = status(0, "Unknown", "Waiting", "");
+            let young = component(UNKNOWN, &json!({}));
             assert_eq!(difference(&young, &after), Some(expected), "{kind}");
         }
     }
 
     #[test]
     fn another_newest_build_is_an_outcome_and_the_first_is_not() {
-        let none = status(2, "False", "InProgress", "");
-        let build = |name: &str| {
-            let mut status = none.clone();
-            status["latestBuild"] = name.into();
-            status
-        };
+        let build = |name: &str| component(IN_PROGRESS, &json!({"latestBuild": name}));
+        let none = component(IN_PROGRESS, &json!({}));
 
         let first = difference(&none, &build("a"));
         assert_eq!(first, Some(Difference::Progress));
@@ -341,10 +340,24 @@ mod tests {
 
     #[test]
     fn a_host_is_an_outcome() {
-        let before = status(0, "Unknown", "Waiting", "");
-        let mut after = before.clone();
-        after["host"] = "a.example".into();
+        let before = workspace(UNKNOWN, &json!({}));
+        let after = workspace(UNKNOWN, &json!({"host": "a.example"}));
 
         assert_eq!(difference(&before, &after), Some(Difference::Outcome));
+    }
+
+    #[test]
+    fn a_patch_writes_what_differs_over_what_every_section_said() {
+        let before = component(
+            UNKNOWN,
+            &json!({"latestBuild": "a", "source": {"rev": 1}, "deploy": {"rev": 4}}),
+        );
+        let after = component(UNKNOWN, &json!({"phase": "Error"}));
+        let patch = StatusChange::new(&before, &after, &[]).patch(UID).unwrap();
+
+        assert_eq!(
+            format!("{patch:?}"),
+            r#"["/metadata/uid", "/status/rev", "/status/rev", "/status/source/rev", "/status/deploy/rev", "/status/phase", "/status/latestBuild"]"#
+        );
     }
 }

@@ -103,6 +103,10 @@ pub struct ImageSection {
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<String>,
+    /// What is under way while it is built, as BuildKit names it: `[builder 4/6] RUN npm ci`.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
     /// `<steps that came from a cache>/<all steps>`.
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

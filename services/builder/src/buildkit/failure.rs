@@ -84,9 +84,9 @@ impl Failure {
             log_tail: step
                 .iter()
                 .flat_map(|step| &step.tail)
-                .map(|line| cut(line, LINE))
+                .map(|line| shown(line))
                 .collect(),
-            step: step.map(|step| cut(&step.name, LINE)),
+            step: step.map(|step| shown(&step.name)),
         }
     }
 
@@ -210,6 +210,12 @@ fn line(details: &[u8]) -> Option<i32> {
         .flat_map(|source| source.ranges)
         .map(|range| range.start.line)
         .find(|line| *line > 0)
+}
+
+/// The name of a step or another line as a status shows it.
+#[must_use]
+pub fn shown(line: &str) -> String {
+    cut(line, LINE)
 }
 
 fn cut(text: &str, most: usize) -> String {

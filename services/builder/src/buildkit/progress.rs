@@ -25,6 +25,8 @@ const CACHES: [&str; 2] = ["importing cache", "exporting cache"];
 struct Step {
     number: u32,
     name: String,
+    /// When it began, in milliseconds since the Unix epoch.
+    started: i64,
     cached: bool,
     completed: bool,
     error: String,
@@ -120,6 +122,7 @@ impl Progress {
 
         if step.name.is_empty() && vertex.started.is_some() {
             step.name = redact.clean(&vertex.name);
+            step.started = at(None);
             lines.push(Line {
                 at_ms: at(None),
                 step: step.number,
@@ -162,6 +165,16 @@ impl Progress {
 
     fn next(&self) -> u32 {
         u32::try_from(self.steps.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// The step that is under way, or that of them which began last.
+    pub(super) fn current(&self) -> Option<&str> {
+        let running = |step: &&Step| !step.name.is_empty() && !step.completed;
+        self.steps
+            .values()
+            .filter(running)
+            .max_by_key(|step| (step.started, step.number))
+            .map(|step| step.name.as_str())
     }
 
     /// How many steps of the Dockerfile came from a cache, and how many there are.

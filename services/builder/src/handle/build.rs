@@ -18,13 +18,13 @@ use sequencer_runtime::args::duration;
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::error::chain;
 use sequencer_runtime::section::{End, Finality, Handler, Stop, Target, Work};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use self::prepare::Prepared;
 use super::Service;
-use crate::buildkit::{Built, Failure, Job};
+use crate::buildkit::{Built, Failure, Job, Report, shown};
 use crate::credentials::Reader;
 use crate::error::Error;
 use crate::plan;
@@ -113,8 +113,12 @@ impl Builder<'_> {
     async fn make(&self, work: &mut Work<ImageSection>, task: &Task<'_>) -> Result<End, Broken> {
         let staging = &self.service.staging;
         let no_cache = task.build.spec.runtime.no_cache;
-        let prepared = timeout_at(task.deadline, self.prepare(task))
-            .await
+        let (step, news) = watch::channel(None);
+        step.send_replace(Some("fetching the source".to_owned()));
+        let prepared = timeout_at(task.deadline, self.prepare(task));
+        let prepared = work
+            .guard_and_tell(prepared, news, tell)
+            .await?
             .map_err(|_elapsed| task.late())??;
 
         loop {
@@ -157,8 +161,12 @@ impl Builder<'_> {
         prepared: &Prepared,
     ) -> Result<End, Broken> {
         info!(key = prepared.key, "Building image");
-        let built = Box::pin(timeout_at(task.deadline, self.built(task, prepared)));
-        let (built, staged) = work.guard(built).await?.map_err(|_elapsed| task.late())??;
+        let (step, news) = watch::channel(None);
+        let built = self.built(task, prepared, step);
+        let (built, staged) = work
+            .guard_and_tell(Box::pin(timeout_at(task.deadline, built)), news, tell)
+            .await?
+            .map_err(|_elapsed| task.late())??;
 
         info!(
             key = prepared.key,
@@ -173,15 +181,26 @@ impl Builder<'_> {
     }
 
     /// Checks the source out, builds it, and finds the image in the staging registry.
-    async fn built(&self, task: &Task<'_>, prepared: &Prepared) -> Result<(Built, Staged), Error> {
+    async fn built(
+        &self,
+        task: &Task<'_>,
+        prepared: &Prepared,
+        step: watch::Sender<Option<String>>,
+    ) -> Result<(Built, Staged), Error> {
         let service = self.service;
         let (log, lines) = mpsc::unbounded_channel();
+        step.send_replace(Some("checking out the source".to_owned()));
         let checkout = prepared
             .source
             .checkout(&service.git, &service.work, task.namespace)
             .await?;
 
-        let leased = self.leased(task.namespace, &prepared.job, &checkout.context, log);
+        let leased = self.leased(
+            task.namespace,
+            &prepared.job,
+            &checkout.context,
+            Report { log, step },
+        );
         let (built, ()) = tokio::join!(leased, self.lines(lines));
         let built = built?;
 
@@ -200,17 +219,17 @@ impl Builder<'_> {
         namespace: &str,
         job: &Job,
         context: &Path,
-        log: mpsc::UnboundedSender<Vec<Line>>,
+        report: Report,
     ) -> Result<Built, Failure> {
         let buildkit = &self.service.buildkit;
         let Some(supervisor) = &self.service.supervisor else {
-            return buildkit.build(job, context, log).await;
+            return buildkit.build(job, context, report).await;
         };
 
         let mut lease = supervisor.lease(&h10(&[namespace])).await?;
         let built = tokio::select! {
             biased;
-            built = buildkit.build(job, context, log) => built,
+            built = buildkit.build(job, context, report) => built,
             () = lease.lost() => return Err(Failure::lost("it ended")),
         };
 
@@ -279,6 +298,11 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Says what is under way, which goes on for some time.
+fn tell(section: &mut ImageSection, step: Option<String>) {
+    section.step = step.map(|step| shown(&step));
 }
 
 fn given_up(why: &'static str, outcome: Outcome) -> Outcome {

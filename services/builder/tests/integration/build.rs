@@ -330,6 +330,10 @@ async fn a_build_that_nobody_wants_any_more_is_given_up_and_one_that_is_claimed_
             Ok(harness.build_status("deleted").await?["claim"]["until"] != until_first)
         })
         .await?;
+        until("its step is told", async || {
+            Ok(harness.build_status("deleted").await?["step"] == json!("[2/2] RUN sleep 1000"))
+        })
+        .await?;
         harness
             .builds()
             .delete("deleted", &DeleteParams::default())
@@ -444,8 +448,8 @@ async fn a_build_that_takes_too_long_is_e1018_and_one_without_its_dockerfile_e10
     );
     let image = harness.build_status("slow").await?;
     assert_eq!(
-        (&image["failure"]["code"], &image["claim"]),
-        (&json!("E#1018"), &json!(null)),
+        (&image["failure"]["code"], &image["claim"], &image["step"]),
+        (&json!("E#1018"), &json!(null), &json!(null)),
         "{image:#}"
     );
     for (name, more, code) in [

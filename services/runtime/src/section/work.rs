@@ -11,6 +11,7 @@ use sequencer_api::status::{self, Claim, State, StatusSection};
 use sequencer_api::stored::Stored as _;
 use sequencer_proto::v1::Trigger;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::bus::{Delivery, Outcome};
 use crate::cluster::current;
 use crate::error::chain;
 use crate::retry::Retry;
+use crate::status_writer::WORDS;
 
 /// A renewal that failed is tried so many times more often.
 const RENEW_AGAIN: u32 = 10;
@@ -276,24 +278,43 @@ impl<S: StatusSection> Work<S> {
     /// # Errors
     /// The claim is lost, or could not be renewed before it was over. `work` is dropped then.
     pub async fn guard<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let (_silent, nothing) = watch::channel(());
+        self.guard_and_tell(work, nothing, |_section, ()| {}).await
+    }
+
+    /// As [`Work::guard`], and records by `tell` how far `work` has come: what is new in `news`,
+    /// every [`WORDS`] at most.
+    ///
+    /// # Errors
+    /// As [`Work::guard`].
+    pub async fn guard_and_tell<T, N: Clone>(
+        &mut self,
+        work: impl Future<Output = T>,
+        mut news: watch::Receiver<N>,
+        tell: impl Fn(&mut S, N),
+    ) -> Result<T, Stop> {
         let pause = self.sections.terms.renew;
         let mut work = std::pin::pin!(work);
-        let mut next = Instant::now() + pause;
+        let begun = Instant::now();
+        let (mut renew_at, mut tell_at) = (begun + pause, begun + WORDS);
 
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                () = sleep_until(next) => {}
+                () = sleep_until(renew_at) => {
+                    let renewed = self.renew().await;
+                    let next = if renewed.is_ok() { pause } else { pause / RENEW_AGAIN };
+                    renewed.or_else(|error| self.tolerate(error))?;
+                    renew_at = Instant::now() + next;
+                }
+                () = changed_after(tell_at, &mut news) => {
+                    tell(&mut self.section, news.borrow_and_update().clone());
+                    let told = self.record().await.map_err(Stop::from);
+                    told.or_else(|error| self.tolerate(error))?;
+                    tell_at = Instant::now() + WORDS;
+                }
             }
-            next = Instant::now()
-                + match self.renew().await {
-                    Ok(()) => pause,
-                    Err(error) => {
-                        self.tolerate(error)?;
-                        pause / RENEW_AGAIN
-                    }
-                };
         }
     }
 
@@ -376,7 +397,7 @@ impl<S: StatusSection> Work<S> {
         }
     }
 
-    /// Whether work may go on although its claim could not be renewed: nobody else begins as long
+    /// Whether work may go on although this could not be recorded: nobody else begins as long
     /// as the claim lives.
     fn tolerate(&self, error: Stop) -> Result<(), Stop> {
         let until = self
@@ -389,11 +410,19 @@ impl<S: StatusSection> Work<S> {
             Stop::Record(RecordError::Cluster(error))
                 if until.is_none_or(|until| until > Timestamp::now()) =>
             {
-                warn!(error = chain(&error), "Failed to renew the claim");
+                warn!(error = chain(&error), "Failed to record work that goes on");
                 Ok(())
             }
             error => Err(error),
         }
+    }
+}
+
+/// Waits for news, and does not look for any before this moment.
+async fn changed_after<N>(moment: Instant, news: &mut watch::Receiver<N>) {
+    sleep_until(moment).await;
+    if news.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

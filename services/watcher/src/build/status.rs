@@ -98,11 +98,10 @@ fn image(view: &BuildView) -> Summary {
         &spec.runtime.pool,
     );
 
-    match &section.section.claim {
-        Some(_) => {
-            let message = format!("building {commit} in pool {pool}");
-            Summary::no(Reason::InProgress, message)
-        }
+    let building = format!("building {commit} in pool {pool}");
+    match &section.step {
+        Some(step) => Summary::no(Reason::InProgress, format!("{building}: {step}")),
+        None if section.section.claim.is_some() => Summary::no(Reason::InProgress, building),
         None => {
             let message = format!("{commit} is waiting for a builder of pool {pool}");
             Summary::no(Reason::Waiting, message)
@@ -122,8 +121,21 @@ fn publish(view: &BuildView, image: &Summary) -> Summary {
         return Summary::no(Reason::Waiting, "waiting for the image");
     }
 
-    wrong(&section.section, None, view.subject.generation)
-        .unwrap_or_else(|| Summary::no(Reason::InProgress, "publishing"))
+    wrong(&section.section, None, view.subject.generation).unwrap_or_else(|| {
+        let has = |url: &str| {
+            let mut tried = section.registries.iter();
+            tried.any(|to| to.url == url && to.state == State::Completed)
+        };
+        let registries = view.build.spec.container_registries.iter();
+        let left: Vec<_> = registries
+            .map(|registry| registry.url.as_str())
+            .filter(|url| !has(url))
+            .collect();
+        Summary::no(
+            Reason::InProgress,
+            format!("publishing to {}", left.join(", ")),
+        )
+    })
 }
 
 fn phase(ready: &Summary, image: &Summary) -> BuildPhase {

@@ -50,6 +50,13 @@ fn what_says_nothing_of_itself_yet_can_be_told_by_others() {
         say(claim),
         (Reason::InProgress, "building  in pool default".into())
     );
+    for section in [
+        json!({"step": "fetching the source"}),
+        json!({"claim": {"holder": "a", "until": at(200)}, "step": "fetching the source"}),
+    ] {
+        let told = "building  in pool default: fetching the source";
+        assert_eq!(say(section), (Reason::InProgress, told.into()));
+    }
 }
 
 /// A Build that is built, with this publication, whose place another took.

@@ -84,6 +84,46 @@ fn steps_of_the_dockerfile_are_counted_and_a_cancelled_one_has_not_failed() {
 }
 
 #[test]
+fn the_step_that_began_last_is_under_way_until_it_ends() {
+    let begun = |digest: &str, name: &str, second: i64| Vertex {
+        started: Some(Timestamp {
+            seconds: second,
+            nanos: 0,
+        }),
+        ..vertex(digest, name, false, "")
+    };
+    let mut progress = Progress::new(Redact::new([b"hunter22".as_slice()]));
+    let mut take = |vertexes: Vec<Vertex>| {
+        progress.take(StatusResponse {
+            vertexes,
+            ..StatusResponse::default()
+        });
+        progress.current().map(str::to_owned)
+    };
+
+    let known = Vertex {
+        started: None,
+        ..vertex("c", "[3/3] RUN z", false, "")
+    };
+    assert_eq!(
+        take(vec![known, vertex("a", "[1/3] FROM x", true, "")]),
+        None
+    );
+
+    let y = begun("b", "[2/3] RUN y hunter22", 2);
+    assert_eq!(take(vec![y.clone()]).as_deref(), Some("[2/3] RUN y ***"));
+    let z = begun("c", "[3/3] RUN z", 3);
+    assert_eq!(take(vec![z.clone()]).as_deref(), Some("[3/3] RUN z"));
+
+    let ended = |vertex: Vertex| Vertex {
+        completed: vertex.started,
+        ..vertex
+    };
+    assert_eq!(take(vec![ended(z)]).as_deref(), Some("[2/3] RUN y ***"));
+    assert_eq!(take(vec![ended(y)]), None);
+}
+
+#[test]
 fn a_cache_that_is_not_there_is_no_failure_and_the_dockerfiles_own_step_goes_first() {
     let mut progress = Progress::new(Redact::default());
     let failed = [

@@ -44,6 +44,7 @@ impl Builder<'_> {
         staged: Staged,
     ) {
         let section = &mut work.section;
+        section.step = None;
         section.digest = Some(staged.digest);
         section.media_type = Some(staged.media_type);
         section.size = Some(staged.size);
@@ -71,6 +72,7 @@ impl Builder<'_> {
             error => Failure::plain(error.code(), chain(error)),
         };
 
+        work.section.step = None;
         work.section.completed_at = Some(Time(Timestamp::now()));
         work.section.failure = Some(failure.status());
         Failing {
