@@ -1,6 +1,8 @@
 //! Parts without a cluster, for a test that needs no kubelet: children of the test, on a loopback
 //! address of their own, with their data in a folder that goes with them.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ pub struct Alone {
     /// The address of all parts; no other test has it.
     pub address: IpAddr,
     layout: Layout,
+    programs: Layout,
     children: Vec<(String, Child)>,
     _folder: TempDir,
 }
@@ -58,6 +61,7 @@ impl Alone {
         Ok(Self {
             address,
             layout,
+            programs: programs.clone(),
             children: Vec::new(),
             _folder: folder,
         })
@@ -72,6 +76,15 @@ impl Alone {
         self.start(&control_plane::etcd(&self.layout, etcd))?;
         self.start(&control_plane::apiserver(&self.layout, server, etcd)?)?;
         control_plane::kubeconfig(&self.layout, "admin", server)
+    }
+
+    /// As [`Alone::control_plane`], with the definitions of Sequencer's kinds, which are served.
+    ///
+    /// # Errors
+    /// As [`Alone::control_plane`].
+    pub fn control_plane_with_kinds(&mut self) -> Result<PathBuf> {
+        kinds::copy(&kinds::data(&self.programs)?, &self.layout.data("etcd"))?;
+        self.control_plane()
     }
 
     /// Starts NATS with JetStream and returns its URL.

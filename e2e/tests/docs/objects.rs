@@ -42,22 +42,12 @@ impl Server {
     fn start() -> Result<Self> {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
-        let kubeconfig = text(alone.control_plane()?);
+        let kubeconfig = text(alone.control_plane_with_kinds()?);
         let server = Self {
             kubectl: text(layout.bin("kubectl")),
             kubeconfig,
             alone,
         };
-
-        let definitions = text(layout.repository.join("charts/sequencer/files/crds"));
-        output(server.kubectl().args(["create", "-f", &definitions]))?;
-        let established = ["--for=condition=Established", "--timeout=30s"];
-        output(
-            server
-                .kubectl()
-                .args(["wait", "crd", "--all"])
-                .args(established),
-        )?;
 
         // The last one is of a page that says how to tell Argo CD of the kinds.
         for namespace in TENANTS.iter().chain([&NAMESPACE, &"argocd"]) {

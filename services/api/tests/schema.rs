@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, ensure};
 use lab::alone::Alone;
 use lab::layout::text;
 use lab::testing::layout;
-use sequencer_api::crd::definitions;
 use serde_json::{Value, json};
 
 /// An API server that knows the kinds.
@@ -23,30 +22,13 @@ impl Server {
     fn start() -> Result<Self> {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
-        let kubeconfig = text(alone.control_plane()?);
+        let kubeconfig = text(alone.control_plane_with_kinds()?);
         let server = Self {
             alone,
             kubectl: text(layout.bin("kubectl")),
             kubeconfig,
         };
 
-        for definition in definitions()? {
-            server
-                .run(&["apply", "-f", "-"], &definition.value)
-                .map_err(anyhow::Error::msg)?;
-        }
-
-        let wait = [
-            "wait",
-            "crd",
-            "--all",
-            "--for=condition=Established",
-            "--timeout=30s",
-        ];
-
-        server
-            .run(&wait, &Value::Null)
-            .map_err(anyhow::Error::msg)?;
         server
             .run(&["create", "namespace", "sequencer-system"], &Value::Null)
             .map_err(anyhow::Error::msg)?;

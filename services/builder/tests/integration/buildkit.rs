@@ -10,11 +10,11 @@ use lab::testing::layout;
 use secrecy::SecretSlice;
 use sequencer_api::code::Code;
 use sequencer_api::login::Login;
-use sequencer_builder::buildkit::{BuildKit, Built, Compression, Failure, Job};
+use sequencer_builder::buildkit::{BuildKit, Built, Compression, Failure, Job, Report};
 use sequencer_builder::staging::Staging;
 use sequencer_proto::v1::Line;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::buildkitd::{Buildkitd, write};
 
@@ -56,12 +56,12 @@ impl Harness {
     }
 
     async fn build(&self, job: &Job) -> Result<(Result<Built, Failure>, Vec<Line>)> {
-        let (log, mut lines) = mpsc::unbounded_channel();
+        let (report, mut lines) = report();
         let built = self
             .daemon
             .address()
             .parse::<BuildKit>()?
-            .build(job, self.context.path(), log)
+            .build(job, self.context.path(), report)
             .await;
         let mut all = Vec::new();
 
@@ -103,6 +103,13 @@ fn text(lines: &[Line]) -> String {
         .iter()
         .map(|line| format!("{} {}\n", line.step, line.text))
         .collect()
+}
+
+/// What is told of a build, and its lines at their other end.
+fn report() -> (Report, mpsc::UnboundedReceiver<Vec<Line>>) {
+    let (log, lines) = mpsc::unbounded_channel();
+    let step = watch::Sender::new(None);
+    (Report { log, step }, lines)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,11 +301,11 @@ async fn what_is_missing_is_told_apart() -> Result<()> {
         .await?;
     assert_eq!(failure.code, Code::StagingUnavailable, "{failure:?}");
     let nobody: BuildKit = "unix:///nonexistent/socket".parse()?;
-    let (log, _lines) = mpsc::unbounded_channel();
+    let (report, _lines) = report();
 
     assert_eq!(
         nobody
-            .build(&harness.job(), harness.context.path(), log)
+            .build(&harness.job(), harness.context.path(), report)
             .await
             .unwrap_err()
             .code,
@@ -313,7 +320,7 @@ async fn a_dropped_build_is_cancelled() -> Result<()> {
         "Dockerfile",
         &format!("{BASE}RUN touch $(mktemp) && echo begun && exec sleep 4711\n"),
     )])?;
-    let (log, mut lines) = mpsc::unbounded_channel::<Vec<Line>>();
+    let (report, mut lines) = report();
     let (buildkit, job): (BuildKit, _) = (harness.daemon.address().parse()?, harness.job());
     let begun = async {
         while let Some(batch) = lines.recv().await {
@@ -325,7 +332,7 @@ async fn a_dropped_build_is_cancelled() -> Result<()> {
     };
 
     tokio::select! {
-        built = buildkit.build(&job, harness.context.path(), log) => anyhow::bail!("{built:?}"),
+        built = buildkit.build(&job, harness.context.path(), report) => anyhow::bail!("{built:?}"),
         begun = begun => assert!(begun),
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt as _};
@@ -17,7 +16,7 @@ use lab::layout::{Layout, text};
 use lab::parts::registry::COMPANY_USER;
 use lab::secrets::Secrets;
 use lab::testing::layout;
-use sequencer_api::{Build, Component, crd};
+use sequencer_api::{Build, Component};
 use sequencer_builder::Service;
 use sequencer_builder::args::Args;
 use sequencer_proto::Message as _;
@@ -55,7 +54,7 @@ impl Harness {
     pub(crate) async fn new() -> Result<Self> {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
-        let (kubeconfig, nats) = (alone.control_plane()?, alone.nats()?);
+        let (kubeconfig, nats) = (alone.control_plane_with_kinds()?, alone.nats()?);
         drop(rustls::crypto::ring::default_provider().install_default());
         let config = Config::from_custom_kubeconfig(
             Kubeconfig::read_from(&kubeconfig)?,
@@ -63,14 +62,6 @@ impl Harness {
         )
         .await?;
         let client = cluster::client(config, "builder")?;
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for definition in crd::definitions()? {
-            crds.create(
-                &PostParams::default(),
-                &serde_json::from_value(definition.value)?,
-            )
-            .await?;
-        }
         let shared = Args::try_parse_from([
             "builder",
             "--pod=x",

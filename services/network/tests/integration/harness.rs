@@ -10,14 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use fake_cloudflare::{Running, Settings, serve};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt as _};
 use lab::alone::Alone;
 use lab::secrets::Secrets;
 use lab::testing::layout;
-use sequencer_api::crd::definitions;
 use sequencer_api::status::dns_record::RecordSection;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_network::args::{Args, NAME};
@@ -62,7 +60,7 @@ impl Harness {
     pub(crate) async fn new() -> Result<Self> {
         let layout = layout()?;
         let mut alone = Alone::new(&layout)?;
-        let file = alone.control_plane()?;
+        let file = alone.control_plane_with_kinds()?;
         let kubeconfig = Kubeconfig::read_from(&file)?;
 
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -410,14 +408,6 @@ pub(crate) fn delivery<K: Resource>(
 }
 
 async fn prepare(client: &Client) -> Result<()> {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in definitions()? {
-        crds.create(
-            &PostParams::default(),
-            &serde_json::from_value(definition.value)?,
-        )
-        .await?;
-    }
     for namespace in [RELEASE, TUNNELS, "team-a", "other"] {
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         Api::<Namespace>::all(client.clone())

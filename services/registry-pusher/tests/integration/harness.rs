@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt as _};
@@ -20,7 +19,6 @@ use lab::parts::registry::login;
 use lab::secrets::Secrets;
 use lab::testing::layout;
 use sequencer_api::Build;
-use sequencer_api::crd::definitions;
 use sequencer_api::status::Section;
 use sequencer_api::status::State;
 use sequencer_api::status::build::{ImageSection, PublishSection};
@@ -73,7 +71,7 @@ impl Harness {
         drop(sequencer_runtime::egress::EgressGuard::new(
             &sequencer_runtime::egress::Args::default(),
         )?);
-        let config = Kubeconfig::read_from(alone.control_plane()?)?;
+        let config = Kubeconfig::read_from(alone.control_plane_with_kinds()?)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         let mut narrow = config.clone();
         narrow.auth_info.impersonate = Some(NAME.into());
@@ -81,14 +79,6 @@ impl Harness {
             cluster::client(config, "tester")?,
             cluster::client(narrow, NAME)?,
         );
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for definition in definitions()? {
-            crds.create(
-                &PostParams::default(),
-                &serde_json::from_value(definition.value)?,
-            )
-            .await?;
-        }
         let builds: Api<Build> = Api::namespaced(client.clone(), NAMESPACE);
         until("Builds are served", async || {
             Ok(builds.list(&kube::api::ListParams::default()).await.is_ok())

@@ -9,14 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource};
 use lab::alone::Alone;
 use lab::testing::layout;
-use sequencer_api::crd::definitions;
 use sequencer_api::{Build, Component, DNSRecord, Workspace};
 use sequencer_proto::topics::Consumer;
 use sequencer_runtime::args::Args;
@@ -59,7 +57,7 @@ impl Harness {
     /// The same with more arguments.
     pub(crate) async fn with(arguments: &'static [&'static str]) -> Result<Self> {
         let mut alone = Alone::new(&layout()?)?;
-        let kubeconfig = alone.control_plane()?;
+        let kubeconfig = alone.control_plane_with_kinds()?;
         let nats = alone.nats()?;
         drop(rustls::crypto::ring::default_provider().install_default());
         let options = KubeConfigOptions::default();
@@ -81,16 +79,6 @@ impl Harness {
     }
 
     async fn install(&self) -> Result<()> {
-        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-
-        for definition in definitions()? {
-            crds.create(
-                &PostParams::default(),
-                &serde_json::from_value(definition.value)?,
-            )
-            .await?;
-        }
-
         let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}}))?;
         Api::<Namespace>::all(self.client.clone())
             .create(&PostParams::default(), &namespace)
