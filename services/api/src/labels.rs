@@ -1,6 +1,10 @@
 //! Labels, annotations and finalizers: how what is made is found again, and what users say with
 //! annotations.
 
+use std::collections::BTreeMap;
+
+use crate::names::Owner;
+
 /// Who manages an object; every object that is made has it.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
@@ -71,6 +75,25 @@ pub const RECORD_FINALIZER: &str = "se.quencer.io/dns";
 
 /// Keys that begin so are ours: whoever writes a Workspace does not choose what stands under them.
 pub const RESERVED: [&str; 2] = ["app.kubernetes.io/", "se.quencer.io/"];
+
+/// The labels of everything that is made for a Workspace, or for a Component that was applied on
+/// its own, in this namespace.
+#[must_use]
+pub fn made_for(owner: Owner<'_>, namespace: &str) -> BTreeMap<String, String> {
+    map([
+        (MANAGED_BY, SEQUENCER),
+        (PART_OF, owner.name),
+        (WORKSPACE, owner.name),
+        (WORKSPACE_NAMESPACE, namespace),
+        (WORKSPACE_UID, owner.uid),
+    ])
+}
+
+/// Labels or annotations as objects have them.
+pub fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    pairs.into_iter().map(owned).collect()
+}
 
 /// Whether a key of a label or an annotation is not a user's to choose.
 #[must_use]

@@ -211,22 +211,15 @@ fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
 }
 
 fn labels(workspace: &Workspace, settings: &Settings) -> BTreeMap<String, String> {
-    let owner = Owner::of(workspace);
     let theirs = workspace.metadata.labels.as_ref();
     let mut labels = theirs
         .map(|theirs| inherited_of(theirs, settings))
         .unwrap_or_default();
 
-    for (key, value) in [
-        (labels::MANAGED_BY, labels::SEQUENCER),
-        (labels::PART_OF, owner.name),
-        (labels::WORKSPACE, owner.name),
-        (labels::WORKSPACE_NAMESPACE, workspace.namespace_str()),
-        (labels::WORKSPACE_UID, owner.uid),
-    ] {
-        labels.insert(key.into(), value.into());
-    }
-
+    labels.extend(labels::made_for(
+        Owner::of(workspace),
+        workspace.namespace_str(),
+    ));
     labels
 }
 

@@ -35,18 +35,8 @@ pub(super) fn standalone_selector() -> Labels {
 
 /// Labels of what the Workspace has once.
 pub(super) fn of_workspace(view: &View, settings: &Settings) -> Labels {
-    let owner = view.owner();
     let mut labels = inherited(view, settings);
-    labels.extend(workspace_selector(view));
-    for (key, value) in [
-        (label::MANAGED_BY, label::SEQUENCER),
-        (label::PART_OF, owner.name),
-        (label::WORKSPACE, owner.name),
-        (label::WORKSPACE_NAMESPACE, view.namespace()),
-    ] {
-        labels.insert(key.into(), value.into());
-    }
-
+    labels.extend(label::made_for(view.owner(), view.namespace()));
     labels
 }
 
@@ -55,14 +45,11 @@ pub(super) fn of_component(view: &View, settings: &Settings) -> Labels {
     let mut labels = of_workspace(view, settings);
     let name = &view.template().name;
 
-    for (key, value) in [
+    labels.extend(label::map([
         (label::NAME, name.as_str()),
         (label::INSTANCE, view.name()),
         (label::COMPONENT, name.as_str()),
-    ] {
-        labels.insert(key.into(), value.into());
-    }
-
+    ]));
     labels
 }
 

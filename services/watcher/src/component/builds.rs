@@ -61,38 +61,25 @@ pub(crate) fn desired(component: &Component, owned: &Owned) -> Option<Build> {
 
 /// Nothing of what a user wrote on a Component of his own: people and lists find a Build by these.
 fn build_labels(component: &Component, owned: &Owned, build: &Build) -> BTreeMap<String, String> {
-    let (owner, name) = (
-        owned.owner(component),
-        component.spec.template.name.as_str(),
-    );
-    let namespace = component.namespace_str();
-    let (instance, commit) = (
-        component.name_any(),
-        commit12(build.spec.commit().unwrap_or_default()),
-    );
-    let mut labels = vec![
-        (labels::MANAGED_BY, labels::SEQUENCER),
+    let name = component.spec.template.name.as_str();
+    let instance = component.name_any();
+    let commit = commit12(build.spec.commit().unwrap_or_default());
+    let mut marks = labels::made_for(owned.owner(component), component.namespace_str());
+    marks.extend(labels::map([
         (labels::NAME, name),
-        (labels::PART_OF, owner.name),
-        (labels::INSTANCE, &instance),
+        (labels::INSTANCE, instance.as_str()),
         (labels::COMPONENT, name),
-        // The deployer finds Builds by it, also those of a Component on its own.
-        (labels::WORKSPACE_UID, owner.uid),
         (labels::BUILD, &build.spec.name),
         (labels::COMMIT, commit),
-    ];
+    ]));
 
-    if owned.workspace.is_some() {
-        labels.extend([
-            (labels::WORKSPACE, owner.name),
-            (labels::WORKSPACE_NAMESPACE, namespace),
-        ]);
+    // The deployer finds Builds by the uid, also those of a Component on its own.
+    if owned.workspace.is_none() {
+        marks.remove(labels::WORKSPACE);
+        marks.remove(labels::WORKSPACE_NAMESPACE);
     }
 
-    labels
-        .into_iter()
-        .map(|(key, value)| (key.into(), value.into()))
-        .collect()
+    marks
 }
 
 /// The Build of its own that a Component's pods can run.

@@ -1,6 +1,5 @@
 //! The Components of a Workspace, as its spec lists them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -78,39 +77,28 @@ pub(super) fn children(
 
 /// A Component as its Workspace wants it.
 pub(super) fn component(workspace: &Workspace, template: &ComponentTemplate) -> Component {
-    let (name, uid) = (workspace.name_any(), workspace.uid_str());
-    let namespace = workspace.namespace_str();
+    let (owner, namespace) = (Owner::of(workspace), workspace.namespace_str());
     let spec = ComponentSpec {
         template: template.clone(),
         update_policy: workspace.spec.update_policy.clone(),
         paused: workspace.spec.paused,
     };
 
-    let made = Owner::of(workspace).component(&template.name);
+    let made = owner.component(&template.name);
     let mut component = Component::new(&made, spec);
-    let label = [
-        (labels::MANAGED_BY, labels::SEQUENCER),
-        (labels::NAME, &template.name),
-        (labels::PART_OF, &name),
+    let mut marks = labels::made_for(owner, namespace);
+    marks.extend(labels::map([
+        (labels::NAME, template.name.as_str()),
         (labels::INSTANCE, &made),
-        (labels::WORKSPACE, &name),
-        (labels::WORKSPACE_NAMESPACE, namespace),
-        (labels::WORKSPACE_UID, uid),
         (labels::COMPONENT, &template.name),
-    ];
-    component.metadata.labels = Some(owned(&label));
-    component.metadata.annotations = Some(owned(&[(
+    ]));
+    component.metadata.labels = Some(marks);
+    let generation = workspace.generation().to_string();
+    component.metadata.annotations = Some(labels::map([(
         labels::WORKSPACE_GENERATION,
-        &workspace.generation().to_string(),
+        generation.as_str(),
     )]));
     component.metadata.owner_references = owner_reference(workspace).map(|owner| vec![owner]);
     component.metadata.namespace = Some(namespace.into());
     component
-}
-
-fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).into(), (*value).into()))
-        .collect()
 }

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use sequencer_api::condition::{ConditionType, holds_for};
 use sequencer_api::dns_record::{DNSRecordSpec, RecordType};
 use sequencer_api::host::{Lock, locks};
-use sequencer_api::names::record;
+use sequencer_api::names::{Owner, record};
 use sequencer_api::provider::Kind as ProviderKind;
 use sequencer_api::status::State;
 use sequencer_api::stored::Stored as _;
@@ -187,22 +187,10 @@ fn targets(workspace: &Workspace) -> Option<Vec<(RecordType, String)>> {
 
 fn object(workspace: &Workspace, chart: &Chart, fqdn: &str, spec: DNSRecordSpec) -> DNSRecord {
     let mut made = DNSRecord::new(&record(fqdn, spec.record_type.as_str()), spec);
-    let (name, uid) = (workspace.name_any(), workspace.uid_str());
-    let namespace = workspace.namespace_str();
-    let pairs = [
-        (labels::MANAGED_BY, labels::SEQUENCER),
-        (labels::PART_OF, &name),
-        (labels::WORKSPACE, &name),
-        (labels::WORKSPACE_NAMESPACE, namespace),
-        (labels::WORKSPACE_UID, uid),
-    ];
-
-    made.metadata.labels = Some(
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect(),
-    );
+    made.metadata.labels = Some(labels::made_for(
+        Owner::of(workspace),
+        workspace.namespace_str(),
+    ));
     made.metadata.finalizers = Some(vec![labels::RECORD_FINALIZER.into()]);
     made.metadata.namespace = Some(chart.namespace.clone());
     made

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt as _;
 use sequencer_api::names::Owner;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Workspace, labels, private};
@@ -156,26 +155,15 @@ pub fn ready(deployment: &Deployment) -> (i32, Option<String>) {
 }
 
 fn marks(workspace: &Workspace, name: &str) -> BTreeMap<String, String> {
-    let (workspace_name, namespace, uid) = (
-        workspace.name_any(),
-        workspace.namespace_str(),
-        workspace.uid_str(),
-    );
-    let pairs = [
-        (labels::MANAGED_BY, labels::SEQUENCER),
+    let (owner, namespace) = (Owner::of(workspace), workspace.namespace_str());
+    let mut marks = labels::made_for(owner, namespace);
+    marks.extend(labels::map([
         (labels::NAME, "connector"),
-        (labels::PART_OF, &workspace_name),
         (labels::INSTANCE, name),
-        (labels::WORKSPACE, &workspace_name),
-        (labels::WORKSPACE_NAMESPACE, namespace),
-        (labels::WORKSPACE_UID, uid),
         (labels::OWNER_KIND, "Workspace"),
         (labels::OWNER_NAMESPACE, namespace),
-        (labels::OWNER_NAME, &workspace_name),
-        (labels::OWNER_UID, uid),
-    ];
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+        (labels::OWNER_NAME, owner.name),
+        (labels::OWNER_UID, owner.uid),
+    ]));
+    marks
 }
