@@ -157,6 +157,9 @@ pub struct Claim {
 pub struct Retry {
     /// How often it failed in a row.
     pub attempts: i32,
+    /// Since when it has failed with this code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// When it is tried again.
     pub next_attempt_at: Time,
     /// The error's code, `E#nnnn`.
@@ -180,6 +183,9 @@ pub struct Failure {
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Since when it has been so, of what is not tried again but looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// The container that failed.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,6 +217,7 @@ impl Failure {
         Self {
             code,
             reason: Some(code.reason().into()),
+            since: None,
             container: None,
             step: None,
             line: None,

@@ -170,7 +170,7 @@ mod tests {
     use crate::conditions::Conditions;
 
     fn ready(fact: &Summary) -> Vec<Condition> {
-        Conditions::new(&[], 1, Timestamp::UNIX_EPOCH).finish(fact, false, "")
+        Conditions::new(&[], 1, Timestamp::UNIX_EPOCH).finish(fact, None, false, "")
     }
 
     #[test]

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::apply::{self, apply};
 use crate::cache::{Cache, Index};
 use crate::chart::Chart;
+use crate::conditions::stalls_at;
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::notifier::Notifier;
@@ -133,6 +134,9 @@ pub async fn reconcile<V: Reconciled>(
     };
 
     let (mut plan, after) = (view.plan(), view.status());
+    if let Some(at) = next_stall(view.before(), now) {
+        plan.again_at(at);
+    }
 
     let applied = context.apply(view.subject(), &plan.actions).await;
     let recorded = context.record(&view, &after, &mut plan).await;
@@ -162,6 +166,15 @@ pub async fn reconcile<V: Reconciled>(
     applied?;
     recorded?;
     Ok(next(plan.next, now))
+}
+
+/// When the next of those things that go wrong has lasted so long that the status says so.
+fn next_stall(status: &impl Status, now: Timestamp) -> Option<Timestamp> {
+    let sections = status.sections().into_iter();
+    sections
+        .filter_map(|(_, section)| stalls_at(section, status.failure()))
+        .filter(|at| *at > now)
+        .min()
 }
 
 /// When to reconcile again after an error.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
-use sequencer_api::condition::{ConditionType, Reason, Summary};
+use sequencer_api::condition::{ConditionType, Reason, Summary, holds_for};
 use sequencer_api::host::not_granted;
 use sequencer_api::labels;
 use sequencer_api::provider::{self, Provider};
-use sequencer_api::status::State;
-use sequencer_api::status::dns_record::{DNSRecordPhase, DNSRecordStatus};
+use sequencer_api::status::dns_record::{DNSRecordPhase, DNSRecordStatus, RecordSection};
+use sequencer_api::status::{State, StatusSection as _};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::{Kind, Verb};
@@ -19,7 +19,7 @@ use sequencer_runtime::patch::test;
 use crate::abandon::{abandoned, gives_up};
 use crate::cache::{Cache, Index};
 use crate::chart::Chart;
-use crate::conditions::{Conditions, advice, wrong};
+use crate::conditions::{Conditions, Verdict, advice, wrong};
 use crate::error::Error;
 use crate::events::transitions;
 use crate::notifier::notify;
@@ -110,8 +110,9 @@ impl Reconciled for RecordView {
 
     fn status(&self) -> DNSRecordStatus {
         let (record, subject) = (self.record.as_ref(), &self.subject);
-        let summaries = Summaries::of(record, &self.chart.zones.providers);
-        let ready = summaries.ready(record);
+        let summaries = summaries(record, &self.chart.zones.providers, subject.now);
+        let verdict = verdict(record, &summaries);
+        let ready = conclude(record, verdict);
 
         let terminating = record.metadata.deletion_timestamp.is_some();
         let phase = match ready.reason {
@@ -123,13 +124,15 @@ impl Reconciled for RecordView {
 
         let before = &self.before.conditions;
         let mut conditions = Conditions::new(before, subject.generation, subject.now);
-        conditions.add(ConditionType::Provider, &summaries.served);
-        conditions.add(ConditionType::Record, &summaries.made);
-        conditions.add(ConditionType::Resolved, &summaries.resolved);
+        for (kind, summary) in &summaries {
+            conditions.add(*kind, summary);
+        }
+
+        let stalled = advice(&ready, "dnsr", record);
         DNSRecordStatus {
             observed_generation: subject.generation,
             phase,
-            conditions: conditions.finish(&ready, false, &advice(&ready, "dnsr", record)),
+            conditions: conditions.finish(&ready, verdict.retried, false, &stalled),
             ..self.before.clone()
         }
     }
@@ -209,82 +212,88 @@ async fn is_orphan(context: &Context, record: &DNSRecord) -> Result<bool, Error>
 
 /// Returns what `Ready` says.
 #[must_use]
-pub(crate) fn ready(record: &DNSRecord, providers: &[Provider]) -> Summary {
-    Summaries::of(record, providers).ready(record)
+pub(crate) fn ready(record: &DNSRecord, providers: &[Provider], now: Timestamp) -> Summary {
+    let summaries = summaries(record, providers, now);
+    conclude(record, verdict(record, &summaries))
 }
 
-struct Summaries {
-    served: Summary,
-    made: Summary,
-    resolved: Summary,
-}
+/// The summaries in the order of the work.
+fn summaries(
+    record: &DNSRecord,
+    providers: &[Provider],
+    now: Timestamp,
+) -> Vec<(ConditionType, Summary)> {
+    let before = RecordSection::of(record);
+    let generation = record.generation();
+    let done = before.section.is(State::Completed, generation);
+    let wrong = wrong(&before.section, before.failure.as_ref(), generation, now);
+    let pending = |message: &str| match record.spec.target {
+        Some(_) => Summary::no(Reason::InProgress, message),
+        None => Summary::no(
+            Reason::Waiting,
+            "holds the host; waiting for what is behind it",
+        ),
+    };
 
-impl Summaries {
-    fn of(record: &DNSRecord, providers: &[Provider]) -> Self {
-        let before = record
-            .status
-            .as_ref()
-            .map(|status| status.record.clone())
-            .unwrap_or_default();
-        let generation = record.generation();
-        let section = &before.section;
-        let done = section.is(State::Completed, generation);
-        let wrong = wrong(section, before.failure.as_ref(), generation);
-        let pending = |message: &str| match record.spec.target {
-            Some(_) => Summary::no(Reason::InProgress, message),
-            None => Summary::no(
-                Reason::Waiting,
-                "holds the host; waiting for what is behind it",
-            ),
+    let made = if before.remote_id.is_some() || done {
+        Summary::yes(Reason::Completed, "made, and ours")
+    } else {
+        wrong
+            .clone()
+            .unwrap_or_else(|| pending("creating the record"))
+    };
+
+    let resolved = if done {
+        let message = match before.nameservers.len() {
+            1 => "1 authoritative server answers".into(),
+            servers => format!("{servers} authoritative servers answer"),
         };
-
-        let made = if before.remote_id.is_some() || done {
-            Summary::yes(Reason::Completed, "made, and ours")
-        } else {
-            wrong
-                .clone()
-                .unwrap_or_else(|| pending("creating the record"))
-        };
-        let resolved = if done {
-            let servers = before.nameservers.len();
-            let message = match servers {
-                1 => "1 authoritative server answers".into(),
-                _ => format!("{servers} authoritative servers answer"),
-            };
-            Summary::yes(Reason::Completed, message)
-        } else {
-            wrong.unwrap_or_else(|| pending("waiting for every authoritative server to answer"))
-        };
-        Self {
-            served: provider(record, providers),
-            made,
-            resolved,
-        }
-    }
-
-    fn ready(&self, record: &DNSRecord) -> Summary {
-        let terminating = record.metadata.deletion_timestamp.is_some();
-        let worst = Summary::worst([&self.served, &self.made, &self.resolved])
-            .unwrap_or(&self.resolved)
-            .clone();
-        if terminating && worst.reason.code().is_none() {
-            return Summary::no(Reason::Terminating, "being deleted at its provider");
-        }
-        if !worst.holds {
-            return worst;
-        }
-
-        let made = record.status.as_ref().map(|status| &status.record);
-        let kind = made.and_then(|made| made.record_type.as_deref());
-        let provider = made.and_then(|made| made.provider.as_deref());
-        let message = format!(
-            "{} by {}, {}",
-            kind.unwrap_or_default(),
-            provider.unwrap_or_default(),
-            self.resolved.message
-        );
         Summary::yes(Reason::Completed, message)
+    } else {
+        wrong.unwrap_or_else(|| pending("waiting for every authoritative server to answer"))
+    };
+
+    vec![
+        (ConditionType::Provider, provider(record, providers)),
+        (ConditionType::Record, made),
+        (ConditionType::Resolved, resolved),
+    ]
+}
+
+/// A record that was answered as its spec is now is looked at again and again.
+fn verdict<'a>(record: &DNSRecord, summaries: &'a [(ConditionType, Summary)]) -> Verdict<'a> {
+    let status = record.status.as_ref();
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    let answered = holds_for(conditions, ConditionType::Ready, record.generation());
+    let looked_at: &[_] = if answered {
+        &[ConditionType::Record, ConditionType::Resolved]
+    } else {
+        &[]
+    };
+    Verdict::of(summaries, looked_at)
+}
+
+fn conclude(record: &DNSRecord, verdict: Verdict<'_>) -> Summary {
+    let terminating = record.metadata.deletion_timestamp.is_some();
+    if terminating
+        && verdict
+            .wrong
+            .is_none_or(|wrong| wrong.reason.code().is_none())
+    {
+        return Summary::no(Reason::Terminating, "being deleted at its provider");
     }
+
+    if let Some(wrong) = verdict.wrong {
+        return wrong.clone();
+    }
+
+    let made = RecordSection::of(record);
+    let message = format!(
+        "{} by {}",
+        made.record_type.as_deref().unwrap_or_default(),
+        made.provider.as_deref().unwrap_or_default()
+    );
+    Summary::yes(Reason::Completed, message)
 }
 
 fn provider(record: &DNSRecord, providers: &[Provider]) -> Summary {

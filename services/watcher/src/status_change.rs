@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use sequencer_api::condition::{ConditionType, Reason};
+use sequencer_api::status::{Failure, Section};
 use sequencer_runtime::section::{RecordError, StatusPatch};
 use sequencer_runtime::status_writer::Difference;
 use serde::Serialize;
@@ -21,8 +22,13 @@ pub trait Status: Clone + PartialEq + Serialize {
     /// The watcher's revision.
     fn rev(&self) -> i64;
 
-    /// The sections by name, with their revisions.
-    fn sections(&self) -> Vec<(&'static str, i64)>;
+    /// The sections by name.
+    fn sections(&self) -> Vec<(&'static str, &Section)>;
+
+    /// What is recorded as wrong beside its sections.
+    fn failure(&self) -> Option<&Failure> {
+        None
+    }
 
     /// The same with neither a section nor a revision.
     fn own(self) -> Self;
@@ -107,8 +113,8 @@ impl<'a, S: Status> StatusChange<'a, S> {
     pub fn patch(&self, uid: &str) -> Result<StatusPatch, RecordError> {
         let mut patch = StatusPatch::new(uid).root(self.before.rev());
 
-        for (section, rev) in self.before.sections() {
-            patch = patch.expect(section, rev);
+        for (name, section) in self.before.sections() {
+            patch = patch.expect(name, section.rev);
         }
 
         let (before, after) = (fields(self.before)?, fields(self.after)?);

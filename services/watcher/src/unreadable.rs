@@ -147,7 +147,7 @@ fn operations(
         .unwrap_or_default();
     let ready = ready(found);
     let remedy = Code::ObjectUnreadable.remedy();
-    let conditions = Conditions::new(&before, generation, now).finish(&ready, false, remedy);
+    let conditions = Conditions::new(&before, generation, now).finish(&ready, None, false, remedy);
     if find(&before, ConditionType::Ready) == find(&conditions, ConditionType::Ready) {
         return None;
     }

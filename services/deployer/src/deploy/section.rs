@@ -1,6 +1,7 @@
 //! The section as it is written.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sequencer_api::code::Code;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
@@ -81,10 +82,14 @@ pub(super) fn running(
         .filter(|_image| health.state == State::InProgress);
 
     section.failure = known.or_else(|| {
-        health
-            .trouble
-            .as_ref()
-            .map(|trouble| failure(trouble, log_tail))
+        let trouble = health.trouble.as_ref()?;
+        let since = before(view)
+            .failure
+            .filter(|before| before.code == trouble.code);
+        Some(Failure {
+            since: since.map_or(Some(Time(Timestamp::now())), |before| before.since),
+            ..failure(trouble, log_tail)
+        })
     });
 
     if matches!(health.state, State::Healthy | State::Completed) {

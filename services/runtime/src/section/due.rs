@@ -171,6 +171,7 @@ mod tests {
         Section {
             retry: Some(Retry {
                 attempts: 1,
+                since: None,
                 next_attempt_at: Time(at(next)),
                 code: Code::ProviderUnavailable,
                 message: String::new(),

@@ -121,13 +121,9 @@ pub fn failed(
         Versions::new()
     };
 
-    recorded(
-        attempts,
-        later(now, delay),
-        failing.code,
-        &failing.message,
-        read,
-    )
+    let next = later(now, delay);
+    let since = since(earlier, failing.code, now);
+    recorded(attempts, since, next, failing.code, &failing.message, read)
 }
 
 /// What a section records of something that takes its time, given what it recorded before.
@@ -138,7 +134,8 @@ pub fn waiting(
     waiting: &Waiting,
     now: Timestamp,
 ) -> status::Retry {
-    let checks = same_generation(before, generation)
+    let earlier = same_generation(before, generation);
+    let checks = earlier
         .filter(|earlier| earlier.code == waiting.code)
         .map_or(0, |earlier| earlier.attempts);
     let doublings = u32::try_from(checks.saturating_sub(PATIENT))
@@ -148,6 +145,7 @@ pub fn waiting(
 
     recorded(
         checks.saturating_add(1),
+        since(earlier, waiting.code, now),
         later(now, after),
         waiting.code,
         &waiting.message,
@@ -162,8 +160,16 @@ fn same_generation(before: &Section, generation: i64) -> Option<&status::Retry> 
         .filter(|_| before.observed_generation == Some(generation))
 }
 
+/// Since when this code has been recorded.
+fn since(earlier: Option<&status::Retry>, code: Code, now: Timestamp) -> Time {
+    let earlier = earlier.filter(|earlier| earlier.code == code);
+    let since = earlier.and_then(|earlier| earlier.since.clone());
+    since.unwrap_or(Time(now))
+}
+
 fn recorded(
     attempts: i32,
+    since: Time,
     at: Timestamp,
     code: Code,
     message: &str,
@@ -171,6 +177,7 @@ fn recorded(
 ) -> status::Retry {
     status::Retry {
         attempts,
+        since: Some(since),
         next_attempt_at: Time(at),
         code,
         message: message.chars().take(MAX_MESSAGE).collect(),
@@ -246,6 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_in_the_same_way_has_done_so_since_the_first_time() {
+        let since = |retry: &status::Retry| retry.since.as_ref().map(|since| since.0.as_second());
+        let fail_at = |before: &Section, code, second| {
+            let failing = Failing { code, ..failing() };
+            let (none, now) = (Versions::new(), at(second));
+            failed(before, 1, &failing, none, &WAITS, Uuid::nil(), now)
+        };
+
+        let (code, other) = (Code::SecretNotFound, Code::ApiServerUnavailable);
+        let first = fail_at(&Section::default(), code, 1000);
+        let again = fail_at(&after(first.clone()), code, 1600);
+        assert_eq!((since(&first), since(&again)), (Some(1000), Some(1000)));
+
+        let changed = fail_at(&after(again), other, 2000);
+        assert_eq!((since(&changed), changed.attempts), (Some(2000), 3));
+    }
+
+    #[test]
     fn a_failure_fits_its_schema() {
         let retry = fail(&Section::default(), 1, &failing());
         assert_eq!(retry.message.chars().count(), MAX_MESSAGE);
@@ -286,6 +311,7 @@ mod tests {
         let seconds = [0, 23, 24, 25, 28, 1000].map(|earlier| {
             let before = after(recorded(
                 earlier,
+                Time(at(0)),
                 at(0),
                 Code::ConnectorNotConnected,
                 "",

@@ -30,7 +30,7 @@ pub(super) fn status(view: &BuildView) -> BuildStatus {
     BuildStatus {
         observed_generation: subject.generation,
         phase: phase(&ready, &image),
-        conditions: conditions.finish(&ready, false, &stalled),
+        conditions: conditions.finish(&ready, None, false, &stalled),
         ..before.clone()
     }
 }
@@ -78,7 +78,8 @@ fn superseded(view: &BuildView) -> Summary {
 }
 
 fn image(view: &BuildView) -> Summary {
-    let (section, generation) = (&view.before.image, view.subject.generation);
+    let section = &view.before.image;
+    let (generation, now) = (view.subject.generation, view.subject.now);
     if section.section.is(State::Completed, generation) {
         let digest = section.digest.clone();
         return Summary::yes(Reason::Completed, digest.unwrap_or_default());
@@ -88,7 +89,7 @@ fn image(view: &BuildView) -> Summary {
         return refusal.clone().into();
     }
 
-    if let Some(wrong) = wrong(&section.section, section.failure.as_ref(), generation) {
+    if let Some(wrong) = wrong(&section.section, section.failure.as_ref(), generation, now) {
         return wrong;
     }
 
@@ -121,7 +122,8 @@ fn publish(view: &BuildView, image: &Summary) -> Summary {
         return Summary::no(Reason::Waiting, "waiting for the image");
     }
 
-    wrong(&section.section, None, view.subject.generation).unwrap_or_else(|| {
+    let (generation, now) = (view.subject.generation, view.subject.now);
+    wrong(&section.section, None, generation, now).unwrap_or_else(|| {
         let has = |url: &str| {
             let mut tried = section.registries.iter();
             tried.any(|to| to.url == url && to.state == State::Completed)

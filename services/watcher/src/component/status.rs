@@ -12,7 +12,7 @@ use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySe
 use super::builds;
 use super::view::ComponentView;
 use crate::build::BuildView;
-use crate::conditions::{Conditions, advice, while_serving, wrong};
+use crate::conditions::{Conditions, Verdict, advice, while_serving, wrong};
 
 /// The status as it has to be.
 pub(super) fn status(view: &ComponentView) -> ComponentStatus {
@@ -23,7 +23,8 @@ pub(super) fn status(view: &ComponentView) -> ComponentStatus {
         ..
     } = view;
     let summaries = summaries(view);
-    let ready = conclude(view, &summaries);
+    let verdict = verdict(&summaries);
+    let ready = conclude(view, &summaries, verdict);
 
     let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
 
@@ -35,6 +36,7 @@ pub(super) fn status(view: &ComponentView) -> ComponentStatus {
 
     let conditions = conditions.finish(
         &while_serving(ready.clone(), serving(before)),
+        verdict.retried,
         component.spec.paused,
         &advice(&ready, "comp", component.as_ref()),
     );
@@ -55,7 +57,8 @@ pub(super) fn status(view: &ComponentView) -> ComponentStatus {
 impl ComponentView {
     /// What `Ready` says.
     pub(crate) fn ready(&self) -> Summary {
-        conclude(self, &summaries(self))
+        let summaries = summaries(self);
+        conclude(self, &summaries, verdict(&summaries))
     }
 
     /// The commit that serves, if some version does.
@@ -77,17 +80,23 @@ fn serving(status: &ComponentStatus) -> Option<&str> {
     commit.filter(|_| available(status).holds)
 }
 
-fn conclude(view: &ComponentView, summaries: &[(ConditionType, Summary)]) -> Summary {
-    let worst = Summary::worst(summaries.iter().map(|(_, summary)| summary));
-    let pod = summaries
-        .iter()
-        .find(|(kind, _)| *kind == ConditionType::Pod)
-        .map(|(_, summary)| summary);
-    let ready = match worst {
-        Some(worst) if worst.holds => pod.unwrap_or(worst).clone(),
-        Some(worst) => worst.clone(),
-        None => Summary::no(Reason::Waiting, ""),
+/// A branch is looked up again and again: the commit that serves is the newest known.
+fn verdict(summaries: &[(ConditionType, Summary)]) -> Verdict<'_> {
+    Verdict::of(summaries, &[ConditionType::Source])
+}
+
+fn conclude(
+    view: &ComponentView,
+    summaries: &[(ConditionType, Summary)],
+    verdict: Verdict<'_>,
+) -> Summary {
+    let pod = || {
+        let mut all = summaries.iter();
+        all.find(|(kind, _)| *kind == ConditionType::Pod)
+            .map(|(_, summary)| summary)
     };
+    let ready = verdict.wrong.or_else(pod).cloned();
+    let ready = ready.unwrap_or_else(|| Summary::no(Reason::Waiting, ""));
 
     if view.component.metadata.deletion_timestamp.is_some() {
         return Summary::no(Reason::Terminating, "being deleted");
@@ -137,12 +146,13 @@ fn own(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
 
 fn source(view: &ComponentView) -> Summary {
     let source = &view.before.source;
+    let (generation, now) = (view.subject.generation, view.subject.now);
 
     if let Some(Err(refusal)) = &view.pool {
         return refusal.clone().into();
     }
 
-    if let Some(wrong) = wrong(&source.section, None, view.subject.generation) {
+    if let Some(wrong) = wrong(&source.section, None, generation, now) {
         return wrong;
     }
 
@@ -237,8 +247,8 @@ fn stalled(component: &Component) -> Option<Code> {
 /// What the deployer says is wrong with the rendered template or what it made of it.
 fn not_deployed(view: &ComponentView) -> Option<Summary> {
     let deploy = &view.before.deploy;
-    let generation = view.subject.generation;
-    wrong(&deploy.section, deploy.failure.as_ref(), generation)
+    let (generation, now) = (view.subject.generation, view.subject.now);
+    wrong(&deploy.section, deploy.failure.as_ref(), generation, now)
 }
 
 /// Whether what is wrong belongs to the condition of variables.

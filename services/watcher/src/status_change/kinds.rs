@@ -6,6 +6,8 @@ use sequencer_api::status::component::ComponentStatus;
 use sequencer_api::status::dns_record::DNSRecordStatus;
 use sequencer_api::status::workspace::{ComponentLine, Remaining, Teardown, WorkspaceStatus};
 
+use sequencer_api::status::{Failure, Section};
+
 use super::{Status, gist};
 
 /// What is the same for all: where the conditions are, and which fields are sections of others.
@@ -19,8 +21,8 @@ macro_rules! watched {
             self.rev
         }
 
-        fn sections(&self) -> Vec<(&'static str, i64)> {
-            vec![$((stringify!($section), self.$section.section.rev)),+]
+        fn sections(&self) -> Vec<(&'static str, &Section)> {
+            vec![$((stringify!($section), &self.$section.section)),+]
         }
 
         fn own(self) -> Self {
@@ -71,6 +73,10 @@ impl Status for WorkspaceStatus {
 
 impl Status for ComponentStatus {
     watched!(source, deploy);
+
+    fn failure(&self) -> Option<&Failure> {
+        self.deploy.failure.as_ref()
+    }
 
     fn gist(self) -> Self {
         Self {

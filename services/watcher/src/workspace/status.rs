@@ -1,6 +1,6 @@
 //! The watcher's part of a Workspace's status, from what is known of it.
 
-use sequencer_api::condition::{ConditionType, Reason, Status, Summary, holds};
+use sequencer_api::condition::{ConditionType, Reason, Status, Summary, holds, holds_for};
 use sequencer_api::host::Lock;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
@@ -10,7 +10,7 @@ use sequencer_api::stored::Stored as _;
 use super::children::Child;
 use super::view::WorkspaceView;
 use super::{dns, expiry, teardown, timings};
-use crate::conditions::{Conditions, advice, as_reported, while_serving, wrong};
+use crate::conditions::{Conditions, Verdict, advice, as_reported, while_serving, wrong};
 use crate::record;
 
 /// The status as it has to be.
@@ -38,7 +38,8 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
     };
 
     let available = available(view, url.as_deref());
-    let ready = ready(view, &summaries, &available, url.as_deref());
+    let verdict = Verdict::of(&summaries, looked_at(view));
+    let ready = ready(view, verdict, &available, url.as_deref());
     let mut conditions = Conditions::new(&before.conditions, subject.generation, subject.now);
 
     for (kind, summary) in &summaries {
@@ -58,7 +59,7 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
     }
 
     let stalled = advice(&ready, "ws", workspace.as_ref());
-    let conditions = conditions.finish(&ready, workspace.spec.paused, &stalled);
+    let conditions = conditions.finish(&ready, verdict.retried, workspace.spec.paused, &stalled);
 
     let lines: Vec<_> = view.children.iter().map(line).collect();
 
@@ -75,6 +76,23 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
         components: lines,
         teardown: teardown::status(view),
         ..before.clone()
+    }
+}
+
+/// What is probed again and again of a Workspace that serves this spec and this commit.
+fn looked_at(view: &WorkspaceView) -> &'static [ConditionType] {
+    let (before, generation) = (&view.before, view.subject.generation);
+    let served = holds_for(&before.conditions, ConditionType::Ready, generation);
+
+    if served && before.commit == view.commit {
+        &[
+            ConditionType::Tunnel,
+            ConditionType::Ingress,
+            ConditionType::Dns,
+            ConditionType::Route,
+        ]
+    } else {
+        &[]
     }
 }
 
@@ -115,7 +133,7 @@ fn tunnel(view: &WorkspaceView) -> Summary {
         return Summary::yes(Reason::Completed, format!("tunnel {id} connected"));
     }
 
-    wrong(&section.section, None, generation).unwrap_or_else(|| {
+    wrong(&section.section, None, generation, view.subject.now).unwrap_or_else(|| {
         let message = if id.is_empty() {
             "creating the tunnel".into()
         } else {
@@ -136,7 +154,7 @@ fn ingress(view: &WorkspaceView) -> Summary {
         return Summary::yes(Reason::Completed, message);
     }
 
-    wrong(&section.section, None, generation).unwrap_or_else(|| {
+    wrong(&section.section, None, generation, view.subject.now).unwrap_or_else(|| {
         let message = if section.name.is_some() {
             "waiting for an address of the Ingress"
         } else {
@@ -174,7 +192,7 @@ fn record_summary(wanted: &sequencer_api::DNSRecord, view: &WorkspaceView) -> Su
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
-    let ready = record::ready(found, &view.chart.zones.providers);
+    let ready = record::ready(found, &view.chart.zones.providers, view.subject.now);
     as_reported(ready, conditions, found.generation(), creating)
 }
 
@@ -191,7 +209,8 @@ fn route(view: &WorkspaceView, before_it: bool) -> Summary {
     }
 
     let failure = section.rules.iter().find_map(|rule| rule.failure.as_ref());
-    match wrong(&section.section, failure, view.subject.generation) {
+    let (generation, now) = (view.subject.generation, view.subject.now);
+    match wrong(&section.section, failure, generation, now) {
         Some(wrong) => wrong,
         None if before_it => Summary::no(Reason::InProgress, "probing"),
         None => Summary::no(Reason::Waiting, "waiting for DNS"),
@@ -219,7 +238,7 @@ fn available(view: &WorkspaceView, url: Option<&str>) -> Summary {
 
 fn ready(
     view: &WorkspaceView,
-    summaries: &[(ConditionType, Summary)],
+    verdict: Verdict<'_>,
     available: &Summary,
     url: Option<&str>,
 ) -> Summary {
@@ -228,8 +247,7 @@ fn ready(
     }
 
     let commit = view.commit.as_deref();
-    let worst = Summary::worst(summaries.iter().map(|(_, summary)| summary));
-    let Some(bad) = worst.filter(|worst| !worst.holds) else {
+    let Some(bad) = verdict.wrong else {
         let what = commit.unwrap_or("it");
         let message = url.map_or_else(
             || "every component is ready".into(),

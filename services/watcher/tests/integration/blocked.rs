@@ -21,6 +21,7 @@ use crate::services::{section, well};
 fn failed(generation: Option<i64>) -> Section {
     let retry = Retry {
         attempts: 1,
+        since: None,
         next_attempt_at: Time(Timestamp::now() + SignedDuration::from_hours(1)),
         code: Code::DnsProviderRefused,
         message: "the account is closed".into(),

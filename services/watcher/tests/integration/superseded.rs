@@ -41,6 +41,7 @@ async fn refused(delivery: Delivery, client: Client) -> Result<()> {
     let rev = publish.section.rev;
     let retry = Retry {
         attempts: 1,
+        since: None,
         next_attempt_at: Time(Timestamp::now() + SignedDuration::from_hours(1)),
         code: Code::CredentialsRefused,
         message: "refused".into(),
