@@ -42,6 +42,7 @@ fn a_command_is_these_bytes() {
             name: "app".into(),
             workspace_uid: "456".into(),
             trigger: Trigger::Retry.into(),
+            asked: "h1".into(),
         },
     );
 }

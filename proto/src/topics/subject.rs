@@ -86,6 +86,7 @@ impl Command {
             name: name.into(),
             workspace_uid: self.workspace.to_string(),
             trigger: trigger.into(),
+            asked: String::new(),
         }
     }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::names::Owner;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::names::{Owner, h10};
 
 /// Who manages an object; every object that is made has it.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -93,6 +95,19 @@ pub fn made_for(owner: Owner<'_>, namespace: &str) -> BTreeMap<String, String> {
 pub fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
     let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     pairs.into_iter().map(owned).collect()
+}
+
+/// What people ask to be tried again by [`RETRY`], on an object or on what it belongs to: a hash
+/// that changes with each of the annotations, or None if there is none.
+#[must_use]
+pub fn asked<'a>(objects: impl IntoIterator<Item = &'a ObjectMeta>) -> Option<String> {
+    let word = |meta: &'a ObjectMeta| {
+        let found = meta.annotations.as_ref().and_then(|found| found.get(RETRY));
+        found.map_or("", String::as_str)
+    };
+    let words: Vec<_> = objects.into_iter().map(word).collect();
+    let some = words.iter().any(|word| !word.is_empty());
+    some.then(|| h10(&words))
 }
 
 /// Whether a key of a label or an annotation is not a user's to choose.

@@ -92,6 +92,10 @@ pub struct Section {
     /// What failed last, and when it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What people last asked to be tried again by `se.quencer.io/retry`, as a hash.
+    #[schemars(length(max = 10))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
 }
 
 impl Section {
@@ -111,6 +115,7 @@ impl Section {
             observed_generation: Some(generation),
             claim: None,
             retry,
+            asked: self.asked.clone(),
         }
     }
 }
@@ -160,8 +165,9 @@ pub struct Retry {
     /// Since when it has failed with this code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// When it is tried again.
-    pub next_attempt_at: Time,
+    /// When it is tried again. Absent: once somebody changes something, or asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Time>,
     /// The error's code, `E#nnnn`.
     pub code: Code,
     /// What happened and what to do.

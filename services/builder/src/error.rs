@@ -1,6 +1,6 @@
 //! Why a commit was not found or an image not built.
 
-use sequencer_api::code::Code;
+use sequencer_api::code::{Cause, Code};
 use sequencer_api::status::State;
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::retry::Retry;
@@ -86,17 +86,11 @@ impl Failure for Error {
             _ if self.is_ours() => Retry::AtOnce,
             Self::Git { error, .. } => error.retry(),
             // The same commit fails the same way: whoever pushes makes another Build.
-            Self::Build(failure)
-                if matches!(failure.code, Code::StepFailed | Code::DockerfileNotFound) =>
-            {
-                Retry::Stalled
+            Self::Build(failure) if failure.code.cause() == Cause::User => Retry::Never,
+            Self::NoSource(_) | Self::NoFile(_) | Self::Leaves(_) | Self::Timeout(_) => {
+                Retry::Never
             }
-            Self::NoSource(_)
-            | Self::Secret(SecretError::Unnamed)
-            | Self::Argument(_)
-            | Self::NoFile(_)
-            | Self::Leaves(_)
-            | Self::Timeout(_) => Retry::Stalled,
+            Self::Secret(SecretError::Unnamed) | Self::Argument(_) => Retry::Stalled,
             Self::Secret(_)
             | Self::NoConfigMap(_)
             | Self::Build(_)

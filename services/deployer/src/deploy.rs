@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt as _};
 use sequencer_api::Component;
 use sequencer_api::dependencies::{siblings, unmet};
+use sequencer_api::labels::RETRY;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::Verb;
@@ -21,6 +22,7 @@ use sequencer_runtime::error::chain;
 use sequencer_runtime::section::SecretReader;
 use sequencer_runtime::telemetry::join_workspace;
 use serde::Deserialize as _;
+use serde_json::Value;
 use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
@@ -55,7 +57,7 @@ impl Reconciled for Component {
         let secrets = SecretReader::new(secrets, namespace);
 
         let reconciled = async {
-            let (after, again) = match service.roll_out(&view, &secrets).await {
+            let (mut after, again) = match service.roll_out(&view, &secrets).await {
                 Err(Error::Deleting { .. }) => return Ok(Action::requeue(DELETING)),
                 Err(Error::Object(error)) => {
                     let failed = section::broken(&view, &error, &secrets, service.waits());
@@ -64,6 +66,7 @@ impl Reconciled for Component {
                 }
                 reached => reached?,
             };
+            after.section.asked = view.asked().or(after.section.asked);
 
             let later = service.record_deploy(&api, &view, &after).await?;
             Ok(next([again, later]))
@@ -128,7 +131,7 @@ impl Service {
             provided => provided?,
         }
 
-        let there = run(&apply, workload, found).await?;
+        let there = run(view, &apply, workload, found).await?;
         tidy(view, &apply, &plan, workload).await?;
 
         // How it is.
@@ -298,23 +301,46 @@ fn is_started(
 
 /// Starts it, or rolls a new revision out. A Job cannot be changed: it is run anew.
 async fn run(
+    view: &View,
     apply: &Apply,
     workload: &Workload,
     found: Option<DynamicObject>,
 ) -> Result<DynamicObject, Error> {
     let object = &workload.object;
-    let found = match found {
-        Some(found) if !is_deployment(object) => {
-            if revision(&serde_json::to_value(&found)?) == Some(&workload.revision) {
-                return Ok(found);
-            }
-            apply.delete(object, &found).await?;
-            None
-        }
-        found => found,
-    };
+    if is_deployment(object) {
+        return apply.write(object, found).await;
+    }
 
-    apply.write(object, found).await
+    if let Some(found) = found {
+        let there = serde_json::to_value(&found)?;
+        let same = revision(&there) == Some(&workload.revision);
+        if same && !is_to_run_again(view, &Job::deserialize(there)?) {
+            return Ok(found);
+        }
+        apply.delete(object, &found).await?;
+    }
+
+    apply.write(&run_for(view, object), None).await
+}
+
+/// Whether a Job failed that a person has asked to be tried again. Both the section and the Job
+/// know what was asked when it was run: neither is written before the other in every case.
+fn is_to_run_again(view: &View, job: &Job) -> bool {
+    let asked = view.asked();
+    let ran_for = job.annotations().get(RETRY);
+    let tried = asked == section::before(view).section.asked || asked.as_ref() == ran_for;
+    asked.is_some() && !tried && readiness::has_failed(job)
+}
+
+/// The Job with what is asked when it is run.
+fn run_for(view: &View, job: &Object) -> Object {
+    let mut job = job.clone();
+    let annotations = job.body.pointer_mut("/metadata/annotations");
+    let annotations = annotations.and_then(Value::as_object_mut);
+    if let Some((asked, annotations)) = view.asked().zip(annotations) {
+        annotations.insert(RETRY.into(), asked.into());
+    }
+    job
 }
 
 /// Deletes what was made for this Component and is not planned any more.

@@ -16,9 +16,11 @@ mod values;
 mod volumes;
 
 use k8s_openapi::api::core::v1::Container;
+use kube::Resource;
 use sequencer_api::code::Code;
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::condition::ConditionType;
+use sequencer_api::labels::asked;
 use sequencer_api::names::{self, Owner};
 use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
 use sequencer_api::status::workspace::WorkspaceStatus;
@@ -57,6 +59,12 @@ impl View {
 
     pub(crate) fn uid(&self) -> &str {
         Owner::of(&self.component).uid
+    }
+
+    /// What people ask to be tried again, on the Component or its Workspace.
+    pub(crate) fn asked(&self) -> Option<String> {
+        let workspace = self.workspace.as_ref().map(Resource::meta);
+        asked([self.component.meta()].into_iter().chain(workspace))
     }
 
     /// Where everything is made.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
 use sequencer_api::code::Code;
 use sequencer_api::status::State;
@@ -100,17 +100,22 @@ pub(crate) fn deployment(
     }
 }
 
+/// Whether a Job failed for good.
+pub(crate) fn has_failed(job: &Job) -> bool {
+    condition(job, "Failed").is_some()
+}
+
+fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.iter().flatten();
+    conditions
+        .filter(|condition| condition.status == "True")
+        .find(|condition| condition.type_ == kind)
+}
+
 /// Returns the health of a Job.
 pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> Health {
     let status = job.status.clone().unwrap_or_default();
-    let condition = |kind: &str| {
-        status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == kind && condition.status == "True")
-    };
-
+    let condition = |kind| condition(job, kind);
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let (state, trouble) = if condition("Complete").is_some() {
         (State::Completed, None)

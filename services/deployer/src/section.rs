@@ -62,7 +62,10 @@ pub(crate) fn retry<S: StatusSection>(
         before.observed_generation == Some(generation)
             && standing.code == retry.code
             && standing.secret_versions == retry.secret_versions
-            && standing.next_attempt_at.0 > now
+            && standing
+                .next_attempt_at
+                .as_ref()
+                .is_none_or(|at| at.0 > now)
     });
 
     standing.cloned().unwrap_or(retry)
@@ -70,7 +73,7 @@ pub(crate) fn retry<S: StatusSection>(
 
 /// How long it is until what failed is tried again.
 pub(crate) fn until_retry(section: &Section) -> Option<Duration> {
-    let at = section.retry.as_ref()?.next_attempt_at.0;
+    let at = section.retry.as_ref()?.next_attempt_at.as_ref()?.0;
     let wait = at.duration_since(Timestamp::now());
     Some(Duration::try_from(wait).unwrap_or_default())
 }

@@ -13,6 +13,9 @@ pub enum Retry {
     /// A person has to do something. It is still tried, as seldom as possible, and heals by
     /// itself.
     Stalled,
+    /// A person has to change something, or to ask: the same would only fail in the same way, and
+    /// costs too much to try.
+    Never,
     /// Nothing is wrong; check again after this long.
     Wait(Duration),
     /// Again, each time after a longer wait.
@@ -43,17 +46,19 @@ impl From<&Periods> for Waits {
 impl Waits {
     /// The wait after the `attempts`-th failure in a row. `chance` is in `0.0..1.0` and takes up to
     /// half of it away, so that what failed together does not come back together.
+    /// None: it is not tried again by itself.
     #[must_use]
-    pub fn delay(&self, retry: Retry, attempts: u32, chance: f64) -> Duration {
+    pub fn delay(&self, retry: Retry, attempts: u32, chance: f64) -> Option<Duration> {
         match retry {
-            Retry::Wait(delay) => delay,
-            Retry::Stalled => self.longest,
-            Retry::AtOnce if attempts <= 1 => Duration::ZERO,
+            Retry::Never => None,
+            Retry::Wait(delay) => Some(delay),
+            Retry::Stalled => Some(self.longest),
+            Retry::AtOnce if attempts <= 1 => Some(Duration::ZERO),
             Retry::AtOnce => self.delay(Retry::Backoff, attempts.saturating_sub(1), chance),
             Retry::Backoff => {
                 let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
                 let delay = self.first.saturating_mul(doubled).min(self.longest);
-                delay.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)
+                Some(delay.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0))
             }
         }
     }
@@ -93,30 +98,36 @@ mod tests {
         longest: Duration::from_secs(900),
     };
 
+    fn seconds(retry: Retry, attempts: u32) -> u64 {
+        WAITS.delay(retry, attempts, 0.0).unwrap().as_secs()
+    }
+
     #[test]
     fn waits_double_up_to_a_quarter_of_an_hour() {
-        let waits = [1, 2, 3, 8, 9, 1000]
-            .map(|attempts| WAITS.delay(Retry::Backoff, attempts, 0.0).as_secs());
+        let waits = [1, 2, 3, 8, 9, 1000].map(|attempts| seconds(Retry::Backoff, attempts));
         assert_eq!(waits, [5, 10, 20, 640, 900, 900]);
     }
 
     #[test]
     fn what_is_ours_is_tried_at_once_and_only_once() {
-        let waits =
-            [1, 2, 3, 1000].map(|attempts| WAITS.delay(Retry::AtOnce, attempts, 0.0).as_secs());
+        let waits = [1, 2, 3, 1000].map(|attempts| seconds(Retry::AtOnce, attempts));
         assert_eq!(waits, [0, 5, 10, 900]);
     }
 
     #[test]
     fn what_a_person_must_heal_is_looked_at_seldom_but_for_ever() {
-        assert_eq!(WAITS.delay(Retry::Stalled, 1, 0.9), WAITS.longest);
-        assert_eq!(WAITS.delay(Retry::Stalled, u32::MAX, 0.0), WAITS.longest);
+        assert_eq!(WAITS.delay(Retry::Stalled, 1, 0.9), Some(WAITS.longest));
+        assert_eq!(
+            WAITS.delay(Retry::Stalled, u32::MAX, 0.0),
+            Some(WAITS.longest)
+        );
+        assert_eq!(WAITS.delay(Retry::Never, 1, 0.0), None);
     }
 
     proptest! {
         #[test]
         fn a_wait_is_never_longer_than_the_longest_nor_under_half_the_first(attempts: u32, chance in 0.0..1.0) {
-            let wait = WAITS.delay(Retry::Backoff, attempts, chance);
+            let wait = WAITS.delay(Retry::Backoff, attempts, chance).unwrap();
             prop_assert!(wait <= WAITS.longest && wait >= WAITS.first / 2);
         }
 

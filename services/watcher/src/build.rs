@@ -8,6 +8,7 @@ mod view;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::Resource;
 use sequencer_api::Build;
 use sequencer_api::status::Section;
 use sequencer_api::status::build::BuildStatus;
@@ -51,7 +52,15 @@ impl Reconciled for BuildView {
             now,
         );
         let owner = cache.owner_of_build(&build);
-        Ok(Some(Self::new(build, owner, held, chart, now)))
+        let maker = cache.maker(&build);
+        let above = maker.as_ref().and_then(|maker| cache.owned_with(maker));
+        let workspace = above.and_then(|above| above.workspace);
+        let owners = [
+            maker.as_deref().map(Resource::meta),
+            workspace.as_deref().map(Resource::meta),
+        ];
+        let view = Self::new(build, owner, held, chart, now);
+        Ok(Some(view.asked_by(&owners)))
     }
 
     fn subject(&self) -> &Subject {

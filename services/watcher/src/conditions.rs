@@ -288,7 +288,7 @@ mod tests {
             retry: Some(Retry {
                 attempts: 1,
                 since: Some(Time(at(100))),
-                next_attempt_at: Time(at(109)),
+                next_attempt_at: Some(Time(at(109))),
                 code,
                 message: "words".into(),
                 secret_versions: std::collections::BTreeMap::new(),

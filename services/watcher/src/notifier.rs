@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sequencer_api::status::Section;
 use sequencer_proto::topics::{Command, Pool, Verb};
-use sequencer_proto::v1::Trigger;
+use sequencer_proto::v1::{CommandPayload, Trigger};
 use sequencer_runtime::bus::{Bus, PublishError};
 use sequencer_runtime::error::chain;
 use sequencer_runtime::retry::later;
@@ -24,14 +24,13 @@ use crate::retry::Retry;
 /// Returns when the handler of a section has work. `finished` says whether the section records what is
 /// wanted.
 #[must_use]
-pub fn due_of(section: &Section, finished: bool, generation: i64, now: Timestamp) -> Due {
+pub fn due_of(section: &Section, finished: bool, subject: &Subject) -> Due {
     let wanted = Wanted {
-        generation,
+        generation: subject.generation,
         finished,
-        // That a person asks shows in the message itself.
-        asked: false,
+        asked: subject.retry.is_new_to(section),
     };
-    due(section, wanted, None, now)
+    due(section, wanted, None, subject.now)
 }
 
 /// Plans to notify the handler of a section.
@@ -44,14 +43,17 @@ pub fn notify(
     settled: bool,
     cause: Cause,
 ) {
-    let due = due_of(section, settled, subject.generation, subject.now);
+    let due = due_of(section, settled, subject);
     let Some(policy) = policy(plan, due, Policy::Now) else {
         return;
     };
 
     let inputs = Inputs::of(subject, Some(section.rev), cause);
-    plan.notifications
-        .push(notification(subject, verb, pool, inputs, policy));
+    let asked = subject.retry.is_new_to(section);
+    plan.notifications.push(Notification {
+        asked,
+        ..notification(subject, verb, pool, inputs, policy)
+    });
 }
 
 /// Returns how often a handler is notified of work that is due then, or None if it has none.
@@ -65,7 +67,9 @@ pub fn policy(plan: &mut Plan, due: Due, unfinished: Policy) -> Option<Policy> {
             Some(Policy::Held)
         }
         Due::IfSecretChanged(at) => {
-            plan.again_at(at);
+            if let Some(at) = at {
+                plan.again_at(at);
+            }
             Some(Policy::Secret)
         }
     }
@@ -87,6 +91,7 @@ pub fn notification(
         target: subject.target.clone(),
         inputs,
         retry: subject.retry.clone(),
+        asked: false,
         policy,
     }
 }
@@ -154,8 +159,10 @@ fn decide(
     let over = |since: Timestamp| every.is_some_and(|every| later(since, every) <= now);
     let send = match (before, same, notification.policy) {
         (Some(before), ..) if before.retry != notification.retry => Some(Trigger::Retry),
+        (_, None, Policy::Now | Policy::Poll(_)) if notification.asked => Some(Trigger::Retry),
         (_, None, Policy::Now | Policy::Once | Policy::Poll(_)) => Some(Trigger::Change),
         (_, None, Policy::Secret | Policy::Held) => None,
+        (_, Some(same), _) if notification.asked => over(same.at).then_some(Trigger::Retry),
         (_, Some(same), _) => over(same.at).then_some(Trigger::Resync),
     };
 
@@ -260,8 +267,12 @@ impl Notifier {
             name
         );
         join_workspace(&span, notification.workspace);
+        let payload = CommandPayload {
+            asked: notification.retry.asked.clone().unwrap_or_default(),
+            ..command.payload(namespace, name, trigger)
+        };
         self.bus
-            .publish(&command, namespace, name, trigger)
+            .publish_payload(&command, &payload)
             .instrument(span)
             .await
     }
@@ -378,7 +389,7 @@ mod tests {
 
         let asked = json!({"metadata": {"annotations": {labels::RETRY: "again"}}, "spec": {"components": []}});
         let workspace: Workspace = serde_json::from_value(asked).unwrap();
-        notification.retry = Retry::of(&workspace);
+        notification.retry = Retry::of(&workspace, &[]);
         assert!(sends(Some(&same), &notification, 1));
         assert!(!sends(None, &notification, 1));
         assert_eq!(decide(None, &notification, PERIODS, at(0)).next, None);

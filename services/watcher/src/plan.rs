@@ -183,6 +183,8 @@ pub struct Notification {
     pub target: Target,
     pub inputs: Inputs,
     pub retry: Retry,
+    /// Whether the section has not tried yet what a person asks.
+    pub asked: bool,
     pub policy: Policy,
 }
 

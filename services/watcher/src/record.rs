@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource, ResourceExt as _};
 use sequencer_api::condition::{ConditionType, Reason, Summary, holds_for};
 use sequencer_api::host::not_granted;
 use sequencer_api::labels;
@@ -66,9 +66,8 @@ impl Reconciled for RecordView {
         let workspace = owned.workspace.as_deref();
 
         let owner = workspace_of_record(&record);
-        let retry = Retry::of(record.as_ref())
-            .within(workspace)
-            .outside(workspace);
+        let above = workspace.map(Resource::meta);
+        let retry = Retry::of(record.as_ref(), &[above]).outside(workspace);
 
         Ok(Some(Self {
             subject: Subject::of(Kind::DnsRecord, record.as_ref(), owner, retry, now),

@@ -1,34 +1,26 @@
 //! What people change to have everything tried again now.
 
-use kube::{Resource, ResourceExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use sequencer_api::status::Section;
 use sequencer_api::{Workspace, labels};
 
-/// The annotations that ask for another try: any change of them is one.
+/// What is asked to be tried again of an object, by annotations on it and on what it belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retry {
-    /// The value on the object itself.
-    own: String,
-    /// The value on its Workspace.
-    workspace: String,
+    /// A hash of the annotations; None if there is none.
+    pub asked: Option<String>,
     /// Whether what the Workspace has outside is given up.
     abandoned: bool,
 }
 
 impl Retry {
-    /// Of an object.
-    pub fn of(object: &impl Resource) -> Self {
+    /// Of an object and of what it belongs to: whoever annotates a Workspace means all of it.
+    pub fn of<'a>(object: &'a impl Resource, owners: &[Option<&'a ObjectMeta>]) -> Self {
+        let owners = owners.iter().copied().flatten();
         Self {
-            own: annotation(object),
-            ..Self::default()
-        }
-    }
-
-    /// Whoever annotates a Workspace means all of it.
-    #[must_use]
-    pub fn within(self, workspace: Option<&Workspace>) -> Self {
-        Self {
-            workspace: workspace.map(annotation).unwrap_or_default(),
-            ..self
+            asked: labels::asked([object.meta()].into_iter().chain(owners)),
+            abandoned: false,
         }
     }
 
@@ -40,9 +32,10 @@ impl Retry {
             ..self
         }
     }
-}
 
-fn annotation(object: &impl Resource) -> String {
-    let value = object.annotations().get(labels::RETRY);
-    value.cloned().unwrap_or_default()
+    /// Whether a section has not tried yet what is asked.
+    #[must_use]
+    pub fn is_new_to(&self, section: &Section) -> bool {
+        self.asked.is_some() && self.asked != section.asked
+    }
 }

@@ -8,6 +8,7 @@ use sequencer_api::{Build, Component, DNSRecord, Workspace};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::cache::{Cache, Index};
+use crate::owned::Owned;
 
 /// The objects of a kind that are to be reconciled, from one end to the other.
 type Sender<K> = UnboundedSender<ObjectRef<K>>;
@@ -65,11 +66,12 @@ impl Triggers {
         every(&self.records, &cache.records);
     }
 
-    /// A Workspace changed: its Components may hold its host, and its records may have lost their
-    /// owner.
+    /// A Workspace changed: its Components may hold its host, its records may have lost their
+    /// owner, and what failed may have to be tried again.
     pub fn workspace(&self, cache: &Cache, workspace: &Workspace) {
         let owned = cache.owned_by(workspace);
         each(&self.components, &owned.components);
+        each(&self.builds, &unpublished(&owned));
         each(&self.records, &owned.records);
     }
 
@@ -79,10 +81,11 @@ impl Triggers {
         each(&self.workspaces, &cache.in_namespace_of(workspace));
     }
 
-    /// A Component changed: whoever waits for it, and its Workspace.
+    /// A Component changed: whoever waits for it, its Workspace, and what failed of its Builds.
     pub fn component(&self, cache: &Cache, component: &Component) {
         if let Some(owned) = cache.owned_with(component) {
             each(&self.components, &owned.components);
+            each(&self.builds, &unpublished(&owned));
             each(&self.workspaces, owned.workspace.as_slice());
         }
     }
@@ -102,6 +105,14 @@ impl Triggers {
         each(&self.workspaces, workspace.as_slice());
         each(&self.workspaces, &cache.asking_for(record));
     }
+}
+
+fn unpublished(owned: &Owned) -> Vec<Arc<Build>> {
+    let builds = owned.builds.iter();
+    builds
+        .filter(|build| !build.is_published())
+        .cloned()
+        .collect()
 }
 
 fn every<K: Resource<DynamicType = ()> + Clone>(to: &Sender<K>, objects: &Index<K>) {

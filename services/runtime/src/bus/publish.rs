@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishError as JetStreamError;
 use sequencer_proto::Message;
 use sequencer_proto::topics::{BuildLog, Command, Event, MAX_COMMAND, MAX_PAYLOAD};
-use sequencer_proto::v1::{Line, Progress, Trigger};
+use sequencer_proto::v1::{CommandPayload, Line, Progress, Trigger};
 use thiserror::Error;
 
 use super::{Bus, carrier, lines};
@@ -42,11 +42,23 @@ impl Bus {
         name: &str,
         trigger: Trigger,
     ) -> Result<(), PublishError> {
-        let payload = encode(&command.payload(namespace, name, trigger), MAX_COMMAND)?;
+        self.publish_payload(command, &command.payload(namespace, name, trigger))
+            .await
+    }
+
+    /// As [`Bus::publish`], with a payload that says more.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_payload(
+        &self,
+        command: &Command,
+        payload: &CommandPayload,
+    ) -> Result<(), PublishError> {
         self.store(
             command.to_string(),
             carrier::inject(command.workspace()),
-            payload,
+            encode(payload, MAX_COMMAND)?,
         )
         .await?;
         self.handles.metrics.published.inc();

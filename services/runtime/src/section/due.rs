@@ -15,8 +15,9 @@ pub enum Due {
     Now,
     /// Not before this time: somebody works at it, or the wait after a failure is not over.
     At(Timestamp),
-    /// At this time, or as soon as one of the Secrets changes that the failure may come from.
-    IfSecretChanged(Timestamp),
+    /// As soon as one of the Secrets changes that the failure may come from, and at this time if
+    /// there is one.
+    IfSecretChanged(Option<Timestamp>),
 }
 
 /// What a finished section means.
@@ -89,15 +90,16 @@ pub fn due(section: &Section, wanted: Wanted, me: Option<&Holder>, now: Timestam
         return Due::Now;
     }
 
-    match &section.retry {
-        Some(retry) if retry.next_attempt_at.0 > now => {
-            if retry.secret_versions.is_empty() {
-                Due::At(retry.next_attempt_at.0)
-            } else {
-                Due::IfSecretChanged(retry.next_attempt_at.0)
-            }
-        }
-        _ => Due::Now,
+    let Some(retry) = &section.retry else {
+        return Due::Now;
+    };
+
+    let next = retry.next_attempt_at.as_ref().map(|next| next.0);
+    match next {
+        Some(next) if next <= now => Due::Now,
+        next if !retry.secret_versions.is_empty() => Due::IfSecretChanged(next),
+        Some(next) => Due::At(next),
+        None => Due::Never,
     }
 }
 
@@ -163,6 +165,7 @@ mod tests {
             observed_generation: Some(2),
             claim: None,
             retry: None,
+            asked: None,
         }
     }
 
@@ -172,7 +175,7 @@ mod tests {
             retry: Some(Retry {
                 attempts: 1,
                 since: None,
-                next_attempt_at: Time(at(next)),
+                next_attempt_at: Some(Time(at(next))),
                 code: Code::ProviderUnavailable,
                 message: String::new(),
                 secret_versions: BTreeMap::from_iter(versions),
@@ -281,7 +284,7 @@ mod tests {
     fn a_failure_that_a_secret_may_have_caused_is_due_when_that_changes() {
         assert_eq!(
             judged(&failed(101, true), WANTED),
-            Due::IfSecretChanged(at(101))
+            Due::IfSecretChanged(Some(at(101)))
         );
         assert_eq!(judged(&failed(100, true), WANTED), Due::Now);
     }

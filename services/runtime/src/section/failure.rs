@@ -121,7 +121,7 @@ pub fn failed(
         Versions::new()
     };
 
-    let next = later(now, delay);
+    let next = delay.map(|delay| later(now, delay));
     let since = since(earlier, failing.code, now);
     recorded(attempts, since, next, failing.code, &failing.message, read)
 }
@@ -146,7 +146,7 @@ pub fn waiting(
     recorded(
         checks.saturating_add(1),
         since(earlier, waiting.code, now),
-        later(now, after),
+        Some(later(now, after)),
         waiting.code,
         &waiting.message,
         Versions::new(),
@@ -170,7 +170,7 @@ fn since(earlier: Option<&status::Retry>, code: Code, now: Timestamp) -> Time {
 fn recorded(
     attempts: i32,
     since: Time,
-    at: Timestamp,
+    at: Option<Timestamp>,
     code: Code,
     message: &str,
     read: Versions,
@@ -178,7 +178,7 @@ fn recorded(
     status::Retry {
         attempts,
         since: Some(since),
-        next_attempt_at: Time(at),
+        next_attempt_at: at.map(Time),
         code,
         message: message.chars().take(MAX_MESSAGE).collect(),
         secret_versions: read.into_iter().take(MAX_SECRETS).collect(),
@@ -312,13 +312,14 @@ mod tests {
             let before = after(recorded(
                 earlier,
                 Time(at(0)),
-                at(0),
+                Some(at(0)),
                 Code::ConnectorNotConnected,
                 "",
                 Versions::new(),
             ));
             waiting(&before, 1, &connecting(), at(0))
                 .next_attempt_at
+                .unwrap()
                 .0
                 .as_second()
         });

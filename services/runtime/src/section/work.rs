@@ -66,6 +66,8 @@ pub struct Work<S: StatusSection> {
     uid: Uuid,
     generation: i64,
     asked: bool,
+    /// What a person asked to be tried again, whether or not it was tried since.
+    asked_for: Option<String>,
     redelivered: bool,
     /// The section as the API server has it.
     recorded: S,
@@ -93,6 +95,8 @@ impl<S: StatusSection> Work<S> {
         };
 
         let section = S::of(&object);
+        let asked_for = Some(payload.asked.clone()).filter(|asked| !asked.is_empty());
+        let tried = asked_for.is_some() && section.common().asked == asked_for;
         Ok(Some(Self {
             target,
             secrets: Arc::new(SecretReader::new(
@@ -102,7 +106,8 @@ impl<S: StatusSection> Work<S> {
             namespace: payload.namespace.clone(),
             uid,
             generation: object.generation(),
-            asked: payload.trigger() == Trigger::Retry,
+            asked: payload.trigger() == Trigger::Retry && !tried,
+            asked_for,
             redelivered: delivery.again,
             recorded: section.clone(),
             section,
@@ -379,9 +384,11 @@ impl<S: StatusSection> Work<S> {
 
     fn end(&mut self, state: State, retry: Option<status::Retry>) {
         let generation = self.generation;
+        let asked_for = self.asked_for.clone();
         let common = self.section.common_mut();
 
         *common = common.ended(state, generation, retry);
+        common.asked = asked_for.or_else(|| common.asked.take());
     }
 
     async fn renew(&mut self) -> Result<(), Stop> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use sequencer_api::host::Refusal;
 use sequencer_api::owner::controller;
@@ -11,11 +12,10 @@ use sequencer_api::status::build::BuildStatus;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component};
 use sequencer_proto::topics::{Kind, Pool};
-use sequencer_runtime::section::Due;
+use sequencer_runtime::section::{Due, Wanted, due};
 use uuid::Uuid;
 
 use crate::chart::Chart;
-use crate::notifier::due_of;
 use crate::plan::Subject;
 use crate::pools;
 use crate::retry::Retry;
@@ -34,7 +34,7 @@ impl BuildView {
     /// From what is cached. `owner` is the uid that its commands carry.
     pub fn new(build: Arc<Build>, owner: Uuid, held: bool, chart: &Chart, now: Timestamp) -> Self {
         let namespace = build.namespace_str();
-        let retry = Retry::of(build.as_ref());
+        let retry = Retry::of(build.as_ref(), &[]);
 
         Self {
             subject: Subject::of(Kind::Build, build.as_ref(), owner, retry, now),
@@ -43,6 +43,13 @@ impl BuildView {
             held,
             build,
         }
+    }
+
+    /// The same, tried again by who asks for it on what it belongs to as well.
+    #[must_use]
+    pub fn asked_by(mut self, owners: &[Option<&ObjectMeta>]) -> Self {
+        self.subject.retry = Retry::of(self.build.as_ref(), owners);
+        self
     }
 
     /// Whether nobody made it but a user.
@@ -67,8 +74,12 @@ pub(super) fn waits_for_its_turn(
 
     let age = |of: &Build| (of.creation_timestamp().map(|created| created.0), of.uid());
     let before = |other: &Build| {
-        let generation = other.generation();
-        let waits = due_of(&section(other), false, generation, now) == Due::Now;
+        let wanted = Wanted {
+            generation: other.generation(),
+            finished: false,
+            asked: false,
+        };
+        let waits = due(&section(other), wanted, None, now) == Due::Now;
         waits && other.spec.runtime.pool == build.spec.runtime.pool && age(other) < age(build)
     };
 

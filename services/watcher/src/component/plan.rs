@@ -12,7 +12,7 @@ use super::builds::resolved;
 use super::view::ComponentView;
 use crate::notifier::{due_of, notification, notify, policy};
 use crate::owned::Owned;
-use crate::plan::{Cause, Inputs, Plan, Policy};
+use crate::plan::{Cause, Inputs, Notification, Plan, Policy};
 
 /// A poll interval that cannot be read, which the schema does not let in.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -58,20 +58,17 @@ fn resolve(plan: &mut Plan, view: &ComponentView) {
         git.is_some_and(|git| git.commit.is_some())
     });
     let finished = fixed && resolved(build, source);
-    let due = due_of(&source.section, finished, subject.generation, subject.now);
+    let due = due_of(&source.section, finished, subject);
     let poll = Policy::Poll(interval(&view.component.spec.update_policy.interval));
     let Some(policy) = policy(plan, due, poll) else {
         return;
     };
 
     let inputs = Inputs::of(subject, None, Cause::Spec);
-    plan.notifications.push(notification(
-        subject,
-        Verb::Resolve,
-        Some(pool.clone()),
-        inputs,
-        policy,
-    ));
+    plan.notifications.push(Notification {
+        asked: subject.retry.is_new_to(&source.section),
+        ..notification(subject, Verb::Resolve, Some(pool.clone()), inputs, policy)
+    });
 }
 
 fn interval(text: &str) -> Duration {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::host::Refusal;
 use sequencer_api::status::State;
@@ -47,7 +47,8 @@ impl ComponentView {
         chart: &Arc<Chart>,
         now: Timestamp,
     ) -> Self {
-        let retry = Retry::of(component.as_ref()).within(owned.workspace.as_deref());
+        let workspace = owned.workspace.as_deref().map(Resource::meta);
+        let retry = Retry::of(component.as_ref(), &[workspace]);
         let owner = owned.owner_uid(&component);
         let subject = Subject::of(Kind::Component, component.as_ref(), owner, retry, now);
 

@@ -57,7 +57,7 @@ impl WorkspaceView {
         now: Timestamp,
     ) -> Self {
         let (owner, owned) = (workspace.uuid(), Arc::new(owned));
-        let retry = Retry::of(workspace.as_ref()).outside(Some(&workspace));
+        let retry = Retry::of(workspace.as_ref(), &[]).outside(Some(&workspace));
         let subject = Subject::of(Kind::Workspace, workspace.as_ref(), owner, retry, now);
 
         let refusal = refusal(&workspace, &owned, &chart.limits);

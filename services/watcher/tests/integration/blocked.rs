@@ -22,7 +22,7 @@ fn failed(generation: Option<i64>) -> Section {
     let retry = Retry {
         attempts: 1,
         since: None,
-        next_attempt_at: Time(Timestamp::now() + SignedDuration::from_hours(1)),
+        next_attempt_at: Some(Time(Timestamp::now() + SignedDuration::from_hours(1))),
         code: Code::DnsProviderRefused,
         message: "the account is closed".into(),
         secret_versions: Default::default(),

@@ -42,7 +42,7 @@ async fn refused(delivery: Delivery, client: Client) -> Result<()> {
     let retry = Retry {
         attempts: 1,
         since: None,
-        next_attempt_at: Time(Timestamp::now() + SignedDuration::from_hours(1)),
+        next_attempt_at: Some(Time(Timestamp::now() + SignedDuration::from_hours(1))),
         code: Code::CredentialsRefused,
         message: "refused".into(),
         secret_versions: [("n/s".to_owned(), "1".to_owned())].into(),
