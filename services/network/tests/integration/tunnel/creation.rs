@@ -10,6 +10,7 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
+use super::unanswered;
 use crate::harness::{Harness, TUNNELS};
 use crate::preview::{Preview, TEAM};
 
@@ -153,12 +154,7 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Result<()> {
     let harness = Harness::new().await?;
-    let preview = Preview::new(&harness).await?;
-
-    harness
-        .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
-        .await?;
-    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
+    let preview = unanswered(&harness).await?;
     let unknown = preview.recorded().await?;
     assert_eq!(
         (unknown.section.retry.unwrap().code, unknown.intents.len()),

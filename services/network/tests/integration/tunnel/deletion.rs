@@ -9,6 +9,7 @@ use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Outcome;
 use serde_json::json;
 
+use super::unanswered;
 use crate::harness::{Harness, until};
 use crate::preview::{Preview, TEAM};
 
@@ -84,12 +85,7 @@ async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothin
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> Result<()> {
     let harness = Harness::new().await?;
-    let preview = Preview::new(&harness).await?;
-
-    harness
-        .faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "lost_response": true}]))
-        .await?;
-    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
+    let preview = unanswered(&harness).await?;
     preview.delete().await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Done);
     assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
