@@ -10,3 +10,11 @@ use serde_json::{Value, json};
 fn healthy(section: &Value) -> bool {
     section["state"] == json!(State::Healthy)
 }
+
+fn waiting(section: &Value) -> bool {
+    section["state"] == json!(State::Waiting)
+}
+
+fn failed(section: &Value) -> bool {
+    section["state"] == json!(State::Error)
+}

@@ -1,13 +1,11 @@
 //! What people do to a component: scale, restart, pause, delete, and get wrong.
 
 use anyhow::Result;
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::DeleteParams;
 use sequencer_api::Component;
-use sequencer_api::status::State;
 use serde_json::json;
 
-use super::healthy;
+use super::{failed, healthy};
 use crate::harness::{Harness, name, plain};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,14 +48,7 @@ async fn what_people_scale_and_restart_stands_until_the_template_changes() -> Re
     let component = name(&workspace, "redis");
     let patch = json!([{"op": "add", "path": "/spec/template/containers/0/env", "value": [{"name": "A", "value": "b"}]}]);
 
-    harness.cluster.kubectl(&[
-        "patch",
-        "component",
-        &component,
-        "--type=json",
-        "-p",
-        &patch.to_string(),
-    ])?;
+    harness.patch("component", &component, &patch)?;
     harness.deploy(&workspace, "redis").await?;
     // The mark of the restart is kubectl's own field, and stays.
     assert_eq!(harness.cluster.field(&deployment, ".spec.replicas")?, "1");
@@ -69,38 +60,12 @@ async fn what_is_paused_stays_as_it_is() -> Result<()> {
     let harness = Harness::still("paused").await?;
     let workspace = harness.workspace(json!([plain()[0]])).await?;
     let component = name(&workspace, "redis");
-    harness.cluster.kubectl(&[
-        "patch",
-        "component",
-        &component,
-        "--type=merge",
-        "-p",
-        r#"{"spec":{"paused":true}}"#,
-    ])?;
+    harness.patch("component", &component, &json!({"spec": {"paused": true}}))?;
     harness.deploy(&workspace, "redis").await?;
-    assert!(
-        harness
-            .api::<Deployment>()
-            .get_opt(&component)
-            .await?
-            .is_none()
-    );
-    harness.cluster.kubectl(&[
-        "patch",
-        "component",
-        &component,
-        "--type=merge",
-        "-p",
-        r#"{"spec":{"paused":false}}"#,
-    ])?;
+    assert!(!harness.is_deployed(&component).await?);
+    harness.patch("component", &component, &json!({"spec": {"paused": false}}))?;
     harness.deploy(&workspace, "redis").await?;
-    assert!(
-        harness
-            .api::<Deployment>()
-            .get_opt(&component)
-            .await?
-            .is_some()
-    );
+    assert!(harness.is_deployed(&component).await?);
     Ok(())
 }
 
@@ -115,13 +80,7 @@ async fn a_component_that_goes_is_left_alone() -> Result<()> {
         .delete(&component, &DeleteParams::default())
         .await?;
     harness.reconcile::<Component>(&component).await?;
-    assert!(
-        harness
-            .api::<Deployment>()
-            .get_opt(&component)
-            .await?
-            .is_none()
-    );
+    assert!(!harness.is_deployed(&component).await?);
     Ok(())
 }
 
@@ -133,11 +92,7 @@ async fn a_spec_that_cannot_be_is_recorded_once_with_its_code() -> Result<()> {
     let workspace = harness.workspace(components).await?;
     harness.deploy(&workspace, "redis").await?;
 
-    let section = harness
-        .section(&workspace, "redis", |section| {
-            section["state"] == json!(State::Error)
-        })
-        .await?;
+    let section = harness.section(&workspace, "redis", failed).await?;
 
     assert_eq!(
         (&section["retry"]["code"], &section["retry"]["attempts"]),

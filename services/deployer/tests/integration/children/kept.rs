@@ -4,10 +4,9 @@ use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, PostParams};
-use sequencer_api::status::State;
 use serde_json::json;
 
-use super::healthy;
+use super::{failed, healthy};
 use crate::harness::{Harness, name, owner, plain, until};
 
 /// The versions of everything in the namespace that the deployer writes.
@@ -51,11 +50,7 @@ async fn a_foreign_object_of_our_name_is_e5011_and_stays_as_it_is() -> Result<()
 
     harness.deploy(&workspace, "redis").await?;
 
-    let section = harness
-        .section(&workspace, "redis", |section| {
-            section["state"] == json!(State::Error)
-        })
-        .await?;
+    let section = harness.section(&workspace, "redis", failed).await?;
 
     assert_eq!(
         (&section["failure"]["code"], &section["retry"]["code"]),
@@ -133,14 +128,7 @@ async fn what_is_published_is_let_in_as_long_as_it_is() -> Result<()> {
     .await?;
 
     let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
-    harness.cluster.kubectl(&[
-        "patch",
-        "workspace",
-        "shop",
-        "--type=json",
-        "-p",
-        &patch.to_string(),
-    ])?;
+    harness.patch("workspace", "shop", &patch)?;
     harness.deploy(&workspace, "redis").await?;
     assert!(policies.get_opt(&name).await?.is_none());
     assert!(

@@ -1,12 +1,11 @@
 //! What waits for a sibling or a roll-out, and what goes on meanwhile.
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::apps::v1::Deployment;
 use sequencer_api::Component;
 use sequencer_api::status::State;
 use serde_json::json;
 
-use super::healthy;
+use super::{healthy, waiting};
 use crate::harness::{Harness, name, owner, plain, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,16 +44,7 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         {"op": "replace", "path": "/spec/template/containers/0/ports/0/containerPort", "value": 8080},
         {"op": "add", "path": "/spec/dependsOn", "value": depends_on},
     ]);
-    let patch = patch.to_string();
-
-    harness.cluster.kubectl(&[
-        "patch",
-        "component",
-        &component,
-        "--type=json",
-        "-p",
-        &patch,
-    ])?;
+    harness.patch("component", &component, &patch)?;
     harness.deploy(&workspace, "click-mania").await?;
     assert_eq!(port()?, "3000");
 
@@ -79,20 +69,10 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
     components[1]["dependsOn"] = json!([depends_on]);
     let workspace = harness.workspace(components).await?;
     harness.deploy(&workspace, "click-mania").await?;
-    let section = harness
-        .section(&workspace, "click-mania", |section| {
-            section["state"] == json!(State::Waiting)
-        })
-        .await?;
+    let section = harness.section(&workspace, "click-mania", waiting).await?;
     assert_eq!(section["waitingFor"], json!([depends_on]));
     let component = name(&workspace, "click-mania");
-    assert!(
-        harness
-            .api::<Deployment>()
-            .get_opt(&component)
-            .await?
-            .is_none()
-    );
+    assert!(!harness.is_deployed(&component).await?);
 
     harness
         .condition(&workspace, "redis", "Pod", "Healthy")
@@ -113,20 +93,9 @@ async fn a_component_waits_for_its_dependency_and_goes_on_without_it() -> Result
         json!(State::Healthy)
     );
     let patch = json!([{"op": "add", "path": "/spec/template/containers/0/env", "value": [{"name": "A", "value": "b"}]}]);
-    harness.cluster.kubectl(&[
-        "patch",
-        "component",
-        &component,
-        "--type=json",
-        "-p",
-        &patch.to_string(),
-    ])?;
+    harness.patch("component", &component, &patch)?;
     harness.deploy(&workspace, "click-mania").await?;
-    let waiting = harness
-        .section(&workspace, "click-mania", |section| {
-            section["state"] == json!(State::Waiting)
-        })
-        .await?;
+    let waiting = harness.section(&workspace, "click-mania", waiting).await?;
     assert_eq!(
         (&waiting["images"], waiting.get("revision")),
         (&section["images"], None)
@@ -179,11 +148,7 @@ async fn a_roll_out_costs_one_section_write_for_each_step_that_lasts() -> Result
     );
     let workspace = harness.workspace(components).await?;
     harness.deploy(&workspace, "click-mania").await?;
-    let waiting = harness
-        .section(&workspace, "click-mania", |section| {
-            section["state"] == json!(State::Waiting)
-        })
-        .await?;
+    let waiting = harness.section(&workspace, "click-mania", waiting).await?;
     assert_eq!(
         (
             waiting["waitingFor"].as_array().map(Vec::len),

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams, PostParams};
 use lab::cluster::Cluster;
 use sequencer_api::names::Owner;
@@ -129,6 +130,23 @@ impl Harness {
             cluster: Cluster::new(lab::testing::layout()?),
             record,
         })
+    }
+
+    /// Changes an object as people do: by a list of operations, or by what is merged into it.
+    pub(crate) fn patch(&self, kind: &str, name: &str, patch: &Value) -> Result<()> {
+        let how = if patch.is_array() {
+            "--type=json"
+        } else {
+            "--type=merge"
+        };
+        self.cluster
+            .kubectl(&["patch", kind, name, how, "-p", &patch.to_string()])
+            .map(drop)
+    }
+
+    /// Whether a Component of this name has its Deployment.
+    pub(crate) async fn is_deployed(&self, name: &str) -> Result<bool> {
+        Ok(self.api::<Deployment>().get_opt(name).await?.is_some())
     }
 
     /// Writes fields of an object's status, as other services do.
