@@ -82,16 +82,18 @@ pub fn chance(object: Uuid, attempts: u32) -> f64 {
     f64::from(hash) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// The periods of the tests.
+#[cfg(test)]
+pub(crate) const WAITS: Waits = Waits {
+    first: Duration::from_secs(5),
+    longest: Duration::from_secs(900),
+};
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const WAITS: Waits = Waits {
-        first: Duration::from_secs(5),
-        longest: Duration::from_secs(900),
-    };
 
     #[test]
     fn waits_double_up_to_a_quarter_of_an_hour() {
