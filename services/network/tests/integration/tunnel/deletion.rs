@@ -13,6 +13,20 @@ use super::unanswered;
 use crate::harness::{Harness, until};
 use crate::preview::{Preview, TEAM};
 
+/// That it was made once and deleted once, and that nothing of it is left.
+async fn is_undone(preview: &Preview<'_>) -> Result<()> {
+    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
+    assert!(preview.is_gone().await? && preview.live().await?.is_empty());
+    assert_eq!(
+        (
+            preview.counted("creates").await?,
+            preview.counted("deletes").await?
+        ),
+        (1, 1)
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_a_connector_that_is_being_deleted_costs_one_write() -> Result<()> {
     let harness = Harness::new().await?;
@@ -88,15 +102,7 @@ async fn a_tunnel_that_is_deleted_before_anybody_knew_of_it_leaves_nothing() -> 
     let preview = unanswered(&harness).await?;
     preview.delete().await?;
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Done);
-    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
-    assert!(preview.is_gone().await? && preview.live().await?.is_empty());
-    assert_eq!(
-        (
-            preview.counted("creates").await?,
-            preview.counted("deletes").await?
-        ),
-        (1, 1)
-    );
+    is_undone(&preview).await?;
 
     // And one that was never begun needs no provider at all.
     let preview = Preview::new(&harness).await?;
@@ -133,14 +139,5 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
     assert_eq!(preview.code().await?, Code::ExternalDeletionPending);
     preview.let_go().await?;
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
-    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
-    assert!(preview.is_gone().await? && preview.live().await?.is_empty());
-    assert_eq!(
-        (
-            preview.counted("creates").await?,
-            preview.counted("deletes").await?
-        ),
-        (1, 1)
-    );
-    Ok(())
+    is_undone(&preview).await
 }
