@@ -162,6 +162,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_changes_with_each_annotation_and_is_nothing_without_any() {
+        let meta = |word: Option<&str>| ObjectMeta {
+            annotations: word.map(|word| map([(RETRY, word)])),
+            ..ObjectMeta::default()
+        };
+        let asked = |words: [Option<&str>; 2]| super::asked(&words.map(meta));
+
+        assert_eq!(asked([None, None]), None);
+        assert_eq!(asked([Some(""), None]), None);
+        let distinct: std::collections::BTreeSet<_> = [
+            [Some("1"), None],
+            [None, Some("1")],
+            [Some("1"), Some("1")],
+            [Some("2"), None],
+        ]
+        .map(asked)
+        .into();
+        assert_eq!(distinct.len(), 4);
+        assert_eq!(asked([Some("1"), None]), asked([Some("1"), Some("")]));
+    }
+
+    #[test]
     fn what_only_begins_like_a_reserved_key_is_not_reserved() {
         for key in [
             "app.kubernetes.io/name",

@@ -104,6 +104,8 @@ impl Failure for Error {
     fn may_be_a_secrets(&self) -> bool {
         match self {
             Self::Secret(_) => true,
+            // A step may use one.
+            Self::Build(failure) => failure.code == Code::StepFailed,
             Self::Git { error, .. } => matches!(
                 error.code(),
                 Code::GitOperationFailed

@@ -22,7 +22,6 @@ use sequencer_runtime::error::chain;
 use sequencer_runtime::section::SecretReader;
 use sequencer_runtime::telemetry::join_workspace;
 use serde::Deserialize as _;
-use serde_json::Value;
 use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
@@ -335,10 +334,8 @@ fn is_to_run_again(view: &View, job: &Job) -> bool {
 /// The Job with what is asked when it is run.
 fn run_for(view: &View, job: &Object) -> Object {
     let mut job = job.clone();
-    let annotations = job.body.pointer_mut("/metadata/annotations");
-    let annotations = annotations.and_then(Value::as_object_mut);
-    if let Some((asked, annotations)) = view.asked().zip(annotations) {
-        annotations.insert(RETRY.into(), asked.into());
+    if let Some(asked) = view.asked() {
+        job.annotate(RETRY, asked.into());
     }
     job
 }

@@ -117,7 +117,8 @@ impl Object {
         }
     }
 
-    fn annotate(&mut self, key: &str, value: Value) {
+    /// Sets an annotation, which the revision is not made from.
+    pub fn annotate(&mut self, key: &str, value: Value) {
         let Value::Object(body) = &mut self.body else {
             return;
         };

@@ -87,16 +87,18 @@ pub fn chance(object: Uuid, attempts: u32) -> f64 {
     f64::from(hash) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// The periods of the tests.
+#[cfg(test)]
+pub(crate) const WAITS: Waits = Waits {
+    first: Duration::from_secs(5),
+    longest: Duration::from_secs(900),
+};
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const WAITS: Waits = Waits {
-        first: Duration::from_secs(5),
-        longest: Duration::from_secs(900),
-    };
 
     fn seconds(retry: Retry, attempts: u32) -> u64 {
         WAITS.delay(retry, attempts, 0.0).unwrap().as_secs()
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_heal_is_looked_at_seldom_but_for_ever() {
+    fn what_a_person_must_heal_is_looked_at_seldom_or_once_he_did_something() {
         assert_eq!(WAITS.delay(Retry::Stalled, 1, 0.9), Some(WAITS.longest));
         assert_eq!(
             WAITS.delay(Retry::Stalled, u32::MAX, 0.0),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use sequencer_api::status::State;
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, name};
+use crate::harness::{Harness, name, until};
 
 /// A Workspace with one component of one container.
 fn one(container: Value) -> Value {
@@ -254,6 +254,61 @@ async fn a_job_that_fails_again_and_again_is_e2005() -> Result<()> {
         ),
         (&json!(5), &json!("why: ***"))
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_job_runs_again_once_for_each_time_that_somebody_asks() -> Result<()> {
+    let harness = Harness::new("jobretry").await?;
+    let container = json!({"name": "main", "image": "app-base:bookworm", "command": ["false"]});
+    let template = json!({"restartPolicy": "Never", "containers": [container]});
+    let job = json!({"name": "bad", "template": template});
+    let workspace = harness.workspace(json!([job])).await?;
+    harness.deploy(&workspace, "bad").await?;
+
+    let job = format!("job/{}", name(&workspace, "bad"));
+    // Left alone it takes Kubernetes minutes to give a Job up.
+    let give_up = || {
+        harness.patch(
+            "job",
+            &name(&workspace, "bad"),
+            &json!({"spec": {"backoffLimit": 0}}),
+        )
+    };
+    give_up()?;
+    let told = |section: &Value| failed(section, "E#2005") && section["state"] == "Error";
+    harness.section(&workspace, "bad", told).await?;
+    let ran = || harness.cluster.field(&job, ".metadata.uid");
+    let mut last = ran()?;
+    let component = format!("component/{}", name(&workspace, "bad"));
+
+    for (object, word) in [
+        (component.as_str(), "1"),
+        ("workspace/shop", "1"),
+        ("workspace/shop", "2"),
+    ] {
+        let annotation = format!("se.quencer.io/retry={word}");
+        let annotate = ["annotate", "--overwrite", object, &annotation];
+        harness.cluster.kubectl(&annotate)?;
+
+        until("it is run again", async || {
+            harness.deploy(&workspace, "bad").await?;
+            Ok(ran().is_ok_and(|now| now != last))
+        })
+        .await?;
+
+        last = ran()?;
+        give_up()?;
+        until("it fails again", async || {
+            let failed = harness
+                .cluster
+                .field(&job, ".status.conditions[?(@.type=='Failed')].status");
+            Ok(failed.is_ok_and(|failed| failed == "True"))
+        })
+        .await?;
+        harness.deploy(&workspace, "bad").await?;
+        assert_eq!(ran()?, last, "{word}");
+    }
     Ok(())
 }
 

@@ -52,6 +52,14 @@ async fn revoke(harness: &Harness) -> Result<()> {
     harness.tell("token", json!({"token": null})).await
 }
 
+/// A tunnel that was made with a token that is good no more.
+async fn revoked(harness: &Harness) -> Result<Preview<'_>> {
+    let preview = Preview::new(harness).await?;
+    preview.connect().await?.stop().await;
+    revoke(harness).await?;
+    Ok(preview)
+}
+
 /// A tunnel whose connector is gone, and that cannot be deleted.
 async fn orphaned(preview: &Preview<'_>) -> Result<()> {
     assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
@@ -76,9 +84,7 @@ async fn is_kept(preview: &Preview<'_>) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Result<()> {
     let harness = Harness::new().await?;
-    let preview = Preview::new(&harness).await?;
-    preview.connect().await?.stop().await;
-    revoke(&harness).await?;
+    let preview = revoked(&harness).await?;
     preview.delete().await?;
     orphaned(&preview).await?;
 
@@ -99,9 +105,7 @@ async fn an_administrator_can_give_up_a_tunnel_that_nobody_can_delete() -> Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_given_up_is_tried_once_more_and_is_gone_if_that_does_it() -> Result<()> {
     let harness = Harness::new().await?;
-    let preview = Preview::new(&harness).await?;
-    preview.connect().await?.stop().await;
-    revoke(&harness).await?;
+    let preview = revoked(&harness).await?;
     preview.delete().await?;
     orphaned(&preview).await?;
 
@@ -121,9 +125,7 @@ async fn what_was_given_up_is_tried_once_more_and_is_gone_if_that_does_it() -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_of_a_workspace_that_lives_is_not_given_up() -> Result<()> {
     let harness = Harness::new().await?;
-    let preview = Preview::new(&harness).await?;
-    preview.connect().await?.stop().await;
-    revoke(&harness).await?;
+    let preview = revoked(&harness).await?;
     give_up(&harness, &preview.workspace).await?;
     let private = json!({"spec": {"networking": null}});
     harness.patch(TEAM, &preview.workspace, private).await?;

@@ -1,34 +1,35 @@
 //! What the tests share: an API server, a Cloudflare, and the service under test.
 
-use sequencer_proto::v1::Trigger;
-use std::fmt::Debug;
-use std::net::{IpAddr, SocketAddr};
+mod cloudflare;
+mod objects;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command as Run};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser as _;
-use fake_cloudflare::{Running, Settings, serve};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use fake_cloudflare::{Running, Settings};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use kube::{Api, Client, Config, Resource};
 use lab::alone::Alone;
 use lab::secrets::Secrets;
 use lab::testing::layout;
-use sequencer_api::status::dns_record::RecordSection;
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_network::args::{Args, NAME};
 use sequencer_network::service::Service;
 use sequencer_proto::topics::{Command, Verb};
+use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::cluster;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
+
+use cloudflare::stand_in;
 
 pub(crate) use lab::until::eventually as until;
+pub(crate) use objects::Host;
 
 /// The release namespace.
 pub(crate) const RELEASE: &str = "sequencer-system";
@@ -165,192 +166,11 @@ impl Harness {
         self.alone.address
     }
 
-    /// Makes a Secret, or gives it another value.
-    pub(crate) async fn secret(
-        &self,
-        namespace: &str,
-        name: &str,
-        key: &str,
-        value: &str,
-    ) -> Result<()> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let object = json!({"metadata": {"name": name}, "stringData": {key: value}});
-
-        match api.get_opt(name).await? {
-            None => drop(
-                api.create(&PostParams::default(), &serde_json::from_value(object)?)
-                    .await?,
-            ),
-            Some(_) => drop(
-                api.patch(name, &PatchParams::default(), &Patch::Merge(object))
-                    .await?,
-            ),
-        }
-
-        Ok(())
-    }
-
-    pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client.clone(), namespace)
-    }
-
-    pub(crate) async fn make<K>(&self, namespace: &str, object: Value) -> Result<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        Ok(self
-            .api(namespace)
-            .create(&PostParams::default(), &serde_json::from_value(object)?)
-            .await?)
-    }
-
-    /// A Workspace, without a watcher that would look at it.
-    pub(crate) async fn workspace(&self, namespace: &str, name: &str) -> Result<Workspace> {
-        let object = json!({
-            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name},
-            "spec": {"components": [{"name": "a", "template": {"containers": [{"name": "a", "image": "a"}]}}]},
-        });
-        self.make(namespace, object).await
-    }
-
-    /// A DNSRecord as the watcher makes it, for the Workspace of this uid.
-    pub(crate) async fn record(&self, host: &Host, kind: &str, target: &str) -> Result<DNSRecord> {
-        let object = json!({
-            "apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
-            "metadata": {
-                "name": format!("{}.{}.{}", host.label, host.zone, kind.to_lowercase()), "finalizers": ["se.quencer.io/dns"],
-                "labels": {
-                    "se.quencer.io/ws-uid": host.owner, "se.quencer.io/workspace": "w",
-                    "se.quencer.io/workspace-namespace": host.namespace,
-                },
-            },
-            "spec": {"zone": host.zone, "name": host.label, "recordType": kind, "target": target},
-        });
-        self.make(RELEASE, object).await
-    }
-
-    /// Holds the hosts of a Workspace, as the watcher does before anything leads to them.
-    pub(crate) async fn hold(&self, workspace: &Workspace) -> Result<()> {
-        for host in workspace.hosts("c1") {
-            let owner = (workspace.namespace().unwrap(), workspace.uid().unwrap());
-            self.lock(&host, "CNAME", &owner.0, &owner.1).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes the record that only holds a host.
-    pub(crate) async fn lock(
-        &self,
-        host: &str,
-        kind: &str,
-        namespace: &str,
-        owner: &str,
-    ) -> Result<DNSRecord> {
-        let (label, zone) = host.split_once('.').context("no host")?;
-        let object = json!({
-            "apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
-            "metadata": {
-                "name": format!("{host}.{}", kind.to_lowercase()),
-                "labels": {"se.quencer.io/ws-uid": owner, "se.quencer.io/workspace-namespace": namespace},
-            },
-            "spec": {"zone": zone, "name": label, "recordType": kind},
-        });
-        self.make(RELEASE, object).await
-    }
-
     /// Has the service look at a DNSRecord.
     pub(crate) async fn dns(&self, record: &DNSRecord, trigger: Trigger) -> Outcome {
         self.service
             .handle(delivery(Verb::Dns, RELEASE, record, trigger))
             .await
-    }
-
-    /// What is recorded of a DNSRecord.
-    pub(crate) async fn recorded(&self, record: &DNSRecord) -> Result<RecordSection> {
-        let found: DNSRecord = self.api(RELEASE).get(&record.name_any()).await?;
-        Ok(found.status.context("no status")?.record)
-    }
-
-    /// Begins the deletion.
-    pub(crate) async fn delete(&self, record: &DNSRecord) -> Result<()> {
-        let api: Api<DNSRecord> = self.api(RELEASE);
-        drop(
-            api.delete(&record.name_any(), &DeleteParams::default())
-                .await?,
-        );
-        Ok(())
-    }
-
-    /// Changes an object's spec or metadata.
-    pub(crate) async fn patch<K>(&self, namespace: &str, object: &K, patch: Value) -> Result<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-        K::DynamicType: Default,
-    {
-        Ok(self
-            .api(namespace)
-            .patch(
-                &object.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await?)
-    }
-
-    /// What the stand-in counted of an object: `records` or `tunnels`, and `creates`, `updates` or
-    /// `deletes`.
-    pub(crate) async fn counted(&self, what: &str, event: &str, name: &str) -> Result<u64> {
-        Ok(self.admin("counters").await?[what][event][name]
-            .as_u64()
-            .unwrap_or(0))
-    }
-
-    pub(crate) async fn admin(&self, page: &str) -> Result<Value> {
-        let url = format!("http://{}/{page}", self.cloud.addresses().admin);
-        Ok(reqwest::get(url).await?.error_for_status()?.json().await?)
-    }
-
-    /// What strikes the calls from now on.
-    pub(crate) async fn faults(&self, faults: Value) -> Result<()> {
-        self.tell("faults", faults).await
-    }
-
-    pub(crate) async fn tell(&self, page: &str, body: Value) -> Result<()> {
-        let url = format!("http://{}/{page}", self.cloud.addresses().admin);
-        let answer = reqwest::Client::new().put(url).json(&body).send().await?;
-        ensure!(answer.status().is_success(), "{page}: {}", answer.status());
-        Ok(())
-    }
-
-    /// A call of the test's own to the stand-in's API.
-    pub(crate) async fn call(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: &Value,
-    ) -> Result<Value> {
-        let client = reqwest::Client::builder()
-            .tls_danger_accept_invalid_certs(true)
-            .build()?;
-        let url = format!("https://{}/client/v4{path}", self.cloud.addresses().api);
-        let answer = client
-            .request(method, url)
-            .bearer_auth(&self.settings.token)
-            .json(body)
-            .send()
-            .await?;
-        let answer: Value = answer.json().await?;
-        ensure!(answer["success"] == json!(true), "{answer}");
-        Ok(answer["result"].clone())
     }
 }
 
@@ -361,31 +181,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
-    }
-}
-
-/// A host of a test's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    pub(crate) label: String,
-    pub(crate) zone: &'static str,
-    pub(crate) namespace: &'static str,
-    pub(crate) owner: String,
-}
-
-impl Host {
-    pub(crate) fn new(zone: &'static str) -> Self {
-        let label = format!("t-{}", &Uuid::new_v4().simple().to_string()[..12]);
-        Self {
-            label,
-            zone,
-            namespace: "team-a",
-            owner: Uuid::new_v4().to_string(),
-        }
-    }
-
-    pub(crate) fn fqdn(&self) -> String {
-        format!("{}.{}", self.label, self.zone)
     }
 }
 
@@ -424,32 +219,6 @@ async fn prepare(client: &Client) -> Result<()> {
         Ok(())
     })
     .await
-}
-
-/// A Cloudflare on this test's own address, with the real ports of DNS and the edge.
-async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
-    let names = [alone.address.to_string(), format!("*.{ZONE}"), ZONE.into()];
-    let made = rcgen::generate_simple_self_signed(names)?;
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    std::fs::write(alone.folder().join("cloudflare.crt"), &certificate)?;
-    let at = |port: u16| SocketAddr::new(alone.address, port);
-    let IpAddr::V4(edge_address) = alone.address else {
-        anyhow::bail!("no IPv4 address")
-    };
-
-    let settings = Settings {
-        api: at(8443),
-        dns: at(53),
-        edge_http: at(80),
-        edge_https: at(443),
-        tunnel: at(7844),
-        admin: at(8080),
-        edge_address,
-        second_account: Some(SECOND_ACCOUNT.into()),
-        ..Settings::local(certificate, key)
-    };
-
-    Ok((serve(settings.clone()).await?, settings))
 }
 
 fn args(alone: &Alone, cloud: &Running) -> Result<Vec<String>> {

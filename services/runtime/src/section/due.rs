@@ -290,6 +290,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_tried_again_by_itself_is_due_when_somebody_changes_something_or_asks() {
+        let never = |secret| {
+            let mut section = failed(101, secret);
+            section.retry.as_mut().unwrap().next_attempt_at = None;
+            section
+        };
+        assert_eq!(judged(&never(false), WANTED), Due::Never);
+        assert_eq!(judged(&never(true), WANTED), Due::IfSecretChanged(None));
+
+        for other in [
+            Question {
+                asked: true,
+                ..WANTED
+            },
+            Question {
+                generation: 3,
+                ..WANTED
+            },
+        ] {
+            assert_eq!(judged(&never(false), other), Due::Now, "{other:?}");
+        }
+    }
+
+    #[test]
     fn a_finished_section_that_waits_for_something_is_looked_at_when_its_time_has_come() {
         let resolving = Section {
             retry: failed(101, false).retry,

@@ -188,11 +188,7 @@ fn recorded(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const WAITS: Waits = Waits {
-        first: Duration::from_secs(5),
-        longest: Duration::from_secs(900),
-    };
+    use crate::retry::WAITS;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed and says why"
 )]
 
+mod asked;
 mod blocked;
 mod events;
 mod harness;
