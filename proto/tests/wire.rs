@@ -12,7 +12,7 @@ use sequencer_proto::topics::{COMMANDS, Command, MAX_COMMAND, Pool, Verb};
 use sequencer_proto::v1::{CommandPayload, Line, Log, Progress, Trigger};
 use uuid::Uuid;
 
-const COMMAND: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 4003";
+const COMMAND: &str = "0a033132331205627569 6c641a056275696c64220264762a036170703203343536 4003 4a026831";
 const PROGRESS: &str = "0801 12026476 1a03617070 22054275696c64 2a054572726f72 3206452331303131 3a0473746570 4002 4803";
 const LOG: &str = "0a10 0801 1002 1801 2208 68656c6c6f20c3a9 0a04 0802 1003";
 
@@ -98,7 +98,7 @@ fn what_is_cut_short_is_refused() {
 #[test]
 fn a_command_of_an_older_or_newer_version_asks_for_nothing_special() {
     let mut older = bytes(COMMAND);
-    older.truncate(older.len() - 2);
+    older.truncate(older.len() - 6);
     older.extend([0x3a, 0x05]);
     older.extend(b"retry");
     let mut newer = bytes(COMMAND);

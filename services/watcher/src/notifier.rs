@@ -43,17 +43,24 @@ pub fn notify(
     settled: bool,
     cause: Cause,
 ) {
+    let asked = subject.retry.is_new_to(section);
+    let settled = settled && !(asked && is_outside(verb));
     let due = due_of(section, settled, subject);
     let Some(policy) = policy(plan, due, Policy::Now) else {
         return;
     };
 
     let inputs = Inputs::of(subject, Some(section.rev), cause);
-    let asked = subject.retry.is_new_to(section);
     plan.notifications.push(Notification {
         asked,
         ..notification(subject, verb, pool, inputs, policy)
     });
+}
+
+/// Whether what a verb makes can change outside without a word, so that a person who asks has it
+/// looked at although nothing seems wrong.
+fn is_outside(verb: Verb) -> bool {
+    matches!(verb, Verb::Tunnel | Verb::Dns | Verb::Probe)
 }
 
 /// Returns how often a handler is notified of work that is due then, or None if it has none.
@@ -287,6 +294,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use sequencer_api::status::State;
     use sequencer_api::{Workspace, labels};
     use sequencer_proto::topics::Kind;
     use serde_json::json;
@@ -302,9 +310,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// Of the state of its object at this revision.
-    fn notification_of(rev: i64, policy: Policy) -> Notification {
-        let subject = Subject {
+    fn subject() -> Subject {
+        Subject {
             target: Target {
                 kind: Kind::Build,
                 namespace: "n".into(),
@@ -316,9 +323,49 @@ mod tests {
             created: None,
             retry: Retry::default(),
             now: at(0),
-        };
+        }
+    }
+
+    /// Of the state of its object at this revision.
+    fn notification_of(rev: i64, policy: Policy) -> Notification {
+        let subject = subject();
         let inputs = Inputs::of(&subject, Some(rev), Cause::Spec);
         notification(&subject, Verb::Push, None, inputs, policy)
+    }
+
+    #[test]
+    fn a_person_who_asks_has_looked_at_what_is_outside_and_tried_what_failed() {
+        let mut subject = subject();
+        subject.retry.asked = Some("again".into());
+        let done = Section {
+            state: Some(State::Completed),
+            observed_generation: Some(1),
+            ..Section::default()
+        };
+        let tried = Section {
+            asked: Some("again".into()),
+            ..done.clone()
+        };
+
+        for (verb, section, settled, notified) in [
+            (Verb::Tunnel, &done, true, true),
+            (Verb::Tunnel, &tried, true, false),
+            (Verb::Push, &done, true, false),
+            (Verb::Push, &done, false, true),
+        ] {
+            let mut plan = Plan::default();
+            notify(
+                &mut plan,
+                &subject,
+                verb,
+                None,
+                section,
+                settled,
+                Cause::Spec,
+            );
+            let asked = plan.notifications.iter().map(|found| found.asked);
+            assert_eq!(asked.collect::<Vec<_>>(), vec![true; usize::from(notified)]);
+        }
     }
 
     /// One that was published then, of a state with this revision.
