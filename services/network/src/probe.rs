@@ -72,7 +72,7 @@ impl Handler for ProbeHandler<'_> {
             return Ok(End::Nothing(Outcome::Stale));
         }
 
-        if !work.is_due(Finality::UntilAsked, false).await {
+        if !work.is_due(Finality::Polled, false).await {
             return Ok(End::Nothing(Outcome::Done));
         }
 
@@ -82,7 +82,9 @@ impl Handler for ProbeHandler<'_> {
 
         match fault {
             None => {
-                info!(urls = targets.len(), "URLs answer");
+                if !work.section.section.is(State::Healthy, work.generation()) {
+                    info!(urls = targets.len(), "URLs answer");
+                }
                 Ok(End::Reached(State::Healthy))
             }
             Some(Fault::Failed(error)) => Err(error.into()),

@@ -43,7 +43,7 @@ pub fn notify(
     settled: bool,
     cause: Cause,
 ) {
-    let asked = subject.retry.is_new_to(section);
+    let asked = cause == Cause::Unreachable || subject.retry.is_new_to(section);
     let settled = settled && !(asked && is_outside(verb));
     let due = due_of(section, settled, subject);
     let Some(policy) = policy(plan, due, Policy::Now) else {
@@ -155,7 +155,7 @@ fn decide(
     now: Timestamp,
 ) -> Decision {
     let every = match notification.policy {
-        Policy::Now => Some(periods.resync),
+        Policy::Now | Policy::Watched => Some(periods.resync),
         Policy::Poll(every) => Some(every),
         Policy::Secret => Some(periods.secret),
         Policy::Held | Policy::Once => None,
@@ -168,7 +168,7 @@ fn decide(
         (Some(before), ..) if before.retry != notification.retry => Some(Trigger::Retry),
         (_, None, Policy::Now | Policy::Poll(_)) if notification.asked => Some(Trigger::Retry),
         (_, None, Policy::Now | Policy::Once | Policy::Poll(_)) => Some(Trigger::Change),
-        (_, None, Policy::Secret | Policy::Held) => None,
+        (_, None, Policy::Watched | Policy::Secret | Policy::Held) => None,
         (_, Some(same), _) if notification.asked => over(same.at).then_some(Trigger::Retry),
         (_, Some(same), _) => over(same.at).then_some(Trigger::Resync),
     };
@@ -416,6 +416,14 @@ mod tests {
             decide(None, &notification, PERIODS, at(7)).next,
             Some(at(37))
         );
+    }
+
+    #[test]
+    fn what_is_watched_is_looked_at_with_each_resync_and_not_at_once() {
+        let notification = notification_of(1, Policy::Watched);
+        let same = sent_before(&notification, 1, 0);
+        assert!(!sends(None, &notification, 0));
+        assert!(!sends(Some(&same), &notification, 59) && sends(Some(&same), &notification, 60));
     }
 
     #[test]

@@ -220,6 +220,8 @@ pub enum Cause {
     Deleting,
     /// A newer Build took its place.
     Superseded,
+    /// Nothing answers at the URL that answered before.
+    Unreachable,
     /// What a template may hold of its Workspace, as a hash.
     Surroundings(String),
 }
@@ -233,6 +235,8 @@ pub enum Policy {
     Once,
     /// It is notified this often.
     Poll(Duration),
+    /// It is as it should be, and looked at with each resync: it can change without a word.
+    Watched,
     /// It failed perhaps because of a Secret, which is checked now and then.
     Secret,
     /// Only when a user says so.

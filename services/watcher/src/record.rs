@@ -9,6 +9,7 @@ use sequencer_api::host::not_granted;
 use sequencer_api::labels;
 use sequencer_api::provider::{self, Provider};
 use sequencer_api::status::dns_record::{DNSRecordPhase, DNSRecordStatus, RecordSection};
+use sequencer_api::status::workspace::WorkspaceStatus;
 use sequencer_api::status::{State, StatusSection as _};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{DNSRecord, Workspace};
@@ -39,6 +40,8 @@ pub struct RecordView {
     workspace: Option<Target>,
     /// Whether its Workspace is gone.
     orphan: bool,
+    /// Whether nothing answers any more at its Workspace's URL.
+    unreachable: bool,
     abandon: Abandon,
 }
 
@@ -76,6 +79,9 @@ impl Reconciled for RecordView {
             abandon: owned.abandon(chart.abandon_after, now),
             chart,
             orphan,
+            unreachable: workspace
+                .and_then(|workspace| workspace.status.as_ref())
+                .is_some_and(WorkspaceStatus::is_unreachable),
             record,
         }))
     }
@@ -100,7 +106,11 @@ impl Reconciled for RecordView {
             // Without a target it only holds its host.
             let settled = self.record.spec.target.is_none()
                 || section.is(State::Completed, subject.generation);
-            let cause = Cause::Spec;
+            let cause = if self.unreachable {
+                Cause::Unreachable
+            } else {
+                Cause::Spec
+            };
             notify(&mut plan, subject, Verb::Dns, None, section, settled, cause);
         }
 

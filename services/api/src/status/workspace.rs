@@ -73,6 +73,15 @@ pub struct WorkspaceStatus {
     pub teardown: Option<Teardown>,
 }
 
+impl WorkspaceStatus {
+    /// Whether nothing answers any more at the URL that answered before.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        let retry = self.route.section.retry.as_ref();
+        self.url.is_some() && retry.is_some_and(|retry| retry.code == Code::UrlNotAnswering)
+    }
+}
+
 /// One word for a Workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WorkspacePhase {

@@ -168,13 +168,22 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
         (Some(404), None, format!("http://{host}/app"))
     );
 
-    // Delivered again: nobody asks, and nothing is written.
+    // It is looked at again, and nothing is written.
     let asked = application.asked.load(Ordering::SeqCst);
     assert_eq!(probe(Trigger::Resync).await, Outcome::Done);
-    assert_eq!(application.asked.load(Ordering::SeqCst), asked);
+    assert!(application.asked.load(Ordering::SeqCst) > asked);
     assert_eq!(
         recorded(&harness, &workspace).await?.section.rev,
         healthy.section.rev
+    );
+
+    // What has answered and does not any more is told.
+    application.status.store(500, Ordering::SeqCst);
+    assert_eq!(probe(Trigger::Resync).await, Outcome::Recorded);
+    let trouble = recorded(&harness, &workspace).await?.section;
+    assert_eq!(
+        (trouble.state, trouble.retry.unwrap().code),
+        (Some(State::InProgress), Code::UrlNotAnswering)
     );
     Ok(())
 }

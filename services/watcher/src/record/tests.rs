@@ -28,6 +28,7 @@ fn plan(section: &Value, abandon: Abandon) -> Plan {
         chart: Arc::default(),
         workspace: Some(workspace()),
         orphan: false,
+        unreachable: false,
         abandon,
     };
     view.plan()

@@ -10,8 +10,8 @@ use sequencer_proto::topics::Verb;
 
 use super::view::WorkspaceView;
 use super::{expiry, teardown};
-use crate::notifier::notify;
-use crate::plan::{Action, Cause, Event, EventReason, Plan};
+use crate::notifier::{notification, notify};
+use crate::plan::{Action, Cause, Event, EventReason, Inputs, Plan, Policy};
 
 /// What is to be done.
 pub(super) fn plan(view: &WorkspaceView) -> Plan {
@@ -85,10 +85,10 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
 
     let networking = view.workspace.spec.networking.as_ref();
     let networking = networking.filter(|_| *lock == Lock::Held);
-    let cause = if *lock == Lock::Held {
-        Cause::Spec
-    } else {
-        Cause::Refused
+    let cause = match *lock {
+        Lock::Held if before.is_unreachable() => Cause::Unreachable,
+        Lock::Held => Cause::Spec,
+        _ => Cause::Refused,
     };
     let mut make = |verb, section: &Section, wanted, exists| {
         if wanted || exists {
@@ -112,11 +112,16 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
     make(Verb::Ingress, &ingress.section, wanted, exists);
 }
 
-/// Whether the URL answers, once everything behind it is there.
+/// Whether the URL answers, once everything behind it is there, and whether it still does.
 fn probe(plan: &mut Plan, view: &WorkspaceView) {
-    if view.is_published() && view.components.holds {
-        let route = &view.before.route.section;
-        let (subject, settled) = (&view.subject, view.is_probed());
+    let (subject, route) = (&view.subject, &view.before.route.section);
+
+    if view.is_probed() && !subject.retry.is_new_to(route) {
+        let inputs = Inputs::of(subject, Some(route.rev), Cause::Spec);
+        let probe = notification(subject, Verb::Probe, None, inputs, Policy::Watched);
+        plan.notifications.push(probe);
+    } else if view.is_published() && view.components.holds {
+        let settled = view.is_probed();
         notify(
             plan,
             subject,

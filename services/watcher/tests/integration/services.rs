@@ -231,9 +231,15 @@ async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Resul
         };
 
         let route = RouteSection {
-            section: section(State::Healthy, generation),
+            section: Section {
+                rev: status.route.section.rev,
+                ..section(State::Healthy, generation)
+            },
             rules: vec![rule],
         };
+        if route == status.route {
+            return Ok(());
+        }
 
         patch.section("route", status.route.section.rev, &route)?
     } else {

@@ -1,14 +1,26 @@
 //! What is lost or changed by hand comes again: objects, the watcher itself, the bus.
 
-use anyhow::{Context as _, Result};
-use kube::ResourceExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use sequencer_api::code::Code;
+use sequencer_api::condition::{ConditionType, find};
+use sequencer_api::status::{Retry, Section, State};
 use sequencer_api::{Build, Component, DNSRecord, Workspace};
+use sequencer_proto::topics::Verb;
+use sequencer_proto::v1::Trigger;
+use sequencer_runtime::bus::Delivery;
+use sequencer_runtime::section::StatusPatch;
 use serde_json::json;
 
 use super::{plain, sample};
 use crate::harness::{Harness, until};
-use crate::services::well;
+use crate::services::{section, well};
 
 #[tokio::test]
 async fn a_component_that_is_deleted_or_changed_by_hand_is_as_its_workspace_wants_it_again()
@@ -139,4 +151,94 @@ async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_onl
         Ok(harness.count::<Workspace>().await? + harness.count::<DNSRecord>().await? == 0)
     })
     .await
+}
+
+/// Nothing answers at the URL, as the network service records it.
+async fn unanswered(delivery: Delivery, client: Client) -> Result<()> {
+    let payload = &delivery.payload;
+    let api: Api<Workspace> = Api::namespaced(client, &payload.namespace);
+    let found = api.get(&payload.name).await?;
+    let mut route = found.status.unwrap_or_default().route;
+    let rev = route.section.rev;
+
+    let before = route.section.retry.take();
+    let now = Time(Timestamp::now());
+    route.section = Section {
+        retry: Some(Retry {
+            attempts: 1,
+            since: Some(
+                before
+                    .and_then(|before| before.since)
+                    .unwrap_or(now.clone()),
+            ),
+            next_attempt_at: Some(now),
+            code: Code::UrlNotAnswering,
+            message: "GET https://... returned 530".into(),
+            secret_versions: [].into(),
+        }),
+        ..section(State::InProgress, found.metadata.generation)
+    };
+
+    StatusPatch::new(&payload.uid)
+        .section("route", rev, &route)?
+        .apply(&api, &payload.name)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_url_that_answers_no_more_all_is_looked_at_and_ready_stays_meanwhile() -> Result<()>
+{
+    let harness = Harness::new().await?;
+    let [broken, told] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let flags = (Arc::clone(&broken), Arc::clone(&told));
+    let handlers = move |delivery: Delivery, client: Client| {
+        let (broken, told) = flags.clone();
+        async move {
+            let asked = delivery.payload.trigger() == Trigger::Retry;
+            match delivery.command.verb() {
+                Verb::Probe if broken.load(Ordering::SeqCst) => unanswered(delivery, client).await,
+                Verb::Tunnel if asked && told.load(Ordering::SeqCst) => {
+                    broken.store(false, Ordering::SeqCst);
+                    well(delivery, client).await
+                }
+                _ => well(delivery, client).await,
+            }
+        }
+    };
+    harness.play(handlers).await?;
+    harness.workspace("sample", sample()?).await?;
+    let before = harness.ready("sample", "True", "Healthy").await?;
+
+    let conditions = |workspace: Workspace| workspace.status.unwrap_or_default().conditions;
+    let of = |conditions: &[Condition], kind| find(conditions, kind).cloned();
+    let ready = of(&conditions(before), ConditionType::Ready).context("not ready")?;
+    broken.store(true, Ordering::SeqCst);
+
+    until("it is told", async || {
+        let now = conditions(harness.all::<Workspace>().get("sample").await?);
+        let told = of(&now, ConditionType::Reconciling);
+        ensure!(
+            of(&now, ConditionType::Ready).as_ref() == Some(&ready),
+            "{now:?}"
+        );
+        Ok(told.is_some_and(|told| told.reason == "UrlNotAnswering"))
+    })
+    .await?;
+    told.store(true, Ordering::SeqCst);
+
+    until("it is healed", async || {
+        let now = conditions(harness.all::<Workspace>().get("sample").await?);
+        ensure!(
+            of(&now, ConditionType::Ready).as_ref() == Some(&ready),
+            "{now:?}"
+        );
+        Ok(of(&now, ConditionType::Reconciling).is_none())
+    })
+    .await?;
+    ensure!(
+        !broken.load(Ordering::SeqCst),
+        "nobody looked at the tunnel"
+    );
+    Ok(())
 }
