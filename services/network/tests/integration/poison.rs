@@ -40,6 +40,7 @@ fn ensure_poisonous(section: &Section) {
     let retry = section.retry.as_ref().unwrap();
     let minutes = retry
         .next_attempt_at
+        .unwrap()
         .0
         .duration_since(Timestamp::now())
         .as_mins();
