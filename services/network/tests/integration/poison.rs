@@ -38,12 +38,8 @@ async fn crash(
 fn ensure_poisonous(section: &Section) {
     assert_eq!((section.state, &section.claim), (Some(State::Error), &None));
     let retry = section.retry.as_ref().unwrap();
-    let minutes = retry
-        .next_attempt_at
-        .unwrap()
-        .0
-        .duration_since(Timestamp::now())
-        .as_mins();
+    let next = retry.next_attempt_at.as_ref().unwrap();
+    let minutes = next.0.duration_since(Timestamp::now()).as_mins();
 
     assert!(
         retry.code == Code::WorkInterrupted && (8..=10).contains(&minutes),
