@@ -11,6 +11,7 @@ mod chaos;
 mod deletion;
 mod edits;
 mod errors;
+mod heal;
 mod kstatus;
 mod manifest;
 mod pools;

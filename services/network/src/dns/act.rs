@@ -46,6 +46,21 @@ impl Service {
         }
     }
 
+    /// Whether it is so at the provider.
+    pub(super) async fn stands(
+        &self,
+        secrets: &SecretReader,
+        chosen: &Chosen,
+        wanted: &Wanted,
+    ) -> Result<bool, Error> {
+        let seen = match self.connect(secrets, chosen).await? {
+            Connected::Cloudflare(zones) => zones.observe(wanted).await?,
+            Connected::Rfc2136(server) => server.observe(wanted).await?,
+            Connected::Nothing => return Ok(true),
+        };
+        Ok(plan(wanted, &seen, &BTreeSet::new()) == Step::Keep)
+    }
+
     /// What the authoritative servers answer, after some seconds at most.
     pub(super) async fn answers(&self, chosen: &Chosen, wanted: &Wanted) -> Result<Answers, Error> {
         let servers = match &chosen.kind {

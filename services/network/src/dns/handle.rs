@@ -83,9 +83,15 @@ impl RecordHandler<'_> {
             return Ok(End::Reached(State::Completed));
         }
 
+        // Where what was made before stands, nothing has to be claimed.
+        let secrets = work.secrets();
+        let made_before = work.section.section.is(State::Completed, work.generation());
+        if made_before && self.0.stands(&secrets, chosen, &wanted).await? {
+            return self.answered(work, chosen, &wanted).await;
+        }
+
         work.claim(State::InProgress).await?;
 
-        let secrets = work.secrets();
         let made = self
             .0
             .act(PROVIDER, self.0.make(&secrets, chosen, &wanted))
