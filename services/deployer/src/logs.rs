@@ -10,8 +10,9 @@ const LINES: u8 = 20;
 
 const LENGTH: usize = 200;
 
-/// The most bytes that are read for them.
-const BYTES: i64 = 64 * 1024;
+/// The most bytes that are read for them. The runtime keeps a line in pieces of 16 KiB, and each
+/// piece counts as one of the last lines.
+const BYTES: i64 = 512 * 1024;
 
 /// The last lines, without the values of secrets; none if they are not to be had.
 pub(crate) async fn tail(

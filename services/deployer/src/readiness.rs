@@ -9,10 +9,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use sequencer_api::code::Code;
 use sequencer_api::status::State;
 
 use sequencer_api::labels::REVISION;
+
+use self::pods::Ends;
 
 /// How a Component's workload is.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +72,9 @@ pub(crate) fn deployment(
     let settling = pods.iter().filter_map(|pod| pods::settling(pod, now)).max();
     let rolled_out = seen && [updated, all, ready, available] == [wanted; 4];
     let ready = ready.min(wanted);
-    let found = pods.iter().find_map(|pod| pods::trouble(pod, now));
+    let found = pods
+        .iter()
+        .find_map(|pod| pods::trouble(pod, Ends::Never, now));
     let found = found.or_else(|| {
         status
             .conditions
@@ -100,9 +105,14 @@ pub(crate) fn deployment(
     }
 }
 
-/// Whether a Job failed for good.
+/// Whether a Job failed, if only in its first try.
 pub(crate) fn has_failed(job: &Job) -> bool {
-    condition(job, "Failed").is_some()
+    condition(job, "Failed").is_some() || condition(job, "Complete").is_none() && failures(job) > 0
+}
+
+fn failures(job: &Job) -> i32 {
+    let failed = job.status.as_ref().and_then(|status| status.failed);
+    failed.unwrap_or_default()
 }
 
 fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
@@ -117,24 +127,20 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
     let status = job.status.clone().unwrap_or_default();
     let condition = |kind| condition(job, kind);
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
-    let (state, trouble) = if condition("Complete").is_some() {
-        (State::Completed, None)
-    } else if let Some(failed) = condition("Failed") {
-        let found = pods.iter().rev().find_map(|pod| pods::failed(pod));
-        (
-            State::Error,
-            Some(found.unwrap_or_else(|| plain(Code::CrashLoop, failed.message.as_deref()))),
-        )
+    let trouble = if condition("Complete").is_some() {
+        None
+    } else if let Some(given_up) = condition("Failed") {
+        let found = failed(job, &pods);
+        found.or_else(|| Some(plain(Code::CrashLoop, given_up.message.as_deref())))
     } else {
-        let trouble = pods.iter().find_map(|pod| pods::trouble(pod, now));
-        (
-            if trouble.is_some() {
-                State::Error
-            } else {
-                State::InProgress
-            },
-            trouble,
-        )
+        let stuck = |pod: &&Pod| pods::trouble(pod, Ends::Well, now);
+        pods.iter().find_map(stuck).or_else(|| failed(job, &pods))
+    };
+
+    let state = match &trouble {
+        Some(_) => State::Error,
+        None if condition("Complete").is_some() => State::Completed,
+        None => State::InProgress,
     };
 
     let ready = status.succeeded.unwrap_or_default();
@@ -146,6 +152,26 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
         pulling: pulling(&pods),
         again: None,
     }
+}
+
+/// How the newest of a Job's pods failed that did, and which try that was.
+fn failed(job: &Job, pods: &[&Pod]) -> Option<Trouble> {
+    let newest = pods
+        .iter()
+        .filter_map(|pod| Some((pods::failed(pod)?, pod.creation_timestamp())))
+        .max_by_key(|(_, created)| created.as_ref().map(|created| created.0));
+    let (trouble, _) = newest?;
+
+    let (tries, limit) = (failures(job), job.spec.as_ref()?.backoff_limit);
+    let tries = match limit {
+        _ if tries < 1 => String::new(),
+        Some(limit) => format!(", try {tries} of {}", limit.saturating_add(1)),
+        None => format!(", try {tries}"),
+    };
+    Some(Trouble {
+        message: trouble.message.clone() + &tries,
+        ..trouble
+    })
 }
 
 fn pulling(pods: &[&Pod]) -> Option<String> {

@@ -104,8 +104,7 @@ pub(super) fn running(
     section
 }
 
-/// What is recorded of the same failure already: its words and lines change with every try, and
-/// tell nothing new.
+/// What is recorded of the same end of a container already: a log is read once for each.
 pub(super) fn same_failure(
     view: &View,
     workload: &Workload,
@@ -117,7 +116,8 @@ pub(super) fn same_failure(
         .filter(|_| before.revision.as_ref() == Some(&workload.revision))?;
     let same = failure.code == trouble.code
         && failure.container == trouble.container
-        && failure.exit_code == trouble.exit_code;
+        && failure.exit_code == trouble.exit_code
+        && failure.message.as_ref() == Some(&trouble.message);
     same.then_some(failure)
 }
 

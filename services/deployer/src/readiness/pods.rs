@@ -25,20 +25,32 @@ const PULL: &[&str] = &[
 /// The kubelet's words for a container that nothing is wrong with yet.
 const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
 
+/// The runtime's words for a container whose program cannot be executed; it says why itself.
+const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
+
+/// Whether the containers of a pod may come to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Each end is wrong: they have to keep running.
+    Never,
+    /// Those with exit code 0 are not.
+    Well,
+}
+
 /// What is wrong with a pod, the first cause first.
-pub(super) fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
+pub(super) fn trouble(pod: &Pod, ends: Ends, now: Timestamp) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
     let init = status.init_container_statuses.iter().flatten();
     let main = status.container_statuses.iter().flatten();
     let image = init.clone().chain(main.clone()).find_map(pull);
     let init = || {
         init.clone()
-            .find_map(|container| crash(pod, container, Code::InitContainerFailed, now))
+            .find_map(|container| crash(pod, container, Code::InitContainerFailed, Ends::Well, now))
     };
 
     let main = || {
         main.clone()
-            .find_map(|container| crash(pod, container, Code::CrashLoop, now))
+            .find_map(|container| crash(pod, container, Code::CrashLoop, ends, now))
     };
 
     image
@@ -104,7 +116,7 @@ pub(super) fn failed(pod: &Pod) -> Option<Trouble> {
 pub(super) fn settling(pod: &Pod, now: Timestamp) -> Option<Duration> {
     let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
     containers
-        .filter(|container| crashed(container).is_some())
+        .filter(|container| crashed(container, Ends::Never).is_some())
         .filter_map(|container| left(container, now))
         .max()
 }
@@ -143,15 +155,25 @@ fn pull(container: &ContainerStatus) -> Option<Trouble> {
     })
 }
 
-/// How a container ended last, if not well.
-fn crashed(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+/// How a container ended last, if it should not have ended so.
+fn crashed(container: &ContainerStatus, ends: Ends) -> Option<&ContainerStateTerminated> {
     let last = container.last_state.as_ref()?.terminated.as_ref()?;
-    (container.restart_count > 0 && last.exit_code != 0).then_some(last)
+    (container.restart_count > 0 && is_wrong(last, ends)).then_some(last)
+}
+
+fn is_wrong(ended: &ContainerStateTerminated, ends: Ends) -> bool {
+    ends == Ends::Never || ended.exit_code != 0
 }
 
 /// A container that ended badly and is not up again. Once is not a loop yet: a database may only
 /// have been slow.
-fn crash(pod: &Pod, container: &ContainerStatus, code: Code, now: Timestamp) -> Option<Trouble> {
+fn crash(
+    pod: &Pod,
+    container: &ContainerStatus,
+    code: Code,
+    ends: Ends,
+    now: Timestamp,
+) -> Option<Trouble> {
     let state = container.state.clone().unwrap_or_default();
     if state
         .waiting
@@ -161,12 +183,12 @@ fn crash(pod: &Pod, container: &ContainerStatus, code: Code, now: Timestamp) -> 
         return Some(of(pod, container, code, ended, true));
     }
 
-    let last = crashed(container)?;
+    let last = crashed(container, ends)?;
 
     if let Some(ended) = state
         .terminated
         .as_ref()
-        .filter(|ended| ended.exit_code != 0)
+        .filter(|ended| is_wrong(ended, ends))
     {
         return Some(of(pod, container, code, ended, false));
     }
@@ -184,21 +206,41 @@ fn of(
     previous: bool,
 ) -> Trouble {
     let name = container.name.clone();
-    let why = ended.reason.as_deref().unwrap_or("Error");
-    let times = container.restart_count;
+    let restarted = match container.restart_count {
+        0 => String::new(),
+        1 => ", restarted once".into(),
+        times => format!(", restarted {times} times"),
+    };
     Trouble {
         code,
         exit_code: Some(ended.exit_code),
-        message: format!(
-            "container {name} ended with exit code {} ({why}), restarted {times} times",
-            ended.exit_code
-        ),
+        message: format!("container {name} {}{restarted}", end(ended)),
         log: pod.metadata.name.clone().map(|pod| LogOf {
             pod,
             container: name.clone(),
             previous,
         }),
         container: Some(name),
+    }
+}
+
+/// How a container ended, in the words of whoever knows.
+fn end(ended: &ContainerStateTerminated) -> String {
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    let words = ended
+        .message
+        .as_deref()
+        .filter(|_| NOT_STARTED.contains(&reason));
+
+    match (words, ended.exit_code) {
+        (Some(words), _) => {
+            let words = words.rsplit_once("exec: ").map_or(words, |(_, last)| last);
+            format!("cannot be started: {}", words.trim())
+        }
+        (None, 0) => "ended with exit code 0: a component has to keep running (restartPolicy \
+            OnFailure or Never makes it a Job)"
+            .into(),
+        (None, code) => format!("ended with exit code {code} ({reason})"),
     }
 }
 

@@ -47,6 +47,11 @@ fn of_pod(status: Value, pod_status: Value) -> (State, Option<Code>) {
     (health.state, health.trouble.map(|trouble| trouble.code))
 }
 
+fn of_containers(status: Value, containers: Value) -> Health {
+    let pod = pod(json!({"containerStatuses": containers}));
+    deployment(&deployed(status), &[pod], "r", now())
+}
+
 fn of_container(status: Value, container: Value) -> (State, Option<Code>) {
     of_pod(status, json!({"containerStatuses": [container]}))
 }
@@ -161,6 +166,41 @@ fn one_crash_is_no_loop_and_a_loop_is_over_after_ten_seconds() {
 }
 
 #[test]
+fn a_component_that_ends_well_has_ended_all_the_same_and_an_init_container_may() {
+    let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+    let backing_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let fresh = running("2026-01-01T00:00:55Z");
+
+    for (state, restarts) in [(ended.clone(), 1), (backing_off, 2), (fresh, 2)] {
+        let container = container(state, ended.clone(), restarts, false);
+        let health = of_containers(starting(), json!([container]));
+        let trouble = health.trouble.unwrap();
+        assert_eq!(trouble.code, Code::CrashLoop);
+        let told = "container c ended with exit code 0: a component has to keep running";
+        assert!(trouble.message.starts_with(told), "{}", trouble.message);
+    }
+
+    let init = container(ended.clone(), ended, 1, true);
+    let initialized = json!({"initContainerStatuses": [init]});
+    assert_eq!(of_pod(starting(), initialized), (State::InProgress, None));
+}
+
+#[test]
+fn the_runtime_says_itself_why_a_program_cannot_be_executed() {
+    let words = "failed to create containerd task: OCI runtime create failed: unable to start \
+        container process: error during container init: exec: \"/nope\": no such file or directory";
+    let ended = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": words}});
+    let health = of_containers(
+        starting(),
+        json!([container(ended.clone(), ended, 1, false)]),
+    );
+    assert_eq!(
+        health.trouble.unwrap().message,
+        "container c cannot be started: \"/nope\": no such file or directory, restarted once"
+    );
+}
+
+#[test]
 fn pods_of_another_revision_tell_nothing() {
     let status = json!({"containerStatuses": [container(crashed(), crashed(), 9, false)]});
     assert_eq!(
@@ -194,6 +234,44 @@ fn a_job_is_completed_or_failed_with_its_last_pods_log() {
         of(condition("Failed"), &[]).trouble.unwrap().code,
         Code::CrashLoop
     );
+}
+
+#[test]
+fn a_try_of_a_job_that_failed_is_told_while_the_next_one_goes_on() {
+    let of_job = |status: Value, pods: &[Pod]| {
+        let spec = json!({"template": {}, "backoffLimit": 6});
+        let whole = json!({"metadata": {"name": "a"}, "spec": spec, "status": status});
+        job(&serde_json::from_value(whole).unwrap(), pods, "r", now())
+    };
+    let pod_of = |name: &str, second: u8, state: Value| {
+        let mut pod = pod(json!({"containerStatuses": [container(state, json!({}), 0, false)]}));
+        pod.metadata.name = Some(name.into());
+        let created = format!("2026-01-01T00:00:{second:02}Z");
+        pod.metadata.creation_timestamp = serde_json::from_value(json!(created)).unwrap();
+        pod
+    };
+
+    let mut pods = vec![
+        pod_of("second", 20, crashed()),
+        pod_of("first", 10, crashed()),
+    ];
+    for next in [None, Some(running("2026-01-01T00:00:55Z"))] {
+        pods.extend(next.map(|state| pod_of("third", 30, state)));
+        let health = of_job(json!({"active": 1, "failed": 2}), &pods);
+        let trouble = health.trouble.unwrap();
+        assert_eq!(
+            (health.state, trouble.code),
+            (State::Error, Code::CrashLoop)
+        );
+        assert_eq!(
+            trouble.message,
+            "container c ended with exit code 3 (Error), try 2 of 7"
+        );
+        assert_eq!(trouble.log.unwrap().pod, "second");
+    }
+
+    let done = json!({"failed": 2, "conditions": [{"type": "Complete", "status": "True"}]});
+    assert_eq!(of_job(done, &pods).trouble, None);
 }
 
 #[test]
