@@ -85,6 +85,12 @@ impl Failure for Error {
         match self {
             _ if self.is_ours() => Retry::AtOnce,
             Self::Git { error, .. } => error.retry(),
+            // Nothing ran: it may only be a base image that is not there yet.
+            Self::Build(failure)
+                if failure.code == Code::StepFailed && failure.exit_code.is_none() =>
+            {
+                Retry::Backoff
+            }
             // The same commit fails the same way: whoever pushes makes another Build.
             Self::Build(failure) if failure.code.cause() == Cause::User => Retry::Never,
             Self::NoSource(_) | Self::NoFile(_) | Self::Leaves(_) | Self::Timeout(_) => {
@@ -136,5 +142,37 @@ impl Failure for Error {
 impl From<buildkit::Failure> for Error {
     fn from(failure: buildkit::Failure) -> Self {
         Self::Build(Box::new(failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_its_author_can_mend_is_not_built_again_and_everything_else_is() {
+        let failed = |code, exit_code| {
+            Error::from(buildkit::Failure {
+                exit_code,
+                ..buildkit::Failure::plain(code, "words")
+            })
+        };
+
+        for (error, wanted) in [
+            (failed(Code::StepFailed, Some(1)), Retry::Never),
+            (
+                failed(Code::BuildResourcesExhausted, Some(137)),
+                Retry::Never,
+            ),
+            (failed(Code::DockerfileNotFound, None), Retry::Never),
+            (Error::Timeout("30m".into()), Retry::Never),
+            // A base image that is not there yet.
+            (failed(Code::StepFailed, None), Retry::Backoff),
+            (failed(Code::StagingUnavailable, None), Retry::Backoff),
+            (failed(Code::BuildKitLost, None), Retry::AtOnce),
+            (Error::Digest, Retry::Backoff),
+        ] {
+            assert_eq!(error.retry(), wanted, "{error}");
+        }
     }
 }
