@@ -122,10 +122,10 @@ catalogue! {
         "Close the variable with `}`, or write `$${` for a literal `${`.";
     2009 VariableNameUnknown (User)
         "A variable that names something that does not exist",
-        "Correct the name; the message lists those that there are.";
+        "Correct the name; the message lists those that there are. Write `$${` for a literal `${`.";
     2012 VariableMalformed (User)
         "A variable with too few or too many parts",
-        "Write the variable in the form that the message shows.";
+        "Write the variable in the form that the message shows, or `$${` for a literal `${`.";
     2013 VariableSectionUnknown (User)
         "A variable of a component's part that has no variables",
         "Write `${components::NAME.networks.NETWORK}` or `${components::NAME.networks.NETWORK.port}`.";
