@@ -12,8 +12,6 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 use sequencer_api::Component;
-use sequencer_api::component::DependsOn;
-use sequencer_api::condition::ConditionType;
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::labels::RETRY;
 use sequencer_api::status::State;
@@ -27,7 +25,6 @@ use serde::Deserialize as _;
 use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
-use crate::args::Settings;
 use crate::error::{Error, ObjectError};
 use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
 use crate::readiness::{self, Health, LogOf};
@@ -107,7 +104,6 @@ impl Service {
 
         // What it waits for, by what was read now.
         let mut waiting = unmet(&view.template().depends_on, &siblings(&view.siblings));
-        waiting.extend(behind(view, self.settings()));
         let workload = match &plan.workload {
             Ok(workload) => workload,
             Err(missing) => {
@@ -290,29 +286,6 @@ impl Service {
     }
 }
 
-/// The dependencies that hold for what runs of them, and not yet for what has to run: a migration
-/// that is done for an older commit is not done for this one.
-fn behind(view: &View, settings: &Settings) -> Vec<WaitingFor> {
-    let runs = |dependency: &&DependsOn| {
-        use ConditionType::{Available, Pod, Ready};
-        matches!(dependency.condition_type, Available | Pod | Ready)
-    };
-    let older = |dependency: &DependsOn| {
-        let sibling = view.sibling(&dependency.component_name)?;
-        let newest = plan(&sibling, settings).ok()?.workload.ok()?.revision;
-        let runs = section::before(&sibling).revision?;
-        let awaits_build = section::awaits_build(&sibling);
-        (awaits_build || runs != newest).then(|| WaitingFor {
-            component_name: dependency.component_name.clone(),
-            condition_type: dependency.condition_type,
-            condition_status: dependency.condition_status,
-            now: Some("an older version".into()),
-        })
-    };
-    let dependencies = view.template().depends_on.iter();
-    dependencies.filter(runs).filter_map(older).collect()
-}
-
 /// Whether the newest revision was started already.
 fn is_started(
     view: &View,
@@ -407,6 +380,3 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
 
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -125,20 +125,6 @@ impl View {
         })
     }
 
-    /// What is known of another Component beside this one.
-    pub(crate) fn sibling(&self, name: &str) -> Option<Self> {
-        let mut siblings = self.siblings.clone();
-        let at = siblings
-            .iter()
-            .position(|sibling| sibling.spec.template.name == name)?;
-        let sibling = std::mem::replace(siblings.get_mut(at)?, self.component.clone());
-        Some(Self {
-            component: sibling,
-            siblings,
-            ..self.clone()
-        })
-    }
-
     /// A Component by its name in variables.
     pub(crate) fn find(&self, name: &str) -> Option<&Component> {
         [&self.component]

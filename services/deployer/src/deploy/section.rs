@@ -45,17 +45,6 @@ pub(super) fn waiting(view: &View, mut waiting_for: Vec<WaitingFor>) -> DeploySe
     }
 }
 
-/// Whether a newer Build than the one that can run is on its way.
-pub(super) fn awaits_build(view: &View) -> bool {
-    let status = view.component.status.as_ref();
-    let latest = status.and_then(|status| status.latest_build.as_deref());
-    let mut builds = view.builds.iter();
-    latest.is_some_and(|latest| {
-        let found = builds.find(|build| build.metadata.name.as_deref() == Some(latest));
-        found.is_none_or(|build| !build.is_published())
-    })
-}
-
 /// Whether a Job of this very template has run: one that is gone since is not run again.
 pub(super) fn has_run(view: &View, workload: &Workload) -> bool {
     let before = before(view);

@@ -7,9 +7,7 @@ use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, code, find, holds};
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
-use sequencer_api::status::component::{
-    ComponentPhase, ComponentStatus, DeploySection, WaitingFor,
-};
+use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySection};
 
 use super::builds;
 use super::view::ComponentView;
@@ -214,15 +212,11 @@ fn build(view: &ComponentView) -> Summary {
 }
 
 fn dependencies(view: &ComponentView) -> Summary {
-    let unmet = match view.unmet.as_slice() {
-        [] => held(view),
-        unmet => unmet,
-    };
-    if view.started || unmet.is_empty() {
+    if view.started || view.unmet.is_empty() {
         return Summary::yes(Reason::Completed, "");
     }
 
-    let failed = unmet.iter().find_map(|wait| {
+    let failed = view.unmet.iter().find_map(|wait| {
         let name = &wait.component_name;
         let sibling = view.sibling(name)?;
         let code = stalled(&sibling.component)?;
@@ -232,7 +226,7 @@ fn dependencies(view: &ComponentView) -> Summary {
     });
 
     failed.unwrap_or_else(|| {
-        let shown = unmet.iter().map(|wait| {
+        let shown = view.unmet.iter().map(|wait| {
             let now = wait.now.as_deref().unwrap_or("not reported");
             format!(
                 "{} {} {} (now {now})",
@@ -242,16 +236,6 @@ fn dependencies(view: &ComponentView) -> Summary {
         let shown = shown.collect::<Vec<_>>().join(", ");
         Summary::no(Reason::Waiting, format!("waiting for {shown}"))
     })
-}
-
-/// What the deployer waits for although every condition holds.
-fn held(view: &ComponentView) -> &[WaitingFor] {
-    let deploy = &view.before.deploy;
-    if deploy.section.is(State::Waiting, view.subject.generation) {
-        &deploy.waiting_for
-    } else {
-        &[]
-    }
 }
 
 /// The code of a component that says of itself that a person is needed.
