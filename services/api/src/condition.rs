@@ -276,6 +276,13 @@ impl Expected {
     pub fn is_met_by(self, condition: &Condition) -> bool {
         match self {
             Self::Status(status) => condition.status == status.as_str(),
+            // What comes to an end is healthy when it has come to a good one.
+            Self::Reason(Reason::Healthy) => {
+                is(condition, Status::True)
+                    && [Reason::Healthy, Reason::Completed]
+                        .iter()
+                        .any(|reason| condition.reason == reason.as_str())
+            }
             Self::Reason(reason) => condition.reason == reason.as_str(),
             Self::Error => code(condition).is_some(),
         }

@@ -29,6 +29,14 @@ fn error_stands_for_the_reason_of_any_code_and_is_itself_none() {
     let failed = condition(Summary::failed(Code::CrashLoop, ""));
     let waits = condition(Summary::no(Reason::Waiting, ""));
     assert!(Expected::Error.is_met_by(&failed) && !Expected::Error.is_met_by(&waits));
+    let of_job = |status: &str, reason: &str| Condition {
+        status: status.into(),
+        reason: reason.into(),
+        ..failed.clone()
+    };
+    let healthy = Expected::Reason(Reason::Healthy);
+    assert!(healthy.is_met_by(&of_job("True", "Completed")));
+    assert!(!healthy.is_met_by(&of_job("False", "Completed")));
     assert!(Expected::Status(Status::False).is_met_by(&failed));
     assert!(Expected::Reason(Reason::Code(Code::CrashLoop)).is_met_by(&failed));
     assert!(!Expected::Reason(Reason::Code(Code::ImagePullFailed)).is_met_by(&failed));
