@@ -313,7 +313,7 @@ async fn run(
     if let Some(found) = found {
         let there = serde_json::to_value(&found)?;
         let same = revision(&there) == Some(&workload.revision);
-        if same && !is_to_run_again(view, &Job::deserialize(there)?) {
+        if same && !is_to_run_again(view, workload, &Job::deserialize(there)?) {
             return Ok(found);
         }
         apply.delete(object, &found).await?;
@@ -323,12 +323,14 @@ async fn run(
 }
 
 /// Whether a Job failed that a person has asked to be tried again. Both the section and the Job
-/// know what was asked when it was run: neither is written before the other in every case.
-fn is_to_run_again(view: &View, job: &Job) -> bool {
+/// know what was asked when it was run: neither is written before the other in every case. And a
+/// pod that failed may be told before its Job knows of it.
+fn is_to_run_again(view: &View, workload: &Workload, job: &Job) -> bool {
+    let failed = readiness::has_failed(job) || section::has_failed(view, workload);
     let asked = view.asked();
     let ran_for = job.annotations().get(RETRY);
     let tried = asked == section::before(view).section.asked || asked.as_ref() == ran_for;
-    asked.is_some() && !tried && readiness::has_failed(job)
+    asked.is_some() && !tried && failed
 }
 
 /// The Job with what is asked when it is run.

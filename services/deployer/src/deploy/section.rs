@@ -53,6 +53,14 @@ pub(super) fn has_run(view: &View, workload: &Workload) -> bool {
         && before.revision.as_ref() == Some(&workload.revision)
 }
 
+/// Whether people were told that this very template failed.
+pub(super) fn has_failed(view: &View, workload: &Workload) -> bool {
+    let before = before(view);
+    before.section.state == Some(State::Error)
+        && before.failure.is_some()
+        && before.revision.as_ref() == Some(&workload.revision)
+}
+
 /// It is done, as it was.
 pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
     DeploySection {
