@@ -35,6 +35,18 @@ macro_rules! watched {
     };
 }
 
+/// The gist of a status that has neither messages nor counts but in its conditions.
+macro_rules! only_conditions_have_words {
+    () => {
+        fn gist(self) -> Self {
+            Self {
+                conditions: gist(self.conditions),
+                ..self
+            }
+        }
+    };
+}
+
 impl Status for WorkspaceStatus {
     watched!(tunnel, route, ingress);
 
@@ -73,16 +85,10 @@ impl Status for WorkspaceStatus {
 
 impl Status for ComponentStatus {
     watched!(source, deploy);
+    only_conditions_have_words!();
 
     fn failure(&self) -> Option<&Failure> {
         self.deploy.failure.as_ref()
-    }
-
-    fn gist(self) -> Self {
-        Self {
-            conditions: gist(self.conditions),
-            ..self
-        }
     }
 
     fn newest(&self) -> Option<&str> {
@@ -92,22 +98,10 @@ impl Status for ComponentStatus {
 
 impl Status for BuildStatus {
     watched!(image, publish);
-
-    fn gist(self) -> Self {
-        Self {
-            conditions: gist(self.conditions),
-            ..self
-        }
-    }
+    only_conditions_have_words!();
 }
 
 impl Status for DNSRecordStatus {
     watched!(record);
-
-    fn gist(self) -> Self {
-        Self {
-            conditions: gist(self.conditions),
-            ..self
-        }
-    }
+    only_conditions_have_words!();
 }
