@@ -9,8 +9,8 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource};
@@ -130,8 +130,15 @@ impl Known {
     }
 }
 
-/// That it is there.
-pub(crate) fn existence<K>(_object: &K) {}
+/// What a Service does.
+pub(crate) fn service(service: &Service) -> impl Hash + use<> {
+    serde_json::to_string(&service.spec).ok()
+}
+
+/// Which spec a NetworkPolicy has.
+pub(crate) fn policy(policy: &NetworkPolicy) -> impl Hash + use<> {
+    policy.metadata.generation
+}
 
 /// How far a Deployment has come.
 pub(crate) fn deployment(deployment: &Deployment) -> impl Hash + use<> {

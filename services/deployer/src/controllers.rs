@@ -58,9 +58,9 @@ async fn components(
 
     let deployments = changes(service.watched(), changes::deployment, &lists);
     let jobs = changes(service.watched(), changes::job, &lists);
-    let services = changes(service.watched(), changes::existence, &lists);
+    let services = changes(service.watched(), changes::service, &lists);
     let pods = changes(service.watched(), changes::pod, &lists);
-    let policies = changes(service.watched(), changes::existence, &lists);
+    let policies = changes(service.watched(), changes::policy, &lists);
 
     drop(lists);
 

@@ -2,6 +2,8 @@
 //! (Kubernetes "Server-Side Apply"), so that what a plan does not say any more goes from the object
 //! too, and what others wrote beside it stays.
 
+mod drift;
+
 use data_encoding::HEXLOWER;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
@@ -145,9 +147,9 @@ impl Applier {
         Api::namespaced_with(self.client.clone(), namespace, resource)
     }
 
-    /// Makes the object so, unless what was found under its name has its revision already. `found`
-    /// must be ours, or None where there is nothing. Somebody may have made one of this name since:
-    /// whoever gets that back has to look whose it is.
+    /// Makes the object so, unless what was found under its name has its revision already, and
+    /// nobody changed a field of it since. `found` must be ours, or None where there is nothing.
+    /// Somebody may have made one of this name since: whoever gets that back has to look whose it is.
     ///
     /// # Errors
     /// The API server refuses; 409 if what was found has given its name to another.
@@ -158,12 +160,18 @@ impl Applier {
         found: Option<DynamicObject>,
     ) -> kube::Result<DynamicObject> {
         match found {
-            Some(found) if object.fixed || revision(&found) == object.revision() => Ok(found),
+            Some(found) if object.fixed || self.stands(object, &found) => Ok(found),
             found => {
                 let uid = found.and_then(|found| found.metadata.uid);
                 self.write(namespace, object, uid.as_deref()).await
             }
         }
+    }
+
+    /// Whether an object is as it was written by this plan.
+    fn stands(&self, object: &Object, found: &DynamicObject) -> bool {
+        revision(found) == object.revision()
+            && !drift::is_changed(found, &object.body, self.manager)
     }
 
     /// The same, whatever revision was found. `uid` is that of what was found.

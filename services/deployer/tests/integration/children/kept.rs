@@ -38,6 +38,50 @@ async fn delivered_twice_nothing_is_written() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changes_by_hand_is_as_planned_again() -> Result<()> {
+    let harness = Harness::new("byhand").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
+    harness.deploy(&workspace, "redis").await?;
+    harness.section(&workspace, "redis", healthy).await?;
+
+    let deployment = name(&workspace, "redis");
+    let service = owner(&workspace).service("redis", "tcp");
+    let image = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "nope"}]);
+    for (kind, object, path, patch) in [
+        (
+            "deployment",
+            &deployment,
+            ".spec.replicas",
+            json!({"spec": {"replicas": 0}}),
+        ),
+        (
+            "deployment",
+            &deployment,
+            ".spec.template.spec.containers[0].image",
+            image,
+        ),
+        (
+            "service",
+            &service,
+            ".spec.ports[0].targetPort",
+            json!([{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 1}]),
+        ),
+    ] {
+        let value = || harness.cluster.field(&format!("{kind}/{object}"), path);
+        let before = value()?;
+        harness.patch(kind, object, &patch)?;
+        until(
+            &format!("{path} of the {kind} is {before} again"),
+            async || Ok(value()? == before),
+        )
+        .await?;
+    }
+
+    harness.section(&workspace, "redis", healthy).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_object_of_our_name_is_e5011_and_stays_as_it_is() -> Result<()> {
     let harness = Harness::still("foreign").await?;
     let workspace = harness.workspace(json!([plain()[0]])).await?;
