@@ -41,7 +41,7 @@ pub(crate) async fn view(client: &Client, component: Component) -> Result<Option
         .into_iter()
         .filter(|sibling| sibling.metadata.uid != own)
         .collect();
-    let builds = if mentions(template, "${build::") {
+    let builds = if mentions(template, "${build::") || follows_builds(template, &siblings) {
         let makers = siblings
             .iter()
             .filter(|_sibling| workspace.is_some())
@@ -111,6 +111,19 @@ async fn on_their_own(client: &Client, namespace: &str) -> Result<Vec<Component>
     };
 
     list(&api, "", free).await
+}
+
+/// Whether one that a template depends on runs an image of a Build.
+fn follows_builds(template: &ComponentTemplate, siblings: &[Component]) -> bool {
+    let mut followed = siblings.iter().filter(|sibling| {
+        let name = &sibling.spec.template.name;
+        let mut on = template.depends_on.iter();
+        on.any(|dependency| dependency.component_name == *name)
+    });
+    followed.any(|sibling| {
+        let status = sibling.status.as_ref();
+        status.is_some_and(|status| status.deploy.build.is_some())
+    })
 }
 
 /// A Component without its status, if that does not count any more.

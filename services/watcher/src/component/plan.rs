@@ -122,6 +122,14 @@ fn surroundings(owned: &Owned) -> String {
         .and_then(|workspace| workspace.metadata.generation)
         .unwrap_or_default()
         .to_string();
-    let parts = images.chain(host).chain([generation.as_str()]);
+    // What a dependency has to reach before others may follow.
+    let reached = owned.components.iter().filter_map(|component| {
+        let deploy = &component.status.as_ref()?.deploy;
+        Some(format!("{:?} {:?}", deploy.revision, deploy.section.state))
+    });
+    let reached = reached.collect::<String>();
+    let parts = images
+        .chain(host)
+        .chain([generation.as_str(), reached.as_str()]);
     sequencer_api::names::h10(&parts.collect::<Vec<_>>())
 }

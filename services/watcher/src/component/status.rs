@@ -7,7 +7,10 @@ use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, code, find, holds};
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
-use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySection};
+use sequencer_api::status::component::{
+    ComponentPhase, ComponentStatus, DeploySection, WaitingFor,
+};
+use sequencer_proto::topics::Kind;
 
 use super::builds;
 use super::view::ComponentView;
@@ -176,7 +179,11 @@ fn build(view: &ComponentView) -> Summary {
     let name = wanted.name_any();
     let mut builds = view.owned.builds.iter();
     let Some(found) = builds.find(|build| build.name_any() == name) else {
-        return Summary::no(Reason::Waiting, format!("creating Build {name}"));
+        let mut denied = view.owned.denied(view.component.as_ref()).iter();
+        // Those whose place it takes are marked first.
+        let denied = denied.find(|denied| denied.is_of(Kind::Build));
+        let creating = || Summary::no(Reason::Waiting, format!("creating Build {name}"));
+        return denied.map_or_else(creating, |denied| denied.summary(view.subject.now));
     };
 
     let (owner, now) = (view.subject.owner, view.subject.now);
@@ -212,11 +219,15 @@ fn build(view: &ComponentView) -> Summary {
 }
 
 fn dependencies(view: &ComponentView) -> Summary {
-    if view.started || view.unmet.is_empty() {
+    let unmet = match view.unmet.as_slice() {
+        [] => held(view),
+        unmet => unmet,
+    };
+    if view.started || unmet.is_empty() {
         return Summary::yes(Reason::Completed, "");
     }
 
-    let failed = view.unmet.iter().find_map(|wait| {
+    let failed = unmet.iter().find_map(|wait| {
         let name = &wait.component_name;
         let sibling = view.sibling(name)?;
         let code = stalled(&sibling.component)?;
@@ -226,7 +237,7 @@ fn dependencies(view: &ComponentView) -> Summary {
     });
 
     failed.unwrap_or_else(|| {
-        let shown = view.unmet.iter().map(|wait| {
+        let shown = unmet.iter().map(|wait| {
             let now = wait.now.as_deref().unwrap_or("not reported");
             format!(
                 "{} {} {} (now {now})",
@@ -236,6 +247,16 @@ fn dependencies(view: &ComponentView) -> Summary {
         let shown = shown.collect::<Vec<_>>().join(", ");
         Summary::no(Reason::Waiting, format!("waiting for {shown}"))
     })
+}
+
+/// What the deployer waits for although every condition holds.
+fn held(view: &ComponentView) -> &[WaitingFor] {
+    let deploy = &view.before.deploy;
+    if deploy.section.is(State::Waiting, view.subject.generation) {
+        &deploy.waiting_for
+    } else {
+        &[]
+    }
 }
 
 /// The code of a component that says of itself that a person is needed.
