@@ -221,6 +221,26 @@ impl Zones {
         }
     }
 
+    /// The provider of a record of the Workspace, of which one may stand. A record never changes its
+    /// provider: it keeps the one that it has as long as that is granted, and nobody names another.
+    #[must_use]
+    pub fn kept<'a>(
+        &'a self,
+        workspace: &Workspace,
+        granted: &'a Provider,
+        standing: Option<&DNSRecord>,
+    ) -> &'a Provider {
+        let networking = workspace.spec.networking.as_ref();
+        let dns = networking
+            .map(|networking| &networking.dns)
+            .filter(|dns| dns.provider.is_none());
+        let has = standing.and_then(|record| record.spec.provider.as_deref());
+
+        dns.zip(has)
+            .and_then(|(dns, has)| self.provider(workspace, &dns.zone, Some(has)).ok())
+            .unwrap_or(granted)
+    }
+
     /// Whether we chose a label, perhaps with a subdomain in front.
     fn generated(&self, workspace: &Workspace, label: &str) -> bool {
         let generated = workspace.generated_label(&self.cluster_id);

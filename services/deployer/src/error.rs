@@ -1,8 +1,8 @@
 //! What can go wrong, and how it is met.
 
-use kube::core::Status;
 use sequencer_api::code::Code;
 use sequencer_api::host::Refusal;
+use sequencer_runtime::cluster::denial::{Denial, is_of_a_namespace_that_goes};
 use sequencer_runtime::cluster::secret::SecretError;
 use sequencer_runtime::error::Panicked;
 use sequencer_runtime::registry::CredentialsError;
@@ -55,16 +55,9 @@ pub enum ObjectError {
     /// The name belongs to an object that is not ours.
     #[error("{kind} {name} is there and belongs to somebody else: delete or rename it")]
     Foreign { kind: String, name: String },
-    /// Admission or a quota refused an object.
-    #[error("{kind} {name} was refused: {words}")]
-    Admission {
-        kind: String,
-        name: String,
-        /// Whether it is a quota that is used up.
-        quota: bool,
-        /// The API server's words.
-        words: String,
-    },
+    /// The API server does not take an object.
+    #[error(transparent)]
+    Denied(#[from] Denial),
     /// The login of a registry cannot be read.
     #[error(transparent)]
     Credentials(CredentialsError),
@@ -75,8 +68,7 @@ impl Failure for ObjectError {
         match self {
             Self::Refused(refusal) | Self::Host(refusal) => refusal.code,
             Self::Foreign { .. } => Code::ObjectNotOwned,
-            Self::Admission { quota: true, .. } => Code::QuotaExceeded,
-            Self::Admission { .. } => Code::AdmissionDenied,
+            Self::Denied(denial) => denial.code,
             Self::Credentials(error) => error.code(),
         }
     }
@@ -84,7 +76,7 @@ impl Failure for ObjectError {
     fn retry(&self) -> Retry {
         match self {
             Self::Refused(_) => Retry::Stalled,
-            Self::Host(_) | Self::Foreign { .. } | Self::Admission { .. } => Retry::Backoff,
+            Self::Host(_) | Self::Foreign { .. } | Self::Denied(_) => Retry::Backoff,
             Self::Credentials(error) => error.retry(),
         }
     }
@@ -92,9 +84,7 @@ impl Failure for ObjectError {
     fn may_be_a_secrets(&self) -> bool {
         match self {
             Self::Credentials(error) => error.may_be_a_secrets(),
-            Self::Refused(_) | Self::Host(_) | Self::Foreign { .. } | Self::Admission { .. } => {
-                false
-            }
+            Self::Refused(_) | Self::Host(_) | Self::Foreign { .. } | Self::Denied(_) => false,
         }
     }
 }
@@ -120,26 +110,9 @@ impl From<CredentialsError> for Error {
 impl Error {
     /// What the API server answered to a write of this object.
     pub(crate) fn of_write(error: kube::Error, kind: &str, name: &str) -> Self {
-        let kube::Error::Api(status) = &error else {
-            return Self::Cluster(error);
-        };
-
-        let words = status.message.clone();
-        // What is larger than a request or than etcd takes has no code of its own; it will not be
-        // smaller the next time.
-        let large = status.code == 413
-            || words.contains("request is too large")
-            || words.contains("message larger than max");
-
-        match status.code {
-            403 if caused_by(status, "NamespaceTerminating") => Self::Namespace,
-            _ if matches!(status.code, 403 | 422) || large => ObjectError::Admission {
-                kind: kind.into(),
-                name: name.into(),
-                quota: words.contains("exceeded quota"),
-                words,
-            }
-            .into(),
+        match (&error, Denial::of(&error, kind, name)) {
+            (_, Some(denial)) => ObjectError::from(denial).into(),
+            (kube::Error::Api(status), _) if is_of_a_namespace_that_goes(status) => Self::Namespace,
             _ => Self::Cluster(error),
         }
     }
@@ -165,49 +138,5 @@ impl Error {
             }
             _ => false,
         }
-    }
-}
-
-fn caused_by(status: &Status, reason: &str) -> bool {
-    status
-        .details
-        .iter()
-        .flat_map(|details| &details.causes)
-        .any(|cause| cause.reason == reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(code: u16, message: &str) -> Option<Code> {
-        let status = Status {
-            code,
-            message: message.into(),
-            ..Status::default()
-        };
-        match Error::of_write(kube::Error::Api(status.boxed()), "Deployment", "a") {
-            Error::Object(error) => Some(error.code()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn what_is_too_large_for_the_cluster_is_told_and_what_heals_by_itself_is_not() {
-        for (code, message) in [
-            (413, "Request entity too large: limit is 3145728"),
-            (500, "etcdserver: request is too large"),
-            (
-                500,
-                "rpc error: code = ResourceExhausted desc = trying to send message larger than max (3 vs. 2)",
-            ),
-            (422, "Deployment.apps is invalid"),
-        ] {
-            assert_eq!(of(code, message), Some(Code::AdmissionDenied), "{message}");
-        }
-
-        assert_eq!(of(403, "exceeded quota: none"), Some(Code::QuotaExceeded));
-        assert_eq!(of(500, "etcdserver: leader changed"), None);
-        assert_eq!(of(409, "the object has been modified"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The Kubernetes API: a client with deadlines, reading the truth, and how status is written.
 
+pub mod denial;
 pub mod secret;
 
 use std::fmt::Debug;

@@ -12,6 +12,7 @@ use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use uuid::Uuid;
 
+use crate::denied::{Denials, Denied};
 use crate::owned::Owned;
 
 mod index;
@@ -23,6 +24,8 @@ pub struct Cache {
     pub components: Index<Component>,
     pub builds: Index<Build>,
     pub records: Index<DNSRecord>,
+    /// What the API server does not take now.
+    pub denials: Denials,
     namespace: String,
     /// Workspaces that an administrator gave up.
     abandoned: Mutex<HashMap<String, Abandoned>>,
@@ -68,6 +71,7 @@ impl Cache {
             components,
             builds,
             records,
+            denials: Denials::default(),
             namespace: namespace.into(),
             abandoned: Mutex::default(),
         };
@@ -110,6 +114,7 @@ impl Cache {
                 0
             },
             abandoned_since: self.abandoned_since(workspace.metadata.uid.as_deref()),
+            denied: self.denied(&components, Some(workspace)),
             workspace: self.current(
                 workspace.namespace().as_deref(),
                 &workspace.name_any(),
@@ -255,10 +260,23 @@ impl Cache {
         builds.extend(self.made_by(&components));
         builds.sort_by_cached_key(|build| build.name_any());
         Owned {
+            denied: self.denied(&components, None),
             builds,
             components,
             ..Owned::default()
         }
+    }
+
+    fn denied(
+        &self,
+        components: &[Arc<Component>],
+        workspace: Option<&Workspace>,
+    ) -> HashMap<Uuid, Vec<Denied>> {
+        let components = components.iter().map(|component| component.uuid());
+        let uids = components.chain(workspace.map(|workspace| workspace.uuid()));
+        uids.map(|uid| (uid, self.denials.of(uid)))
+            .filter(|(_, denied)| !denied.is_empty())
+            .collect()
     }
 
     /// The Builds of these Components, by name.

@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Resource, ResourceExt as _};
-use sequencer_api::code::Cause;
+use sequencer_api::code::{Cause, Code};
 use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, find, holds};
 use sequencer_api::labels;
 use sequencer_api::status::{Failure, Section, State};
@@ -14,8 +14,7 @@ use sequencer_api::stored::Stored as _;
 /// How long what nobody here caused may go on before a person is asked to look at it.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Returns what a section says is wrong, or what it waits for; None if neither. Until a person is
-/// needed it only is tried again: at once where a person caused it, else once it has lasted.
+/// Returns what a section says is wrong, or what it waits for; None if neither.
 #[must_use]
 pub fn wrong(
     section: &Section,
@@ -40,23 +39,40 @@ pub fn wrong(
         return Some(Summary::no(Reason::InProgress, message));
     }
 
-    Some(Summary {
-        retried: code.cause() != Cause::User
-            && stalls_at(section, failure).is_none_or(|at| at > now),
+    Some(failing(code, message, since(section, failure), now))
+}
+
+/// Returns a failure that has lasted since then. Until a person is needed it only is tried again: at
+/// once where a person caused it, else once it has lasted.
+#[must_use]
+pub fn failing(code: Code, message: &str, since: Option<Timestamp>, now: Timestamp) -> Summary {
+    let lasted = since.and_then(patience_ends).is_some_and(|end| end <= now);
+
+    Summary {
+        retried: code.cause() != Cause::User && !lasted,
         ..Summary::failed(code, message)
-    })
+    }
 }
 
 /// Returns when what is wrong has lasted so long that a person is asked to look at it.
 #[must_use]
 pub fn stalls_at(section: &Section, failure: Option<&Failure>) -> Option<Timestamp> {
+    since(section, failure).and_then(patience_ends)
+}
+
+/// Returns when what is wrong since then has lasted so long.
+#[must_use]
+pub fn patience_ends(since: Timestamp) -> Option<Timestamp> {
+    since.checked_add(PATIENCE).ok()
+}
+
+fn since(section: &Section, failure: Option<&Failure>) -> Option<Timestamp> {
     let retry = section
         .retry
         .as_ref()
         .and_then(|retry| retry.since.as_ref());
     let failure = failure.and_then(|failure| failure.since.as_ref());
-    let since = retry.or(failure)?;
-    since.0.checked_add(PATIENCE).ok()
+    retry.or(failure).map(|since| since.0)
 }
 
 /// What is true of a whole, by what is true of its parts.
@@ -206,7 +222,6 @@ impl<'a> Conditions<'a> {
 
 #[cfg(test)]
 mod tests {
-    use sequencer_api::code::Code;
     use sequencer_api::status::Retry;
 
     use super::*;

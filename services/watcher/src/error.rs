@@ -1,6 +1,8 @@
 //! What can go wrong. Everything is tried again by itself: the next event or requeue reconciles the
 //! object anew.
 
+use sequencer_api::code::Code;
+use sequencer_runtime::cluster::denial::{Denial, is_of_a_namespace_that_goes, is_stale};
 use sequencer_runtime::error::Panicked;
 use sequencer_runtime::section::RecordError;
 use thiserror::Error;
@@ -35,6 +37,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the API server does not take, if that is the error.
+    #[must_use]
+    pub fn denial(&self) -> Option<Denial> {
+        match self {
+            Self::Write {
+                kind, name, source, ..
+            } => Denial::of(source, kind, name),
+            Self::NotOurs { kind, name } => Some(Denial {
+                kind: kind.clone(),
+                name: name.clone(),
+                code: Code::ObjectNotOwned,
+                words: "one of this name is there, and was not made for this".into(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether it is ordinary: what was read is older than what is there.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -43,7 +62,19 @@ impl Error {
             Self::Write {
                 source: kube::Error::Api(status),
                 ..
-            } => matches!(status.code, 404 | 409 | 422),
+            } => is_stale(status),
+            _ => false,
+        }
+    }
+
+    /// Whether its namespace is being deleted, and everything in it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Write {
+                source: kube::Error::Api(status),
+                ..
+            } => is_of_a_namespace_that_goes(status),
             _ => false,
         }
     }

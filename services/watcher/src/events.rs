@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder as Publisher, Reporter};
 use sequencer_api::code::Code;
-use sequencer_api::condition::{ConditionType, Status, code, find, is};
+use sequencer_api::condition::{self, ConditionType, Status, find, is};
 use sequencer_runtime::error::chain;
 use tracing::warn;
 
@@ -127,11 +127,14 @@ pub fn wrong(
     changed.then(|| plan::Event::wrong(target, now, text))
 }
 
-/// Returns the code of a condition that needs a person. What is only tried again is no failure yet.
+/// Returns the code of a condition that needs a person. What is only tried again is no failure yet,
+/// but for a quota, which somebody can raise.
 fn failing(conditions: &[Condition], kind: ConditionType) -> Option<Code> {
+    let code = find(conditions, kind).and_then(condition::code)?;
     let stands = kind == ConditionType::TeardownBlocked
+        || code == Code::QuotaExceeded
         || find(conditions, ConditionType::Stalled).is_some();
-    find(conditions, kind).filter(|_| stands).and_then(code)
+    stands.then_some(code)
 }
 
 /// That it is ready now.

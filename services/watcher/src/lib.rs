@@ -11,6 +11,7 @@ pub mod chart;
 pub mod component;
 pub mod conditions;
 pub mod controllers;
+pub mod denied;
 pub mod error;
 pub mod events;
 pub mod leader;

@@ -2,6 +2,7 @@
 //! applied on its own is its own Workspace. What belongs to whom follows from controllers and
 //! namespaces, never from labels that anybody may write.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use sequencer_api::stored::Stored;
 use sequencer_api::{Build, Component, DNSRecord, Workspace};
 use sequencer_runtime::retry::later;
 use uuid::Uuid;
+
+use crate::denied::Denied;
 
 /// Everything of one Workspace.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Owned {
     /// Since when it is known that an administrator gave up what the Workspace has outside and is
     /// to be deleted now.
     pub abandoned_since: Option<Timestamp>,
+    /// The writes for the Workspace and for each Component that the API server does not take now.
+    pub denied: HashMap<Uuid, Vec<Denied>>,
 }
 
 /// Whether what is outside is left behind.
@@ -44,6 +49,12 @@ pub enum Abandon {
 }
 
 impl Owned {
+    /// The writes for an object that the API server does not take now.
+    #[must_use]
+    pub fn denied(&self, object: &impl Resource) -> &[Denied] {
+        self.denied.get(&object.uuid()).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether what is outside is left behind, this long after an administrator said so.
     #[must_use]
     pub fn abandon(&self, after: Duration, now: Timestamp) -> Abandon {

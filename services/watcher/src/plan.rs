@@ -17,7 +17,9 @@ use crate::retry::Retry;
 /// What is to be done.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Writes of objects, in this order.
+    /// Writes without which nothing else may be written, in this order.
+    pub first: Vec<Action>,
+    /// Writes of objects, in this order, each whatever becomes of the others.
     pub actions: Vec<Action>,
     /// Who may have to be notified.
     pub notifications: Vec<Notification>,
@@ -134,6 +136,28 @@ impl From<&DNSRecord> for Creation {
 }
 
 impl Action {
+    /// The kind of the object that it writes.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Create(Creation::Component(_)) => Kind::Component,
+            Self::Create(Creation::Build(_)) => Kind::Build,
+            Self::Create(Creation::DnsRecord(_)) => Kind::DnsRecord,
+            Self::Patch { target, .. } | Self::Delete(target) => target.kind,
+        }
+    }
+
+    /// The name of the object that it writes.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Create(Creation::Component(object)) => object.name_any(),
+            Self::Create(Creation::Build(object)) => object.name_any(),
+            Self::Create(Creation::DnsRecord(object)) => object.name_any(),
+            Self::Patch { target, .. } | Self::Delete(target) => target.name.clone(),
+        }
+    }
+
     pub fn create<'a, K>(object: &'a K) -> Self
     where
         Creation: From<&'a K>,

@@ -1,6 +1,8 @@
 //! One object reconciled: observed, planned, the plan applied, its status recorded. What is
 //! observed and decided is each kind's own; this is the same for all.
 
+mod apply;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +22,14 @@ use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
-use crate::apply::{self, apply};
 use crate::cache::{Cache, Index};
 use crate::chart::Chart;
 use crate::conditions::stalls_at;
+use crate::denied::Write;
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::notifier::Notifier;
-use crate::plan::{Action, Event, Plan, Subject};
+use crate::plan::{Event, Plan, Subject};
 use crate::status_change::{Status, StatusChange};
 use crate::triggers::Triggers;
 use crate::unreadable::Unreadables;
@@ -129,16 +131,26 @@ pub async fn reconcile<V: Reconciled>(
 ) -> Result<Next, Error> {
     context.cache.ready().await;
     let now = Timestamp::now();
-    let Some(view) = V::observe(object, &context, now).await? else {
+    let Some(mut view) = V::observe(object.clone(), &context, now).await? else {
         return Ok(Next::await_change());
     };
 
-    let (mut plan, after) = (view.plan(), view.status());
+    let mut plan = view.plan();
     if let Some(at) = next_stall(view.before(), now) {
         plan.again_at(at);
     }
 
-    let applied = context.apply(view.subject(), &plan.actions).await;
+    let denials = || context.cache.denials.of(object.uuid());
+    let before = denials();
+    let applied = context.apply(view.subject(), &mut plan).await;
+    if denials() != before {
+        // What was just refused, or is not refused any more, is known now.
+        view = V::observe(object.clone(), &context, now)
+            .await?
+            .unwrap_or(view);
+    }
+
+    let after = view.status();
     let recorded = context.record(&view, &after, &mut plan).await;
 
     for notification in std::mem::take(&mut plan.notifications) {
@@ -147,11 +159,7 @@ pub async fn reconcile<V: Reconciled>(
         }
     }
 
-    let mut events = Vec::new();
-
-    if applied.is_ok() {
-        events.append(&mut plan.events);
-    }
+    let mut events = std::mem::take(&mut plan.events);
 
     if matches!(recorded, Ok(true)) {
         let transitions = view.events(&after);
@@ -184,6 +192,10 @@ pub fn after_error<V: Reconciled>(
     error: &Error,
     _context: Arc<Context>,
 ) -> Next {
+    if error.is_gone() {
+        return Next::await_change();
+    }
+
     if error.is_stale() {
         return Next::requeue(STALE);
     }
@@ -204,31 +216,7 @@ impl Context {
         let uid = object.uuid();
         self.notifier.forget(uid);
         self.statuses.forget(&uid);
-    }
-
-    /// Carries out the actions in their order, up to the first that fails.
-    async fn apply(&self, subject: &Subject, actions: &[Action]) -> Result<(), Error> {
-        if actions.is_empty() {
-            return Ok(());
-        }
-
-        let target = &subject.target;
-        let span = info_span!(
-            "apply",
-            kind = target.kind.word(),
-            namespace = target.namespace,
-            name = target.name
-        );
-        join_workspace(&span, subject.owner);
-
-        let all = async {
-            for action in actions {
-                apply(&self.client, action).await?;
-            }
-            Ok(())
-        };
-
-        all.instrument(span).await
+        self.cache.denials.forget(uid);
     }
 
     /// Writes a status, if it is time, and says whether it did.
@@ -254,6 +242,12 @@ impl Context {
             Decision::Now => {}
         }
 
+        let denied = self.cache.denials.of_status(uid);
+        if let Some(denied) = denied.filter(|denied| denied.holds_back(subject, Write::Status)) {
+            plan.again_at(denied.again_at(now));
+            return Ok(false);
+        }
+
         let span = info_span!(
             "record",
             kind = target.kind.word(),
@@ -261,15 +255,21 @@ impl Context {
             name = target.name
         );
         join_workspace(&span, subject.owner);
-        let api = apply::api(&self.client, target.kind, &target.namespace);
+        let api = crate::apply::api(&self.client, target.kind, &target.namespace);
         let patch = change.patch(&target.uid)?;
         match patch.apply(&api, &target.name).instrument(span).await {
             // Its last finalizer was just taken away; that is reported all the same.
             Err(RecordError::Gone) => return Ok(false),
+            Err(RecordError::Invalid(words)) => {
+                let denied = self.status_denied(subject, words).await;
+                plan.again_at(denied.again_at(now));
+                return Ok(false);
+            }
             written => written?,
         };
 
         self.statuses.wrote(uid, now);
+        self.cache.denials.clear_status(uid);
         Ok(true)
     }
 }

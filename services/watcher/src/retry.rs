@@ -33,6 +33,15 @@ impl Retry {
         }
     }
 
+    /// That this is asked.
+    #[cfg(test)]
+    pub(crate) fn asking(asked: Option<&str>) -> Self {
+        Self {
+            asked: asked.map(Into::into),
+            abandoned: false,
+        }
+    }
+
     /// Whether a section has not tried yet what is asked.
     #[must_use]
     pub fn is_new_to(&self, section: &Section) -> bool {

@@ -77,7 +77,8 @@ impl Reconciled for WorkspaceView {
     fn events(&self, after: &WorkspaceStatus) -> Vec<Event> {
         let target = &self.subject.target;
         let (before, conditions) = (&self.before.conditions, &after.conditions);
-        let own = self.refusal.as_ref().map(|_| ConditionType::Components);
+        let own = self.refusal.is_some() || self.is_denied();
+        let own = own.then_some(ConditionType::Components);
         let kinds = own.into_iter().chain([
             ConditionType::Tunnel,
             ConditionType::Ingress,

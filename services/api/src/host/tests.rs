@@ -177,3 +177,36 @@ fn a_host_that_only_a_subdomain_makes_too_long_is_refused() {
     let error = providers.grant(&long).unwrap_err();
     assert_eq!(error.code, Code::HostTooLong, "{error}");
 }
+
+#[test]
+fn a_record_keeps_its_provider_as_long_as_that_is_granted_and_no_other_is_named() {
+    let zones = Zones {
+        cluster_id: "c1".into(),
+        providers: parse(
+            "
+- {name: new, zones: [preview.test], wildcard: {}}
+- {name: old, zones: [preview.test], wildcard: {}}
+- {name: bank, zones: [preview.test], namespaces: [team-b], wildcard: {}}
+",
+        )
+        .unwrap(),
+    };
+    let kept = |dns: Value, has: Option<&str>| {
+        let ours = workspace("team-a", "b", dns);
+        let host = ours.host("c1").unwrap();
+        let mut standing = of(&ours, &host, RecordType::A, 5);
+        standing.spec.provider = has.map(Into::into);
+        let granted = zones.grant(&ours).unwrap().unwrap();
+        let standing = has.map(|_| &standing);
+        zones.kept(&ours, granted, standing).name.clone()
+    };
+
+    let any = json!({"zone": "preview.test"});
+    assert_eq!(kept(any.clone(), None), "new");
+    assert_eq!(kept(any.clone(), Some("old")), "old");
+    for lost in ["bank", "renamed"] {
+        assert_eq!(kept(any.clone(), Some(lost)), "new", "{lost}");
+    }
+    let named = json!({"zone": "preview.test", "provider": "new"});
+    assert_eq!(kept(named, Some("old")), "new");
+}

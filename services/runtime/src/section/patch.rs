@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::cluster::denial::is_stale;
 use crate::patch::{Operation, Patch, add, remove, replace, test};
 
 /// The most characters of the API server's words that an error carries.
@@ -24,7 +25,7 @@ pub enum RecordError {
     /// There is no such object.
     #[error("the object is gone")]
     Gone,
-    /// The schema does not allow it. Reading again does not help.
+    /// The schema or a policy does not allow it. Reading again does not help.
     #[error("the status is not valid: {0}")]
     Invalid(String),
     /// The value is no JSON.
@@ -132,27 +133,13 @@ impl StatusPatch {
     }
 }
 
-/// Both a failed test and a status that the schema refuses are 422. The second names fields.
 fn refused(error: kube::Error) -> RecordError {
-    let kube::Error::Api(status) = &error else {
-        return RecordError::Cluster(error);
-    };
-
-    let causes = status
-        .details
-        .iter()
-        .flat_map(|details| &details.causes)
-        .filter(|cause| !cause.field.is_empty());
-    let words = causes
-        .map(|cause| format!("{}: {}", cause.field, cause.message))
-        .collect::<Vec<_>>()
-        .join("; ");
-
-    match status.code {
-        404 => RecordError::Gone,
-        409 => RecordError::Conflict,
-        422 if words.is_empty() => RecordError::Conflict,
-        422 => RecordError::Invalid(words.chars().take(WORDS).collect()),
+    match &error {
+        kube::Error::Api(status) if status.code == 404 => RecordError::Gone,
+        kube::Error::Api(status) if is_stale(status) => RecordError::Conflict,
+        kube::Error::Api(status) if status.code == 422 => {
+            RecordError::Invalid(status.message.chars().take(WORDS).collect())
+        }
         _ => RecordError::Cluster(error),
     }
 }

@@ -9,6 +9,7 @@ use sequencer_api::condition::{Reason, Summary};
 use sequencer_api::names::Owner;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, Workspace, labels};
+use sequencer_proto::topics::Kind;
 
 use crate::chart::Chart;
 use crate::component::ComponentView;
@@ -50,25 +51,28 @@ pub(super) fn children(
     chart: &Arc<Chart>,
     now: Timestamp,
 ) -> Vec<Child> {
+    let denied = owned.denied(workspace);
     let child = |template: &ComponentTemplate| {
         let wanted = component(workspace, template);
+        let name = wanted.name_any();
+        let denied = denied
+            .iter()
+            .find(|denied| denied.is(Kind::Component, &name))
+            .map(|denied| denied.summary(now));
         let found = owned
             .components
             .iter()
-            .find(|found| found.name_any() == wanted.name_any());
+            .find(|found| found.name_any() == name);
         let current = found.is_some_and(|found| found.spec == wanted.spec);
         let found = found.map(|found| ComponentView::new(found.clone(), owned.clone(), chart, now));
-        let reported = found.as_ref().map_or_else(creating, reported);
+        let missing = denied.unwrap_or_else(creating);
+        let reported = found.as_ref().map_or_else(|| missing.clone(), reported);
 
         Child {
             name: template.name.clone(),
             wanted,
             found,
-            ready: if current {
-                reported.clone()
-            } else {
-                creating()
-            },
+            ready: if current { reported.clone() } else { missing },
             reported,
         }
     };

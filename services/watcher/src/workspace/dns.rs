@@ -83,10 +83,15 @@ pub(super) fn wanted(workspace: &Workspace, owned: &Owned, chart: &Chart) -> Wan
     };
 
     let tunnel = networking.tunnel.is_some();
-    let proxied = tunnel && matches!(provider.kind, ProviderKind::Cloudflare(_));
     let targets = targets(workspace);
     let known = targets.is_some();
     let make = |host: &str, record_type: RecordType, target: Option<String>| {
+        let mut standing = owned.records.iter().map(AsRef::as_ref);
+        let standing = standing.find(|found: &&DNSRecord| {
+            found.spec.record_type == record_type && found.spec.fqdn() == host
+        });
+        let provider = chart.zones.kept(workspace, provider, standing);
+        let proxied = tunnel && matches!(provider.kind, ProviderKind::Cloudflare(_));
         let spec = DNSRecordSpec {
             zone: networking.dns.zone.clone(),
             name: host

@@ -44,7 +44,7 @@ pub(super) fn plan(view: &WorkspaceView) -> Plan {
     if workspace.spec.networking.is_some() && !view.has_finalizer() {
         let (target, finalizer) = (subject.target.clone(), labels::WORKSPACE_FINALIZER);
         let add = Action::add_finalizer(target, workspace.as_ref(), finalizer);
-        plan.actions.push(add);
+        plan.first.push(add);
     }
 
     children::follow(&mut plan, view);

@@ -6,6 +6,7 @@ use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
 use sequencer_api::status::workspace::{ComponentLine, WorkspacePhase, WorkspaceStatus};
 use sequencer_api::stored::Stored as _;
+use sequencer_proto::topics::Kind;
 
 use super::children::Child;
 use super::view::WorkspaceView;
@@ -165,6 +166,11 @@ fn ingress(view: &WorkspaceView) -> Summary {
 }
 
 fn dns_summary(view: &WorkspaceView) -> Summary {
+    let mut denied = view.owned.denied(view.workspace.as_ref()).iter();
+    if let Some(denied) = denied.find(|denied| denied.is_of(Kind::DnsRecord)) {
+        return denied.summary(view.subject.now);
+    }
+
     if !view.records.known {
         let networking = view.workspace.spec.networking.as_ref();
         let tunnel = networking.is_some_and(|networking| networking.tunnel.is_some());

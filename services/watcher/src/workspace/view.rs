@@ -62,7 +62,10 @@ impl WorkspaceView {
 
         let refusal = refusal(&workspace, &owned, &chart.limits);
         let children = children::children(&workspace, &owned, chart, now);
-        let components = components(refusal.as_ref(), &children);
+        let components = match finalizer_denied(&workspace, &owned, now) {
+            Some(denied) => denied,
+            None => components(refusal.as_ref(), &children),
+        };
         let holders = Holders::new(&workspace, &owned, chart, holder);
 
         Self {
@@ -85,6 +88,11 @@ impl WorkspaceView {
     /// Whether something exists, or may, that only a finalizer keeps from being left behind.
     pub(super) fn has_finalizer(&self) -> bool {
         self.workspace.has_finalizer(labels::WORKSPACE_FINALIZER)
+    }
+
+    /// Whether the API server does not take what is to be made for it.
+    pub(super) fn is_denied(&self) -> bool {
+        !self.owned.denied(self.workspace.as_ref()).is_empty()
     }
 
     /// Whether it is being deleted.
@@ -167,6 +175,13 @@ fn components(refusal: Option<&Refusal>, children: &[Child]) -> Summary {
         message,
         ..bad.clone()
     }
+}
+
+/// That the API server does not take its finalizer, without which nothing is made for it.
+fn finalizer_denied(workspace: &Workspace, owned: &Owned, now: Timestamp) -> Option<Summary> {
+    let mut denied = owned.denied(workspace).iter();
+    let denied = denied.find(|denied| denied.is_of(Kind::Workspace))?;
+    Some(denied.summary(now))
 }
 
 fn refusal(workspace: &Workspace, owned: &Owned, limits: &Limits) -> Option<Refusal> {

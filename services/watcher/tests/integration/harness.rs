@@ -111,7 +111,7 @@ impl Harness {
         let providers = self.alone.folder().join("providers.yaml");
         std::fs::write(
             &providers,
-            "- {name: lab, zones: [preview.test], wildcard: {}}\n- {name: names, zones: [names.test], allowNames: true, wildcard: {}}\n",
+            "- {name: lab, zones: [preview.test], wildcard: {}}\n- {name: other, zones: [preview.test], wildcard: {}}\n- {name: names, zones: [names.test], allowNames: true, wildcard: {}}\n",
         )?;
         let log = std::fs::File::options()
             .create(true)

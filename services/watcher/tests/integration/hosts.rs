@@ -193,3 +193,44 @@ async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> 
     })
     .await
 }
+
+#[tokio::test]
+async fn a_record_keeps_its_provider_until_another_is_named_and_is_made_anew_then() -> Result<()> {
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness
+        .workspace("shop", served(&json!({"zone": "preview.test"})))
+        .await?;
+    harness.ready("shop", "True", "Healthy").await?;
+    let record = async || -> Result<(Option<String>, Option<String>)> {
+        let found = harness.find::<DNSRecord>("shop-").await?;
+        Ok((found.spec.provider.clone(), found.uid()))
+    };
+    let name = async |provider: &str| {
+        let dns = json!({"zone": "preview.test", "provider": provider});
+        let patch = Patch::Merge(json!({"spec": {"networking": {"dns": dns}}}));
+        let all = harness.all::<Workspace>();
+        all.patch("shop", &PatchParams::default(), &patch).await
+    };
+
+    // The provider that it has anyway.
+    let (first, uid) = record().await?;
+    assert_eq!(first.as_deref(), Some("lab"));
+    let generation = name("lab").await?.metadata.generation;
+    until("the edit is done", async || {
+        let found = harness.ready("shop", "True", "Healthy").await?;
+        let status = found.status.context("no status")?;
+        Ok(Some(status.observed_generation) == generation)
+    })
+    .await?;
+    assert_eq!(record().await?, (first, uid.clone()));
+
+    name("other").await?;
+    until("the record is the other provider's", async || {
+        let (provider, other) = record().await?;
+        Ok(provider.as_deref() == Some("other") && other != uid)
+    })
+    .await?;
+    harness.ready("shop", "True", "Healthy").await?;
+    Ok(())
+}

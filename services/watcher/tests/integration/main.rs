@@ -8,6 +8,7 @@
 
 mod asked;
 mod blocked;
+mod denied;
 mod events;
 mod harness;
 mod hosts;

@@ -28,14 +28,14 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
     // beside it.
     let overtaken: Vec<_> = overtaken(view, &name).collect();
 
-    plan.actions
+    plan.first
         .extend(overtaken.iter().map(|older| mark(older, &name)));
 
     let mut builds = view.owned.builds.iter();
     let there = builds.find(|other| other.name_any() == name);
     if let Some(there) = there.filter(|there| is_marked(there)) {
         // The branch went back to it, or the spec.
-        plan.actions.push(unmark(there));
+        plan.first.push(unmark(there));
     }
 
     if there.is_none() {

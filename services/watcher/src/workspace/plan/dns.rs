@@ -52,11 +52,13 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
             None if holders.get(&name).is_none() && !other_type_is_older(&wanted, holders) => {
                 plan.actions.push(Action::create(&wanted));
             }
-            Some(found)
-                if found.spec != wanted.spec && found.metadata.deletion_timestamp.is_none() =>
-            {
-                plan.actions.extend(change(found, &wanted));
+            Some(found) if found.metadata.deletion_timestamp.is_some() => {}
+            // It is made anew once it is gone from its old one.
+            Some(found) if found.spec.provider != wanted.spec.provider => {
+                let target = Target::of(Kind::DnsRecord, found.as_ref());
+                plan.actions.push(Action::Delete(target));
             }
+            Some(found) if found.spec != wanted.spec => plan.actions.extend(change(found, &wanted)),
             _ => {}
         }
     }

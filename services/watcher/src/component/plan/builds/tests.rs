@@ -74,7 +74,11 @@ fn followed(commit: &str, builds: &[Arc<Build>]) -> Vec<(String, String)> {
 
     let mut plan = Plan::default();
     follow(&mut plan, &view(component, owned));
-    plan.actions.into_iter().map(shown).collect()
+    plan.first
+        .into_iter()
+        .chain(plan.actions)
+        .map(shown)
+        .collect()
 }
 
 fn published() -> Value {
