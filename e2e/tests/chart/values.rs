@@ -76,6 +76,8 @@ const BAD: &[(&str, &str)] = &[
     ),
     ("builder: {replicas: -1}", "/builder/replicas"),
     ("builder: {maxTimeout: 1d}", "/builder/maxTimeout"),
+    ("builder: {lookups: 0}", "/builder/lookups"),
+    ("publishing: {timeout: 30}", "/publishing/timeout"),
     ("builder: {pools: [{replicas: 1}]}", "/builder/pools/0"),
     ("builder: {pools: [{name: Large}]}", "/builder/pools/0/name"),
     ("builder: {pools: [{name: a, gpus: 1}]}", "/builder/pools/0"),

@@ -86,6 +86,11 @@ const OBJECTS: usize = 64;
 /// The longest list of texts or numbers where nothing else limits it.
 const WORDS: usize = 1024;
 
+/// Kubernetes' resource quantity (`apimachinery/pkg/api/resource`): a number, and perhaps a suffix or
+/// an exponent.
+const QUANTITY: &str =
+    r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+
 /// A claim says how large it is and of which class. Nothing leads it to a volume that has data on
 /// it: what is there already is somebody else's.
 const EMPTY_CLAIM: &str = "!has(self.volumeName) && !has(self.dataSource) && !has(self.dataSourceRef) && !has(self.selector) \
@@ -114,6 +119,7 @@ fn limit_embedded(schema: &mut Map<String, Value>) {
                 inner.remove("format");
                 limit_list(inner);
                 limit_claim(inner);
+                limit_quantities(inner);
             });
             if let (Some(map), Some(own)) = (embedded.as_object_mut(), own) {
                 map.insert("description".into(), own);
@@ -168,6 +174,21 @@ fn limit_list(schema: &mut Map<String, Value>) {
     schema
         .entry("maxItems")
         .or_insert(json!(if objects { OBJECTS } else { WORDS }));
+}
+
+/// A quantity is one: the API server refuses any other only where a pod is made of it. Maps of what
+/// may be a number or a text hold nothing else, nor do these fields.
+fn limit_quantities(schema: &mut Map<String, Value>) {
+    for (name, inner) in schema {
+        match (name.as_str(), inner) {
+            ("additionalProperties" | "divisor" | "sizeLimit", Value::Object(quantity))
+                if quantity.contains_key("x-kubernetes-int-or-string") =>
+            {
+                quantity.insert("pattern".into(), json!(QUANTITY));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A claim begins empty, wherever a template has one. And no template has ephemeral containers:

@@ -1,5 +1,6 @@
 //! A Component reconciled: what it asks for runs, and its section says how that is.
 
+mod held;
 mod section;
 
 use std::time::Duration;
@@ -12,11 +13,7 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 use sequencer_api::Component;
-use sequencer_api::component::DependsOn;
-use sequencer_api::condition::ConditionType;
-use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::labels::RETRY;
-use sequencer_api::owner::is_controlled_by;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::Verb;
@@ -106,8 +103,7 @@ impl Service {
         }
 
         // What it waits for, by what was read now.
-        let mut waiting = unmet(&view.template().depends_on, &siblings(&view.siblings));
-        waiting.extend(behind(view));
+        let mut waiting = held::by_dependencies(view);
         let workload = match &plan.workload {
             Ok(workload) => workload,
             Err(missing) => {
@@ -115,6 +111,8 @@ impl Service {
                 return self.hold(view, &apply, &plan, waiting).await;
             }
         };
+
+        waiting.extend(held::by_builds(view, &workload.used));
 
         let found = apply.get(&workload.object).await?;
         let started = is_started(view, workload, found.as_ref())?;
@@ -290,43 +288,6 @@ impl Service {
     }
 }
 
-/// The dependencies that hold for the Build that runs, where a newer one is on its way: a migration
-/// that is done for the last commit is not done for this one.
-fn behind(view: &View) -> Vec<WaitingFor> {
-    use ConditionType::{Available, Pod, Ready};
-
-    let dependencies = view.template().depends_on.iter();
-    let of_what_runs = dependencies
-        .filter(|dependency| matches!(dependency.condition_type, Available | Pod | Ready));
-    let older = of_what_runs.filter(|dependency| runs_an_older_build(view, dependency));
-
-    let waits = older.map(|dependency| WaitingFor {
-        component_name: dependency.component_name.clone(),
-        condition_type: dependency.condition_type,
-        condition_status: dependency.condition_status,
-        now: Some("an older version".into()),
-    });
-    waits.collect()
-}
-
-fn runs_an_older_build(view: &View, dependency: &DependsOn) -> bool {
-    let sibling = view.find(&dependency.component_name);
-    let status = sibling.and_then(|sibling| sibling.status.as_ref());
-    let runs = status.and_then(|status| status.deploy.build.as_deref());
-
-    let mut builds = view.builds.iter();
-    let build = builds.find(|build| build.metadata.name.as_deref() == runs);
-    let Some((runs, build)) = runs.zip(build) else {
-        return false;
-    };
-
-    let mut makers = view.siblings.iter().chain([&view.component]);
-    let maker = makers.find(|maker| is_controlled_by(build, *maker));
-    let status = maker.and_then(|maker| maker.status.as_ref());
-    let latest = status.and_then(|status| status.latest_build.as_deref());
-    latest.is_some_and(|latest| latest != runs)
-}
-
 /// Whether the newest revision was started already.
 fn is_started(
     view: &View,
@@ -423,6 +384,3 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
 
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

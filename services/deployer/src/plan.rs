@@ -132,6 +132,12 @@ impl View {
             .chain(&self.siblings)
             .find(|each| each.spec.template.name == name)
     }
+
+    /// A Build by its own name.
+    pub(crate) fn build(&self, name: &str) -> Option<&Build> {
+        let mut builds = self.builds.iter();
+        builds.find(|build| build.metadata.name.as_deref() == Some(name))
+    }
 }
 
 #[derive(Clone, Debug)]

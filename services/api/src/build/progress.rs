@@ -1,6 +1,6 @@
 //! How far a Build is, and which one of several pods run.
 
-use super::Build;
+use super::{Build, BuildSpec};
 use crate::labels::SUPERSEDED_BY;
 use crate::status::State;
 use crate::stored::Stored as _;
@@ -39,6 +39,23 @@ impl Build {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.metadata.deletion_timestamp.is_none() && !self.is_superseded()
+    }
+
+    /// Whether it was made from this spec, whichever commits the branches had then.
+    #[must_use]
+    pub fn is_of(&self, spec: &BuildSpec) -> bool {
+        let mut made = self.spec.clone();
+        let imports = made.import_content.iter_mut().zip(&spec.import_content);
+
+        for (made, wanted) in imports {
+            let wanted = wanted.content_from.git.as_ref();
+            let follows_a_branch = wanted.is_some_and(|git| git.commit.is_none());
+            if let Some(git) = made.content_from.git.as_mut().filter(|_| follows_a_branch) {
+                git.commit = None;
+            }
+        }
+
+        made == *spec
     }
 
     /// Returns the Build that pods run, of those of one component: the wanted one once it is

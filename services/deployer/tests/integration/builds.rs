@@ -34,15 +34,19 @@ fn built(repository: &str) -> Value {
     }])
 }
 
-/// A Build of the component, published if there is an image.
+/// A Build of the component as its Workspace is now, published if there is an image.
 async fn build(
     harness: &Harness,
     workspace: &Workspace,
     object: &str,
     image: Option<&str>,
 ) -> Result<()> {
-    let mut spec = json!(workspace.spec.components[0].build);
-    spec["importContent"][0]["contentFrom"]["git"]["commit"] = COMMIT.into();
+    let now: Workspace = harness.api().get(owner(workspace).name).await?;
+    let mut spec = json!(now.spec.components[0].build);
+    let commit = &mut spec["importContent"][0]["contentFrom"]["git"]["commit"];
+    if commit.is_null() {
+        *commit = COMMIT.into();
+    }
 
     let owner = harness
         .component(workspace, "web")
@@ -253,5 +257,52 @@ async fn a_generated_value_is_made_once_for_all_components() -> Result<()> {
         now.metadata.resource_version,
         made.metadata.resource_version
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_and_a_commit_of_one_edit_are_rolled_out_together() -> Result<()> {
+    let harness = Harness::still("together").await?;
+    let secret = json!({"accessKey": "me", "secretToken": "one"});
+    harness.cluster.secret("company", "Opaque", &secret)?;
+    let image = |letter: &str| format!("registry.test/x/app@sha256:{}", letter.repeat(64));
+    let workspace = harness.workspace(built("registry.test/x/app")).await?;
+    build(&harness, &workspace, "app-1", Some(&image("a"))).await?;
+    harness.deploy(&workspace, "web").await?;
+
+    let edits = |at: &str| {
+        let git = format!("{at}/build/importContent/0/contentFrom/git/commit");
+        let name = format!("{at}/template/containers/0/env/0/name");
+        json!([
+            {"op": "add", "path": git, "value": COMMIT.replace('4', "5")},
+            {"op": "replace", "path": name, "value": "NEW"},
+        ])
+    };
+    let component = name(&workspace, "web");
+    harness.patch(
+        "workspace",
+        owner(&workspace).name,
+        &edits("/spec/components/0"),
+    )?;
+    harness.patch("component", &component, &edits("/spec"))?;
+    harness.deploy(&workspace, "web").await?;
+
+    let waiting = |section: &Value| section["state"] == json!(State::Waiting);
+    let section = harness.section(&workspace, "web", waiting).await?;
+    assert_eq!(section["waitingFor"][0]["conditionType"], "Build");
+    let runs = || {
+        let of = |path: &str| {
+            let container = format!(".spec.template.spec.containers[0].{path}");
+            harness
+                .cluster
+                .field(&format!("deployment/{component}"), &container)
+        };
+        Ok::<_, anyhow::Error>((of("image")?, of("env[0].name")?))
+    };
+    assert_eq!(runs()?, (image("a"), "COMMIT".into()));
+
+    build(&harness, &workspace, "app-2", Some(&image("b"))).await?;
+    harness.deploy(&workspace, "web").await?;
+    assert_eq!(runs()?, (image("b"), "NEW".into()));
     Ok(())
 }

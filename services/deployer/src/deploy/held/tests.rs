@@ -36,8 +36,9 @@ fn follower(runs: Option<&str>, latest: &str) -> View {
 #[test]
 fn whoever_follows_waits_until_what_it_follows_runs_the_newest_build() {
     let waits = |runs, latest| {
-        let behind = behind(&follower(runs, latest)).into_iter();
-        behind.map(|wait| wait.component_name).collect::<Vec<_>>()
+        let held = by_dependencies(&follower(runs, latest)).into_iter();
+        let held = held.filter(|wait| wait.now.as_deref() == Some("an older version"));
+        held.map(|wait| wait.component_name).collect::<Vec<_>>()
     };
     let app = ["click-mania"];
 
@@ -47,4 +48,41 @@ fn whoever_follows_waits_until_what_it_follows_runs_the_newest_build() {
     assert_eq!(waits(Some("build-1"), "build-2"), app);
     // One that is nobody's any more says nothing.
     assert!(waits(Some("another"), "build-2").is_empty());
+}
+
+/// What the application waits for once its spec was edited so, whose Build of before is published.
+fn edited(edit: impl FnOnce(&mut serde_json::Value)) -> Vec<WaitingFor> {
+    let mut view = testing::view("click-mania", |spec| {
+        edit(&mut spec["components"][2]["build"]);
+    });
+    let used = |view: &View| {
+        let plan = testing::planned(view, &testing::settings(&[])).unwrap();
+        plan.workload.unwrap().used
+    };
+    for sibling in &mut view.siblings {
+        sibling.status = None;
+    }
+    by_builds(&view, &used(&view))
+}
+
+#[test]
+fn a_template_waits_for_the_build_that_its_spec_asks_for_and_not_for_a_branch() {
+    assert_eq!(edited(|_build| ()), []);
+
+    let commit = "5f2a91c0d3e84f2a91c0d3e84f2a91c0d3e84f2a";
+    for (at, value) in [
+        ("/importContent/0/contentFrom/git/commit", json!(commit)),
+        ("/importContent/0/contentFrom/git/ref", json!("another")),
+        ("/dockerfile", json!("Dockerfile.another")),
+    ] {
+        let waits = edited(|build| {
+            let (parent, field) = at.rsplit_once('/').unwrap();
+            build.pointer_mut(parent).unwrap()[field] = value;
+        });
+        let names: Vec<_> = waits
+            .iter()
+            .map(|wait| wait.component_name.as_str())
+            .collect();
+        assert_eq!(names, ["click-mania"], "{at}");
+    }
 }
