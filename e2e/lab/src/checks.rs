@@ -1,6 +1,7 @@
 //! Every check and test of the repository, as `e2e/test` runs them.
 
 use std::process::{Command, ExitStatus};
+use std::thread::available_parallelism;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -128,7 +129,16 @@ fn nextest(
 ) -> Result<Option<bool>> {
     let line = "cargo-nextest nextest run --workspace --all-features --locked --no-tests=fail";
     let mut argv: Vec<_> = line.split(' ').collect();
-    argv.extend(["--cargo-profile", rust::PROFILE, "-E", only]);
+    // Most tests wait for something most of the time.
+    let threads = (available_parallelism()?.get() + 1).to_string();
+    argv.extend([
+        "--test-threads",
+        &threads,
+        "--cargo-profile",
+        rust::PROFILE,
+        "-E",
+        only,
+    ]);
     argv.extend(filters.iter().map(String::as_str));
     say(&format!("== tests: {}", argv.join(" ")));
 

@@ -95,11 +95,17 @@ pub struct Schemes {
 }
 
 impl Workspace {
-    /// Returns the URL of the Workspace, whether or not it answers, or None if it has no networking.
+    /// Returns the URL of the Workspace, whether or not it answers, or None if it has no networking:
+    /// that of the first route that a browser can ask for.
     #[must_use]
     pub fn url(&self, cluster_id: &str, schemes: &Schemes) -> Option<String> {
         let host = self.host(cluster_id)?;
-        Some(format!("{}://{host}", self.scheme(schemes)))
+        let routes = self.routes();
+        let first = routes.iter().find(|routed| routed.is_web());
+        let at = first.map_or_else(|| host.clone(), |routed| routed.host(&host));
+        let path = first.map_or("", |routed| routed.path);
+        let path = if path == "/" { "" } else { path };
+        Some(format!("{}://{at}{path}", self.scheme(schemes)))
     }
 
     /// Returns the scheme of its URLs.

@@ -131,7 +131,8 @@ pub fn wrong(
 /// but for a quota, which somebody can raise.
 fn failing(conditions: &[Condition], kind: ConditionType) -> Option<Code> {
     let code = find(conditions, kind).and_then(condition::code)?;
-    let stands = kind == ConditionType::TeardownBlocked
+    let alone = [ConditionType::TeardownBlocked, ConditionType::Expiring];
+    let stands = alone.contains(&kind)
         || code == Code::QuotaExceeded
         || find(conditions, ConditionType::Stalled).is_some();
     stands.then_some(code)

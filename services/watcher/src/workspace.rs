@@ -85,6 +85,7 @@ impl Reconciled for WorkspaceView {
             ConditionType::Dns,
             ConditionType::Route,
             ConditionType::TeardownBlocked,
+            ConditionType::Expiring,
         ]);
         let mut events: Vec<_> = kinds
             .filter_map(|kind| events::wrong(target, kind, before, conditions))

@@ -339,6 +339,9 @@ catalogue! {
     6073 NamespaceNotTenant (Ours)
         "A namespace whose Secrets may not be read",
         "Ask the operator to add the namespace to the chart's `tenants.namespaces`.";
+    6074 KeepUntilMalformed (User)
+        "An annotation `se.quencer.io/keep-until` that is no time",
+        "Write a time such as `2030-12-24T18:00:00Z`. Until then the Workspace is kept.";
     6101 WorkInterrupted (Ours)
         "Work that ended without a record again and again",
         "Look at the restarts and logs of the service that is at work there.";

@@ -34,17 +34,20 @@ pub struct WorkspaceStatus {
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The URL, once it was proven to answer.
-    #[schemars(length(max = 512))]
+    /// The URL of the first route, once it was proven to answer.
+    #[schemars(length(max = 528))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The commit behind the route, 12 characters; `a=...,b=...` for several builds.
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1088))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// When the ttl ends it.
+    /// When it is deleted: when its ttl is over, and people do not keep it longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// When its ttl is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ends_at: Option<Time>,
     /// How many components are ready, and of how many: `2/3`.
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +245,7 @@ pub struct RouteRule {
     #[schemars(length(max = 256))]
     pub path: String,
     /// Its URL.
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 528))]
     pub url: String,
     /// The status of the last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,9 @@ use crate::chart::Limits;
 /// People are warned this part of the ttl before its end.
 const PART: u32 = 4;
 
+/// The most characters of an annotation that a message shows.
+const SHOWN: usize = 64;
+
 /// And at most so long before.
 const WARNING: Duration = Duration::from_hours(24);
 
@@ -45,8 +48,8 @@ pub(super) fn refusal(workspace: &Workspace, limits: &Limits) -> Option<Refusal>
     })
 }
 
-/// The end that the ttl sets: so long after the last change of the spec or the commit.
-pub(super) fn expires_at(
+/// When the ttl is over: so long after the last change of the spec or the commit.
+pub(super) fn ttl_ends_at(
     workspace: &Workspace,
     limits: &Limits,
     before: &WorkspaceStatus,
@@ -57,20 +60,32 @@ pub(super) fn expires_at(
     let unchanged =
         before.observed_generation == workspace.generation() && before.commit.as_deref() == commit;
 
-    before
-        .expires_at
-        .clone()
+    // A status that an earlier version wrote has but one end.
+    let ends = before.ttl_ends_at.as_ref().or(before.expires_at.as_ref());
+    ends.cloned()
         .filter(|_| unchanged)
         .or_else(|| Some(Time(later(now, ttl))))
 }
 
-/// A keep-until that is later wins.
-fn end(workspace: &Workspace, expires_at: &Time) -> Timestamp {
-    let kept = workspace
-        .annotations()
-        .get(labels::KEEP_UNTIL)
-        .and_then(|until| until.parse::<Timestamp>().ok());
-    kept.map_or(expires_at.0, |kept| kept.max(expires_at.0))
+/// Until when people keep it whatever its ttl says.
+fn kept(workspace: &Workspace) -> Result<Option<Timestamp>, Refusal> {
+    let Some(until) = workspace.annotations().get(labels::KEEP_UNTIL) else {
+        return Ok(None);
+    };
+
+    until.parse().map(Some).map_err(|_error| {
+        let shown: String = until.chars().take(SHOWN).collect();
+        let key = labels::KEEP_UNTIL;
+        let message = format!("{key} is {shown:?}, which is no time such as 2030-12-24T18:00:00Z");
+        Refusal::new(Code::KeepUntilMalformed, message)
+    })
+}
+
+/// When it is deleted. Nobody deletes what people want to keep, and do not say clearly until when.
+pub(super) fn expires_at(workspace: &Workspace, ttl_ends_at: Option<&Time>) -> Option<Time> {
+    let kept = kept(workspace).ok()?;
+    let end = ttl_ends_at?.0;
+    Some(Time(kept.map_or(end, |kept| kept.max(end))))
 }
 
 /// When a Workspace is to be deleted, if ever.
@@ -81,7 +96,8 @@ pub(super) fn expires(workspace: &Workspace, limits: &Limits) -> Option<Timestam
     if status.observed_generation != workspace.generation() {
         return None;
     }
-    Some(end(workspace, status.expires_at.as_ref()?))
+    let ends = status.ttl_ends_at.as_ref().or(status.expires_at.as_ref());
+    expires_at(workspace, ends).map(|end| end.0)
 }
 
 /// When people are warned of this end.
@@ -90,14 +106,18 @@ pub(super) fn warned_at(workspace: &Workspace, limits: &Limits, end: Timestamp) 
     end.checked_sub(before).unwrap_or(end)
 }
 
-/// What people read when the end is near.
+/// What people read when the end is near, or cannot be known.
 pub(super) fn expiring(
     workspace: &Workspace,
     limits: &Limits,
     expires_at: Option<&Time>,
     now: Timestamp,
 ) -> Option<Summary> {
-    let end = end(workspace, expires_at?);
+    if let Err(refusal) = kept(workspace) {
+        return Some(refusal.into());
+    }
+
+    let end = expires_at?.0;
     if workspace.metadata.deletion_timestamp.is_some() || now < warned_at(workspace, limits, end) {
         return None;
     }
@@ -133,7 +153,7 @@ mod tests {
         let value = json!({
             "metadata": {"name": "w", "generation": 1, "annotations": annotations},
             "spec": {"ttl": ttl, "components": []},
-            "status": {"observedGeneration": 1, "expiresAt": at(1_000_000)},
+            "status": {"observedGeneration": 1, "expiresAt": at(1_000_000), "ttlEndsAt": at(1_000_000)},
         });
         serde_json::from_value(value).unwrap()
     }
@@ -182,11 +202,24 @@ mod tests {
         );
         let kept = workspace("8h", Some(2_000_000));
         assert_eq!(expires(&kept, &LIMITS), Some(at(2_000_000)));
-        let expires_at = kept.status.clone().and_then(|status| status.expires_at);
+        let shown = expires_at(&kept, Some(&Time(at(1_000_000))));
+        assert_eq!(shown, Some(Time(at(2_000_000))));
         assert_eq!(
-            expiring(&kept, &LIMITS, expires_at.as_ref(), at(1_500_000)),
+            expiring(&kept, &LIMITS, shown.as_ref(), at(1_500_000)),
             None
         );
+    }
+
+    #[test]
+    fn nobody_deletes_what_is_kept_until_a_time_that_is_none() {
+        let mut kept = workspace("8h", None);
+        kept.metadata.annotations = Some(labels::map([(labels::KEEP_UNTIL, "Christmas")]));
+
+        assert_eq!(expires(&kept, &LIMITS), None);
+        assert_eq!(expires_at(&kept, Some(&Time(at(1_000_000)))), None);
+        let told = expiring(&kept, &LIMITS, None, at(0)).unwrap();
+        assert_eq!(told.reason.code(), Some(Code::KeepUntilMalformed));
+        assert!(told.message.contains("Christmas"), "{}", told.message);
     }
 
     #[test]

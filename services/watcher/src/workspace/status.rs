@@ -49,7 +49,8 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
 
     conditions.add(ConditionType::Available, &available);
     let limits = &chart.limits;
-    let expires_at = expiry::expires_at(workspace, limits, before, commit, subject.now);
+    let ttl_ends_at = expiry::ttl_ends_at(workspace, limits, before, commit, subject.now);
+    let expires_at = expiry::expires_at(workspace, ttl_ends_at.as_ref());
     let expiring = expiry::expiring(workspace, limits, expires_at.as_ref(), subject.now);
     if let Some(expiring) = expiring {
         conditions.add(ConditionType::Expiring, &expiring);
@@ -72,6 +73,7 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
         host,
         url,
         expires_at,
+        ttl_ends_at,
         commit: view.commit.clone(),
         components_ready: Some(count(&lines)),
         components: lines,
@@ -208,9 +210,8 @@ fn route(view: &WorkspaceView, before_it: bool) -> Summary {
     if view.is_probed() {
         let rule = section.rules.first();
         let code = rule.and_then(|rule| rule.http_status).unwrap_or_default();
-        let path = rule.map_or("/", |rule| rule.path.as_str());
-        let url = view.url.as_deref().unwrap_or_default();
-        let message = format!("GET {url}{path} returned {code}");
+        let url = rule.map_or("", |rule| rule.url.as_str());
+        let message = format!("GET {url} returned {code}");
         return Summary::yes(Reason::Healthy, message);
     }
 

@@ -165,7 +165,7 @@ async fn a_build_that_a_newer_commit_overtakes_is_told_as_superseded() -> Result
 
 async fn expires_in(harness: &Harness, seconds: i64) -> Result<()> {
     let at = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
-    let patch = Patch::Merge(json!({"status": {"expiresAt": at}}));
+    let patch = Patch::Merge(json!({"status": {"expiresAt": at, "ttlEndsAt": at}}));
     harness
         .all::<Workspace>()
         .patch_status("sample", &PatchParams::default(), &patch)
