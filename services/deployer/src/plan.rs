@@ -20,6 +20,7 @@ use kube::Resource;
 use sequencer_api::code::Code;
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::condition::ConditionType;
+use sequencer_api::inputs::Surroundings;
 use sequencer_api::labels::asked;
 use sequencer_api::names::{self, Owner};
 use sequencer_api::status::component::{DeployedImage, DeployedService, WaitingFor};
@@ -131,6 +132,16 @@ impl View {
             .into_iter()
             .chain(&self.siblings)
             .find(|each| each.spec.template.name == name)
+    }
+
+    /// What its template may take something from.
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            component: &self.component,
+            workspace: self.workspace.as_ref(),
+            siblings: self.siblings.iter().collect(),
+            builds: self.builds.iter().collect(),
+        }
     }
 
     /// A Build by its own name.

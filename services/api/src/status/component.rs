@@ -137,6 +137,10 @@ pub struct DeploySection {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// What was rendered from elsewhere in the Workspace, as a hash.
+    #[schemars(length(max = 10))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<String>,
     /// The image that a pod waits for.
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

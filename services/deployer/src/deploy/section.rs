@@ -65,6 +65,7 @@ pub(super) fn has_failed(view: &View, workload: &Workload) -> bool {
 pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
     DeploySection {
         services: plan.services.clone(),
+        inputs: view.surroundings().inputs(),
         ..anew(view, State::Completed)
     }
 }
@@ -84,6 +85,7 @@ pub(super) fn running(
     section.replicas = Some(health.wanted);
     section.ready_replicas = Some(health.ready);
     section.revision = Some(workload.revision.clone());
+    section.inputs = view.surroundings().inputs();
     section.pulling = health
         .pulling
         .clone()

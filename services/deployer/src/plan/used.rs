@@ -1,7 +1,5 @@
 //! What a template takes from elsewhere.
 
-use sequencer_api::Build;
-
 use super::View;
 
 /// A Build that a template took something from.
@@ -35,13 +33,8 @@ impl Used {
 }
 
 /// The Build of this name that pods run.
-pub(super) fn current(view: &View, maker: &str, name: &str) -> Option<UsedBuild> {
-    let named = view.builds.iter().filter(|build| build.spec.name == name);
-    let wanted = view.find(maker).and_then(|maker| maker.status.as_ref());
-    let wanted = wanted.and_then(|status| status.latest_build.as_deref());
-    let status = view.component.status.as_ref();
-    let serves = status.and_then(|status| status.deploy.build.as_deref());
-    let build = Build::to_run(named, wanted, serves)?;
+pub(super) fn current(view: &View, name: &str) -> Option<UsedBuild> {
+    let build = view.surroundings().build(name)?;
     let status = build.status.as_ref()?;
     // One that follows a branch names no commit. What it was built from is recorded.
     let built = status.image.sources.first();

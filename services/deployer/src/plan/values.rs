@@ -365,7 +365,7 @@ impl<'a> Renderer<'a> {
             return Ok(None);
         }
 
-        let Some(current) = current(self.view, &maker.name, name) else {
+        let Some(current) = current(self.view, name) else {
             self.wait(maker.name.clone(), ConditionType::Build, None);
             return Ok(None);
         };

@@ -107,7 +107,7 @@ fn is_rolled_out(view: &ComponentView) -> bool {
     let (deploy, generation) = (&view.before.deploy, view.subject.generation);
     let runs = deploy.section.is(State::Healthy, generation)
         || deploy.section.is(State::Completed, generation);
-    runs && view.to_roll_out().is_none()
+    runs && view.to_roll_out().is_none() && view.is_up_to_date()
 }
 
 /// Everything of the Workspace that a rendered template may hold, as a hash.

@@ -321,6 +321,11 @@ fn pod(view: &ComponentView) -> Summary {
         return Summary::no(Reason::InProgress, format!("rolling out {build}"));
     }
 
+    if view.started && !view.is_up_to_date() {
+        let message = "rolling out a change of what its variables stand for";
+        return Summary::no(Reason::InProgress, message);
+    }
+
     if deploy.section.is(State::Completed, generation) {
         return Summary::yes(Reason::Completed, "its Job is done");
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use sequencer_api::dependencies::{siblings, unmet};
 use sequencer_api::host::Refusal;
+use sequencer_api::inputs::Surroundings;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{ComponentStatus, WaitingFor};
 use sequencer_api::stored::Stored as _;
@@ -34,6 +35,8 @@ pub struct ComponentView {
     pub(super) to_run: Option<String>,
     /// The dependencies that do not hold yet.
     pub(super) unmet: Vec<WaitingFor>,
+    /// What the template takes from elsewhere, as a hash.
+    pub(super) inputs: Option<String>,
     /// Whether the deployer began with this generation: from then on a dependency that falters
     /// holds nothing back.
     pub(super) started: bool,
@@ -60,7 +63,10 @@ impl ComponentView {
             && deploy.section.state != Some(State::Waiting)
             && deploy.revision.is_some();
 
+        let inputs = surroundings(&component, &owned).inputs();
+
         Self {
+            inputs,
             pool: pool(&component, chart),
             to_run: builds::to_run(&component, &owned, desired.as_ref()).map(ResourceExt::name_any),
             unmet: unmet(&component.spec.template.depends_on, &siblings),
@@ -90,12 +96,30 @@ impl ComponentView {
         (to_run != serving).then_some(to_run)
     }
 
+    /// Whether its pods were made of what the template takes from elsewhere now.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.before.deploy.inputs == self.inputs
+    }
+
     /// Another component of the same Workspace.
     pub(super) fn sibling(&self, name: &str) -> Option<Self> {
         let named = |sibling: &&Arc<Component>| sibling.spec.template.name == name;
         let sibling = self.owned.current().find(named)?.clone();
         let (owned, now) = (self.owned.clone(), self.subject.now);
         Some(Self::new(sibling, owned, &self.chart, now))
+    }
+}
+
+fn surroundings<'a>(component: &'a Component, owned: &'a Owned) -> Surroundings<'a> {
+    let siblings = owned.current().map(AsRef::as_ref);
+    let others =
+        siblings.filter(|sibling: &&Component| sibling.metadata.uid != component.metadata.uid);
+
+    Surroundings {
+        component,
+        workspace: owned.workspace.as_deref(),
+        siblings: others.collect(),
+        builds: owned.builds.iter().map(AsRef::as_ref).collect(),
     }
 }
 

@@ -3,7 +3,10 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
+use sequencer_api::inputs::Surroundings;
+use sequencer_api::owner::is_controlled_by;
 use sequencer_api::secret::SecretRef;
 use sequencer_api::status::build::PublishedTo;
 use sequencer_api::status::component::{
@@ -161,6 +164,7 @@ async fn deploy(client: &Client, api: &Api<Component>, found: &Component) -> Res
         replicas: Some(1),
         ready_replicas: Some(1),
         revision: Some("r".into()),
+        inputs: inputs(client, found).await?,
         ..DeploySection::default()
     };
     let same = DeploySection {
@@ -179,6 +183,32 @@ async fn deploy(client: &Client, api: &Api<Component>, found: &Component) -> Res
         patch.apply(api, &found.name_any()).await?;
     }
     Ok(())
+}
+
+/// What a Component's template takes from the others of the namespace.
+async fn inputs(client: &Client, component: &Component) -> Result<Option<String>> {
+    let namespace = component.namespace().context("no namespace")?;
+    let all = ListParams::default();
+    let workspaces = Api::<Workspace>::namespaced(client.clone(), &namespace);
+    let workspaces = workspaces.list(&all).await?.items;
+    let components = Api::<Component>::namespaced(client.clone(), &namespace);
+    let components = components.list(&all).await?.items;
+    let builds = Api::<Build>::namespaced(client.clone(), &namespace);
+    let builds = builds.list(&all).await?.items;
+
+    let mut owners = workspaces.iter();
+    let workspace = owners.find(|workspace| is_controlled_by(component, *workspace));
+    let beside = |sibling: &&Component| {
+        sibling.uid() != component.uid()
+            && workspace.is_none_or(|owner| is_controlled_by(*sibling, owner))
+    };
+    let surroundings = Surroundings {
+        component,
+        workspace,
+        siblings: components.iter().filter(beside).collect(),
+        builds: builds.iter().collect(),
+    };
+    Ok(surroundings.inputs())
 }
 
 async fn build(api: &Api<Build>, found: &Build, verb: Verb) -> Result<()> {

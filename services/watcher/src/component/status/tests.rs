@@ -116,3 +116,39 @@ fn a_sibling_that_its_workspace_changed_since_holds_back_what_waits_for_it() {
     assert!(may_start(1));
     assert!(!may_start(2));
 }
+
+#[test]
+fn pods_that_were_made_of_other_values_than_those_of_now_are_not_what_the_spec_says() {
+    let mut app = component("app", "", &json!({}));
+    let container =
+        json!({"name": "c", "image": "i", "env": [{"name": "A", "value": "${variables::A}"}]});
+    app.spec.template.template.containers = vec![serde_json::from_value(container).unwrap()];
+
+    // Deployed with this value, in a Workspace that has that one.
+    let shown = |deployed: &str, wanted: &str| {
+        let seen = |value: &str, deploy: &Value| {
+            let mut app = app.clone();
+            app.status = serde_json::from_value(json!({"deploy": deploy})).unwrap();
+            let workspace = json!({
+                "metadata": {"name": "w", "namespace": "n", "uid": "w"},
+                "spec": {"variables": [{"name": "A", "value": value}], "components": [app.spec.template]},
+            });
+            let owned = Owned {
+                workspace: Some(Arc::new(serde_json::from_value(workspace).unwrap())),
+                components: vec![app.clone().into()],
+                ..Owned::default()
+            };
+            let (chart, now) = (Arc::new(Chart::default()), Timestamp::UNIX_EPOCH);
+            ComponentView::new(app.into(), owned.into(), &chart, now)
+        };
+
+        let inputs = seen(deployed, &json!({})).inputs;
+        let deploy = json!({
+            "state": "Healthy", "observedGeneration": 1, "revision": "r", "inputs": inputs,
+        });
+        seen(wanted, &deploy).ready().reason
+    };
+
+    assert_eq!(shown("one", "one"), Reason::Healthy);
+    assert_eq!(shown("one", "two"), Reason::InProgress);
+}

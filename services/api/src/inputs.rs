@@ -1,0 +1,212 @@
+//! What a template takes from elsewhere: variables of its Workspace, other components, Builds. Pods
+//! that were made of something else are older than the spec, although their Component says nothing
+//! of it.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt as _;
+
+use crate::component::ComponentTemplate;
+use crate::names::h10;
+use crate::variables::{Piece, Variable, parse};
+use crate::{Build, Component, Workspace};
+
+/// What is known around a Component.
+#[derive(Clone, Debug)]
+pub struct Surroundings<'a> {
+    /// The Component itself.
+    pub component: &'a Component,
+    /// Its Workspace, or None if it is on its own.
+    pub workspace: Option<&'a Workspace>,
+    /// The Components beside it that are as the Workspace has them now.
+    pub siblings: Vec<&'a Component>,
+    /// The Builds of all of them.
+    pub builds: Vec<&'a Build>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Returns a hash of all that the template takes from elsewhere, as far as it is known now; None
+    /// if it takes nothing.
+    #[must_use]
+    pub fn inputs(&self) -> Option<String> {
+        let template = serde_json::to_string(&self.component.spec.template.template).ok()?;
+        let pieces = parse(&template).ok()?;
+        let variables: BTreeSet<_> = pieces.into_iter().filter_map(variable).collect();
+        if variables.is_empty() {
+            return None;
+        }
+
+        let values = variables.iter().map(|variable| self.value(variable));
+        let values: Vec<_> = values.collect();
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        Some(h10(&values))
+    }
+
+    /// Returns the Build that stands for a name in variables: the wanted one of its maker once it is
+    /// published, else the one that serves, else the last that was made.
+    #[must_use]
+    pub fn build(&self, name: &str) -> Option<&'a Build> {
+        let makes = |template: &ComponentTemplate| {
+            let build = template.build.as_ref();
+            build.is_some_and(|build| build.name == name)
+        };
+        let mut makers = self.siblings.iter().copied().chain([self.component]);
+        let maker = makers.find(|maker| makes(&maker.spec.template));
+        let wanted = maker.and_then(|maker| maker.status.as_ref()?.latest_build.as_deref());
+        let status = self.component.status.as_ref();
+        let serves = status.and_then(|status| status.deploy.build.as_deref());
+
+        let named = self.builds.iter().copied();
+        Build::to_run(
+            named.filter(|build| build.spec.name == name),
+            wanted,
+            serves,
+        )
+    }
+
+    /// What a variable follows from. It need not be its value, as long as it changes with it.
+    fn value(&self, variable: &Variable) -> String {
+        let networking = || {
+            let workspace = self.workspace?;
+            let host = workspace.status.as_ref()?.host.clone()?;
+            Some(format!("{host} {}", json(&workspace.spec.networking)))
+        };
+
+        match variable {
+            Variable::Image(name) | Variable::Commit(name) => {
+                self.build(name).map(Build::name_any).unwrap_or_default()
+            }
+            Variable::Host { component, .. } | Variable::Port { component, .. } => {
+                self.networks(component)
+            }
+            Variable::Workspace(_) | Variable::Ingress(_) => networking().unwrap_or_default(),
+            Variable::Named(name) => {
+                let variables = self
+                    .workspace
+                    .iter()
+                    .flat_map(|found| &found.spec.variables);
+                let named: Vec<_> = variables.filter(|found| found.name == *name).collect();
+                format!("{} {}", json(&named), networking().unwrap_or_default())
+            }
+        }
+    }
+
+    fn networks(&self, component: &str) -> String {
+        let own = self.siblings.iter().copied().chain([self.component]);
+        let own = own.map(|each| &each.spec.template);
+        let listed = self
+            .workspace
+            .iter()
+            .flat_map(|found| &found.spec.components);
+        let mut templates = listed.chain(own);
+        let found = templates.find(|template| template.name == component);
+        found.map_or_else(String::new, |found| json(&found.networks))
+    }
+}
+
+fn variable(piece: Piece) -> Option<Variable> {
+    match piece {
+        Piece::Variable(variable) => Some(variable),
+        Piece::Text(_) => None,
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn workspace(spec: &Value) -> Workspace {
+        let value = json!({
+            "metadata": {"name": "w", "namespace": "a", "uid": "5f1f9b62-4d5c-4d0c-9d55-6f5c1c5c9a10"},
+            "spec": spec, "status": {"host": "w.example.com"},
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    /// A spec of one component with this variable's value and this port, whose `env` is this.
+    fn spec(value: &str, port: i32, env: &str) -> Value {
+        json!({
+            "variables": [{"name": "A", "value": value}, {"name": "B", "value": "b"}],
+            "components": [{
+                "name": "web", "networks": [{"name": "http", "port": port}],
+                "template": {"containers": [{"name": "c", "image": "c", "env": [{"name": "E", "value": env}]}]},
+            }],
+        })
+    }
+
+    fn component(workspace: &Workspace) -> Component {
+        let value = json!({"metadata": {"name": "web"}, "spec": workspace.spec.components[0]});
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn inputs(spec: &Value) -> Option<String> {
+        let workspace = workspace(spec);
+        let component = component(&workspace);
+        let surroundings = Surroundings {
+            component: &component,
+            workspace: Some(&workspace),
+            siblings: Vec::new(),
+            builds: Vec::new(),
+        };
+        surroundings.inputs()
+    }
+
+    #[test]
+    fn what_takes_nothing_from_elsewhere_has_no_inputs() {
+        for env in ["plain", "$${variables::A}", "${HOME}", "$(A)"] {
+            assert_eq!(inputs(&spec("1", 80, env)), None, "{env}");
+        }
+    }
+
+    #[test]
+    fn inputs_change_with_what_is_taken_and_with_nothing_else() {
+        let port = "${components::web.networks.http.port}";
+
+        for (env, value, networks) in [
+            ("${variables::A}", true, false),
+            ("${variables::B}", false, false),
+            (port, false, true),
+            ("${workspace::url}", false, false),
+        ] {
+            let before = inputs(&spec("1", 80, env));
+            assert!(before.is_some(), "{env}");
+            assert_eq!(inputs(&spec("2", 80, env)) != before, value, "{env}");
+            assert_eq!(inputs(&spec("1", 81, env)) != before, networks, "{env}");
+        }
+    }
+
+    #[test]
+    fn inputs_change_with_the_build_that_stands_for_a_name() {
+        let workspace = workspace(&spec("1", 80, "${build::app.commit}"));
+        let component = component(&workspace);
+        let build = |name: &str| {
+            let value = json!({
+                "metadata": {"name": name},
+                "spec": {"name": "app", "importContent": [], "containerRegistries": []},
+                "status": {"publish": {"state": "Completed"}},
+            });
+            serde_json::from_value::<Build>(value).unwrap()
+        };
+        let (one, two) = (build("app-1"), build("app-2"));
+        let inputs = |builds| {
+            let (component, workspace) = (&component, Some(&workspace));
+            let siblings = Vec::new();
+            Surroundings {
+                component,
+                workspace,
+                siblings,
+                builds,
+            }
+            .inputs()
+        };
+
+        assert_eq!(inputs(vec![&one]), inputs(vec![&one]));
+        assert_ne!(inputs(vec![&one]), inputs(vec![&one, &two]));
+    }
+}
