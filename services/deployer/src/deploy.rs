@@ -27,7 +27,7 @@ use tracing::{Instrument as _, info_span, warn};
 use crate::apply::{Apply, revision};
 use crate::error::{Error, ObjectError};
 use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
-use crate::readiness::{self, Health, LogOf};
+use crate::readiness::{self, Health, LogOf, probes};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
 use crate::service::Service;
@@ -229,9 +229,19 @@ impl Service {
         let health = judge(&[])?;
         let well = matches!(health.state, State::Healthy | State::Completed);
         if well && was_well {
-            Ok(health)
-        } else {
-            judge(&read::pods(self.client(), view).await?)
+            return Ok(health);
+        }
+
+        let pods = read::pods(self.client(), view).await?;
+        let revision = &workload.revision;
+        let health = probes::again(judge(&pods)?, &pods, revision);
+
+        match probes::doubtful(&pods, revision, now) {
+            Some(pod) => {
+                let events = read::events(self.client(), view, pod, probes::UNHEALTHY).await?;
+                Ok(probes::told(health, &events))
+            }
+            None => Ok(health),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Event, Pod, PodSpec};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use sequencer_api::component::ComponentTemplate;
@@ -188,6 +188,18 @@ pub(crate) async fn pods(client: &Client, view: &View) -> Result<Vec<Pod>, Error
         .list(&ListParams::default().labels(&of_component(view.name())))
         .await?
         .items)
+}
+
+/// The Events of a pod that have this reason.
+pub(crate) async fn events(
+    client: &Client,
+    view: &View,
+    pod: &Pod,
+    reason: &str,
+) -> Result<Vec<Event>, Error> {
+    let api: Api<Event> = Api::namespaced(client.clone(), view.namespace());
+    let about = format!("involvedObject.uid={},reason={reason}", pod.uid_str());
+    Ok(api.list(&ListParams::default().fields(&about)).await?.items)
 }
 
 /// The selector of what was made for a Component.

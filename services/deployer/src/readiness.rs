@@ -2,6 +2,7 @@
 //! given.
 
 pub(crate) mod pods;
+pub(crate) mod probes;
 
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) struct Health {
     pub(crate) trouble: Option<Trouble>,
     /// The image that a pod waits for.
     pub(crate) pulling: Option<String>,
+    /// What a probe says of a container that is not ready yet.
+    pub(crate) probe: Option<String>,
     /// When it has to be observed again although nothing changes.
     pub(crate) again: Option<Duration>,
 }
@@ -101,6 +104,7 @@ pub(crate) fn deployment(
         ready,
         trouble,
         pulling: pulling(&pods),
+        probe: None,
         again: settling,
     }
 }
@@ -150,6 +154,7 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
         ready,
         trouble,
         pulling: pulling(&pods),
+        probe: None,
         again: None,
     }
 }

@@ -15,6 +15,9 @@ use crate::plan::{Plan, View, Workload, is_deployment};
 use crate::readiness::{Health, Trouble};
 use crate::section::{begin, failed, retry};
 
+/// The most characters of what a probe says.
+const MESSAGE: usize = 512;
+
 /// What stands in the status that was read.
 pub(super) fn before(view: &View) -> DeploySection {
     DeploySection::of(&view.component)
@@ -30,6 +33,7 @@ fn cleared(section: DeploySection) -> DeploySection {
     DeploySection {
         waiting_for: Vec::new(),
         pulling: None,
+        probe: None,
         failure: None,
         ..section
     }
@@ -86,6 +90,10 @@ pub(super) fn running(
     section.ready_replicas = Some(health.ready);
     section.revision = Some(workload.revision.clone());
     section.inputs = view.surroundings().inputs();
+    section.probe = health
+        .probe
+        .as_ref()
+        .map(|words| words.chars().take(MESSAGE).collect());
     section.pulling = health
         .pulling
         .clone()

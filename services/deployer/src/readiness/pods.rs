@@ -12,6 +12,9 @@ use super::{LogOf, Trouble};
 /// every other minute.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// And at most so long: what ran for longer than that is no loop.
+const LONGEST: Duration = Duration::from_mins(5);
+
 /// The kubelet's words for an image that is not to be had.
 const PULL: &[&str] = &[
     "ErrImagePull",
@@ -121,8 +124,17 @@ pub(super) fn settling(pod: &Pod, now: Timestamp) -> Option<Duration> {
         .max()
 }
 
-/// What is left of the time that a container has to run for.
+/// What is left of the time that a container has to run for: longer than it ran the last time, since
+/// what kills it then may do so again.
 fn left(container: &ContainerStatus, now: Timestamp) -> Option<Duration> {
+    let last = container.last_state.as_ref();
+    let ended = last.and_then(|last| last.terminated.as_ref());
+    let ran_before = ended.and_then(|ended| {
+        let (from, to) = (ended.started_at.as_ref()?, ended.finished_at.as_ref()?);
+        Duration::try_from(to.0.duration_since(from.0)).ok()
+    });
+    let settle = ran_before.map_or(SETTLE, |ran| (ran * 2).clamp(SETTLE, LONGEST));
+
     let started = container
         .state
         .as_ref()?
@@ -132,7 +144,7 @@ fn left(container: &ContainerStatus, now: Timestamp) -> Option<Duration> {
         .as_ref()?
         .0;
     let ran = Duration::try_from(now.duration_since(started)).unwrap_or_default();
-    SETTLE.checked_sub(ran).filter(|left| !left.is_zero())
+    settle.checked_sub(ran).filter(|left| !left.is_zero())
 }
 
 fn pull(container: &ContainerStatus) -> Option<Trouble> {

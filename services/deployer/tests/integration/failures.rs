@@ -329,3 +329,58 @@ async fn what_the_api_server_refuses_is_e2023() -> Result<()> {
     assert_eq!(section["retry"]["code"], "E#2023");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_listens_where_only_it_can_ask_is_told_so_while_it_is_waited_for()
+-> Result<()> {
+    let harness = Harness::new("loopback").await?;
+    let mut components = one(json!({
+        "image": "app-base:bookworm",
+        "command": ["python3", "-m", "http.server", "--bind", "127.0.0.1", "5173"],
+    }));
+    components[0]["networks"] = json!([{"name": "http", "port": 80, "targetPort": 5173}]);
+    let workspace = harness.workspace(components).await?;
+    harness.deploy(&workspace, "web").await?;
+
+    let told = |section: &Value| section["probe"].as_str().map(ToOwned::to_owned);
+    let section = harness
+        .section(&workspace, "web", |section| told(section).is_some())
+        .await?;
+    let words = told(&section).unwrap();
+    assert_eq!(section["state"], json!(State::InProgress));
+    for part in ["container main", "5173", "connection refused", "0.0.0.0"] {
+        assert!(words.contains(part), "{words}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_its_liveness_probe_kills_is_steadily_wrong_and_the_probe_is_named()
+-> Result<()> {
+    let harness = Harness::new("liveness").await?;
+    let alive = json!({"exec": {"command": ["false"]}, "periodSeconds": 2, "failureThreshold": 2});
+    let container = json!({
+        "image": "app-base:bookworm", "command": ["sleep", "1000"], "livenessProbe": alive,
+    });
+    let workspace = harness.workspace(one(container)).await?;
+    harness.deploy(&workspace, "web").await?;
+
+    let section = harness
+        .section(&workspace, "web", |section| failed(section, "E#2005"))
+        .await?;
+    let message = section["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("Liveness probe failed"), "{message}");
+
+    // However often it comes up in between.
+    let times = || -> Result<u32> {
+        let count = ".items[0].status.containerStatuses[0].restartCount";
+        Ok(harness.cluster.field("pods", count)?.parse()?)
+    };
+    let before = times()?;
+    until("it was killed twice more", async || {
+        let section = harness.section(&workspace, "web", |_section| true).await?;
+        assert!(failed(&section, "E#2005"), "{section:#}");
+        Ok(times()? > before + 1)
+    })
+    .await
+}

@@ -339,7 +339,9 @@ fn pod(view: &ComponentView) -> Summary {
     if view.started {
         let pulling = deploy.pulling.as_ref();
         let pulling = pulling.map(|image| format!("pulling {image}"));
-        return Summary::no(Reason::InProgress, pulling.unwrap_or(replicas));
+        let probe = deploy.probe.as_ref();
+        let probe = probe.map(|words| format!("{replicas}; {words}"));
+        return Summary::no(Reason::InProgress, pulling.or(probe).unwrap_or(replicas));
     }
 
     if view.may_start() {
