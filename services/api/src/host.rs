@@ -96,16 +96,21 @@ pub struct Schemes {
 
 impl Workspace {
     /// Returns the URL of the Workspace, whether or not it answers, or None if it has no networking:
-    /// that of the first route that a browser can ask for.
+    /// that of the first route that a browser can ask for, or else of the first.
     #[must_use]
     pub fn url(&self, cluster_id: &str, schemes: &Schemes) -> Option<String> {
         let host = self.host(cluster_id)?;
         let routes = self.routes();
-        let first = routes.iter().find(|routed| routed.is_web());
-        let at = first.map_or_else(|| host.clone(), |routed| routed.host(&host));
-        let path = first.map_or("", |routed| routed.path);
-        let path = if path == "/" { "" } else { path };
-        Some(format!("{}://{at}{path}", self.scheme(schemes)))
+        let web = routes.iter().find(|routed| routed.is_web());
+        let first = web.or_else(|| routes.first())?;
+
+        let scheme = first.bare_scheme().unwrap_or_else(|| self.scheme(schemes));
+        let path = if web.is_none() || first.path == "/" {
+            ""
+        } else {
+            first.path
+        };
+        Some(format!("{scheme}://{}{path}", first.host(&host)))
     }
 
     /// Returns the scheme of its URLs.

@@ -41,14 +41,20 @@ impl Routed<'_> {
         )
     }
 
+    /// Returns the scheme of what is no HTTP: such a route takes connections.
+    #[must_use]
+    pub fn bare_scheme(&self) -> Option<&'static str> {
+        match self.through {
+            Through::Tunnel(RouteProtocol::Tcp) => Some("tcp"),
+            Through::Tunnel(RouteProtocol::Ssh) => Some("ssh"),
+            Through::Tunnel(RouteProtocol::Http | RouteProtocol::Https) | Through::Ingress => None,
+        }
+    }
+
     /// Tells whether a browser can ask for it.
     #[must_use]
     pub fn is_web(&self) -> bool {
-        use RouteProtocol::{Http, Https};
-        matches!(
-            self.through,
-            Through::Ingress | Through::Tunnel(Http | Https)
-        )
+        self.bare_scheme().is_none()
     }
 }
 

@@ -34,13 +34,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// So many probes without an answer are a failure.
 const SLOW: i32 = 12;
 
-/// A URL that shall answer.
+/// A route that shall answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     name: String,
     host: String,
     path: String,
+    /// As people see it.
     url: String,
+    /// What is asked.
+    asked: String,
+    /// Whether it speaks HTTP; else it has to take a connection.
+    is_web: bool,
 }
 
 /// The status of a URL's answer, and why it does not count.
@@ -125,7 +130,8 @@ impl Service {
 
     /// The status of a URL's answer, and why it does not count.
     async fn ask(&self, workspace: &Workspace, target: &Target, waits: i32) -> Answer {
-        let no_answer = |why: String| Fault::NoAnswer(format!("GET {} {why}", target.url));
+        let verb = if target.is_web { "GET " } else { "" };
+        let no_answer = |why: String| Fault::NoAnswer(format!("{verb}{} {why}", target.url));
         let addresses = match self.addresses(workspace, target).await {
             Ok(addresses) => addresses,
             Err(error) => return (None, Some(Fault::Failed(error))),
@@ -136,9 +142,22 @@ impl Service {
             return (None, Some(no_answer(why)));
         }
 
-        match http::get(self.egress.http(), &target.host, &addresses, &target.url).await {
+        let client = self
+            .egress
+            .http()
+            .resolve_to_addrs(&target.host, &addresses);
+        let answer = if target.is_web {
+            http::get(client, &target.asked).await
+        } else {
+            http::connect(client, &target.asked).await
+        };
+        match answer {
             Ok(answer) => {
-                let why = http::judge(&answer, is_early(waits, SLOW));
+                let why = if target.is_web {
+                    http::judge(&answer, is_early(waits, SLOW))
+                } else {
+                    http::judge_connection(&answer)
+                };
                 (Some(answer.status), why.map(no_answer))
             }
             Err(why) => (None, Some(no_answer(format!("failed: {why}")))),
@@ -206,7 +225,7 @@ impl Service {
         addresses.collect()
     }
 
-    /// What shall answer: every route of a tunnel that speaks HTTP, or every rule of an ingress.
+    /// What shall answer: every route of a tunnel, or every rule of an ingress.
     fn targets(&self, workspace: &Workspace) -> Vec<Target> {
         let Some(host) = workspace.host(&self.args.hosts.cluster_id) else {
             return Vec::new();
@@ -217,7 +236,6 @@ impl Service {
         let routes = workspace.routes().into_iter();
 
         routes
-            .filter(Routed::is_web)
             .map(|routed| target(&routed, scheme, routed.host(&host)))
             .collect()
     }
@@ -225,10 +243,16 @@ impl Service {
 
 fn target(routed: &Routed<'_>, scheme: &str, host: String) -> Target {
     let path = routed.path;
+    let asked = format!("{scheme}://{host}{path}");
+
     Target {
         name: routed.name.unwrap_or("route").into(),
         path: path.into(),
-        url: format!("{scheme}://{host}{path}"),
+        url: routed
+            .bare_scheme()
+            .map_or_else(|| asked.clone(), |scheme| format!("{scheme}://{host}")),
+        asked,
+        is_web: routed.bare_scheme().is_none(),
         host,
     }
 }

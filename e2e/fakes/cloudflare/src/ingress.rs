@@ -102,6 +102,8 @@ pub(crate) enum Service {
     Status(StatusCode),
     /// `http://host:port` or `https://host:port`.
     Http(Uri),
+    /// A host and its port, to which a connection is carried: `tcp://host:port` or `ssh://host`.
+    Stream(String),
     /// A service of another kind, which this connector does not speak to.
     Other(String),
 }
@@ -122,9 +124,18 @@ impl Service {
         match (uri.scheme_str()?, uri.path()) {
             ("http" | "https", "" | "/") => Some(Self::Http(uri)),
             ("http" | "https", _) => None,
-            ("tcp" | "ssh" | "rdp" | "smb" | "ws" | "wss", _) => Some(Self::Other(text.to_owned())),
+            ("tcp", _) => uri.port().map(|_port| Self::stream(&uri, 0)),
+            ("ssh", _) => Some(Self::stream(&uri, 22)),
+            ("rdp" | "smb" | "ws" | "wss", _) => Some(Self::Other(text.to_owned())),
             _ => None,
         }
+    }
+}
+
+impl Service {
+    fn stream(uri: &Uri, port: u16) -> Self {
+        let host = uri.host().unwrap_or_default();
+        Self::Stream(format!("{host}:{}", uri.port_u16().unwrap_or(port)))
     }
 }
 
@@ -217,7 +228,7 @@ mod tests {
         match &rules.find(host, path).unwrap().service {
             Service::Status(status) => status.as_u16().to_string(),
             Service::Http(uri) => uri.host().unwrap().to_owned(),
-            Service::Other(other) => other.clone(),
+            Service::Stream(other) | Service::Other(other) => other.clone(),
         }
     }
 

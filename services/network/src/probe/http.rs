@@ -1,12 +1,15 @@
 //! One GET, and whether its answer is the application's.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::{ClientBuilder, Response, header};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, header};
 
 /// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The status of a connection that is taken.
+const SWITCHING: u16 = 101;
+/// Any key will do: nothing is said on the connection.
+const KEY: &str = "c2VxdWVuY2VyIHByb2Jlcw==";
 /// The most bytes of a body that are read.
 const BODY: usize = 512;
 /// What ingress controllers say of a host that they do not know (yet): Traefik, and nginx.
@@ -21,23 +24,36 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-/// Asks once, at one of these addresses.
-pub(super) async fn get(
-    client: ClientBuilder,
-    host: &str,
-    addresses: &[SocketAddr],
-    url: &str,
-) -> Result<Answer, String> {
-    let client = client
-        .resolve_to_addrs(host, addresses)
-        .timeout(DEADLINE)
-        .user_agent("sequencer")
-        .build();
-    let client = client.map_err(|_error| "a client cannot be made".to_owned())?;
-    let mut response = client.get(url).send().await.map_err(|error| why(&error))?;
+/// Asks once.
+pub(super) async fn get(client: ClientBuilder, url: &str) -> Result<Answer, String> {
+    let client = built(client)?;
+    answer(client.get(url)).await
+}
+
+/// Asks once for a connection, as the provider's own client does for what is not HTTP: by a
+/// WebSocket (RFC 6455, section 4.1) whose messages are the connection's bytes.
+pub(super) async fn connect(client: ClientBuilder, url: &str) -> Result<Answer, String> {
+    let client = built(client.http1_only())?;
+    let request = client
+        .get(url)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, KEY);
+    answer(request).await
+}
+
+fn built(client: ClientBuilder) -> Result<Client, String> {
+    let client = client.timeout(DEADLINE).user_agent("sequencer").build();
+    client.map_err(|_error| "failed: a client cannot be made".to_owned())
+}
+
+async fn answer(request: RequestBuilder) -> Result<Answer, String> {
+    let mut response = request.send().await.map_err(|error| why(&error))?;
     let (status, server) = (response.status().as_u16(), server(&response));
     let mut body = Vec::new();
-    while body.len() < BODY
+    while status != SWITCHING
+        && body.len() < BODY
         && let Ok(Some(chunk)) = response.chunk().await
     {
         body.extend_from_slice(&chunk);
@@ -48,6 +64,14 @@ pub(super) async fn get(
         server,
         body: String::from_utf8_lossy(&body).into_owned(),
     })
+}
+
+/// Why a connection is none, in words that follow the URL; nothing if it is one.
+pub(super) fn judge_connection(answer: &Answer) -> Option<String> {
+    if answer.status == SWITCHING {
+        return None;
+    }
+    judge(answer, false).or_else(|| Some(returned(answer, "it takes no connection")))
 }
 
 /// Why an answer does not count, in words that follow the URL; nothing if it does. `early` is the
@@ -134,6 +158,22 @@ fn why(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_one_that_is_taken() {
+        let taken = |status| {
+            let answer = Answer {
+                status,
+                server: None,
+                body: String::new(),
+            };
+            judge_connection(&answer).is_none()
+        };
+        assert!(taken(101));
+        for status in [200, 302, 404, 502, 530] {
+            assert!(!taken(status), "{status}");
+        }
+    }
 
     fn counts(status: u16, server: Option<&str>, body: &str, early: bool) -> bool {
         judge(

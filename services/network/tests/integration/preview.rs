@@ -43,6 +43,21 @@ pub(crate) fn object(metadata: &Value, account: &str) -> Value {
     })
 }
 
+/// A connector of the tunnel whose token this is.
+pub(crate) async fn connector(harness: &Harness, token: &str) -> Result<Connector> {
+    let mut roots = RootCertStore::empty();
+    let certificate = harness.settings.cert_pem.as_bytes();
+    roots.add(CertificateDer::from_pem_slice(certificate)?)?;
+
+    let edge = harness.cloud.addresses().tunnel.to_string();
+    let settings = ConnectorSettings {
+        edges: vec![edge],
+        roots,
+        ..ConnectorSettings::new(token)
+    };
+    Ok(Connector::start(settings).await?)
+}
+
 /// A Workspace with a tunnel, and what belongs to it.
 pub(crate) struct Preview<'a> {
     pub(crate) harness: &'a Harness,
@@ -108,18 +123,7 @@ impl<'a> Preview<'a> {
             self.secret("token").await?.context("no token")
         })
         .await?;
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(
-            self.harness.settings.cert_pem.as_bytes(),
-        )?)?;
-
-        let edge = self.harness.cloud.addresses().tunnel.to_string();
-        let connector = Connector::start(ConnectorSettings {
-            edges: vec![edge],
-            roots,
-            ..ConnectorSettings::new(token)
-        })
-        .await?;
+        let connector = connector(self.harness, &token).await?;
         let status = json!({"status": {"replicas": 2, "readyReplicas": 1}});
 
         deployments

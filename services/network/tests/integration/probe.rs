@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::harness::{Harness, Host, ZONE, delivery, until};
-use crate::preview::{TEAM, object};
+use crate::preview::{TEAM, connector, object};
 
 /// An application that answers every request with one status.
 struct Application {
@@ -62,11 +62,16 @@ pub(crate) fn background(future: impl Future<Output = ()> + Send + 'static) {
 }
 
 async fn workspace(harness: &Harness) -> Result<(Workspace, String)> {
+    routed(harness, "path", "/app").await
+}
+
+/// A Workspace whose route has this field.
+async fn routed(harness: &Harness, field: &str, value: &str) -> Result<(Workspace, String)> {
     let mut object = object(
         &json!({"name": Host::new(ZONE).label}),
         &harness.settings.account,
     );
-    object["spec"]["networking"]["tunnel"]["cloudflare"]["route"]["path"] = "/app".into();
+    object["spec"]["networking"]["tunnel"]["cloudflare"]["route"][field] = value.into();
     let workspace: Workspace = harness.make(TEAM, object).await?;
     harness.hold(&workspace).await?;
     let label = Owner::of(&workspace).host_label("c1", TEAM);
@@ -83,6 +88,20 @@ async fn point(harness: &Harness, host: &str, address: &str) -> Result<()> {
         )
         .await
         .map(drop)
+}
+
+/// Makes a tunnel that the host points to, and returns where the API has it.
+async fn tunnelled(harness: &Harness, host: &str) -> Result<String> {
+    let tunnels = format!("/accounts/{}/cfd_tunnel", harness.settings.account);
+    let body = json!({"name": host, "config_src": "cloudflare"});
+    let tunnel = harness.call(Method::POST, &tunnels, &body).await?;
+    let id = tunnel["id"].as_str().context("no id")?;
+    let target = format!("{id}.cfargotunnel.com");
+    let body = json!({"type": "CNAME", "name": host, "content": target, "proxied": true});
+    let records = format!("/zones/{}/dns_records", harness.cloud.zone_id());
+
+    harness.call(Method::POST, &records, &body).await?;
+    Ok(format!("{tunnels}/{id}"))
 }
 
 async fn recorded(harness: &Harness, workspace: &Workspace) -> Result<RouteSection> {
@@ -192,27 +211,7 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
 async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
     let harness = Harness::new().await?;
     let (workspace, host) = workspace(&harness).await?;
-    let tunnels = format!("/accounts/{}/cfd_tunnel", harness.settings.account);
-    let tunnel = harness
-        .call(
-            Method::POST,
-            &tunnels,
-            &json!({"name": host, "config_src": "cloudflare"}),
-        )
-        .await?;
-    let target = format!(
-        "{}.cfargotunnel.com",
-        tunnel["id"].as_str().context("no id")?
-    );
-    let body = json!({"type": "CNAME", "name": host, "content": target, "proxied": true});
-
-    harness
-        .call(
-            Method::POST,
-            &format!("/zones/{}/dns_records", harness.cloud.zone_id()),
-            &body,
-        )
-        .await?;
+    tunnelled(&harness, &host).await?;
 
     assert_eq!(
         harness
@@ -228,6 +227,55 @@ async fn an_edge_without_a_connector_is_no_answer_over_https() -> Result<()> {
         (Some(530), format!("https://{host}/app"))
     );
     assert_eq!(section.section.retry.unwrap().code, Code::UrlNotAnswering);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_is_no_http_answers_when_it_takes_a_connection() -> Result<()> {
+    let harness = Harness::new().await?;
+    let (workspace, host) = routed(&harness, "protocol", "ssh").await?;
+    let tunnel = tunnelled(&harness, &host).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let free = listener.local_addr()?;
+    drop(listener);
+
+    let rules = json!([
+        {"hostname": host, "service": format!("ssh://{free}")}, {"service": "http_status:404"},
+    ]);
+    let configuration = json!({"config": {"ingress": rules}});
+    let at = |part: &str| format!("{tunnel}/{part}");
+    harness
+        .call(Method::PUT, &at("configurations"), &configuration)
+        .await?;
+    let token = harness
+        .call(Method::GET, &at("token"), &json!(null))
+        .await?;
+    let connector = connector(&harness, token.as_str().context("no token")?).await?;
+
+    let service = harness.replica(&["--tunnel-url-scheme=http"])?;
+    let probe = async || {
+        let asked = delivery(Verb::Probe, TEAM, &workspace, Trigger::Retry);
+        service.handle(asked).await
+    };
+    // The connector is there, and nobody listens.
+    until("the edge has the connector", async || {
+        ensure!(probe().await == Outcome::Recorded, "not asked");
+        let rule = recorded(&harness, &workspace).await?.rules;
+        ensure!(rule[0].http_status == Some(502), "{rule:?}");
+        Ok(())
+    })
+    .await?;
+
+    let _listener = TcpListener::bind(free).await?;
+    until("it takes a connection", async || {
+        ensure!(probe().await == Outcome::Done, "not yet");
+        Ok(())
+    })
+    .await?;
+    let healthy = recorded(&harness, &workspace).await?;
+    assert_eq!(healthy.section.state, Some(State::Healthy));
+    assert_eq!(healthy.rules[0].url, format!("ssh://{host}"));
+    connector.stop().await;
     Ok(())
 }
 

@@ -211,7 +211,11 @@ fn route(view: &WorkspaceView, before_it: bool) -> Summary {
         let rule = section.rules.first();
         let code = rule.and_then(|rule| rule.http_status).unwrap_or_default();
         let url = rule.map_or("", |rule| rule.url.as_str());
-        let message = format!("GET {url} returned {code}");
+        let message = if url.starts_with("http") {
+            format!("GET {url} returned {code}")
+        } else {
+            format!("{url} takes connections")
+        };
         return Summary::yes(Reason::Healthy, message);
     }
 

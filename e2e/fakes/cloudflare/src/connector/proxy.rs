@@ -1,5 +1,5 @@
 //! A request from the edge, on to the service its rule names.
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -7,6 +7,9 @@ use hyper::{
     ext::Protocol,
     header::{self, HeaderValue},
 };
+
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Shared;
 use crate::{
@@ -16,6 +19,8 @@ use crate::{
     origin::{self, Target, drop_hop_by_hop},
     upgrade,
 };
+
+const UNREACHABLE: &str = "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared";
 
 pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Body> {
     shared.requests.fetch_add(1, Ordering::Relaxed);
@@ -32,6 +37,17 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
     let uri = match &rule.service {
         Service::Status(code) => return status(*code),
         Service::Http(uri) => uri,
+        Service::Stream(address) => {
+            let timeout = rule.origin.connect_timeout();
+            return match carry(shared, address, timeout, request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::error!(error, originService = %address, "{UNREACHABLE}");
+                    unreached(shared)
+                }
+            };
+        }
         Service::Other(service) => {
             tracing::error!(service, "a service of this kind is not spoken to");
             return unreached(shared);
@@ -54,7 +70,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
         Ok(response) => response,
         Err(error) => {
             let error = chain(&error);
-            tracing::error!(error, originService = %uri, "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared");
+            tracing::error!(error, originService = %uri, "{UNREACHABLE}");
             unreached(shared)
         }
     }
@@ -89,6 +105,35 @@ async fn pass(
     }
 
     drop_hop_by_hop(response.headers_mut());
+    Ok(response)
+}
+
+/// Makes a connection, and carries it over the WebSocket that was asked for.
+async fn carry(
+    shared: &Shared,
+    address: &str,
+    timeout: Duration,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, origin::Error> {
+    let dial = |error| origin::Error::Dial(address.to_owned(), error);
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+        .await
+        .map_err(|elapsed| dial(elapsed.into()))?
+        .map_err(dial)?;
+
+    let key = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned();
+    if request.extensions().get::<Protocol>().is_none() {
+        return Ok(status(StatusCode::BAD_REQUEST));
+    }
+
+    upgrade::carry(&shared.tasks, hyper::upgrade::on(&mut request), stream);
+    let mut response = Response::new(empty());
+    let accept = key.map(|key| derive_accept_key(key.as_bytes()));
+    if let Some(accept) = accept.and_then(|accept| accept.parse().ok()) {
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
     Ok(response)
 }
 

@@ -8,14 +8,16 @@ use axum::{
     http::HeaderMap,
     routing::{any, get, post},
 };
+use futures_util::{SinkExt, StreamExt};
 use http_body_util::channel::Channel;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
+use tokio_tungstenite::{client_async, tungstenite::Message};
 
 use crate::support::{World, application, wait, within};
 
@@ -248,5 +250,39 @@ async fn a_websocket_is_passed_through() {
     }
 
     drop(stream);
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_carried_by_a_websocket_and_one_that_is_refused_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+    });
+
+    let world = World::start().await;
+    let tunnel = world.create_tunnel("pr-1").await;
+    world.expose("api", &tunnel).await;
+    let connector = world.connect(&tunnel).await;
+    let ask = async |service: String| {
+        let rules = json!([{"hostname": HOST, "service": service}, {"service": "http_status:404"}]);
+        world.configure(&tunnel, rules).await.result();
+        let edge = world.cloud.addresses().edge_http;
+        let stream = TcpStream::connect(edge).await.unwrap();
+        client_async(format!("ws://{HOST}/"), stream).await
+    };
+
+    // Nobody listens there.
+    assert!(ask("ssh://127.0.0.1:1".into()).await.is_err());
+
+    let (mut socket, _) = ask(format!("tcp://{address}")).await.unwrap();
+    socket.send(Message::binary("ping")).await.unwrap();
+    let back = socket.next().await.unwrap().unwrap();
+    assert_eq!(back.into_data(), "ping");
+
+    drop(socket);
     connector.stop().await;
 }
