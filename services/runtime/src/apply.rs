@@ -87,6 +87,23 @@ impl Object {
         self
     }
 
+    /// The same with another value of a field that it has, by its JSON pointer (RFC 6901), and the
+    /// hash of all that it says then.
+    #[must_use]
+    pub fn with(&self, field: &str, value: Value) -> Self {
+        let mut object = self.clone();
+        if let Some(found) = object.body.pointer_mut(field) {
+            *found = value;
+        }
+
+        if let Some(Value::Object(annotations)) = object.body.pointer_mut("/metadata/annotations") {
+            annotations.remove(REVISION);
+        }
+        let revision = hash(&object.body);
+        object.annotate(REVISION, revision.into());
+        object
+    }
+
     /// `metadata.name`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -172,6 +189,13 @@ impl Applier {
     fn stands(&self, object: &Object, found: &DynamicObject) -> bool {
         revision(found) == object.revision()
             && !drift::is_changed(found, &object.body, self.manager)
+    }
+
+    /// The field of this path as it was applied before. None if it was not, or if others changed
+    /// something of it since that is in `object` too: then it is not as anybody planned it.
+    #[must_use]
+    pub fn applied(&self, object: &Object, found: &DynamicObject, path: &[&str]) -> Option<Value> {
+        drift::applied(found, &object.body, path, self.manager)
     }
 
     /// The same, whatever revision was found. `uid` is that of what was found.
@@ -265,6 +289,20 @@ mod tests {
         assert_ne!(object(1).revision(), object(2).revision());
         assert_eq!((object(1).name(), object(1).owner()), ("a", "u"));
         assert_eq!(object(1).body["apiVersion"], "v1");
+    }
+
+    #[test]
+    fn another_value_of_a_field_is_another_revision_whatever_stood_there() {
+        let object = |port: i32| {
+            Object::new::<Service>(
+                json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": port}]}}),
+            )
+        };
+        let with = |port, value: i32| object(port).with("/spec/ports", json!([{"port": value}]));
+
+        assert_eq!(with(1, 3).body, with(2, 3).body);
+        assert_ne!(with(1, 3).revision(), with(1, 4).revision());
+        assert_eq!(with(1, 3).body["spec"]["ports"][0]["port"], 3);
     }
 
     #[test]
