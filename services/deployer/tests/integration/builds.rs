@@ -41,8 +41,19 @@ async fn build(
     object: &str,
     image: Option<&str>,
 ) -> Result<()> {
+    build_of(harness, workspace, object, COMMIT, image).await
+}
+
+/// The same from another commit.
+async fn build_of(
+    harness: &Harness,
+    workspace: &Workspace,
+    object: &str,
+    commit: &str,
+    image: Option<&str>,
+) -> Result<()> {
     let mut spec = json!(workspace.spec.components[0].build);
-    spec["importContent"][0]["contentFrom"]["git"]["commit"] = COMMIT.into();
+    spec["importContent"][0]["contentFrom"]["git"]["commit"] = commit.into();
 
     let owner = harness
         .component(workspace, "web")
@@ -170,6 +181,40 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
         )?,
         "1"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_made_the_same_image_restarts_nothing() -> Result<()> {
+    let harness = Harness::still("same").await?;
+    let repository = "registry.test/x/app";
+    let image = format!("{repository}@sha256:{}", "a".repeat(64));
+    let mut components = built(repository);
+    components[0]["template"]["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("env");
+    components[0]["build"]["containerRegistries"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("credentials");
+    let workspace = harness.workspace(components).await?;
+    let deployment = format!("deployment/{}", name(&workspace, "web"));
+    let labels = |at: &str| {
+        let path = format!("{at}.labels.se\\.quencer\\.io/commit");
+        harness.cluster.field(&deployment, &path)
+    };
+
+    build_of(&harness, &workspace, "app-1", COMMIT, Some(&image)).await?;
+    harness.deploy(&workspace, "web").await?;
+    let next = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+    build_of(&harness, &workspace, "app-2", next, Some(&image)).await?;
+    harness.deploy(&workspace, "web").await?;
+
+    let generation = harness.cluster.field(&deployment, ".metadata.generation")?;
+    assert_eq!(generation, "1");
+    assert_eq!(labels(".metadata")?, next[..12]);
+    assert_eq!(labels(".spec.template.metadata")?, COMMIT[..12]);
     Ok(())
 }
 
