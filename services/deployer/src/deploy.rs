@@ -236,10 +236,18 @@ impl Service {
 
         let well = matches!(health.state, State::Healthy | State::Completed);
         if well && was_well {
-            Ok(health)
-        } else {
-            judge(&read::pods(self.client(), view).await?)
+            return Ok(health);
         }
+
+        let health = judge(&read::pods(self.client(), view).await?)?;
+        Ok(if was_well && health.goes_on() {
+            Health {
+                state: State::Healthy,
+                ..health
+            }
+        } else {
+            health
+        })
     }
 
     /// The section of something that was made, with the log of what is wrong.

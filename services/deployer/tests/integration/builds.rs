@@ -200,21 +200,31 @@ async fn a_commit_that_made_the_same_image_restarts_nothing() -> Result<()> {
         .remove("credentials");
     let workspace = harness.workspace(components).await?;
     let deployment = format!("deployment/{}", name(&workspace, "web"));
-    let labels = |at: &str| {
+    let template = || harness.cluster.field(&deployment, ".spec.template");
+    let commit = |at: &str| {
         let path = format!("{at}.labels.se\\.quencer\\.io/commit");
         harness.cluster.field(&deployment, &path)
     };
 
     build_of(&harness, &workspace, "app-1", COMMIT, Some(&image)).await?;
     harness.deploy(&workspace, "web").await?;
+    let before = template()?;
     let next = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
     build_of(&harness, &workspace, "app-2", next, Some(&image)).await?;
     harness.deploy(&workspace, "web").await?;
 
-    let generation = harness.cluster.field(&deployment, ".metadata.generation")?;
-    assert_eq!(generation, "1");
-    assert_eq!(labels(".metadata")?, next[..12]);
-    assert_eq!(labels(".spec.template.metadata")?, COMMIT[..12]);
+    // What is kept has one hash: nothing is written again.
+    let revision = || {
+        let path = ".metadata.annotations.se\\.quencer\\.io/revision";
+        harness.cluster.field(&deployment, path)
+    };
+    let written = revision()?;
+    harness.deploy(&workspace, "web").await?;
+    assert_eq!(revision()?, written);
+
+    assert_eq!(template()?, before);
+    assert_eq!(commit(".spec.template.metadata")?, COMMIT[..12]);
+    assert_eq!(commit(".metadata")?, next[..12]);
     Ok(())
 }
 
