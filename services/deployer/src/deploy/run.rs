@@ -83,7 +83,8 @@ impl Service {
         };
 
         let there = serde_json::to_value(changed)?;
-        let step = Step::of(workload, &there, || self.is_its_turn(view, is_waiting));
+        let has_room = || self.throttle().begin(view.uid(), Timestamp::now());
+        let step = Step::of(workload, &there, || is_its_turn(view, is_waiting, has_room));
         if step == Step::RollOut {
             return Ok((apply.write(planned, found).await?, None));
         }
@@ -93,17 +94,18 @@ impl Service {
         let there = apply.write(&kept, found).await?;
         Ok((there, (step == Step::HoldBack).then(turn)))
     }
+}
 
-    /// Whether a Deployment may be rolled out now for what is added to its pods. One that failed has
-    /// nothing to lose by it, and may be healed.
-    fn is_its_turn(&self, view: &View, is_waiting: bool) -> bool {
-        if view.component.spec.paused || is_waiting {
-            return false;
-        }
-
-        let failed = section::before(view).section.state == Some(State::Error);
-        failed || self.throttle().begin(view.uid(), Timestamp::now())
+/// Whether a Deployment may be rolled out now for what is added to its pods: not before a new
+/// revision might, and if there is room for it. One that failed has nothing to lose by it, and may
+/// be healed.
+fn is_its_turn(view: &View, is_waiting: bool, has_room: impl FnOnce() -> bool) -> bool {
+    if view.component.spec.paused || is_waiting {
+        return false;
     }
+
+    let failed = section::before(view).section.state == Some(State::Error);
+    failed || has_room()
 }
 
 /// Whether an object was last written by this very plan.
@@ -127,9 +129,7 @@ async fn run_job(
     let object = &workload.object;
 
     if let Some(found) = found {
-        let there = serde_json::to_value(&found)?;
-        let same = revision(&there) == Some(&workload.revision);
-        if same && !is_to_run_again(view, workload, &Job::deserialize(there)?) {
+        if !is_to_run_again(view, workload, serde_json::to_value(&found)?)? {
             return Ok(found);
         }
         apply.delete(object, &found).await?;
@@ -138,10 +138,16 @@ async fn run_job(
     apply.write(&run_for(view, object), None).await
 }
 
+/// Whether a Job that is there is run anew.
+fn is_to_run_again(view: &View, workload: &Workload, there: Value) -> Result<bool, Error> {
+    let changed = revision(&there) != Some(&workload.revision);
+    Ok(changed || is_to_be_tried_again(view, workload, &Job::deserialize(there)?))
+}
+
 /// Whether a Job failed that a person has asked to be tried again. Both the section and the Job
 /// know what was asked when it was run: neither is written before the other in every case. And a
 /// pod that failed may be told before its Job knows of it.
-fn is_to_run_again(view: &View, workload: &Workload, job: &Job) -> bool {
+fn is_to_be_tried_again(view: &View, workload: &Workload, job: &Job) -> bool {
     let failed = readiness::has_failed(job) || section::has_failed(view, workload);
     let asked = view.asked();
     let ran_for = job.annotations().get(RETRY);

@@ -61,6 +61,51 @@ fn a_deployment_of_one_that_is_scaled_keeps_its_pods() {
 }
 
 #[test]
+fn what_is_paused_waits_or_has_no_room_is_not_rolled_out_and_what_failed_is() {
+    let turn = |state: State, paused: bool, is_waiting: bool, has_room: bool| {
+        let mut view = testing::view("redis", |_spec| ());
+        view.component.spec.paused = paused;
+        let status = json!({"deploy": {"state": state}});
+        view.component.status = serde_json::from_value(status).unwrap();
+        is_its_turn(&view, is_waiting, || has_room)
+    };
+
+    assert!(turn(State::Healthy, false, false, true));
+    assert!(!turn(State::Healthy, false, false, false));
+    assert!(!turn(State::Healthy, true, false, true));
+    assert!(!turn(State::Healthy, false, true, true));
+
+    assert!(turn(State::Error, false, false, false));
+    assert!(!turn(State::Error, true, false, true));
+}
+
+#[test]
+fn a_job_is_run_anew_for_what_its_user_wrote_and_its_image_alone() {
+    let job = |args: &[&str]| {
+        testing::view("click-mania", |spec| {
+            let components = spec["components"].as_array_mut().unwrap();
+            let mut components = components.iter_mut();
+            let app = components.find(|each| each["name"] == "click-mania");
+            let template = &mut app.unwrap()["template"];
+            template["restartPolicy"] = json!("Never");
+            template["containers"][0]["args"] = json!(args);
+        })
+    };
+    let (view, settings) = (job(&["a"]), settings(&[]));
+    let there = workload(&view, &settings).object.body;
+    let again = |view: &View, settings: &Settings| {
+        is_to_run_again(view, &workload(view, settings), there.clone()).unwrap()
+    };
+
+    assert!(!again(&view, &settings));
+    assert!(!again(&view, &other_defaults()));
+    assert!(!again(&pushed(view.clone(), DIGEST), &settings));
+
+    assert!(again(&job(&["b"]), &settings));
+    assert!(again(&pushed(view, &DIGEST.replace('a', "b")), &settings));
+}
+
+#[test]
 fn those_that_wait_for_their_turn_do_not_come_back_together() {
     let turns: std::collections::BTreeSet<_> = (0..8).map(|_| turn()).collect();
 
