@@ -2,7 +2,7 @@
 
 use kube::Client;
 use kube::api::{DynamicObject, ListParams, PropagationPolicy};
-use sequencer_api::labels::REVISION;
+use sequencer_api::labels::{REVISION, TEMPLATE};
 use sequencer_runtime::apply::{Applier, Object};
 use serde_json::Value;
 
@@ -53,6 +53,17 @@ impl Apply {
 
         // Somebody else may have made one of this name a moment ago.
         ours(object, made)
+    }
+
+    /// The field of this path of what was read, as it was applied before. None if it was not, or if
+    /// somebody changed it since.
+    pub(crate) fn applied(
+        &self,
+        object: &Object,
+        found: &DynamicObject,
+        path: &[&str],
+    ) -> Option<Value> {
+        self.applier.applied(object, found, path)
     }
 
     /// Deletes an object that was read, with what it controls.
@@ -115,8 +126,17 @@ pub(crate) fn ours(object: &Object, found: DynamicObject) -> Result<DynamicObjec
     Ok(found)
 }
 
-/// The hash in a pod template.
+/// The hash in a pod template of what its user wrote.
 pub(crate) fn revision(object: &Value) -> Option<&str> {
+    annotation(object, REVISION)
+}
+
+/// The hash in a pod template of all of it.
+pub(crate) fn template_revision(object: &Value) -> Option<&str> {
+    annotation(object, TEMPLATE)
+}
+
+fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     let annotations = object.pointer("/spec/template/metadata/annotations")?;
-    annotations.get(REVISION)?.as_str()
+    annotations.get(key)?.as_str()
 }

@@ -1,6 +1,7 @@
 //! A Component reconciled: what it asks for runs, and its section says how that is.
 
 mod held;
+mod run;
 mod section;
 
 use std::time::Duration;
@@ -9,11 +10,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt as _};
 use sequencer_api::Component;
-use sequencer_api::labels::RETRY;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::Verb;
@@ -132,12 +132,13 @@ impl Service {
             provided => provided?,
         }
 
-        let there = run(view, &apply, workload, found).await?;
+        let is_waiting = !waiting.is_empty();
+        let (there, turn) = self.run(view, &apply, workload, found, is_waiting).await?;
         tidy(view, &apply, &plan, workload).await?;
 
         // How it is.
         let health = self.health(view, workload, &there).await?;
-        let again = health.again;
+        let again = [health.again, turn].into_iter().flatten().min();
         let mut section = self.describe(view, &plan, workload, health).await;
         section::retry_pull(view, &mut section, secrets, self.waits());
         Ok((section, again))
@@ -227,6 +228,10 @@ impl Service {
         };
 
         let health = judge(&[])?;
+        if health.state == State::Healthy {
+            self.throttle().end(view.uid());
+        }
+
         let well = matches!(health.state, State::Healthy | State::Completed);
         if well && was_well {
             return Ok(health);
@@ -235,6 +240,12 @@ impl Service {
         let pods = read::pods(self.client(), view).await?;
         let revision = &workload.revision;
         let health = probes::again(judge(&pods)?, &pods, revision);
+        if was_well && health.goes_on() {
+            return Ok(Health {
+                state: State::Healthy,
+                ..health
+            });
+        }
 
         match probes::doubtful(&pods, revision, now) {
             Some(pod) => {
@@ -298,7 +309,8 @@ impl Service {
     }
 }
 
-/// Whether the newest revision was started already.
+/// Whether the newest revision was started already. One that differs in what is added to it alone is
+/// no other.
 fn is_started(
     view: &View,
     workload: &Workload,
@@ -308,50 +320,6 @@ fn is_started(
     let runs = found.map(serde_json::to_value).transpose()?;
     Ok(runs.as_ref().and_then(revision) == newest
         || section::before(view).revision.as_deref() == newest)
-}
-
-/// Starts it, or rolls a new revision out. A Job cannot be changed: it is run anew.
-async fn run(
-    view: &View,
-    apply: &Apply,
-    workload: &Workload,
-    found: Option<DynamicObject>,
-) -> Result<DynamicObject, Error> {
-    let object = &workload.object;
-    if is_deployment(object) {
-        return apply.write(object, found).await;
-    }
-
-    if let Some(found) = found {
-        let there = serde_json::to_value(&found)?;
-        let same = revision(&there) == Some(&workload.revision);
-        if same && !is_to_run_again(view, workload, &Job::deserialize(there)?) {
-            return Ok(found);
-        }
-        apply.delete(object, &found).await?;
-    }
-
-    apply.write(&run_for(view, object), None).await
-}
-
-/// Whether a Job failed that a person has asked to be tried again. Both the section and the Job
-/// know what was asked when it was run: neither is written before the other in every case. And a
-/// pod that failed may be told before its Job knows of it.
-fn is_to_run_again(view: &View, workload: &Workload, job: &Job) -> bool {
-    let failed = readiness::has_failed(job) || section::has_failed(view, workload);
-    let asked = view.asked();
-    let ran_for = job.annotations().get(RETRY);
-    let tried = asked == section::before(view).section.asked || asked.as_ref() == ran_for;
-    asked.is_some() && !tried && failed
-}
-
-/// The Job with what is asked when it is run.
-fn run_for(view: &View, job: &Object) -> Object {
-    let mut job = job.clone();
-    if let Some(asked) = view.asked() {
-        job.annotate(RETRY, asked.into());
-    }
-    job
 }
 
 /// Deletes what was made for this Component and is not planned any more.

@@ -16,5 +16,6 @@ mod readiness;
 pub mod reconcile;
 mod section;
 pub mod service;
+mod throttle;
 pub mod triggers;
 mod variables;

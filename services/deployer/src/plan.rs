@@ -9,6 +9,7 @@ mod policy;
 mod pull;
 mod refusal;
 mod refuse;
+mod revision;
 mod service;
 mod strategy;
 mod used;
@@ -169,8 +170,10 @@ pub struct Workload {
     /// The Deployment or Job.
     pub object: Object,
     pub claims: Vec<Object>,
-    /// The hash of the rendered template.
+    /// The hash of what its user wrote, with values in place of variables.
     pub revision: String,
+    /// The hash of the whole pod template, but for the labels that name a Build.
+    pub template: String,
     /// The images of its containers.
     pub images: Vec<DeployedImage>,
     /// What its variables took.
@@ -232,7 +235,8 @@ fn workload(view: &View, settings: &Settings, pods: Pods) -> Result<Workload, Er
     Ok(Workload {
         object,
         claims,
-        revision,
+        revision: revision.written,
+        template: revision.whole,
         images,
         used,
     })

@@ -27,6 +27,8 @@ pub(crate) struct Health {
     pub(crate) wanted: i32,
     /// How many are ready, of whatever revision.
     pub(crate) ready: i32,
+    /// Whether as many as are wanted serve, by whatever template.
+    pub(crate) serves: bool,
     pub(crate) trouble: Option<Trouble>,
     /// The image that a pod waits for.
     pub(crate) pulling: Option<String>,
@@ -34,6 +36,14 @@ pub(crate) struct Health {
     pub(crate) probe: Option<String>,
     /// When it has to be observed again although nothing changes.
     pub(crate) again: Option<Duration>,
+}
+
+impl Health {
+    /// Whether something that was well for what its user wrote still is: the pods that serve are
+    /// being replaced by others that do the same.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.serves && self.state == State::InProgress
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +112,7 @@ pub(crate) fn deployment(
         state,
         wanted,
         ready,
+        serves: available >= wanted,
         trouble,
         pulling: pulling(&pods),
         probe: None,
@@ -152,6 +163,7 @@ pub(crate) fn job(job: &Job, pods: &[Pod], revision: &str, now: Timestamp) -> He
         state,
         wanted: 1,
         ready,
+        serves: false,
         trouble,
         pulling: pulling(&pods),
         probe: None,

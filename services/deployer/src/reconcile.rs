@@ -86,6 +86,7 @@ impl Service {
     pub(crate) fn forget(&self, object: &impl Resource) {
         if let Some(uid) = &object.meta().uid {
             self.statuses().forget(uid);
+            self.throttle().end(uid);
         }
     }
 }

@@ -12,6 +12,7 @@ use sequencer_runtime::status_writer::{PROGRESS, StatusWriter};
 use tokio::sync::Mutex;
 
 use crate::args::{Args, Settings};
+use crate::throttle::Throttle;
 use crate::triggers::{Receivers, Triggers};
 
 /// The deployer. Clones share everything.
@@ -26,6 +27,7 @@ struct Inner {
     triggers: Triggers,
     statuses: StatusWriter<String>,
     shared: Mutex<()>,
+    throttle: Throttle,
 }
 
 impl fmt::Debug for Service {
@@ -51,6 +53,7 @@ impl Service {
             triggers,
             statuses: StatusWriter::new(PROGRESS),
             shared: Mutex::default(),
+            throttle: Throttle::default(),
         }));
         Ok((service, receivers))
     }
@@ -80,6 +83,11 @@ impl Service {
     /// and each would create it.
     pub(crate) fn shared(&self) -> &Mutex<()> {
         &self.0.shared
+    }
+
+    /// The roll-outs of what no user changed.
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     /// Objects of the namespaces that are watched.

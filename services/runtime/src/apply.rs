@@ -31,6 +31,9 @@ pub struct Object {
     pub body: Value,
     /// It is written once and then left as it is.
     pub fixed: bool,
+    /// The fields that people may change until it is written anew, by their JSON pointers (RFC
+    /// 6901).
+    pub left: &'static [&'static str],
 }
 
 /// Returns sixteen characters of the SHA-256 of a value. Keys of a JSON object are sorted: the same
@@ -62,6 +65,7 @@ impl Object {
             resource,
             body,
             fixed: false,
+            left: &[],
         };
 
         object.set("apiVersion", object.resource.api_version.clone().into());
@@ -79,12 +83,51 @@ impl Object {
         }
     }
 
+    /// The same, with fields that people may change until it is written anew, by their JSON pointers
+    /// (RFC 6901).
+    #[must_use]
+    pub fn leaving(self, left: &'static [&'static str]) -> Self {
+        Self { left, ..self }
+    }
+
     /// The same with the `data` of a Secret, which the revision is not made from: a short hash of
     /// a password could be guessed at. Something else in it has to change with them.
     #[must_use]
     pub fn with_secret(mut self, data: Value) -> Self {
         self.set("data", data);
         self
+    }
+
+    /// The same with another value of a field that it has, by its JSON pointer (RFC 6901), and the
+    /// hash of all that it says then.
+    #[must_use]
+    pub fn with(&self, field: &str, value: Value) -> Self {
+        let mut object = self.clone();
+        if let Some(found) = object.body.pointer_mut(field) {
+            *found = value;
+        }
+
+        if let Some(Value::Object(annotations)) = object.body.pointer_mut("/metadata/annotations") {
+            annotations.remove(REVISION);
+        }
+        let revision = hash(&object.body);
+        object.annotate(REVISION, revision.into());
+        object
+    }
+
+    /// What nobody else may change of it.
+    fn kept(&self) -> Value {
+        let mut body = self.body.clone();
+
+        for field in self.left {
+            let parent = field.rsplit_once('/');
+            let parent = parent.and_then(|(at, name)| Some((body.pointer_mut(at)?, name)));
+            if let Some((Value::Object(parent), name)) = parent {
+                parent.remove(name);
+            }
+        }
+
+        body
     }
 
     /// `metadata.name`.
@@ -171,7 +214,14 @@ impl Applier {
     /// Whether an object is as it was written by this plan.
     fn stands(&self, object: &Object, found: &DynamicObject) -> bool {
         revision(found) == object.revision()
-            && !drift::is_changed(found, &object.body, self.manager)
+            && !drift::is_changed(found, &object.kept(), self.manager)
+    }
+
+    /// The field of this path as it was applied before. None if it was not, or if others changed
+    /// something of it since that is in `object` too: then it is not as anybody planned it.
+    #[must_use]
+    pub fn applied(&self, object: &Object, found: &DynamicObject, path: &[&str]) -> Option<Value> {
+        drift::applied(found, &object.body, path, self.manager)
     }
 
     /// The same, whatever revision was found. `uid` is that of what was found.
@@ -265,6 +315,34 @@ mod tests {
         assert_ne!(object(1).revision(), object(2).revision());
         assert_eq!((object(1).name(), object(1).owner()), ("a", "u"));
         assert_eq!(object(1).body["apiVersion"], "v1");
+    }
+
+    #[test]
+    fn what_people_may_change_is_kept_from_nobody() {
+        let body = json!({"metadata": {"name": "a"}, "spec": {"replicas": 1, "template": {}}});
+        let whole = Object::new::<Service>(body);
+        let object = whole
+            .clone()
+            .leaving(&["/spec/replicas", "/spec/none/such"]);
+
+        assert_eq!(object.kept()["spec"], json!({"template": {}}));
+        assert_eq!(object.revision(), whole.revision());
+        assert_eq!(object.body, whole.body);
+        assert_eq!(whole.kept(), whole.body);
+    }
+
+    #[test]
+    fn another_value_of_a_field_is_another_revision_whatever_stood_there() {
+        let object = |port: i32| {
+            Object::new::<Service>(
+                json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": port}]}}),
+            )
+        };
+        let with = |port, value: i32| object(port).with("/spec/ports", json!([{"port": value}]));
+
+        assert_eq!(with(1, 3).body, with(2, 3).body);
+        assert_ne!(with(1, 3).revision(), with(1, 4).revision());
+        assert_eq!(with(1, 3).body["spec"]["ports"][0]["port"], 3);
     }
 
     #[test]

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
-use sequencer_api::labels::{self as label, MADE_FROM, REVISION};
-use sequencer_runtime::apply::hash;
+use sequencer_api::labels::{self as label, MADE_FROM};
 use serde_json::{Map, Value, json};
 
 use super::used::Used;
@@ -99,19 +97,6 @@ pub(super) fn free(pairs: &Labels) -> Labels {
         .filter(|(key, _)| !label::is_reserved(key))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
-}
-
-/// Writes the hash of a rendered template into it. Returns both.
-pub(super) fn stamp(
-    mut template: PodTemplateSpec,
-) -> Result<(PodTemplateSpec, String), serde_json::Error> {
-    let hash = hash(&serde_json::to_value(&template)?);
-    let metadata = template.metadata.get_or_insert_default();
-    metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(REVISION.into(), hash.clone());
-    Ok((template, hash))
 }
 
 /// Metadata of an object that goes with the Component.

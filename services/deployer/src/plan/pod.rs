@@ -8,7 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::component::{Network, Protocol};
 use sequencer_api::status::component::WaitingFor;
+use serde::Serialize;
+use serde_json::json;
 
+use super::revision::{Revision, stamp};
 use super::used::Used;
 use super::values::Renderer;
 use super::{View, claims, is_job, labels, pull};
@@ -27,9 +30,9 @@ const GRACE: i64 = 30;
 
 /// The pods of a Component.
 pub(super) struct Pods {
+    /// Their template, with its revision in its annotations.
     pub(super) template: PodTemplateSpec,
-    /// The hash of the template, which stands in it too.
-    pub(super) revision: String,
+    pub(super) revision: Revision,
     /// What the template took.
     pub(super) used: Used,
 }
@@ -62,32 +65,64 @@ pub(super) fn render(
     }
 
     let used = renderer.used;
-    always(view, settings, &used, &mut pod);
     claims::mount(view, &mut pod);
+    let asked = Asked::of(view, &used, &pod);
     let metadata = &view.template().pod_metadata;
+    let mut labels = labels::free(&metadata.labels);
+    let annotations = labels::free(&metadata.annotations);
+    let written =
+        json!({"spec": pod, "asked": asked, "labels": labels, "annotations": annotations});
+
+    always(view, settings, asked, &mut pod);
     // Ours win, whatever was stored before the schema kept users from them: by them policies and
     // Services find pods.
-    let mut labels = labels::free(&metadata.labels);
     labels.extend(labels::of_workload(view, settings, &used));
 
-    let annotations =
-        Some(labels::free(&metadata.annotations)).filter(|annotations| !annotations.is_empty());
     let metadata = ObjectMeta {
         labels: Some(labels),
-        annotations,
+        annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
         ..ObjectMeta::default()
     };
 
-    let (template, revision) = labels::stamp(PodTemplateSpec {
+    let template = PodTemplateSpec {
         metadata: Some(metadata),
         spec: Some(pod),
-    })?;
+    };
+    let (template, revision) = stamp(template, &written)?;
 
     Ok(Ok(Pods {
         template,
         revision,
         used,
     }))
+}
+
+/// What the rest of a Component asks of its pods: who wrote a template wrote this too.
+#[derive(Serialize)]
+struct Asked {
+    /// Whether its images are pulled with a login of their Builds.
+    login: bool,
+    /// By which port each container without a probe of its own is found ready.
+    ports: Vec<Option<IntOrString>>,
+    /// Whether a pod goes on answering after it was asked to stop.
+    lingers: bool,
+}
+
+impl Asked {
+    fn of(view: &View, used: &Used, pod: &PodSpec) -> Self {
+        let own = pod.image_pull_secrets.as_ref();
+        let serves = !is_job(view.template());
+
+        Self {
+            login: own.is_none_or(Vec::is_empty) && !pull::wanted(view, used).is_empty(),
+            ports: if serves {
+                ports(view, &pod.containers)
+            } else {
+                Vec::new()
+            },
+            lingers: serves && lingers(view, pod),
+        }
+    }
 }
 
 fn container_values(
@@ -137,7 +172,7 @@ fn env_value(renderer: &mut Renderer<'_>, at: &str, variable: &mut EnvVar) -> Re
 }
 
 /// What every pod has, whatever its template says or leaves out.
-fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
+fn always(view: &View, settings: &Settings, asked: Asked, pod: &mut PodSpec) {
     pod.automount_service_account_token = Some(false);
     pod.enable_service_links = Some(false);
     let context = pod.security_context.get_or_insert_default();
@@ -147,9 +182,7 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
     };
 
     context.seccomp_profile.get_or_insert_with(runtime_default);
-    if pod.image_pull_secrets.as_ref().is_none_or(Vec::is_empty)
-        && !pull::wanted(view, used).is_empty()
-    {
+    if asked.login {
         pod.image_pull_secrets = Some(vec![LocalObjectReference {
             name: super::pull_secret(view),
         }]);
@@ -164,21 +197,26 @@ fn always(view: &View, settings: &Settings, used: &Used, pod: &mut PodSpec) {
         resources(settings, container);
     }
 
-    if !is_job(view.template()) {
-        probes(view, &mut pod.containers);
-        linger(view, pod);
+    for (container, port) in pod.containers.iter_mut().zip(asked.ports) {
+        if let Some(port) = port {
+            container.readiness_probe = Some(answers(port));
+        }
+    }
+
+    if asked.lingers {
+        linger(pod);
     }
 }
 
-/// A pod that others reach goes on answering for a moment after it was asked to stop: whoever sends
-/// requests hears of it later than the pod does. A template that says what to do then, or has no
-/// time for it, is left alone.
-fn linger(view: &View, pod: &mut PodSpec) {
+/// Whether others reach a pod, who hear later than the pod does that it was asked to stop: it goes
+/// on answering for a moment. One that has no time for it is left alone.
+fn lingers(view: &View, pod: &PodSpec) -> bool {
     let grace = pod.termination_grace_period_seconds.unwrap_or(GRACE);
-    if view.template().networks.is_empty() || grace < 2 * LINGER {
-        return;
-    }
+    !view.template().networks.is_empty() && grace >= 2 * LINGER
+}
 
+/// A template that says what to do when a container is asked to stop is left alone.
+fn linger(pod: &mut PodSpec) {
     for container in &mut pod.containers {
         let sleep = LifecycleHandler {
             sleep: Some(SleepAction { seconds: LINGER }),
@@ -208,46 +246,45 @@ fn resources(settings: &Settings, container: &mut Container) {
     }
 }
 
-/// A container without a readiness probe is ready once its first port answers.
-fn probes(view: &View, containers: &mut [Container]) {
-    let alone = containers.len() == 1;
-    for (index, container) in containers.iter_mut().enumerate() {
-        if container.readiness_probe.is_some() {
-            continue;
-        }
+/// The first port of each container without a readiness probe: it is ready once that answers.
+fn ports(view: &View, containers: &[Container]) -> Vec<Option<IntOrString>> {
+    let networks = view
+        .template()
+        .networks
+        .iter()
+        .filter(|network| network.protocol == Protocol::Tcp);
+    let networks: Vec<_> = networks.map(Network::target_port).collect();
+    let declared: Vec<_> = containers
+        .iter()
+        .flat_map(|each| each.ports.iter().flatten())
+        .map(|port| port.container_port)
+        .collect();
 
-        let mut networks = view
-            .template()
-            .networks
-            .iter()
-            .filter(|network| network.protocol == Protocol::Tcp);
-        let declared = view
-            .template()
-            .template
-            .containers
-            .iter()
-            .flat_map(|each| each.ports.iter().flatten());
-        let declared: Vec<_> = declared.map(|port| port.container_port).collect();
-        let serves = |network: &&Network| match network.target_port() {
+    let port = |(index, container): (usize, &Container)| {
+        let serves = |port: &&IntOrString| match port {
             // A port that no container declares is the only or the first container's.
             IntOrString::Int(port) => {
-                has(container, port) || (!declared.contains(&port) && (alone || index == 0))
+                has(container, *port) || (!declared.contains(port) && index == 0)
             }
             IntOrString::String(name) => container
                 .ports
                 .iter()
                 .flatten()
-                .any(|port| port.name.as_ref() == Some(&name)),
+                .any(|port| port.name.as_ref() == Some(name)),
         };
 
-        if let Some(network) = networks.find(serves) {
-            let port = network.target_port();
-            container.readiness_probe = Some(Probe {
-                tcp_socket: Some(TCPSocketAction { host: None, port }),
-                period_seconds: Some(TRY_EVERY),
-                ..Probe::default()
-            });
-        }
+        let asks = container.readiness_probe.is_none();
+        networks.iter().find(serves).filter(|_port| asks).cloned()
+    };
+    containers.iter().enumerate().map(port).collect()
+}
+
+/// The probe of a port that answers.
+fn answers(port: IntOrString) -> Probe {
+    Probe {
+        tcp_socket: Some(TCPSocketAction { host: None, port }),
+        period_seconds: Some(TRY_EVERY),
+        ..Probe::default()
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn workload(
         "template": template,
     });
     let body = json!({"metadata": metadata, "spec": spec});
-    Ok(Object::new::<Deployment>(body))
+    Ok(Object::new::<Deployment>(body).leaving(&["/spec/replicas"]))
 }
 
 fn stay(template: &PodTemplateSpec) -> i32 {

@@ -24,6 +24,22 @@ pub(crate) fn settings(flags: &[&str]) -> Settings {
     Args::parse_from(needed.iter().chain(flags)).settings
 }
 
+/// The settings of a chart with other defaults.
+pub(crate) fn other_defaults() -> Settings {
+    let mut settings = settings(&[]);
+    settings.resources = serde_json::from_value(json!({"limits": {"memory": "1Gi"}})).unwrap();
+    settings
+}
+
+/// The same view with another Build that made this image from another commit.
+pub(crate) fn pushed(mut view: View, image: &str) -> View {
+    let mut next = json!(build("build-2", "2026-01-02T00:00:00Z", Some(image)));
+    next["spec"]["importContent"][0]["contentFrom"]["git"]["commit"] =
+        "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00".into();
+    view.builds.push(serde_json::from_value(next).unwrap());
+    view
+}
+
 /// The sample's Workspace with changes of its spec.
 pub(crate) fn workspace(change: impl FnOnce(&mut Value)) -> Workspace {
     let text = include_str!("../../../api/samples/workspace.yaml");

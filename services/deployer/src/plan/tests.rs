@@ -4,6 +4,7 @@ mod builds;
 mod forbidden;
 mod labels;
 mod pods;
+mod revisions;
 mod services;
 mod values;
 

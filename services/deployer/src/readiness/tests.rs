@@ -57,6 +57,22 @@ fn of_container(status: Value, container: Value) -> (State, Option<Code>) {
 }
 
 #[test]
+fn what_was_well_goes_on_while_as_many_serve_as_are_wanted() {
+    let goes_on = |available: i32, pods: &[Pod]| {
+        let mut status = starting();
+        status["availableReplicas"] = json!(available);
+        deployment(&deployed(status), pods, "r", now()).goes_on()
+    };
+    let waiting = json!({"waiting": {"reason": "ImagePullBackOff", "message": "words"}});
+    let container = container(waiting, json!({}), 0, false);
+    let failing = pod(json!({"containerStatuses": [container]}));
+
+    assert!(goes_on(2, &[]) && goes_on(3, &[]));
+    assert!(!goes_on(1, &[]));
+    assert!(!goes_on(2, &[failing]));
+}
+
+#[test]
 fn healthy_is_when_all_replicas_of_the_current_revision_are_ready() {
     let state = |status: Value| deployment(&deployed(status), &[], "r", now()).state;
     assert_eq!(state(ready()), State::Healthy);

@@ -41,11 +41,22 @@ async fn build(
     object: &str,
     image: Option<&str>,
 ) -> Result<()> {
+    build_of(harness, workspace, object, COMMIT, image).await
+}
+
+/// The same, of this commit of its branch.
+async fn build_of(
+    harness: &Harness,
+    workspace: &Workspace,
+    object: &str,
+    commit: &str,
+    image: Option<&str>,
+) -> Result<()> {
     let now: Workspace = harness.api().get(owner(workspace).name).await?;
     let mut spec = json!(now.spec.components[0].build);
-    let commit = &mut spec["importContent"][0]["contentFrom"]["git"]["commit"];
-    if commit.is_null() {
-        *commit = COMMIT.into();
+    let wanted = &mut spec["importContent"][0]["contentFrom"]["git"]["commit"];
+    if wanted.is_null() {
+        *wanted = commit.into();
     }
 
     let owner = harness
@@ -174,6 +185,50 @@ async fn a_private_image_is_pulled_with_the_builds_login_and_the_old_serves_unti
         )?,
         "1"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_made_the_same_image_restarts_nothing() -> Result<()> {
+    let harness = Harness::still("same").await?;
+    let repository = "registry.test/x/app";
+    let image = format!("{repository}@sha256:{}", "a".repeat(64));
+    let mut components = built(repository);
+    components[0]["template"]["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("env");
+    components[0]["build"]["containerRegistries"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("credentials");
+    let workspace = harness.workspace(components).await?;
+    let deployment = format!("deployment/{}", name(&workspace, "web"));
+    let template = || harness.cluster.field(&deployment, ".spec.template");
+    let commit = |at: &str| {
+        let path = format!("{at}.labels.se\\.quencer\\.io/commit");
+        harness.cluster.field(&deployment, &path)
+    };
+
+    build_of(&harness, &workspace, "app-1", COMMIT, Some(&image)).await?;
+    harness.deploy(&workspace, "web").await?;
+    let before = template()?;
+    let next = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+    build_of(&harness, &workspace, "app-2", next, Some(&image)).await?;
+    harness.deploy(&workspace, "web").await?;
+
+    // What is kept has one hash: nothing is written again.
+    let revision = || {
+        let path = ".metadata.annotations.se\\.quencer\\.io/revision";
+        harness.cluster.field(&deployment, path)
+    };
+    let written = revision()?;
+    harness.deploy(&workspace, "web").await?;
+    assert_eq!(revision()?, written);
+
+    assert_eq!(template()?, before);
+    assert_eq!(commit(".spec.template.metadata")?, COMMIT[..12]);
+    assert_eq!(commit(".metadata")?, next[..12]);
     Ok(())
 }
 

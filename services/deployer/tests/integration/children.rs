@@ -2,6 +2,7 @@
 
 mod edits;
 mod kept;
+mod rolled;
 mod waits;
 
 use sequencer_api::status::State;

@@ -245,17 +245,10 @@ impl Connector {
             .transpose()
     }
 
-    /// Whatever revision it has: it is written where something is wrong, and somebody may have
-    /// changed it by hand.
     async fn write(&self, object: &Object) -> Result<(), Error> {
-        let uid = self
-            .find_object(object)
-            .await?
-            .and_then(|found| found.uid());
-        let made = self
-            .applier
-            .write(&self.identity.namespace, object, uid.as_deref());
-        self.written(made.await)
+        let found = self.find_object(object).await?;
+        let namespace = &self.identity.namespace;
+        self.written(self.applier.apply(namespace, object, found).await)
     }
 
     /// Whether what was made is ours: somebody else may have made one of its name a moment ago.

@@ -1,22 +1,88 @@
-//! Whether others changed what was applied, by who owns which field (Kubernetes "Server-Side
+//! What was applied, and whether others changed it, by who owns which field (Kubernetes "Server-Side
 //! Apply", field management): a field of ours whose value somebody else changes is his from then
 //! on. Values are not compared: the API server writes them in a form of its own.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Whether another than `manager` has a field that is in `body`, and that `manager` has no more.
 pub(super) fn is_changed(found: &DynamicObject, body: &Value, manager: &str) -> bool {
-    let applied = |entry: &&ManagedFieldsEntry| {
-        entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
-    };
-    let (ours, others): (Vec<_>, Vec<_>) = found.managed_fields().iter().partition(applied);
+    let (ours, others): (Vec<_>, Vec<_>) = found
+        .managed_fields()
+        .iter()
+        .partition(|entry| is_applied(entry, manager));
     let ours = ours.into_iter().find_map(fields);
 
     let mut others = others.into_iter().filter_map(fields);
     others.any(|theirs| is_taken(theirs, ours, body))
+}
+
+/// The field of this path as `manager` applied it: without what the API server added, and what
+/// others did. None if it did not, or if others changed something of it that is in `body` too.
+pub(super) fn applied(
+    found: &DynamicObject,
+    body: &Value,
+    path: &[&str],
+    manager: &str,
+) -> Option<Value> {
+    let wanted = path.iter().try_fold(body, |body, field| body.get(field))?;
+    let wanted = path
+        .iter()
+        .rev()
+        .fold(wanted.clone(), |value, field| json!({*field: value}));
+    if is_changed(found, &wanted, manager) {
+        return None;
+    }
+
+    let mut entries = found.managed_fields().iter();
+    let entry = entries.find(|entry| is_applied(entry, manager))?;
+    let start = (serde_json::to_value(found).ok()?, fields(entry)?);
+
+    let (value, fields) = path.iter().try_fold(start, |(mut value, fields), field| {
+        let below = fields.get(&format!("f:{field}"))?.as_object()?;
+        Some((value.get_mut(field)?.take(), below))
+    })?;
+    Some(owned(&value, fields))
+}
+
+/// Of a value the fields that are named, or all of it where none is.
+fn owned(value: &Value, fields: &Map<String, Value>) -> Value {
+    if fields.is_empty() {
+        return value.clone();
+    }
+
+    let part = |value: &Value, below: &Value| match below.as_object() {
+        Some(below) => owned(value, below),
+        None => value.clone(),
+    };
+
+    match value {
+        Value::Object(all) => {
+            let ours = fields.iter().filter_map(|(name, below)| {
+                let name = name.strip_prefix("f:")?;
+                Some((name.to_owned(), part(all.get(name)?, below)))
+            });
+            ours.collect()
+        }
+        // In the order in which they stand: it counts for containers and variables.
+        Value::Array(all) => {
+            let ours = all.iter().filter_map(|item| {
+                let list = Value::Array(vec![item.clone()]);
+                let (_, below) = fields
+                    .iter()
+                    .find(|(name, _)| step(name, &list).is_some())?;
+                Some(part(item, below))
+            });
+            ours.collect()
+        }
+        value => value.clone(),
+    }
+}
+
+fn is_applied(entry: &ManagedFieldsEntry, manager: &str) -> bool {
+    entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
 }
 
 fn fields(entry: &ManagedFieldsEntry) -> Option<&Map<String, Value>> {
@@ -63,8 +129,6 @@ fn step<'a>(name: &str, wanted: &'a Value) -> Option<&'a Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn deployment() -> Value {
@@ -79,9 +143,12 @@ mod tests {
         json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {r#"k:{"name":"app"}"#: fields}}}}})
     }
 
+    fn entry(manager: &str, operation: &str, fields: &Value) -> Value {
+        json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    }
+
     /// With what another has, and what we have.
     fn changed(theirs: &Value, ours: &Value) -> bool {
-        let entry = |manager, operation, fields| json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields});
         let entries = [
             entry("kubectl", "Update", theirs),
             entry("deployer", "Update", &json!({"f:status": {}})),
@@ -127,5 +194,59 @@ mod tests {
         let found = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}});
         let found = serde_json::from_value(found).unwrap();
         assert!(!is_changed(&found, &deployment(), "deployer"));
+    }
+
+    #[test]
+    fn what_was_applied_is_without_what_others_and_the_api_server_added() {
+        let mut found = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
+        found["spec"]["template"] = json!({
+            "metadata": {"annotations": {"ours": "1", "restartedAt": "now"}},
+            "spec": {
+                "dnsPolicy": "ClusterFirst",
+                "containers": [
+                    {"name": "b", "image": "b:1", "args": ["x"], "resources": {}, "imagePullPolicy": "Always"},
+                    {"name": "sidecar", "image": "theirs"},
+                    {"name": "a", "image": "a:1", "env": [{"name": "Z", "value": "1"}, {"name": "A"}]},
+                ],
+            },
+        });
+
+        let env = json!({r#"k:{"name":"Z"}"#: {".": {}, "f:name": {}, "f:value": {}}, r#"k:{"name":"A"}"#: {".": {}, "f:name": {}}});
+        let containers = json!({
+            r#"k:{"name":"a"}"#: {".": {}, "f:name": {}, "f:image": {}, "f:env": env},
+            r#"k:{"name":"b"}"#: {".": {}, "f:name": {}, "f:image": {}, "f:args": {}, "f:resources": {}},
+        });
+        let ours = json!({"f:spec": {"f:template": {
+            "f:metadata": {"f:annotations": {"f:ours": {}}}, "f:spec": {"f:containers": containers},
+        }}});
+        let theirs = |key: &str| json!({"f:spec": {"f:template": {"f:metadata": {"f:annotations": {key: {}}}}}});
+        let applied = |theirs: &Value, path: &[&str], manager| {
+            let mut found = found.clone();
+            let entries = [
+                entry("kubectl", "Update", theirs),
+                entry("deployer", "Apply", &ours),
+            ];
+            found["metadata"] = json!({"name": "a", "managedFields": entries});
+            let found = serde_json::from_value(found).unwrap();
+            let wanted = json!({"metadata": {"annotations": {"wanted": "1"}}});
+            let body = json!({"spec": {"template": wanted, "strategy": {}}});
+            super::applied(&found, &body, path, manager)
+        };
+
+        let (template, restarted) = (["spec", "template"], theirs("f:restartedAt"));
+        assert_eq!(
+            applied(&restarted, &template, "deployer").unwrap(),
+            json!({
+                "metadata": {"annotations": {"ours": "1"}},
+                "spec": {"containers": [
+                    {"name": "b", "image": "b:1", "args": ["x"], "resources": {}},
+                    {"name": "a", "image": "a:1", "env": [{"name": "Z", "value": "1"}, {"name": "A"}]},
+                ]},
+            })
+        );
+        assert_eq!(applied(&restarted, &["spec", "strategy"], "deployer"), None);
+        assert_eq!(applied(&restarted, &template, "another"), None);
+        // What others changed of what is wanted is as nobody planned it.
+        assert_eq!(applied(&theirs("f:wanted"), &template, "deployer"), None);
     }
 }

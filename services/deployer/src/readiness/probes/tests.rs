@@ -37,6 +37,7 @@ fn health(state: State, trouble: Option<Trouble>) -> Health {
         state,
         wanted: 1,
         ready: 0,
+        serves: false,
         trouble,
         pulling: None,
         probe: None,

@@ -51,12 +51,6 @@ async fn what_somebody_changes_by_hand_is_as_planned_again() -> Result<()> {
         (
             "deployment",
             &deployment,
-            ".spec.replicas",
-            json!({"spec": {"replicas": 0}}),
-        ),
-        (
-            "deployment",
-            &deployment,
             ".spec.template.spec.containers[0].image",
             image,
         ),

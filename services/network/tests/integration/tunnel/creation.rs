@@ -138,15 +138,15 @@ async fn a_tunnel_costs_six_writes_and_one_for_a_spec_that_changes_nothing_of_it
         (1, 1)
     );
 
-    // What is missing is made again, under a claim, and what may be wrong is written with it.
+    // What is missing is made again, under a claim.
     harness
         .api::<NetworkPolicy>(TUNNELS)
         .delete(&preview.connector(), &DeleteParams::default())
         .await?;
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
-    let [section, secret, (policy, _), (deployment, _)] = all(sections + 2);
+    let [section, secret, (policy, _), deployment] = all(sections + 2);
     harness
-        .wrote([section, secret, (policy, 2), (deployment, 2)])
+        .wrote([section, secret, (policy, 2), deployment])
         .await?;
     Ok(())
 }
