@@ -86,21 +86,28 @@ impl<'a> Surroundings<'a> {
                     .iter()
                     .flat_map(|found| &found.spec.variables);
                 let named: Vec<_> = variables.filter(|found| found.name == *name).collect();
-                format!("{} {}", json(&named), networking().unwrap_or_default())
+                let value = json(&named);
+                // It may hold the Workspace's own words.
+                let nested = value.contains("${").then(networking).flatten();
+                format!("{value} {}", nested.unwrap_or_default())
             }
         }
     }
 
-    fn networks(&self, component: &str) -> String {
-        let own = self.siblings.iter().copied().chain([self.component]);
-        let own = own.map(|each| &each.spec.template);
-        let listed = self
-            .workspace
-            .iter()
-            .flat_map(|found| &found.spec.components);
-        let mut templates = listed.chain(own);
-        let found = templates.find(|template| template.name == component);
-        found.map_or_else(String::new, |found| json(&found.networks))
+    fn networks(&self, name: &str) -> String {
+        if let Some(workspace) = self.workspace {
+            let mut templates = workspace.spec.components.iter();
+            let found = templates.find(|template| template.name == name);
+            return found.map_or_else(String::new, |found| json(&found.networks));
+        }
+
+        // On its own each Component has Services of its own name.
+        let mut components = self.siblings.iter().copied().chain([self.component]);
+        let found = components.find(|component| component.spec.template.name == name);
+        found.map_or_else(String::new, |found| {
+            let uid = found.metadata.uid.as_deref().unwrap_or_default();
+            format!("{uid} {}", json(&found.spec.template.networks))
+        })
     }
 }
 
@@ -179,6 +186,33 @@ mod tests {
             assert_eq!(inputs(&spec("2", 80, env)) != before, value, "{env}");
             assert_eq!(inputs(&spec("1", 81, env)) != before, networks, "{env}");
         }
+    }
+
+    #[test]
+    fn inputs_of_a_component_on_its_own_change_with_another_that_is_made_anew() {
+        let of = |name: &str, uid: &str, env: &str| {
+            let container =
+                json!({"name": "c", "image": "c", "env": [{"name": "E", "value": env}]});
+            let value = json!({
+                "metadata": {"name": name, "uid": uid},
+                "spec": {"name": name, "template": {"containers": [container]}},
+            });
+            serde_json::from_value::<Component>(value).unwrap()
+        };
+        let app = of("app", "a", "${components::db.networks.tcp}");
+        let inputs = |db: &Component| {
+            let surroundings = Surroundings {
+                component: &app,
+                workspace: None,
+                siblings: vec![db],
+                builds: Vec::new(),
+            };
+            surroundings.inputs()
+        };
+
+        let (db, anew) = (of("db", "1", ""), of("db", "2", ""));
+        assert_eq!(inputs(&db), inputs(&db));
+        assert_ne!(inputs(&db), inputs(&anew));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! to be made by a POST, which fails if it is there; and a change of a Component tests the
 //! generation that it was last made from, so that no older one is put back (JSON Patch, RFC 6902).
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use kube::api::{
@@ -52,8 +53,8 @@ pub async fn apply(client: &Client, action: &Action) -> Result<(), Error> {
     }
 }
 
-/// What was made before and carries the same mark is adopted; anything else of its name is never
-/// touched.
+/// What was made before and carries the same mark is adopted, also where somebody took its owner
+/// away; anything else of its name is never touched.
 async fn create<K>(client: &Client, object: &K) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -84,12 +85,40 @@ where
     };
 
     match found {
+        Some(found) if is_let_go(&found, object) => {
+            adopt(&api, &found, object).await.map_err(failed)
+        }
         Some(found) if !same(&found) => {
             let kind = K::kind(&()).into_owned();
             Err(Error::NotOurs { kind, name })
         }
         _ => Ok(()),
     }
+}
+
+/// Whether it was made for the same, and somebody took its owner away.
+fn is_let_go<K: Resource>(found: &impl Resource, object: &K) -> bool {
+    let mark = |labels: &BTreeMap<String, String>| labels.get(labels::WORKSPACE_UID).cloned();
+    let marked = mark(found.labels()).is_some() && mark(found.labels()) == mark(object.labels());
+    found.owner_references().is_empty() && !object.owner_references().is_empty() && marked
+}
+
+/// Gives an object its owner back.
+async fn adopt<K>(api: &Api<K>, found: &impl Resource, object: &impl Resource) -> kube::Result<()>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let owners = serde_json::to_value(object.owner_references());
+    let operations = vec![
+        patch::test(&["metadata", "uid"], found.uid()),
+        patch::test(&["metadata", "resourceVersion"], found.resource_version()),
+        patch::add(&["metadata", "ownerReferences"], owners.unwrap_or_default()),
+    ];
+    let patch = Patch::<()>::Json(patch::Patch(operations));
+    let name = found.name_any();
+    api.patch(&name, &PatchParams::default(), &patch)
+        .await
+        .map(drop)
 }
 
 async fn patch(client: &Client, target: &Target, operations: &[Operation]) -> Result<(), Error> {

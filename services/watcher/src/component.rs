@@ -1,6 +1,7 @@
 //! A Component: its branches resolved, its image built, its pods rolled out.
 
 mod builds;
+mod dependencies;
 mod plan;
 mod status;
 mod view;

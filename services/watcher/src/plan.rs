@@ -166,15 +166,16 @@ impl Action {
     }
 
     pub fn add_finalizer(target: Target, object: &impl Resource, finalizer: &str) -> Self {
-        let add = if object.finalizers().is_empty() {
-            add(&["metadata", "finalizers"], vec![finalizer])
+        let operations = if object.finalizers().is_empty() {
+            // Others may have begun the list since.
+            vec![
+                test(&["metadata", "resourceVersion"], object.resource_version()),
+                add(&["metadata", "finalizers"], vec![finalizer]),
+            ]
         } else {
-            add(&["metadata", "finalizers", "-"], finalizer)
+            vec![add(&["metadata", "finalizers", "-"], finalizer)]
         };
-        Self::Patch {
-            target,
-            operations: vec![add],
-        }
+        Self::Patch { target, operations }
     }
 
     /// Removes a finalizer, if it still stands where it was read and these tests hold. None if it

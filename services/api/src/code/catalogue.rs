@@ -341,7 +341,7 @@ catalogue! {
         "Ask the operator to add the namespace to the chart's `tenants.namespaces`.";
     6074 KeepUntilMalformed (User)
         "An annotation `se.quencer.io/keep-until` that is no time",
-        "Write a time such as `2030-12-24T18:00:00Z`. Until then the Workspace is kept.";
+        "Write a time such as `2030-12-24T18:00:00Z`. Until then the Workspace is kept as long as the operator allows.";
     6101 WorkInterrupted (Ours)
         "Work that ended without a record again and again",
         "Look at the restarts and logs of the service that is at work there.";

@@ -83,15 +83,11 @@ impl Tunnels {
         Ok(found.into_iter().find(|tunnel| tunnel.name == name))
     }
 
-    /// The tunnel of this name: the one that is there, or a new one.
+    /// A new tunnel of this name.
     ///
     /// # Errors
-    /// Cloudflare refuses, or does not show it yet.
-    pub async fn ensure(&self, name: &str) -> Result<Tunnel, Error> {
-        if let Some(tunnel) = self.find(name).await? {
-            return Ok(tunnel);
-        }
-
+    /// Cloudflare refuses, does not show it yet, or has one of this name.
+    pub async fn create(&self, name: &str) -> Result<Tunnel, Error> {
         let body = json!({"name": name, "config_src": "cloudflare"});
         let made = self
             .api

@@ -17,10 +17,10 @@ use serde_json::Value;
 use tracing::info;
 
 use super::access::secret_name;
-use super::cloudflare::Tunnels;
+use super::cloudflare::{self, Tunnels};
 use super::configuration;
 use super::connector::{API_TOKEN, Connector, TOKEN, ready};
-use super::section::{intend, only_connection_is_missing, was_made};
+use super::section::{intend, intends, only_connection_is_missing, was_made};
 use super::teardown::Teardown;
 use crate::cloudflare::{HOST, NAME};
 use crate::error::Error;
@@ -124,6 +124,13 @@ impl TunnelHandler<'_> {
             return Ok(End::Reached(State::Completed));
         }
 
+        // An account that refuses its very first question has nothing of ours: no intent is needed.
+        let found = if intends(&work.section, spec, &tunnel.name) {
+            None
+        } else {
+            Some(tunnel.tunnels.find(&tunnel.name).await?)
+        };
+
         // The intent stands before the first act.
         let namespace = &self.0.args.tunnels_namespace;
         let place = ObjectRef {
@@ -141,7 +148,10 @@ impl TunnelHandler<'_> {
             let account = &spec.account_id;
             match before.leave_others(section, &secrets, account).await? {
                 Some(what) => Ok(Some(what)),
-                None => self.establish(section, &tunnel, place).await.map(|()| None),
+                None => {
+                    let established = self.establish(section, &tunnel, place, found);
+                    established.await.map(|()| None)
+                }
             }
         });
         let made = made.await;
@@ -209,12 +219,14 @@ impl TunnelHandler<'_> {
         connector.stands(&stored, &parts).await
     }
 
-    /// Makes it so at Cloudflare and in the cluster.
+    /// Makes it so at Cloudflare and in the cluster. `found` is the tunnel that is there, if that is
+    /// known.
     async fn establish(
         &self,
         section: &mut TunnelSection,
         tunnel: &Tunnel<'_>,
         place: ObjectRef,
+        found: Option<Option<cloudflare::Tunnel>>,
     ) -> Result<(), Error> {
         let Tunnel {
             tunnels, connector, ..
@@ -222,7 +234,14 @@ impl TunnelHandler<'_> {
 
         connector.store(&[(API_TOKEN, &tunnel.token)]).await?;
 
-        let found = tunnels.ensure(&tunnel.name).await?;
+        let found = match found {
+            Some(found) => found,
+            None => tunnels.find(&tunnel.name).await?,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => tunnels.create(&tunnel.name).await?,
+        };
         section.id = Some(found.id.clone());
         section.hostname = Some(found.hostname());
         if tunnels.configure(&found, &tunnel.config).await? {

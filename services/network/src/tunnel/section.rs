@@ -51,6 +51,12 @@ pub(super) fn was_made(section: &TunnelSection, account: &str, name: &str) -> bo
         && section.intents.iter().all(ours)
 }
 
+/// Whether it is written down that this tunnel exists, or may.
+pub(super) fn intends(section: &TunnelSection, spec: &CloudflareTunnel, name: &str) -> bool {
+    let mut intents = section.intents.iter();
+    intents.any(|intent| intent.account_id == spec.account_id && intent.name == name)
+}
+
 /// What will be made, before it is.
 pub(super) fn intend(
     section: &mut TunnelSection,
@@ -63,8 +69,7 @@ pub(super) fn intend(
         namespace: place.namespace.clone(),
     };
 
-    let known = |intent: &TunnelIntent| intent.account_id == spec.account_id && intent.name == name;
-    if !section.intents.iter().any(known) {
+    if !intends(section, spec, name) {
         section.intents.push(TunnelIntent {
             provider: PROVIDER.into(),
             account_id: spec.account_id.clone(),

@@ -53,7 +53,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     let name = Owner::of(&workspace).tunnel(&args.hosts.cluster_id);
     let host = workspace.host(&args.hosts.cluster_id);
     let configuration = configuration(&workspace, &host.context("no host")?)?;
-    let found = tunnels.ensure(&name).await?;
+    let found = tunnels.create(&name).await?;
     assert!(tunnels.configure(&found, &configuration).await?);
     assert!(!tunnels.configure(&found, &configuration).await?);
 

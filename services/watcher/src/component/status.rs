@@ -2,18 +2,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use sequencer_api::Component;
 use sequencer_api::code::Code;
-use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, code, find, holds};
+use sequencer_api::condition::{ConditionType, Reason, Severity, Summary, find, holds};
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
-use sequencer_api::status::component::{
-    ComponentPhase, ComponentStatus, DeploySection, WaitingFor,
-};
+use sequencer_api::status::component::{ComponentPhase, ComponentStatus, DeploySection};
 use sequencer_proto::topics::Kind;
 
-use super::builds;
 use super::view::ComponentView;
+use super::{builds, dependencies};
 use crate::build::BuildView;
 use crate::conditions::{Conditions, Verdict, advice, while_serving, wrong};
 
@@ -122,7 +119,10 @@ fn summaries(view: &ComponentView) -> Vec<(ConditionType, Summary)> {
             .iter()
             .position(|(kind, _)| *kind == ConditionType::Variables)
             .unwrap_or_default();
-        summaries.insert(at, (ConditionType::Dependencies, dependencies(view)));
+        summaries.insert(
+            at,
+            (ConditionType::Dependencies, dependencies::summary(view)),
+        );
     }
 
     summaries
@@ -216,53 +216,6 @@ fn build(view: &ComponentView) -> Summary {
             ..ready
         },
     }
-}
-
-fn dependencies(view: &ComponentView) -> Summary {
-    let unmet = match view.unmet.as_slice() {
-        [] => held(view),
-        unmet => unmet,
-    };
-    if view.started || unmet.is_empty() {
-        return Summary::yes(Reason::Completed, "");
-    }
-
-    let failed = unmet.iter().find_map(|wait| {
-        let name = &wait.component_name;
-        let sibling = view.sibling(name)?;
-        let code = stalled(&sibling.component)?;
-        let message =
-            trouble(&sibling).map_or_else(|| code.meaning().into(), |trouble| trouble.message);
-        Some(Summary::failed(code, format!("{name}: {message}")))
-    });
-
-    failed.unwrap_or_else(|| {
-        let shown = unmet.iter().map(|wait| {
-            let now = wait.now.as_deref().unwrap_or("not reported");
-            format!(
-                "{} {} {} (now {now})",
-                wait.component_name, wait.condition_type, wait.condition_status
-            )
-        });
-        let shown = shown.collect::<Vec<_>>().join(", ");
-        Summary::no(Reason::Waiting, format!("waiting for {shown}"))
-    })
-}
-
-/// What the deployer waits for although every condition holds.
-fn held(view: &ComponentView) -> &[WaitingFor] {
-    let deploy = &view.before.deploy;
-    if deploy.section.is(State::Waiting, view.subject.generation) {
-        &deploy.waiting_for
-    } else {
-        &[]
-    }
-}
-
-/// The code of a component that says of itself that a person is needed.
-fn stalled(component: &Component) -> Option<Code> {
-    let conditions = &component.status.as_ref()?.conditions;
-    find(conditions, ConditionType::Stalled).and_then(code)
 }
 
 /// What the deployer says is wrong with the rendered template or what it made of it.

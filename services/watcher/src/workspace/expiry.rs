@@ -81,11 +81,18 @@ fn kept(workspace: &Workspace) -> Result<Option<Timestamp>, Refusal> {
     })
 }
 
-/// When it is deleted. Nobody deletes what people want to keep, and do not say clearly until when.
-pub(super) fn expires_at(workspace: &Workspace, ttl_ends_at: Option<&Time>) -> Option<Time> {
-    let kept = kept(workspace).ok()?;
-    let end = ttl_ends_at?.0;
-    Some(Time(kept.map_or(end, |kept| kept.max(end))))
+/// When it is deleted: when its ttl is over, or later where people keep it, as long as the operator
+/// allows after the last activity. What they do not say clearly keeps it as long.
+pub(super) fn expires_at(
+    workspace: &Workspace,
+    limits: &Limits,
+    ttl_ends_at: Option<&Time>,
+) -> Option<Time> {
+    let ends = ttl_ends_at?.0;
+    let more = limits.max_ttl.saturating_sub(ttl(workspace, limits)?);
+    let longest = later(ends, more);
+    let kept = kept(workspace).unwrap_or(Some(longest));
+    Some(Time(kept.map_or(ends, |kept| kept.clamp(ends, longest))))
 }
 
 /// When a Workspace is to be deleted, if ever.
@@ -97,7 +104,7 @@ pub(super) fn expires(workspace: &Workspace, limits: &Limits) -> Option<Timestam
         return None;
     }
     let ends = status.ttl_ends_at.as_ref().or(status.expires_at.as_ref());
-    expires_at(workspace, ends).map(|end| end.0)
+    expires_at(workspace, limits, ends).map(|end| end.0)
 }
 
 /// When people are warned of this end.
@@ -106,7 +113,7 @@ pub(super) fn warned_at(workspace: &Workspace, limits: &Limits, end: Timestamp) 
     end.checked_sub(before).unwrap_or(end)
 }
 
-/// What people read when the end is near, or cannot be known.
+/// What people read when the end is near, or is not what they meant.
 pub(super) fn expiring(
     workspace: &Workspace,
     limits: &Limits,
@@ -202,7 +209,7 @@ mod tests {
         );
         let kept = workspace("8h", Some(2_000_000));
         assert_eq!(expires(&kept, &LIMITS), Some(at(2_000_000)));
-        let shown = expires_at(&kept, Some(&Time(at(1_000_000))));
+        let shown = expires_at(&kept, &LIMITS, Some(&Time(at(1_000_000))));
         assert_eq!(shown, Some(Time(at(2_000_000))));
         assert_eq!(
             expiring(&kept, &LIMITS, shown.as_ref(), at(1_500_000)),
@@ -211,13 +218,19 @@ mod tests {
     }
 
     #[test]
-    fn nobody_deletes_what_is_kept_until_a_time_that_is_none() {
-        let mut kept = workspace("8h", None);
-        kept.metadata.annotations = Some(labels::map([(labels::KEEP_UNTIL, "Christmas")]));
+    fn nothing_is_kept_longer_than_the_operator_allows() {
+        let limits = Limits {
+            max_ttl: Duration::from_hours(10),
+            ..LIMITS
+        };
+        let longest = at(1_000_000 + 2 * 3600);
+        let mut kept = workspace("8h", Some(9_000_000));
+        assert_eq!(expires(&kept, &limits), Some(longest));
 
-        assert_eq!(expires(&kept, &LIMITS), None);
-        assert_eq!(expires_at(&kept, Some(&Time(at(1_000_000)))), None);
-        let told = expiring(&kept, &LIMITS, None, at(0)).unwrap();
+        // Nor shorter because of a word that says nothing.
+        kept.metadata.annotations = Some(labels::map([(labels::KEEP_UNTIL, "Christmas")]));
+        assert_eq!(expires(&kept, &limits), Some(longest));
+        let told = expiring(&kept, &limits, Some(&Time(longest)), at(0)).unwrap();
         assert_eq!(told.reason.code(), Some(Code::KeepUntilMalformed));
         assert!(told.message.contains("Christmas"), "{}", told.message);
     }

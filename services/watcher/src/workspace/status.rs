@@ -1,6 +1,8 @@
 //! The watcher's part of a Workspace's status, from what is known of it.
 
-use sequencer_api::condition::{ConditionType, Reason, Status, Summary, holds, holds_for};
+use sequencer_api::condition::{
+    ConditionType, Reason, Status, Summary, code, find, holds, holds_for,
+};
 use sequencer_api::host::Lock;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::State;
@@ -50,7 +52,7 @@ pub(super) fn status(view: &WorkspaceView) -> WorkspaceStatus {
     conditions.add(ConditionType::Available, &available);
     let limits = &chart.limits;
     let ttl_ends_at = expiry::ttl_ends_at(workspace, limits, before, commit, subject.now);
-    let expires_at = expiry::expires_at(workspace, ttl_ends_at.as_ref());
+    let expires_at = expiry::expires_at(workspace, limits, ttl_ends_at.as_ref());
     let expiring = expiry::expiring(workspace, limits, expires_at.as_ref(), subject.now);
     if let Some(expiring) = expiring {
         conditions.add(ConditionType::Expiring, &expiring);
@@ -244,7 +246,13 @@ fn available(view: &WorkspaceView, url: Option<&str>) -> Summary {
         return Summary::yes(Reason::Healthy, message);
     }
 
-    Summary::no(Reason::InProgress, "first roll-out")
+    let failed = view.children.iter().find_map(|child| {
+        let conditions = &child.found.as_ref()?.before.conditions;
+        let code = find(conditions, ConditionType::Available).and_then(code)?;
+        let message = format!("{}: no version of it runs", child.name);
+        Some(Summary::failed(code, message))
+    });
+    failed.unwrap_or_else(|| Summary::no(Reason::InProgress, "first roll-out"))
 }
 
 fn ready(

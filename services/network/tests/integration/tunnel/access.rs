@@ -72,6 +72,47 @@ async fn a_wrong_token_is_e3010_and_heals_when_the_secret_changes() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_refuses_has_nothing_to_delete_and_another_is_used_in_its_place()
+-> Result<()> {
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let account = async |id: &str| -> Result<()> {
+        let tunnel = json!({"cloudflare": {"accountId": id}});
+        let patch = Patch::Merge(json!({"spec": {"networking": {"tunnel": tunnel}}}));
+        let api = harness.api::<Workspace>(TEAM);
+        let name = preview.workspace.name_any();
+        api.patch(&name, &PatchParams::default(), &patch).await?;
+        Ok(())
+    };
+
+    // Mistyped.
+    account(&"0".repeat(32)).await?;
+    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
+    assert_eq!(preview.code().await?, Code::TunnelProviderRefused);
+    assert!(preview.recorded().await?.intents.is_empty());
+
+    account(&harness.settings.account).await?;
+    let connector = preview.connect().await?;
+    let made = preview.recorded().await?;
+    assert_eq!(made.section.state, Some(State::Completed));
+
+    // What serves is not touched by the next mistake.
+    account(&"1".repeat(32)).await?;
+    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
+    assert_eq!(preview.code().await?, Code::TunnelProviderRefused);
+    let kept = preview.recorded().await?;
+    assert_eq!((kept.intents, kept.id), (made.intents, made.id));
+
+    connector.stop().await;
+    preview.delete().await?;
+    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
+    preview.let_go().await?;
+    assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
+    assert_eq!(preview.recorded().await?.section.state, Some(State::Gone));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_secret_that_cannot_be_used_has_its_code_and_nothing_is_made() -> Result<()> {
     let harness = Harness::new().await?;
     harness

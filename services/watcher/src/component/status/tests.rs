@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sequencer_api::Component;
 use serde_json::{Value, json};
 
 use super::*;
@@ -62,7 +63,8 @@ fn components_that_wait_for_each_other_end_with_a_word_on_each() {
         component("one", "two", &json!({})),
         component("two", "one", &json!({})),
     );
-    assert_eq!(view(&one, &[&one, &two]).ready().reason, Reason::Waiting);
+    let circle = Reason::Code(Code::DependencyCycle);
+    assert_eq!(view(&one, &[&one, &two]).ready().reason, circle);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use kube::ResourceExt as _;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Kind;
-use sequencer_runtime::patch::{replace, test};
+use sequencer_runtime::patch::{add, replace, test};
+use serde_json::json;
 
 use crate::plan::{Action, Plan, Target};
 use crate::workspace::view::WorkspaceView;
@@ -36,20 +37,30 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
 
 /// The new spec, unless somebody projected a newer generation meanwhile.
 fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Action> {
-    let projected = found.annotations().get(labels::WORKSPACE_GENERATION)?;
-    if projected
-        .parse::<i64>()
-        .is_ok_and(|projected| projected > workspace.generation())
-    {
+    let projected = found.annotations().get(labels::WORKSPACE_GENERATION);
+    let newer = |projected: &String| {
+        let projected = projected.parse::<i64>();
+        projected.is_ok_and(|projected| projected > workspace.generation())
+    };
+    if projected.is_some_and(newer) {
         return None;
     }
 
+    let generation = workspace.generation().to_string();
+    let mut operations = match projected {
+        Some(projected) => vec![
+            test(&GENERATION, projected.as_str()),
+            replace(&GENERATION, generation),
+        ],
+        // Somebody took it away.
+        None if found.annotations().is_empty() => vec![add(
+            &["metadata", "annotations"],
+            json!({labels::WORKSPACE_GENERATION: generation}),
+        )],
+        None => vec![add(&GENERATION, generation)],
+    };
     let spec = serde_json::to_value(&wanted.spec).ok()?;
-    let operations = vec![
-        test(&GENERATION, projected.as_str()),
-        replace(&GENERATION, workspace.generation().to_string()),
-        replace(&["spec"], spec),
-    ];
+    operations.push(replace(&["spec"], spec));
 
     Some(Action::Patch {
         target: Target::of(Kind::Component, found),

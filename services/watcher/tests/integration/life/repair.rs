@@ -71,6 +71,51 @@ async fn a_component_that_is_deleted_or_changed_by_hand_is_as_its_workspace_want
     Ok(())
 }
 
+#[tokio::test]
+async fn what_tells_whose_a_component_is_comes_again_and_edits_go_on() -> Result<()> {
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("plain", plain()).await?;
+    harness.ready("plain", "True", "Healthy").await?;
+    let name = harness.component("a").await?.name_any();
+    let components = harness.all::<Component>();
+    let change = async |metadata: serde_json::Value| {
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        components
+            .patch(&name, &PatchParams::default(), &patch)
+            .await
+    };
+
+    let before = change(json!({"ownerReferences": null})).await?.uid();
+    until("it has its owner again", async || {
+        let found = components.get(&name).await?;
+        ensure!(found.uid() == before, "it was made anew");
+        Ok(!found.owner_references().is_empty())
+    })
+    .await?;
+
+    change(json!({"annotations": null})).await?;
+    let mut spec = plain();
+    *spec
+        .pointer_mut("/components/0/template/containers/0/image")
+        .context("no image")? = "redis:8".into();
+    let patch = Patch::Merge(json!({"spec": spec}));
+    let all = harness.all::<Workspace>();
+    all.patch("plain", &PatchParams::default(), &patch).await?;
+    until("it is edited", async || {
+        let found = components.get(&name).await?.spec.template.template;
+        let image = found
+            .containers
+            .into_iter()
+            .next()
+            .and_then(|first| first.image);
+        Ok(image.as_deref() == Some("redis:8"))
+    })
+    .await?;
+    harness.ready("plain", "True", "Healthy").await?;
+    Ok(())
+}
+
 /// Whether a Workspace is so far.
 async fn stage(harness: &Harness, name: &str) -> Result<bool> {
     Ok(match name {
