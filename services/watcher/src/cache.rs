@@ -148,6 +148,17 @@ impl Cache {
         )
     }
 
+    /// The Workspace that a Component's labels name: somebody may have taken its owner away.
+    #[must_use]
+    pub fn named_by(&self, component: &Component) -> Option<Arc<Workspace>> {
+        let label = |name: &str| component.labels().get(name).map(String::as_str);
+        self.current(
+            component.namespace().as_deref(),
+            label(labels::WORKSPACE)?,
+            label(labels::WORKSPACE_UID),
+        )
+    }
+
     /// Returns what the Workspace of a record owns.
     #[must_use]
     pub fn owned_of_record(&self, record: &DNSRecord) -> Owned {

@@ -86,7 +86,8 @@ impl Triggers {
         if let Some(owned) = cache.owned_with(component) {
             each(&self.components, &owned.components);
             each(&self.builds, &unpublished(&owned));
-            each(&self.workspaces, owned.workspace.as_slice());
+            let workspace = owned.workspace.or_else(|| cache.named_by(component));
+            each(&self.workspaces, workspace.as_slice());
         }
     }
 

@@ -13,6 +13,7 @@ use sequencer_runtime::section::StatusPatch;
 use serde_json::{Value, json};
 
 use crate::harness::{Harness, until};
+use crate::life::sample;
 use crate::services::{section, well};
 
 /// A component behind an ingress.
@@ -198,9 +199,7 @@ async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> 
 async fn a_record_keeps_its_provider_until_another_is_named_and_is_made_anew_then() -> Result<()> {
     let harness = Harness::new().await?;
     harness.play(well).await?;
-    harness
-        .workspace("shop", served(&json!({"zone": "preview.test"})))
-        .await?;
+    harness.workspace("shop", sample()?).await?;
     harness.ready("shop", "True", "Healthy").await?;
     let record = async || -> Result<(Option<String>, Option<String>)> {
         let found = harness.find::<DNSRecord>("shop-").await?;
