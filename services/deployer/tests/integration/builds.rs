@@ -317,7 +317,7 @@ async fn a_generated_value_is_made_once_for_all_components() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_and_a_commit_of_one_edit_are_rolled_out_together() -> Result<()> {
-    let harness = Harness::still("together").await?;
+    let harness = Harness::new("together").await?;
     let secret = json!({"accessKey": "me", "secretToken": "one"});
     harness.cluster.secret("company", "Opaque", &secret)?;
     let image = |letter: &str| format!("registry.test/x/app@sha256:{}", letter.repeat(64));

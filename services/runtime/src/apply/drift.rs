@@ -1,14 +1,27 @@
 //! What was applied, and whether others changed it, by who owns which field (Kubernetes "Server-Side
 //! Apply", field management): a field of ours whose value somebody else changes is his from then
-//! on. Values are not compared: the API server writes them in a form of its own.
+//! on. Values are not compared, since the API server writes them in a form of its own, but for
+//! fields that nobody has any more: `kubectl scale --replicas=0` leaves such a one.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
-/// Whether another than `manager` has a field that is in `body`, and that `manager` has no more.
+/// Whether what `manager` applied, which is `body`, is not so any more.
 pub(super) fn is_changed(found: &DynamicObject, body: &Value, manager: &str) -> bool {
+    let mut entries = found.managed_fields().iter();
+    let ours = entries.find(|entry| is_applied(entry, manager));
+    let Some(ours) = ours.and_then(fields) else {
+        return has_others(found, body, manager);
+    };
+
+    let value = serde_json::to_value(found).unwrap_or_default();
+    has_others(found, body, manager) || is_lost(&value, Some(ours), body)
+}
+
+/// Whether another than `manager` has a field that is in `body`, and that `manager` has no more.
+fn has_others(found: &DynamicObject, body: &Value, manager: &str) -> bool {
     let (ours, others): (Vec<_>, Vec<_>) = found
         .managed_fields()
         .iter()
@@ -32,7 +45,7 @@ pub(super) fn applied(
         .iter()
         .rev()
         .fold(wanted.clone(), |value, field| json!({*field: value}));
-    if is_changed(found, &wanted, manager) {
+    if has_others(found, &wanted, manager) {
         return None;
     }
 
@@ -104,6 +117,25 @@ fn is_taken(
         match below.as_object().filter(|below| !below.is_empty()) {
             Some(below) => is_taken(below, ours.and_then(Value::as_object), wanted),
             None => ours.is_none(),
+        }
+    })
+}
+
+/// Whether a plain field that is wanted has another value, and is not ours.
+fn is_lost(found: &Value, ours: Option<&Map<String, Value>>, wanted: &Value) -> bool {
+    let Some(wanted) = wanted.as_object() else {
+        return false;
+    };
+
+    wanted.iter().any(|(name, wanted)| {
+        let Some(found) = found.get(name) else {
+            return false;
+        };
+        let ours = ours.and_then(|ours| ours.get(&format!("f:{name}")));
+        match wanted {
+            Value::Object(_) => is_lost(found, ours.and_then(Value::as_object), wanted),
+            Value::Array(_) => false,
+            _ => ours.is_none() && found != wanted,
         }
     })
 }
@@ -186,6 +218,26 @@ mod tests {
             json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {r#"k:{"name":"b"}"#: {"f:image": {}}}}}}}),
         ] {
             assert!(!changed(&theirs, &json!({})), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_any_more_was_changed_if_it_is_something_else() {
+        let ours = json!({"f:spec": {"f:template": {}}});
+        for (replicas, lost) in [(json!(0), true), (json!(2), false), (json!(null), false)] {
+            let mut found = json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "a", "managedFields": [entry("deployer", "Apply", &ours)]},
+            });
+            if !replicas.is_null() {
+                found["spec"] = json!({"replicas": replicas, "template": {"spec": {}}});
+            }
+            let found = serde_json::from_value(found).unwrap();
+            assert_eq!(
+                is_changed(&found, &deployment(), "deployer"),
+                lost,
+                "{replicas}"
+            );
         }
     }
 
