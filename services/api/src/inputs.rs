@@ -8,7 +8,8 @@ use kube::ResourceExt as _;
 
 use crate::component::ComponentTemplate;
 use crate::names::h10;
-use crate::variables::{Piece, Variable, parse};
+use crate::owner::is_controlled_by;
+use crate::variables::{Field, Piece, Variable, parse};
 use crate::{Build, Component, Workspace};
 
 /// What is known around a Component.
@@ -43,25 +44,27 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Returns the Build that stands for a name in variables: the wanted one of its maker once it is
-    /// published, else the one that serves, else the last that was made.
+    /// published, else the one that serves, else the last that was made. Without a Workspace names
+    /// are each Component's own.
     #[must_use]
     pub fn build(&self, name: &str) -> Option<&'a Build> {
         let makes = |template: &ComponentTemplate| {
             let build = template.build.as_ref();
             build.is_some_and(|build| build.name == name)
         };
-        let mut makers = self.siblings.iter().copied().chain([self.component]);
+        let own = std::iter::once(self.component);
+        let mut makers = own.chain(self.siblings.iter().copied());
         let maker = makers.find(|maker| makes(&maker.spec.template));
         let wanted = maker.and_then(|maker| maker.status.as_ref()?.latest_build.as_deref());
         let status = self.component.status.as_ref();
         let serves = status.and_then(|status| status.deploy.build.as_deref());
 
-        let named = self.builds.iter().copied();
-        Build::to_run(
-            named.filter(|build| build.spec.name == name),
-            wanted,
-            serves,
-        )
+        let theirs = |build: &&Build| {
+            build.spec.name == name
+                && (self.workspace.is_some()
+                    || maker.is_some_and(|maker| is_controlled_by(*build, maker)))
+        };
+        Build::to_run(self.builds.iter().copied().filter(theirs), wanted, serves)
     }
 
     /// What a variable follows from. It need not be its value, as long as it changes with it.
@@ -79,6 +82,8 @@ impl<'a> Surroundings<'a> {
             Variable::Host { component, .. } | Variable::Port { component, .. } => {
                 self.networks(component)
             }
+            // They never change.
+            Variable::Workspace(Field::Name | Field::Namespace) => String::new(),
             Variable::Workspace(_) | Variable::Ingress(_) => networking().unwrap_or_default(),
             Variable::Named(name) => {
                 let variables = self
@@ -124,6 +129,7 @@ fn json(value: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kube::Resource as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -213,6 +219,42 @@ mod tests {
         let (db, anew) = (of("db", "1", ""), of("db", "2", ""));
         assert_eq!(inputs(&db), inputs(&db));
         assert_ne!(inputs(&db), inputs(&anew));
+    }
+
+    #[test]
+    fn on_its_own_each_component_has_the_builds_that_it_made_whatever_their_name() {
+        let container = json!({"name": "c", "image": "${build::app}"});
+        let of = |name: &str, latest: &str| {
+            let build = json!({"name": "app", "importContent": [], "containerRegistries": []});
+            let value = json!({
+                "metadata": {"name": name, "namespace": "n", "uid": name},
+                "spec": {"name": name, "build": build, "template": {"containers": [container]}},
+                "status": {"latestBuild": latest},
+            });
+            serde_json::from_value::<Component>(value).unwrap()
+        };
+        let made_by = |maker: &Component, name: &str| {
+            let value = json!({
+                "metadata": {"name": name, "namespace": "n", "ownerReferences": [maker.controller_owner_ref(&())]},
+                "spec": {"name": "app", "importContent": [], "containerRegistries": []},
+                "status": {"publish": {"state": "Completed"}},
+            });
+            serde_json::from_value::<Build>(value).unwrap()
+        };
+        let (a, b) = (of("a", "a-1"), of("b", "b-1"));
+        let (of_a, newer, of_b) = (made_by(&a, "a-1"), made_by(&a, "a-2"), made_by(&b, "b-1"));
+
+        let chosen = |component, sibling| {
+            let surroundings = Surroundings {
+                component,
+                workspace: None,
+                siblings: vec![sibling],
+                builds: vec![&of_a, &newer, &of_b],
+            };
+            surroundings.build("app").map(Build::name_any)
+        };
+        assert_eq!(chosen(&a, &b).as_deref(), Some("a-1"));
+        assert_eq!(chosen(&b, &a).as_deref(), Some("b-1"));
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Service {
         // What runs.
         self.surround(view, &apply, &plan).await?;
         if found.is_none() && section::has_run(view, workload) {
-            return Ok((section::still_done(view, &plan), None));
+            return Ok((section::still_done(view, &plan, workload), None));
         }
 
         match self.provide(view, &apply, workload, secrets).await {

@@ -212,7 +212,8 @@ impl Applier {
     }
 
     /// Whether an object is as it was written by this plan.
-    fn stands(&self, object: &Object, found: &DynamicObject) -> bool {
+    #[must_use]
+    pub fn stands(&self, object: &Object, found: &DynamicObject) -> bool {
         revision(found) == object.revision()
             && !drift::is_changed(found, &object.kept(), self.manager)
     }

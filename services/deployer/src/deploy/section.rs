@@ -66,12 +66,22 @@ pub(super) fn has_failed(view: &View, workload: &Workload) -> bool {
 }
 
 /// It is done, as it was.
-pub(super) fn still_done(view: &View, plan: &Plan) -> DeploySection {
-    DeploySection {
+pub(super) fn still_done(view: &View, plan: &Plan, workload: &Workload) -> DeploySection {
+    let mut section = DeploySection {
         services: plan.services.clone(),
         inputs: view.surroundings().inputs(),
         ..anew(view, State::Completed)
-    }
+    };
+    serves(&mut section, workload);
+    section
+}
+
+/// What runs, or has run, is this.
+fn serves(section: &mut DeploySection, workload: &Workload) {
+    let build = workload.used.build();
+    section.build = build.map(|build| build.object.clone());
+    section.commit = build.map(|build| commit12(&build.commit).into());
+    section.images.clone_from(&workload.images);
 }
 
 pub(super) fn running(
@@ -111,12 +121,7 @@ pub(super) fn running(
     });
 
     if matches!(health.state, State::Healthy | State::Completed) {
-        section.build = workload.used.build().map(|build| build.object.clone());
-        section.commit = workload
-            .used
-            .build()
-            .map(|build| commit12(&build.commit).into());
-        section.images.clone_from(&workload.images);
+        serves(&mut section, workload);
     }
 
     section

@@ -12,7 +12,7 @@ use super::{LogOf, Trouble};
 /// every other minute.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// And at most so long: what ran for longer than that is no loop.
+/// What ran for so long before it ended is in no loop.
 const LONGEST: Duration = Duration::from_mins(5);
 
 /// The kubelet's words for an image that is not to be had.
@@ -133,7 +133,8 @@ fn left(container: &ContainerStatus, now: Timestamp) -> Option<Duration> {
         let (from, to) = (ended.started_at.as_ref()?, ended.finished_at.as_ref()?);
         Duration::try_from(to.0.duration_since(from.0)).ok()
     });
-    let settle = ran_before.map_or(SETTLE, |ran| (ran * 2).clamp(SETTLE, LONGEST));
+    let loops = ran_before.filter(|ran| *ran < LONGEST);
+    let settle = loops.map_or(SETTLE, |ran| SETTLE.max(ran * 2));
 
     let started = container
         .state

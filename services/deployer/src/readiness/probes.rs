@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateRunning, ContainerStatus, Event, Pod};
 use sequencer_api::code::Code;
 use sequencer_api::status::State;
 
@@ -26,18 +26,21 @@ const KILLED: [i32; 2] = [137, 143];
 pub(crate) fn doubtful<'a>(pods: &'a [Pod], revision: &str, now: Timestamp) -> Option<&'a Pod> {
     let mut pods = pods.iter().filter(|pod| is_of(pod, revision));
     pods.find(|pod| {
-        let status = pod.status.iter();
-        let mut containers = status.flat_map(|status| status.container_statuses.iter().flatten());
-        containers.any(|container| is_unready(container, now) || was_killed(container))
+        containers(pod).any(|container| is_unready(container, now) || was_killed(container))
     })
 }
 
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.iter();
+    status.flat_map(|status| status.container_statuses.iter().flatten())
+}
+
+fn running(container: &ContainerStatus) -> Option<&ContainerStateRunning> {
+    container.state.as_ref()?.running.as_ref()
+}
+
 fn is_unready(container: &ContainerStatus, now: Timestamp) -> bool {
-    let running = container
-        .state
-        .as_ref()
-        .and_then(|state| state.running.as_ref());
-    let started = running.and_then(|running| running.started_at.as_ref());
+    let started = running(container).and_then(|running| running.started_at.as_ref());
     let ran = started.and_then(|at| Duration::try_from(now.duration_since(at.0)).ok());
     !container.ready && ran.is_some_and(|ran| ran >= STARTS)
 }
@@ -101,13 +104,9 @@ fn words(event: &Event) -> Option<String> {
 
 /// When a workload has to be observed again that is not ready, although its pods do not change.
 pub(crate) fn again(health: Health, pods: &[Pod], revision: &str) -> Health {
-    let mut pods = pods.iter().filter(|pod| is_of(pod, revision));
-    let runs = pods.any(|pod| {
-        pod.status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref())
-            == Some("Running")
-    });
+    let pods = pods.iter().filter(|pod| is_of(pod, revision));
+    let unready = |container: &ContainerStatus| !container.ready && running(container).is_some();
+    let runs = pods.flat_map(containers).any(unready);
     let soon = (runs && health.state == State::InProgress).then_some(AGAIN);
     Health {
         again: [health.again, soon].into_iter().flatten().min(),

@@ -327,3 +327,38 @@ fn a_pod_waits_for_the_image_of_the_container_that_is_next() {
     );
     assert_eq!(waits_for("True", &done, done.clone()), None);
 }
+
+#[test]
+fn a_container_that_crashed_is_up_once_it_ran_longer_than_before_unless_that_was_long() {
+    let last = |began: &str, ended: &str| json!({"terminated": {"exitCode": 3, "reason": "Error", "startedAt": began, "finishedAt": ended}});
+    // It is one minute past midnight.
+    for (began, ended, since, state) in [
+        (
+            "2025-12-31T23:59:00Z",
+            "2025-12-31T23:59:30Z",
+            "2026-01-01T00:00:30Z",
+            State::Error,
+        ),
+        (
+            "2025-12-31T23:59:00Z",
+            "2025-12-31T23:59:30Z",
+            "2025-12-31T23:59:59Z",
+            State::Healthy,
+        ),
+        (
+            "2025-12-29T00:00:00Z",
+            "2025-12-31T23:59:30Z",
+            "2026-01-01T00:00:49Z",
+            State::Healthy,
+        ),
+        (
+            "2025-12-29T00:00:00Z",
+            "2025-12-31T23:59:30Z",
+            "2026-01-01T00:00:55Z",
+            State::Error,
+        ),
+    ] {
+        let container = container(running(since), last(began, ended), 2, true);
+        assert_eq!(of_container(ready(), container).0, state, "{began} {since}");
+    }
+}

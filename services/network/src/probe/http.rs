@@ -45,7 +45,7 @@ pub(super) async fn connect(client: ClientBuilder, url: &str) -> Result<Answer, 
 
 fn built(client: ClientBuilder) -> Result<Client, String> {
     let client = client.timeout(DEADLINE).user_agent("sequencer").build();
-    client.map_err(|_error| "failed: a client cannot be made".to_owned())
+    client.map_err(|_error| "a client cannot be made".to_owned())
 }
 
 async fn answer(request: RequestBuilder) -> Result<Answer, String> {
@@ -68,7 +68,8 @@ async fn answer(request: RequestBuilder) -> Result<Answer, String> {
 
 /// Why a connection is none, in words that follow the URL; nothing if it is one.
 pub(super) fn judge_connection(answer: &Answer) -> Option<String> {
-    if answer.status == SWITCHING {
+    // The edge asks for a login first: nobody without one learns more.
+    if matches!(answer.status, SWITCHING | 302 | 401 | 403) {
         return None;
     }
     judge(answer, false).or_else(|| Some(returned(answer, "it takes no connection")))
@@ -169,8 +170,10 @@ mod tests {
             };
             judge_connection(&answer).is_none()
         };
-        assert!(taken(101));
-        for status in [200, 302, 404, 502, 530] {
+        for status in [101, 302, 401, 403] {
+            assert!(taken(status), "{status}");
+        }
+        for status in [200, 400, 404, 502, 530] {
             assert!(!taken(status), "{status}");
         }
     }

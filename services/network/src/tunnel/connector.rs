@@ -13,7 +13,7 @@ use kube::api::{ApiResource, DynamicObject, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sequencer_api::{Workspace, labels};
-use sequencer_runtime::apply::{Applier, Object, revision};
+use sequencer_runtime::apply::{Applier, Object};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -119,7 +119,7 @@ impl Connector {
 
         for part in [&parts.policy, &parts.deployment] {
             let found = self.find_object(part).await?;
-            if found.as_ref().and_then(revision) != part.revision() {
+            if !found.is_some_and(|found| self.applier.stands(part, &found)) {
                 return Ok(false);
             }
         }

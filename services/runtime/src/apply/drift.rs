@@ -133,11 +133,17 @@ fn is_lost(found: &Value, ours: Option<&Map<String, Value>>, wanted: &Value) -> 
         };
         let ours = ours.and_then(|ours| ours.get(&format!("f:{name}")));
         match wanted {
+            // A map that is one value has no fields of its own.
+            Value::Object(_) if ours.is_some_and(is_empty) => false,
             Value::Object(_) => is_lost(found, ours.and_then(Value::as_object), wanted),
             Value::Array(_) => false,
             _ => ours.is_none() && found != wanted,
         }
     })
+}
+
+fn is_empty(fields: &Value) -> bool {
+    fields.as_object().is_some_and(Map::is_empty)
 }
 
 /// What is wanted one step further down.

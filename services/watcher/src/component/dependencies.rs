@@ -1,6 +1,6 @@
 //! What holds a Component back until others have come so far, as people read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sequencer_api::Component;
 use sequencer_api::code::Code;
@@ -88,16 +88,31 @@ fn circle(view: &ComponentView) -> Option<Summary> {
         let on = on.map(|dependency| dependency.component_name.as_str());
         (template.name.as_str(), on.collect())
     });
-    let circle = cycle(&names.collect::<BTreeMap<_, Vec<_>>>())?;
-    if !circle.contains(&view.component.spec.template.name.as_str()) {
-        return None;
-    }
+    let mut names: BTreeMap<_, Vec<_>> = names.collect();
+    let own = view.component.spec.template.name.as_str();
+    let all = names.clone();
+    // Of the circles that there are only its own.
+    names.retain(|name, _| reached(&all, own).contains(name) && reached(&all, name).contains(own));
+    let circle = cycle(&names)?;
 
     let message = format!(
         "components wait for each other: {}; remove one of these dependsOn",
         circle.join(" -> ")
     );
     Some(Summary::failed(Code::DependencyCycle, message))
+}
+
+/// Whom a component waits for, and those in turn.
+fn reached<'a>(depends_on: &BTreeMap<&'a str, Vec<&'a str>>, from: &str) -> BTreeSet<&'a str> {
+    let on = |name: &str| depends_on.get(name).into_iter().flatten().copied();
+    let mut found: BTreeSet<_> = BTreeSet::new();
+    let mut next: Vec<_> = on(from).collect();
+    while let Some(name) = next.pop() {
+        if found.insert(name) {
+            next.extend(on(name));
+        }
+    }
+    found
 }
 
 /// A condition that the other component never has.
@@ -186,7 +201,22 @@ mod tests {
             "{}",
             told.message
         );
-        assert_eq!(says(&[behind, one, two]).reason, Reason::Waiting);
+        assert_eq!(
+            says(&[behind, one.clone(), two.clone()]).reason,
+            Reason::Waiting
+        );
+
+        // However many circles there are.
+        let (three, four) = (
+            component("three", &on("four")),
+            component("four", &on("three")),
+        );
+        let told = says(&[three, four, one, two]);
+        assert!(
+            told.message.contains("three -> four") || told.message.contains("four -> three"),
+            "{}",
+            told.message
+        );
     }
 
     #[test]

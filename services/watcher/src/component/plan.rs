@@ -2,16 +2,17 @@
 
 mod builds;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use sequencer_api::Component;
 use sequencer_api::status::State;
 use sequencer_proto::topics::Verb;
 
 use super::builds::resolved;
 use super::view::ComponentView;
 use crate::notifier::{due_of, notification, notify, policy};
-use crate::owned::Owned;
 use crate::plan::{Cause, Inputs, Notification, Plan, Policy};
 
 /// A poll interval that cannot be read, which the schema does not let in.
@@ -85,7 +86,7 @@ fn deploy(plan: &mut Plan, view: &ComponentView) {
     }
 
     let subject = &view.subject;
-    let cause = Cause::Surroundings(surroundings(&view.owned));
+    let cause = Cause::Surroundings(surroundings(view));
 
     if is_rolled_out(view) {
         let inputs = Inputs::of(subject, None, cause);
@@ -110,8 +111,9 @@ fn is_rolled_out(view: &ComponentView) -> bool {
     runs && view.to_roll_out().is_none() && view.is_up_to_date()
 }
 
-/// Everything of the Workspace that a rendered template may hold, as a hash.
-fn surroundings(owned: &Owned) -> String {
+/// Everything of the Workspace that a rendered template may hold or wait for, as a hash.
+fn surroundings(view: &ComponentView) -> String {
+    let owned = &view.owned;
     let images = owned
         .builds
         .iter()
@@ -123,7 +125,13 @@ fn surroundings(owned: &Owned) -> String {
         .unwrap_or_default()
         .to_string();
     // What a dependency has to reach before others may follow.
-    let reached = owned.components.iter().filter_map(|component| {
+    let template = &view.component.spec.template;
+    let depends_on = |component: &&Arc<Component>| {
+        let mut on = template.depends_on.iter();
+        on.any(|dependency| dependency.component_name == component.spec.template.name)
+    };
+    let followed = owned.components.iter().filter(depends_on);
+    let reached = followed.filter_map(|component| {
         let deploy = &component.status.as_ref()?.deploy;
         Some(format!("{:?} {:?}", deploy.revision, deploy.section.state))
     });

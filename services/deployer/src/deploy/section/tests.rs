@@ -1,6 +1,8 @@
 use sequencer_api::status::Section;
+use serde_json::json;
 
 use super::*;
+use crate::plan::testing;
 
 fn section(state: State) -> DeploySection {
     DeploySection {
@@ -100,4 +102,24 @@ fn an_image_that_is_pulled_is_a_wait() {
 
     assert_eq!(from(&started, &pulling), Some(Difference::Wait));
     assert_eq!(from(&pulling, &started), Some(Difference::Progress));
+}
+
+#[test]
+fn a_job_that_is_done_and_gone_is_of_the_newest_build_that_made_the_same() {
+    let mut view = testing::view("click-mania", |spec| {
+        spec["components"][2]["template"]["restartPolicy"] = json!("Never");
+    });
+    let newer = testing::build("build-2", "2026-01-02T00:00:00Z", Some(testing::DIGEST));
+    view.builds.push(newer);
+
+    let plan = testing::planned(&view, &testing::settings(&[])).unwrap();
+    let workload = plan.workload.as_ref().unwrap();
+    let deploy = json!({"state": "Completed", "revision": workload.revision, "build": "build-1"});
+    view.component.status = serde_json::from_value(json!({"deploy": deploy})).unwrap();
+    assert!(has_run(&view, workload));
+
+    let section = still_done(&view, &plan, workload);
+    assert_eq!(section.build.as_deref(), Some("build-2"));
+    assert_eq!(section.section.state, Some(State::Completed));
+    assert_eq!(section.images, workload.images);
 }

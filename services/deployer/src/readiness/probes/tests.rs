@@ -124,4 +124,13 @@ fn a_pod_that_runs_and_is_not_ready_is_looked_at_again() {
     let looked_at = |state| again(health(state, None), &pods, "r").again;
     assert_eq!(looked_at(State::InProgress), Some(AGAIN));
     assert_eq!(looked_at(State::Healthy), None);
+
+    // What runs to its end has nothing to say before that.
+    let job = [pod(
+        &json!({"state": running("2026-01-01T00:00:00Z"), "ready": true}),
+    )];
+    assert_eq!(
+        again(health(State::InProgress, None), &job, "r").again,
+        None
+    );
 }
