@@ -111,8 +111,9 @@ async fn a_tunnel_whose_claims_end_in_nothing_is_e6101_after_eight_and_heals_whe
     let preview = Preview::new(&harness).await?;
     let section = async || Ok(preview.recorded().await?.section);
 
+    // What only asks needs no claim.
     harness
-        .faults(json!([{"path": "/**", "delay_ms": 60000}]))
+        .faults(json!([{"method": "POST", "path": "/**", "delay_ms": 60000}]))
         .await?;
     crash(async || preview.handle(Trigger::Resync).await, section).await?;
     harness.faults(json!([])).await?;
