@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::inputs::Surroundings;
-use sequencer_api::owner::is_controlled_by;
+use sequencer_api::owner::{controller, is_controlled_by};
 use sequencer_api::secret::SecretRef;
 use sequencer_api::status::build::PublishedTo;
 use sequencer_api::status::component::{
@@ -190,14 +190,16 @@ async fn inputs(client: &Client, component: &Component) -> Result<Option<String>
     let namespace = component.namespace().context("no namespace")?;
     let all = ListParams::default();
     let workspaces = Api::<Workspace>::namespaced(client.clone(), &namespace);
-    let workspaces = workspaces.list(&all).await?.items;
+    let workspace = match controller::<Workspace>(component) {
+        Some(owner) => workspaces.get_opt(&owner.name).await?,
+        None => None,
+    };
     let components = Api::<Component>::namespaced(client.clone(), &namespace);
     let components = components.list(&all).await?.items;
     let builds = Api::<Build>::namespaced(client.clone(), &namespace);
     let builds = builds.list(&all).await?.items;
 
-    let mut owners = workspaces.iter();
-    let workspace = owners.find(|workspace| is_controlled_by(component, *workspace));
+    let workspace = workspace.as_ref();
     let beside = |sibling: &&Component| {
         sibling.uid() != component.uid()
             && workspace.is_none_or(|owner| is_controlled_by(*sibling, owner))
