@@ -87,6 +87,15 @@ impl Alone {
         self.control_plane()
     }
 
+    /// Starts the controllers: of Deployments and Jobs, and the garbage collector.
+    ///
+    /// # Errors
+    /// They do not become ready.
+    pub fn controllers(&mut self) -> Result<()> {
+        let server = (self.address, 6443).into();
+        self.start(&control_plane::controllers(&self.layout, server)?)
+    }
+
     /// Starts NATS with JetStream and returns its URL.
     ///
     /// # Errors

@@ -127,14 +127,18 @@ pub fn parts(layout: &Layout) -> Result<Vec<Part>> {
     Ok(vec![
         etcd(layout, local(2379)),
         apiserver(layout, server(), local(2379))?,
-        controller_manager(layout)?,
+        controllers(layout, server())?,
         scheduler(layout)?,
     ])
 }
 
 /// The flags by which a component finds the API server and lets it ask back.
-fn as_client(layout: &Layout, user: &str) -> Result<impl Iterator<Item = String>> {
-    let kubeconfig = text(kubeconfig(layout, user, server())?);
+fn as_client(
+    layout: &Layout,
+    user: &str,
+    server: SocketAddr,
+) -> Result<impl Iterator<Item = String>> {
+    let kubeconfig = text(kubeconfig(layout, user, server)?);
     let flags = [
         "kubeconfig",
         "authentication-kubeconfig",
@@ -146,9 +150,19 @@ fn as_client(layout: &Layout, user: &str) -> Result<impl Iterator<Item = String>
         .map(move |flag| format!("--{flag}={kubeconfig}")))
 }
 
-fn controller_manager(layout: &Layout) -> Result<Part> {
+/// The controllers of the API server that a kubeconfig is for.
+///
+/// # Errors
+/// A configuration file cannot be written.
+pub fn controllers(layout: &Layout, server: SocketAddr) -> Result<Part> {
+    // Where nobody else has it.
+    let address = if server.ip().is_loopback() {
+        server.ip()
+    } else {
+        local(0).ip()
+    };
     let args = [
-        "--bind-address=127.0.0.1".into(),
+        format!("--bind-address={address}"),
         format!("--root-ca-file={}", text(layout.pki("ca.crt"))),
         format!(
             "--service-account-private-key-file={}",
@@ -165,13 +179,13 @@ fn controller_manager(layout: &Layout) -> Result<Part> {
         "--node-monitor-period=1s".into(),
         "--node-monitor-grace-period=10s".into(),
     ];
-    let args = as_client(layout, "controller-manager")?.chain(args);
+    let args = as_client(layout, "controller-manager", server)?.chain(args);
     let program = layout.bin("kube-controller-manager");
     Ok(Part::new(
         "controller-manager",
         program,
         args,
-        Ready::Tcp(local(10257)),
+        Ready::Tcp((address, 10257).into()),
     ))
 }
 
@@ -180,7 +194,7 @@ fn scheduler(layout: &Layout) -> Result<Part> {
         "--bind-address=127.0.0.1".into(),
         "--leader-elect=false".into(),
     ];
-    let args = as_client(layout, "scheduler")?.chain(args);
+    let args = as_client(layout, "scheduler", server())?.chain(args);
     Ok(Part::new(
         "scheduler",
         layout.bin("kube-scheduler"),
