@@ -4,7 +4,6 @@
 //! to be made by a POST, which fails if it is there; and a change of a Component tests the
 //! generation that it was last made from, so that no older one is put back (JSON Patch, RFC 6902).
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use kube::api::{
@@ -98,8 +97,8 @@ where
 
 /// Whether it was made for the same, and somebody took its owner away.
 fn is_let_go<K: Resource>(found: &impl Resource, object: &K) -> bool {
-    let mark = |labels: &BTreeMap<String, String>| labels.get(labels::WORKSPACE_UID).cloned();
-    let marked = mark(found.labels()).is_some() && mark(found.labels()) == mark(object.labels());
+    let mark = found.labels().get(labels::WORKSPACE_UID);
+    let marked = mark.is_some() && mark == object.labels().get(labels::WORKSPACE_UID);
     found.owner_references().is_empty() && !object.owner_references().is_empty() && marked
 }
 

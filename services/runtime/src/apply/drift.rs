@@ -10,14 +10,16 @@ use serde_json::{Map, Value, json};
 
 /// Whether what `manager` applied, which is `body`, is not so any more.
 pub(super) fn is_changed(found: &DynamicObject, body: &Value, manager: &str) -> bool {
+    if has_others(found, body, manager) {
+        return true;
+    }
+
     let mut entries = found.managed_fields().iter();
     let ours = entries.find(|entry| is_applied(entry, manager));
-    let Some(ours) = ours.and_then(fields) else {
-        return has_others(found, body, manager);
-    };
-
-    let value = serde_json::to_value(found).unwrap_or_default();
-    has_others(found, body, manager) || is_lost(&value, Some(ours), body)
+    ours.and_then(fields).is_some_and(|ours| {
+        let value = serde_json::to_value(found).unwrap_or_default();
+        is_lost(&value, Some(ours), body)
+    })
 }
 
 /// Whether another than `manager` has a field that is in `body`, and that `manager` has no more.

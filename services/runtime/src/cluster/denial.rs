@@ -29,15 +29,11 @@ impl Denial {
             return None;
         };
 
-        let words = &status.message;
-        // What is larger than etcd or gRPC takes has no code of its own.
-        let large =
-            words.contains("request is too large") || words.contains("message larger than max");
-        let denied = matches!(status.code, 400 | 403 | 413 | 422) || large;
-        if !denied || is_stale(status) || is_of_a_namespace_that_goes(status) {
+        if !is_denied(status) {
             return None;
         }
 
+        let words = &status.message;
         let quota = words.contains("exceeded quota");
         Some(Self {
             kind: kind.into(),
@@ -50,6 +46,16 @@ impl Denial {
             words: words.clone(),
         })
     }
+}
+
+/// Whether a write was not taken for what it says.
+#[must_use]
+pub fn is_denied(status: &Status) -> bool {
+    let words = &status.message;
+    // What is larger than etcd or gRPC takes has no code of its own.
+    let large = words.contains("request is too large") || words.contains("message larger than max");
+    let refused = matches!(status.code, 400 | 403 | 413 | 422) || large;
+    refused && !is_stale(status) && !is_of_a_namespace_that_goes(status)
 }
 
 /// Whether what was read is older than what is there: it is gone, it changed, or a test of a JSON

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::cluster::denial::{Denial, is_stale};
+use crate::cluster::denial::{is_denied, is_stale};
 use crate::patch::{Operation, Patch, add, remove, replace, test};
 
 /// The most characters of the API server's words that an error carries.
@@ -137,10 +137,10 @@ fn refused(error: kube::Error) -> RecordError {
     match &error {
         kube::Error::Api(status) if status.code == 404 => RecordError::Gone,
         kube::Error::Api(status) if is_stale(status) => RecordError::Conflict,
-        _ => match Denial::of(&error, "", "") {
-            Some(denial) => RecordError::Invalid(denial.words.chars().take(WORDS).collect()),
-            None => RecordError::Cluster(error),
-        },
+        kube::Error::Api(status) if is_denied(status) => {
+            RecordError::Invalid(status.message.chars().take(WORDS).collect())
+        }
+        _ => RecordError::Cluster(error),
     }
 }
 

@@ -20,6 +20,11 @@ impl Context {
     /// Something else failed; the rest is left for the next time.
     pub(super) async fn apply(&self, subject: &Subject, plan: &mut Plan) -> Result<(), Error> {
         let target = &subject.target;
+        if plan.first.is_empty() && plan.actions.is_empty() {
+            self.cache.denials.set(target.uuid(), Vec::new());
+            return Ok(());
+        }
+
         let span = info_span!(
             "apply",
             kind = target.kind.word(),
