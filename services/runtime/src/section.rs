@@ -33,7 +33,7 @@ pub use due::{Due, Finality, Wanted, due};
 pub use failure::{Failing, Failure, Waiting, failed, waiting};
 pub use patch::{RecordError, StatusPatch};
 pub use secrets::{SecretReader, Versions};
-pub use work::{Target, Work};
+pub use work::{Meanwhile, Target, Work};
 
 /// What the sections of one process have in common. Clones share it.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use sequencer_api::{DNSRecord, Workspace, labels};
 use sequencer_runtime::bus::Outcome;
 use sequencer_runtime::cluster::current;
 use sequencer_runtime::error::chain;
-use sequencer_runtime::section::{End, Finality, Handler, SecretReader, Stop, Work};
+use sequencer_runtime::section::{End, Finality, Handler, Meanwhile, SecretReader, Stop, Work};
 use tracing::{info, warn};
 
 use super::Wanted;
@@ -97,13 +97,11 @@ impl RecordHandler<'_> {
             .act(PROVIDER, self.0.make(&secrets, chosen, &wanted))
             .await;
 
-        // Deleted meanwhile? What was made goes again, now: nobody may come back to it.
-        match work.read_again().await? {
-            Some(now) if now.metadata.deletion_timestamp.is_some() => {
-                return self.unmake(work, &now).await;
-            }
-            Some(_) => {}
-            None => {
+        // What was made goes again, now: nobody may come back to it.
+        match work.meanwhile().await? {
+            Meanwhile::Stays => {}
+            Meanwhile::Deleted(now) => return self.unmake(work, &now).await,
+            Meanwhile::Gone => {
                 self.undo(&secrets, chosen, &wanted).await;
                 return Ok(End::Nothing(Outcome::Gone));
             }

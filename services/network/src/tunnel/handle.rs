@@ -12,7 +12,7 @@ use sequencer_api::status::workspace::TunnelSection;
 use sequencer_api::workspace::{CloudflareTunnel, ObjectRef};
 use sequencer_api::{Workspace, labels};
 use sequencer_runtime::bus::Outcome;
-use sequencer_runtime::section::{End, Finality, Handler, SecretReader, Stop, Work};
+use sequencer_runtime::section::{End, Finality, Handler, Meanwhile, SecretReader, Stop, Work};
 use serde_json::Value;
 use tracing::info;
 
@@ -156,13 +156,13 @@ impl TunnelHandler<'_> {
         });
         let made = made.await;
 
-        // Deleted meanwhile? What was made goes again, now: nobody may come back to it.
-        match work.read_again().await? {
-            Some(now) if now.metadata.deletion_timestamp.is_some() => {
+        // What was made goes again, now: nobody may come back to it.
+        match work.meanwhile().await? {
+            Meanwhile::Stays => {}
+            Meanwhile::Deleted(now) => {
                 return Teardown::new(self.0, &now).remove(work).await;
             }
-            Some(_) => {}
-            None => {
+            Meanwhile::Gone => {
                 before.undo(work).await;
                 return Ok(End::Nothing(Outcome::Gone));
             }

@@ -226,6 +226,40 @@ async fn what_is_deleted_while_it_is_made_is_undone_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_while_it_is_made_points_to_where_it_shall_now() -> Result<()> {
+    let harness = Harness::new().await?;
+    let host = Host::new(ZONE);
+    let record = harness.record(&host, "CNAME", TARGET).await?;
+    let other = TARGET.replace("6ff42ae2", "7ff42ae2");
+
+    harness.faults(json!([{"method": "POST", "path": "/zones/*/dns_records", "times": 1, "delay_ms": 1500}])).await?;
+    let edit = async {
+        until("it is being made", async || {
+            anyhow::ensure!(
+                harness.recorded(&record).await?.section.claim.is_some(),
+                "not yet"
+            );
+            Ok(())
+        })
+        .await?;
+        let spec = json!({"spec": {"target": other}});
+        harness.patch(RELEASE, &record, spec).await
+    };
+    let (outcome, edited) = tokio::join!(harness.dns(&record, Trigger::Change), edit);
+    edited?;
+    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(
+        harness.recorded(&record).await?.section.observed_generation,
+        record.metadata.generation
+    );
+
+    assert_eq!(harness.dns(&record, Trigger::Change).await, Outcome::Done);
+    let live = live(&harness, &host).await?;
+    assert_eq!((live.len(), &live[0]["content"]), (1, &json!(other)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_record_is_e3020_and_never_touched() -> Result<()> {
     let harness = Harness::new().await?;
 

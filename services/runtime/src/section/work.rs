@@ -55,6 +55,17 @@ impl<K: Resource + Clone + Debug + DeserializeOwned> Target<K> {
     }
 }
 
+/// What became of an object while its handler worked.
+#[derive(Clone, Debug)]
+pub enum Meanwhile<K> {
+    /// It stays, though its spec may have changed.
+    Stays,
+    /// It is being deleted.
+    Deleted(Arc<K>),
+    /// It is gone, or another has its name.
+    Gone,
+}
+
 /// An object as it was read, and its section, which the handler changes and records.
 #[derive(Debug)]
 pub struct Work<S: StatusSection> {
@@ -182,19 +193,24 @@ impl<S: StatusSection> Work<S> {
         self.redelivered || self.recorded.common().claim.is_some()
     }
 
-    /// Reads the object again, or None if it is gone or another has its name. What is recorded
-    /// from now on is recorded for the generation that it has then.
+    /// Looks whether the object stays. Of one that is deleted by now, what is recorded from now on is
+    /// recorded for the generation that it has then; what was done for an older spec of one that
+    /// stays is recorded as that.
     ///
     /// # Errors
     /// The API server does not answer, or refuses.
-    pub async fn read_again(&mut self) -> kube::Result<Option<Arc<S::Object>>> {
+    pub async fn meanwhile(&mut self) -> kube::Result<Meanwhile<S::Object>> {
         let Some(object) = self.target.read().await? else {
-            return Ok(None);
+            return Ok(Meanwhile::Gone);
         };
+
+        if object.meta().deletion_timestamp.is_none() {
+            return Ok(Meanwhile::Stays);
+        }
 
         self.generation = object.generation();
         self.object = Arc::new(object);
-        Ok(Some(self.object()))
+        Ok(Meanwhile::Deleted(self.object()))
     }
 
     /// How often this generation had to wait for this reason.

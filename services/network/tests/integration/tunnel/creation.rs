@@ -1,6 +1,6 @@
 //! A tunnel that is made, routed and adopted, and what that costs.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::DeleteParams;
 use reqwest::Method;
@@ -11,7 +11,7 @@ use sequencer_runtime::bus::Outcome;
 use serde_json::{Value, json};
 
 use super::unanswered;
-use crate::harness::{Harness, TUNNELS};
+use crate::harness::{Harness, TUNNELS, until};
 use crate::preview::{Preview, TEAM};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,5 +170,35 @@ async fn a_tunnel_whose_creation_was_not_answered_is_adopted_by_its_name() -> Re
         ),
         (1, 1)
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_while_it_is_made_is_routed_as_it_is_now() -> Result<()> {
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+
+    harness.faults(json!([{"method": "POST", "path": "/accounts/*/cfd_tunnel", "times": 1, "delay_ms": 1500}])).await?;
+
+    let edit = async {
+        until("its intent is written", async || {
+            ensure!(preview.recorded().await?.intents.len() == 1, "not yet");
+            Ok(())
+        })
+        .await?;
+        let tunnel = json!({"cloudflare": {"route": {"path": "/new"}}});
+        let spec = json!({"spec": {"networking": {"tunnel": tunnel}}});
+        harness.patch(TEAM, &preview.workspace, spec).await
+    };
+    let (_outcome, edited) = tokio::join!(preview.handle(Trigger::Change), edit);
+    edited?;
+    assert_eq!(
+        preview.recorded().await?.section.observed_generation,
+        preview.workspace.metadata.generation
+    );
+
+    let _connector = preview.connect().await?;
+    let live = harness.admin("live").await?;
+    assert_eq!(live["tunnels"][0]["config"]["ingress"][0]["path"], "^/new");
     Ok(())
 }
