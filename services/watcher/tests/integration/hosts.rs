@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::status::State;
-use sequencer_api::status::workspace::IngressSection;
+use sequencer_api::status::workspace::{Address, IngressSection, ServedRule};
 use sequencer_api::{DNSRecord, Workspace};
 use sequencer_proto::topics::Verb;
 use sequencer_runtime::bus::Delivery;
@@ -191,6 +191,77 @@ async fn a_host_that_another_workspace_holds_is_refused_until_it_is_let_go() -> 
     .await?;
     until("its ingress is asked for", async || {
         Ok(harness.times("ingress", "second") > 0)
+    })
+    .await
+}
+
+/// Plays an Ingress at the Workspace's own host, and the others.
+async fn serve(delivery: Delivery, client: Client) -> Result<()> {
+    if delivery.command.verb() != Verb::Ingress {
+        return well(delivery, client).await;
+    }
+
+    let payload = &delivery.payload;
+    let api: Api<Workspace> = Api::namespaced(client, &payload.namespace);
+    let uid = delivery.command.uid().to_string();
+    let Some(found) = current(&api, &payload.name, &uid).await? else {
+        return Ok(());
+    };
+
+    let before = found.status.clone().unwrap_or_default().ingress;
+    let rule = ServedRule {
+        name: "main".into(),
+        host: found.host("test").context("no host")?,
+        path: "/".into(),
+        service: "a".into(),
+        port: 80,
+    };
+    let address = Address {
+        ip: Some("203.0.113.7".into()),
+        hostname: None,
+    };
+    let ingress = IngressSection {
+        section: section(State::Completed, found.metadata.generation),
+        name: Some("a".into()),
+        rules: vec![rule],
+        addresses: vec![address],
+        ..IngressSection::default()
+    };
+    StatusPatch::new(&uid)
+        .section("ingress", before.section.rev, &ingress)?
+        .apply(&api, &found.name_any())
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_goes_from_a_tunnel_to_an_ingress_gets_the_record_of_the_new_way() -> Result<()>
+{
+    let harness = Harness::new().await?;
+    harness.play(serve).await?;
+    let dns = json!({"zone": "preview.test"});
+    let mut spec = served(&dns);
+    let tunnel = json!({"cloudflare": {
+        "accountId": "0".repeat(32), "route": {"component": "a", "network": "http"},
+        "secretKeyRef": {"name": "token", "key": "apiKey"},
+    }});
+    spec["networking"] = json!({"dns": dns, "tunnel": tunnel});
+    let workspace = harness.workspace("shop", spec).await?;
+    let host = workspace.host("test").context("no host")?;
+    harness.ready("shop", "True", "Healthy").await?;
+    let records = harness.all::<DNSRecord>();
+    assert!(records.get_opt(&format!("{host}.cname")).await?.is_some());
+
+    let mut networking = served(&dns)["networking"].take();
+    networking["tunnel"] = Value::Null;
+    let patch = Patch::Merge(json!({"spec": {"networking": networking}}));
+    let all = harness.all::<Workspace>();
+    all.patch("shop", &PatchParams::default(), &patch).await?;
+
+    until("only the other record is there", async || {
+        let old = records.get_opt(&format!("{host}.cname")).await?;
+        let new = records.get_opt(&format!("{host}.a")).await?;
+        Ok(old.is_none() && new.is_some_and(|new| new.spec.target.is_some()))
     })
     .await
 }

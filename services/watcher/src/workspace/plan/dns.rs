@@ -26,14 +26,17 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
     // A host is let go only when the new one is held, and nothing of ours is reached at the old one
     // any more.
     let moved = names.iter().all(|name| there(name).is_some()) && may_let_go(view);
+    let stays = |host: &str| records.iter().any(|wanted| wanted.spec.fqdn() == host);
 
     for found in owned
         .records
         .iter()
         .filter(|found| found.metadata.deletion_timestamp.is_none())
     {
-        let old =
-            !names.contains(&found.name_any()) && moved && !is_served(view, &found.spec.fqdn());
+        let host = found.spec.fqdn();
+        // A host that stays is held by its new record.
+        let is_let_go = stays(&host) || !is_served(view, &host);
+        let old = !names.contains(&found.name_any()) && moved && is_let_go;
         if old || other_type_is_older(found, holders) {
             let target = Target::of(Kind::DnsRecord, found.as_ref());
             plan.actions.push(Action::Delete(target));
