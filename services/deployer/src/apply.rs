@@ -1,7 +1,7 @@
 //! Objects of one namespace, made as they are planned. What is somebody else's is never touched.
 
 use kube::Client;
-use kube::api::{DynamicObject, ListParams, PropagationPolicy};
+use kube::api::{ApiResource, DynamicObject, ListParams, PropagationPolicy};
 use sequencer_api::labels::{REVISION, TEMPLATE};
 use sequencer_runtime::apply::{Applier, Object};
 use serde_json::Value;
@@ -66,19 +66,30 @@ impl Apply {
         self.applier.applied(object, found, path)
     }
 
+    /// Whether somebody took something of the field of this path away that is planned too.
+    pub(crate) fn is_taken_from(
+        &self,
+        object: &Object,
+        found: &DynamicObject,
+        path: &[&str],
+    ) -> bool {
+        self.applier.is_taken_from(object, found, path)
+    }
+
     /// Deletes an object that was read, with what it controls.
-    pub(crate) async fn delete(&self, object: &Object, found: &DynamicObject) -> Result<(), Error> {
+    pub(crate) async fn delete(
+        &self,
+        resource: &ApiResource,
+        found: &DynamicObject,
+    ) -> Result<(), Error> {
         let background = PropagationPolicy::Background;
-        Ok(self
-            .applier
-            .delete(&object.resource, found, background)
-            .await?)
+        Ok(self.applier.delete(resource, found, background).await?)
     }
 
     /// Deletes what is ours under a name, if it is there. What is somebody else's stays.
     pub(crate) async fn remove(&self, object: &Object) -> Result<(), Error> {
         match self.standing(object).await? {
-            Some(found) => self.delete(object, &found).await,
+            Some(found) => self.delete(&object.resource, &found).await,
             None => Ok(()),
         }
     }
@@ -94,11 +105,11 @@ impl Apply {
     /// The objects of a kind that belong to `owner`, by labels.
     pub(crate) async fn list(
         &self,
-        object: &Object,
+        resource: &ApiResource,
         labels: &str,
         owner: &str,
     ) -> Result<Vec<DynamicObject>, Error> {
-        let api = self.applier.api(&object.resource, &self.namespace);
+        let api = self.applier.api(resource, &self.namespace);
         let found = api.list(&ListParams::default().labels(labels)).await?;
         let owned = |object: &DynamicObject| {
             controller(object.metadata.owner_references.as_ref()).is_some_and(|by| by.uid == owner)

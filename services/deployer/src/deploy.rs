@@ -9,10 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use k8s_openapi::api::core::v1::{Pod, Service as CoreService};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::Action;
+use kube::{Api, Resource};
 use sequencer_api::Component;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
@@ -98,9 +99,7 @@ impl Service {
         let apply = Apply::new(self.client().clone(), view.namespace());
 
         // Whatever the pods wait for: what is not published any more is closed at once.
-        if let Some(object) = &plan.unwanted {
-            apply.remove(object).await?;
-        }
+        close(view, &apply, &plan).await?;
 
         // What it waits for, by what was read now.
         let mut waiting = held::by_dependencies(view);
@@ -322,7 +321,15 @@ fn is_started(
         || section::before(view).revision.as_deref() == newest)
 }
 
-/// Deletes what was made for this Component and is not planned any more.
+/// Deletes the NetworkPolicies that are not planned any more.
+async fn close(view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
+    if let Some(object) = &plan.unwanted {
+        apply.remove(object).await?;
+    }
+    delete_unplanned::<NetworkPolicy>(view, apply, plan).await
+}
+
+/// Deletes what else was made for this Component and is not planned any more.
 async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> Result<(), Error> {
     let before = section::before(view);
     let kind = workload.object.resource.kind.as_str();
@@ -340,23 +347,28 @@ async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> R
         };
 
         if let Ok(Some(found)) = apply.get(&other).await {
-            apply.delete(&other, &found).await?;
+            apply.delete(&other.resource, &found).await?;
         }
     }
 
-    let planned = |name: &str| plan.services.iter().any(|service| service.name == name);
-    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
-    let services = Object {
-        resource,
-        ..workload.object.clone()
+    delete_unplanned::<CoreService>(view, apply, plan).await
+}
+
+/// Deletes the objects of a kind that belong to this Component and are not planned.
+async fn delete_unplanned<K>(view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let kind = ApiResource::erase::<K>(&());
+    let planned = |name: &str| {
+        let mut planned = plan.surroundings.iter();
+        planned.any(|object| object.resource.kind == kind.kind && object.name() == name)
     };
 
-    for service in apply
-        .list(&services, &read::of_component(view.name()), view.uid())
-        .await?
-    {
-        if !service.metadata.name.as_deref().is_some_and(planned) {
-            apply.delete(&services, &service).await?;
+    let labels = read::of_component(view.name());
+    for found in apply.list(&kind, &labels, view.uid()).await? {
+        if !found.metadata.name.as_deref().is_some_and(planned) {
+            apply.delete(&kind, &found).await?;
         }
     }
 

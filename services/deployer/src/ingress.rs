@@ -128,7 +128,7 @@ impl Service {
             return Ok(true);
         }
 
-        apply.delete(&object, &found).await?;
+        apply.delete(&object.resource, &found).await?;
         Ok(false)
     }
 

@@ -156,8 +156,7 @@ impl View {
 pub struct Plan {
     /// What may be made at any time: Services and NetworkPolicies.
     pub surroundings: Vec<Object>,
-    /// What has to go if it is there, though nobody waits for it: a NetworkPolicy that lets in what
-    /// is not published any more.
+    /// What has to go if it is there, although it is not the Component's own.
     pub unwanted: Option<Object>,
     /// The Services as the status lists them.
     pub services: Vec<DeployedService>,

@@ -225,7 +225,13 @@ impl Applier {
         drift::applied(found, &object.body, path, self.manager)
     }
 
-    /// The same, whatever revision was found. `uid` is that of what was found.
+    /// Whether somebody took something of the field of this path away that `object` has too.
+    #[must_use]
+    pub fn is_taken_from(&self, object: &Object, found: &DynamicObject, path: &[&str]) -> bool {
+        drift::is_taken_from(found, &object.body, path, self.manager)
+    }
+
+    /// Writes the object, whatever revision was found. `uid` is that of what was found.
     ///
     /// # Errors
     /// See [`Self::apply`].

@@ -85,7 +85,8 @@ impl Service {
         let there = serde_json::to_value(changed)?;
         let has_room = || self.throttle().begin(view.uid(), Timestamp::now());
         let step = Step::of(workload, &there, || is_its_turn(view, is_waiting, has_room));
-        if step == Step::RollOut {
+        let is_damaged = step == Step::Keep && apply.is_taken_from(planned, changed, &TEMPLATE);
+        if step == Step::RollOut || is_damaged {
             return Ok((apply.write(planned, found).await?, None));
         }
 
@@ -132,7 +133,7 @@ async fn run_job(
         if !is_to_run_again(view, workload, serde_json::to_value(&found)?)? {
             return Ok(found);
         }
-        apply.delete(object, &found).await?;
+        apply.delete(&object.resource, &found).await?;
     }
 
     apply.write(&run_for(view, object), None).await

@@ -39,14 +39,12 @@ pub(super) fn policies(view: &View, settings: &Settings) -> Result<Vec<Object>, 
     Ok(policies)
 }
 
-/// A Component's own policy by its name and owner, where nothing of it is published: it has to go.
+/// The policy of a Workspace where the chart wants none: it has to go.
 pub(super) fn unwanted(view: &View, settings: &Settings) -> Result<Option<Object>, Error> {
-    let may_be = settings.network_policy && view.workspace.is_some();
-    if !may_be || published(view, settings)?.is_some() {
-        return Ok(None);
-    }
-
-    of_component(view, settings, &Value::Null).map(Some)
+    let is_unwanted = !settings.network_policy && view.workspace.is_some();
+    is_unwanted
+        .then(|| of_workspace(view, settings))
+        .transpose()
 }
 
 /// All pods of the Workspace among themselves.

@@ -1,7 +1,8 @@
 //! What was applied, and whether others changed it, by who owns which field (Kubernetes "Server-Side
 //! Apply", field management): a field of ours whose value somebody else changes is his from then
-//! on. Values are not compared, since the API server writes them in a form of its own, but for
-//! fields that nobody has any more: `kubectl scale --replicas=0` leaves such a one.
+//! on, and nobody's if he takes it away. Values are not compared, since the API server writes them in
+//! a form of its own, but for fields that nobody has any more: `kubectl scale --replicas=0` leaves
+//! such a one.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
@@ -18,7 +19,12 @@ pub(super) fn is_changed(found: &DynamicObject, body: &Value, manager: &str) -> 
     let ours = entries.find(|entry| is_applied(entry, manager));
     ours.and_then(fields).is_some_and(|ours| {
         let value = serde_json::to_value(found).unwrap_or_default();
-        is_lost(&value, Some(ours), body)
+        let mut body = body.clone();
+        if let Value::Object(body) = &mut body {
+            // They are nobody's, and not in lists.
+            body.retain(|field, _| field != "apiVersion" && field != "kind");
+        }
+        is_lost(&value, ours, &body)
     })
 }
 
@@ -32,6 +38,30 @@ fn has_others(found: &DynamicObject, body: &Value, manager: &str) -> bool {
 
     let mut others = others.into_iter().filter_map(fields);
     others.any(|theirs| is_taken(theirs, ours, body))
+}
+
+/// Whether something of the field of this path was taken away that is in `body` too.
+pub(super) fn is_taken_from(
+    found: &DynamicObject,
+    body: &Value,
+    path: &[&str],
+    manager: &str,
+) -> bool {
+    let mut entries = found.managed_fields().iter();
+    let Some(ours) = entries
+        .find(|entry| is_applied(entry, manager))
+        .and_then(fields)
+    else {
+        return false;
+    };
+
+    let value = serde_json::to_value(found).unwrap_or_default();
+    let start = (&value, ours, body);
+    let below = path.iter().try_fold(start, |(found, ours, wanted), field| {
+        let ours = ours.get(&format!("f:{field}"))?.as_object()?;
+        Some((found.get(field)?, ours, wanted.get(field)?))
+    });
+    below.is_some_and(|(found, ours, wanted)| is_lost(found, ours, wanted))
 }
 
 /// The field of this path as `manager` applied it: without what the API server added, and what
@@ -123,29 +153,39 @@ fn is_taken(
     })
 }
 
-/// Whether a plain field that is wanted has another value, and is not ours.
-fn is_lost(found: &Value, ours: Option<&Map<String, Value>>, wanted: &Value) -> bool {
-    let Some(wanted) = wanted.as_object() else {
-        return false;
-    };
-
-    wanted.iter().any(|(name, wanted)| {
-        let Some(found) = found.get(name) else {
-            return false;
-        };
-        let ours = ours.and_then(|ours| ours.get(&format!("f:{name}")));
-        match wanted {
-            // A map that is one value has no fields of its own.
-            Value::Object(_) if ours.is_some_and(is_empty) => false,
-            Value::Object(_) => is_lost(found, ours.and_then(Value::as_object), wanted),
-            Value::Array(_) => false,
-            _ => ours.is_none() && found != wanted,
-        }
-    })
+/// Whether something that is wanted is not ours any more: it was taken away, or has another value
+/// that is nobody's.
+fn is_lost(found: &Value, ours: &Map<String, Value>, wanted: &Value) -> bool {
+    match wanted {
+        Value::Object(wanted) => wanted.iter().any(|(name, wanted)| {
+            let found = found.get(name).unwrap_or(&Value::Null);
+            is_part_lost(found, ours.get(&format!("f:{name}")), wanted)
+        }),
+        Value::Array(items) => items.iter().any(|item| {
+            let list = Value::Array(vec![item.clone()]);
+            let owned = ours.iter().find(|(name, _)| step(name, &list).is_some());
+            let below = owned.map(|(_, below)| below);
+            let found = owned.and_then(|(name, _)| step(name, found));
+            is_part_lost(found.unwrap_or(&Value::Null), below, item)
+        }),
+        _ => false,
+    }
 }
 
-fn is_empty(fields: &Value) -> bool {
-    fields.as_object().is_some_and(Map::is_empty)
+/// The same of a field or an item of a list that we have, or have not any more.
+fn is_part_lost(found: &Value, ours: Option<&Value>, wanted: &Value) -> bool {
+    match ours.and_then(Value::as_object) {
+        // What is one value has no fields of its own.
+        Some(below) if below.is_empty() => false,
+        Some(below) => is_lost(found, below, wanted),
+        None if wanted.is_object() => is_lost(found, &Map::new(), wanted),
+        None => !is_nothing(wanted) && found != wanted,
+    }
+}
+
+/// Whether the API server keeps nothing of it.
+fn is_nothing(wanted: &Value) -> bool {
+    wanted.is_null() || wanted.as_array().is_some_and(Vec::is_empty)
 }
 
 /// What is wanted one step further down.
@@ -187,32 +227,60 @@ mod tests {
         json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields})
     }
 
-    /// With what another has, and what we have.
-    fn changed(theirs: &Value, ours: &Value) -> bool {
-        let entries = [
+    /// What we have once it was applied.
+    fn ours() -> Value {
+        let mut all = container(&json!({".": {}, "f:name": {}, "f:image": {}}));
+        all["f:metadata"] =
+            json!({"f:annotations": {"f:ours": {}}, "f:finalizers": {r#"v:"x""#: {}}});
+        all["f:spec"]["f:replicas"] = json!({});
+        all
+    }
+
+    /// What is left of ours when somebody changes these fields.
+    fn without(ours: &Value, theirs: &Value) -> Value {
+        let (Some(ours), Some(theirs)) = (ours.as_object(), theirs.as_object()) else {
+            return ours.clone();
+        };
+        let left = ours.iter().filter_map(|(name, below)| {
+            let left = match theirs.get(name) {
+                Some(taken) if *taken == json!({}) => return None,
+                Some(taken) => without(below, taken),
+                None => return Some((name.clone(), below.clone())),
+            };
+            // Of what nothing is left the API server says nothing.
+            (left != json!({})).then(|| (name.clone(), left))
+        });
+        left.collect()
+    }
+
+    /// With what there is, what another has, and what we have.
+    fn is_other(mut found: Value, theirs: &Value, ours: &Value) -> bool {
+        found["apiVersion"] = json!("apps/v1");
+        found["kind"] = json!("Deployment");
+        found["metadata"]["managedFields"] = json!([
             entry("kubectl", "Update", theirs),
             entry("deployer", "Update", &json!({"f:status": {}})),
             entry("deployer", "Apply", ours),
-        ];
-        let found = serde_json::from_value(json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "a", "managedFields": entries},
-        }));
-        is_changed(&found.unwrap(), &deployment(), "deployer")
+        ]);
+        let found = serde_json::from_value(found).unwrap();
+        is_changed(&found, &deployment(), "deployer")
+    }
+
+    fn changed(theirs: &Value, ours: &Value) -> bool {
+        is_other(deployment(), theirs, ours)
     }
 
     #[test]
     fn what_somebody_else_has_of_ours_was_changed() {
-        let rest = json!({"f:spec": {"f:template": {}}});
         for theirs in [
             json!({"f:spec": {"f:replicas": {}}}),
             json!({"f:metadata": {"f:annotations": {"f:ours": {}}}}),
             json!({"f:metadata": {"f:finalizers": {r#"v:"x""#: {}}}}),
             container(&json!({"f:image": {}})),
         ] {
-            assert!(changed(&theirs, &rest), "{theirs}");
+            assert!(changed(&theirs, &without(&ours(), &theirs)), "{theirs}");
             // Once it is applied again we have it too.
-            assert!(!changed(&theirs, &theirs), "{theirs}");
+            assert!(!changed(&theirs, &ours()), "{theirs}");
         }
     }
 
@@ -225,27 +293,45 @@ mod tests {
             container(&json!({".": {}, "f:env": {}})),
             json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {r#"k:{"name":"b"}"#: {"f:image": {}}}}}}}),
         ] {
-            assert!(!changed(&theirs, &json!({})), "{theirs}");
+            assert!(!changed(&theirs, &ours()), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_takes_away_was_changed() {
+        let nothing = json!({});
+        let app = "/spec/template/spec/containers/0";
+        for (pointer, name, taken) in [
+            ("/spec", "replicas", json!({"f:spec": {"f:replicas": {}}})),
+            (
+                "/metadata/annotations",
+                "ours",
+                json!({"f:metadata": {"f:annotations": {"f:ours": {}}}}),
+            ),
+            (
+                "/metadata",
+                "finalizers",
+                json!({"f:metadata": {"f:finalizers": {}}}),
+            ),
+            (app, "image", container(&json!({"f:image": {}}))),
+            ("/spec/template/spec", "containers", container(&json!({}))),
+        ] {
+            let mut found = deployment();
+            let below = found.pointer_mut(pointer).and_then(Value::as_object_mut);
+            assert!(below.unwrap().remove(name).is_some());
+            let left = without(&ours(), &taken);
+            assert!(is_other(found, &nothing, &left), "{taken}");
         }
     }
 
     #[test]
     fn what_nobody_has_any_more_was_changed_if_it_is_something_else() {
-        let ours = json!({"f:spec": {"f:template": {}}});
-        for (replicas, lost) in [(json!(0), true), (json!(2), false), (json!(null), false)] {
-            let mut found = json!({
-                "apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": {"name": "a", "managedFields": [entry("deployer", "Apply", &ours)]},
-            });
-            if !replicas.is_null() {
-                found["spec"] = json!({"replicas": replicas, "template": {"spec": {}}});
-            }
-            let found = serde_json::from_value(found).unwrap();
-            assert_eq!(
-                is_changed(&found, &deployment(), "deployer"),
-                lost,
-                "{replicas}"
-            );
+        let scaled = json!({"f:spec": {"f:replicas": {}}});
+        for (replicas, lost) in [(json!(0), true), (json!(2), false)] {
+            let mut found = deployment();
+            found["spec"]["replicas"] = replicas.clone();
+            let left = without(&ours(), &scaled);
+            assert_eq!(is_other(found, &json!({}), &left), lost, "{replicas}");
         }
     }
 

@@ -247,60 +247,39 @@ fn who_is_a_component_of_its_own_no_template_says() {
     );
 }
 
-#[test]
-fn what_is_published_no_more_is_closed() {
-    let unwanted = |flags: &[&str], name: &str, change: fn(&mut Value)| {
-        planned(&view(name, change), &settings(flags))
-            .unwrap()
-            .unwanted
-            .map(|object| object.name().to_owned())
-    };
-
-    let name = |name: &str| view(name, |_spec| ()).owner().policy(name);
-    let own = |name: &str, change: fn(&mut Value)| {
-        let names = planned(&view(name, change), &settings(&[]))
-            .unwrap()
-            .surroundings;
-        names
-            .iter()
-            .filter(|object| object.resource.kind == "NetworkPolicy")
-            .count()
-    };
-
-    assert_eq!(
-        (
-            unwanted(&[], "click-mania", with_ingress),
-            own("click-mania", with_ingress)
-        ),
-        (None, 2)
-    );
-    assert_eq!(
-        (
-            unwanted(&[], "mysql", with_ingress),
-            own("mysql", with_ingress)
-        ),
-        (Some(name("mysql")), 1)
-    );
-
-    let closed = |spec: &mut Value| drop(spec.as_object_mut().unwrap().remove("networking"));
-    assert_eq!(
-        unwanted(&[], "click-mania", closed),
-        Some(name("click-mania"))
-    );
-    // Without policies nothing is opened or closed.
-    assert_eq!(
-        unwanted(&["--network-policy=false"], "mysql", with_ingress),
-        None
-    );
-
-    assert!(
-        Made::sample(&["--network-policy=false"], with_ingress)
-            .policies
-            .is_empty()
-    );
-    assert!(standalone().iter().all(|view| unwanted_of(view).is_none()));
+/// The names of the NetworkPolicies that are planned for a component of the sample.
+fn names(name: &str, change: fn(&mut Value)) -> Vec<String> {
+    let plan = planned(&view(name, change), &settings(&[])).unwrap();
+    let policies = plan.surroundings.iter();
+    policies
+        .filter(|object| object.resource.kind == "NetworkPolicy")
+        .map(|object| object.name().to_owned())
+        .collect()
 }
 
-fn unwanted_of(view: &View) -> Option<Object> {
-    planned(view, &settings(&[])).unwrap().unwanted
+#[test]
+fn what_is_published_no_more_is_not_planned_any_more() {
+    let own = |name: &str| view(name, |_spec| ()).owner().policy(name);
+    let closed = |spec: &mut Value| drop(spec.as_object_mut().unwrap().remove("networking"));
+
+    assert!(names("click-mania", with_ingress).contains(&own("click-mania")));
+    assert!(!names("mysql", with_ingress).contains(&own("mysql")));
+    assert!(!names("click-mania", closed).contains(&own("click-mania")));
+}
+
+#[test]
+fn where_the_chart_wants_no_policies_those_that_were_made_go() {
+    let unwanted = |flags: &[&str], view: &View| {
+        let plan = planned(view, &settings(flags)).unwrap();
+        plan.unwanted.map(|object| object.name().to_owned())
+    };
+    let sample = view("mysql", with_ingress);
+    let of_workspace = sample.owner().ingress();
+    let none = &["--network-policy=false"];
+
+    assert_eq!(unwanted(none, &sample), Some(of_workspace));
+    assert_eq!(unwanted(&[], &sample), None);
+    assert!(Made::sample(none, with_ingress).policies.is_empty());
+    let mut own = standalone().into_iter();
+    assert!(own.all(|view| unwanted(none, &view).is_none()));
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, PostParams};
+use sequencer_api::Component;
 use serde_json::json;
 
 use super::{failed, healthy};
@@ -38,7 +39,7 @@ async fn delivered_twice_nothing_is_written() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_changes_by_hand_is_as_planned_again() -> Result<()> {
+async fn what_somebody_changes_or_takes_away_by_hand_is_as_planned_again() -> Result<()> {
     let harness = Harness::new("byhand").await?;
     let workspace = harness.workspace(json!([plain()[0]])).await?;
     harness.deploy(&workspace, "redis").await?;
@@ -46,7 +47,9 @@ async fn what_somebody_changes_by_hand_is_as_planned_again() -> Result<()> {
 
     let deployment = name(&workspace, "redis");
     let service = owner(&workspace).service("redis", "tcp");
+    let policy = owner(&workspace).ingress();
     let image = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "nope"}]);
+    let taken = |path: &str| json!([{"op": "remove", "path": path}]);
     for (kind, object, path, patch) in [
         (
             "deployment",
@@ -59,6 +62,18 @@ async fn what_somebody_changes_by_hand_is_as_planned_again() -> Result<()> {
             &service,
             ".spec.ports[0].targetPort",
             json!([{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 1}]),
+        ),
+        (
+            "deployment",
+            &deployment,
+            ".spec.template.spec.containers[0].readinessProbe.tcpSocket.port",
+            taken("/spec/template/spec/containers/0/readinessProbe"),
+        ),
+        (
+            "networkpolicy",
+            &policy,
+            ".spec.egress",
+            taken("/spec/egress"),
         ),
     ] {
         let value = || harness.cluster.field(&format!("{kind}/{object}"), path);
@@ -73,6 +88,38 @@ async fn what_somebody_changes_by_hand_is_as_planned_again() -> Result<()> {
 
     harness.section(&workspace, "redis", healthy).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_owner_somebody_takes_away_runs_on_as_it_is() -> Result<()> {
+    let harness = Harness::new("orphan").await?;
+    let workspace = harness.workspace(json!([plain()[0]])).await?;
+    harness.section(&workspace, "redis", healthy).await?;
+    let component = name(&workspace, "redis");
+    let before = versions(&harness)?;
+    let own = harness.component(&workspace, "redis").await?;
+
+    let owners = json!({"metadata": {"ownerReferences": null}});
+    harness.patch("component", &component, &owners)?;
+    harness.reconcile::<Component>(&component).await?;
+    let of_deployer = |all: &str| -> Vec<String> {
+        let rest = all.lines().filter(|line| !line.starts_with("Component"));
+        rest.map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(of_deployer(&versions(&harness)?), of_deployer(&before));
+
+    // What it was to be meanwhile, it becomes once it has its owner again.
+    let image =
+        json!([{"op": "replace", "path": "/spec/template/containers/0/image", "value": "redis:7"}]);
+    harness.patch("component", &component, &image)?;
+    harness.reconcile::<Component>(&component).await?;
+    assert_eq!(of_deployer(&versions(&harness)?), of_deployer(&before));
+    let owners = json!({"metadata": {"ownerReferences": own.metadata.owner_references}});
+    harness.patch("component", &component, &owners)?;
+    until("it is rolled out", async || {
+        Ok(of_deployer(&versions(&harness)?) != of_deployer(&before))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
