@@ -2,6 +2,7 @@
 //! reconciles what changed.
 
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service as CoreService};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _};
+use kube::{Resource, ResourceExt as _};
 use sequencer_api::owner::controller;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_runtime::Handles;
@@ -125,7 +126,7 @@ fn follow<K: Reconciled>(
         .graceful_shutdown_on(async move { shutdown.stopping().await })
 }
 
-/// The objects of a kind that are new or whose spec changed; at first, once their children are
+/// The objects of a kind that are new, or whose spec or owner changed; at first, once their children are
 /// listed, all that there are.
 fn objects<K: Reconciled>(
     service: Service,
@@ -158,7 +159,7 @@ fn objects<K: Reconciled>(
             _ => {}
         })
         .applied_objects()
-        .predicate_filter(predicates::generation, PredicateConfig::default());
+        .predicate_filter(generation_and_owner, PredicateConfig::default());
 
     // Nobody sends: it ends when every watch of children has dropped its end.
     let listed = async move { children.recv().await };
@@ -166,6 +167,15 @@ fn objects<K: Reconciled>(
     once(listed)
         .filter_map(|_none| std::future::ready(None))
         .chain(objects)
+}
+
+/// Whoever owns an object is in its plan, and no part of its spec.
+fn generation_and_owner<K: Resource>(object: &K) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let owners = object.owner_references().iter();
+    let owners: Vec<_> = owners.map(|owner| owner.uid.as_str()).collect();
+    (object.meta().generation, owners).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 async fn drive<K: Reconciled>(controller: Controller<Meta<K>>, service: Service) {

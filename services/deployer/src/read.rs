@@ -4,12 +4,13 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{Event, Pod, PodSpec};
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::dependencies::is_outdated;
 use sequencer_api::owner::{controller, is_controlled_by};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, Workspace, labels};
+use sequencer_runtime::cluster::current;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -20,7 +21,7 @@ use crate::plan::View;
 pub(crate) const PAGE: u32 = 16;
 
 /// The Component with all that its plan needs; none if its Workspace is gone, and it is about to go
-/// too.
+/// too, or if somebody took its owner away, which it is about to get back.
 pub(crate) async fn view(client: &Client, component: Component) -> Result<Option<View>, Error> {
     let namespace = component.namespace_str().to_owned();
     let Ok(workspace) = workspace(client, &namespace, &component).await? else {
@@ -66,18 +67,25 @@ pub(crate) async fn view(client: &Client, component: Component) -> Result<Option
     }))
 }
 
-/// The Workspace that controls a Component. The outer error: there is one, and it is gone.
+/// The Workspace that controls a Component. The inner error: it is gone, or does not control it for
+/// now.
 async fn workspace(
     client: &Client,
     namespace: &str,
     component: &Component,
 ) -> Result<Result<Option<Workspace>, ()>, Error> {
-    let Some(owner) = controller::<Workspace>(component) else {
+    let api: Api<Workspace> = Api::namespaced(client.clone(), namespace);
+    if let Some(owner) = controller::<Workspace>(component) {
+        let found = current(&api, &owner.name, &owner.uid).await?;
+        return Ok(found.map(Some).ok_or(()));
+    }
+
+    let label = |name: &str| component.labels().get(name);
+    let Some((name, uid)) = label(labels::WORKSPACE).zip(label(labels::WORKSPACE_UID)) else {
         return Ok(Ok(None));
     };
-    let api: Api<Workspace> = Api::namespaced(client.clone(), namespace);
-    let found = sequencer_runtime::cluster::current(&api, &owner.name, &owner.uid).await?;
-    Ok(found.map(Some).ok_or(()))
+    let is_made_for = current(&api, name, uid).await?.is_some();
+    Ok(if is_made_for { Err(()) } else { Ok(None) })
 }
 
 fn needs_siblings(template: &ComponentTemplate) -> bool {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::runtime::reflector::store::Writer;
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::host::belongs;
+use sequencer_api::names::Owner;
 use sequencer_api::owner::{controller, is_controlled_by};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
@@ -98,8 +99,14 @@ impl Cache {
     #[must_use]
     pub fn owned_by(&self, workspace: &Workspace) -> Owned {
         let key = Key::Owner(workspace.uid_str().to_owned());
-        let mut components = self.components.of(&key);
-        components.retain(|found| is_controlled_by(found.as_ref(), workspace));
+        let (components, others): (Vec<_>, Vec<_>) = self
+            .components
+            .of(&key)
+            .into_iter()
+            .partition(|found| is_controlled_by(found.as_ref(), workspace));
+        let let_go = others
+            .into_iter()
+            .filter(|found| is_let_go(found, workspace));
         let mut records = self.records.of(&key);
         records.retain(|record| belongs(record, workspace));
         self.note(workspace, !records.is_empty());
@@ -120,6 +127,7 @@ impl Cache {
                 &workspace.name_any(),
                 workspace.uid().as_deref(),
             ),
+            let_go: let_go.collect(),
             components,
         }
     }
@@ -349,11 +357,26 @@ fn namespace_of<K: Resource>(object: &K) -> Key {
     Key::Namespace(object.namespace_str().to_owned())
 }
 
+/// Whether a Component was made for this Workspace, and somebody took its owner away: nobody else
+/// gives it this name.
+fn is_let_go(component: &Component, workspace: &Workspace) -> bool {
+    let made = Owner::of(workspace).component(&component.spec.template.name);
+    component.owner_references().is_empty()
+        && component.namespace() == workspace.namespace()
+        && component.name_any() == made
+}
+
 /// By its controller of kind `O`, or as one that has none, and by its namespace.
 fn keys<K: Resource, O: Resource<DynamicType = ()>>(object: &K) -> Vec<Key> {
-    let alone = || Key::Standalone(object.namespace_str().to_owned());
-    let owner = controller::<O>(object).map(|owner| Key::Owner(owner.uid.clone()));
-    vec![owner.unwrap_or_else(alone), namespace_of(object)]
+    let namespace = namespace_of(object);
+    if let Some(owner) = controller::<O>(object) {
+        return vec![Key::Owner(owner.uid.clone()), namespace];
+    }
+
+    let made_for = object.labels().get(labels::WORKSPACE_UID);
+    let made_for = made_for.map(|uid| Key::Owner(uid.clone()));
+    let alone = Key::Standalone(object.namespace_str().to_owned());
+    [alone, namespace].into_iter().chain(made_for).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Owned {
     pub workspace: Option<Arc<Workspace>>,
     /// Its Components, by name.
     pub components: Vec<Arc<Component>>,
+    /// Components that were made for it, and whose owner somebody took away.
+    pub let_go: Vec<Arc<Component>>,
     /// Its Builds, by name.
     pub builds: Vec<Arc<Build>>,
     /// Its DNSRecords, by name.

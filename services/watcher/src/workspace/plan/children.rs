@@ -4,7 +4,7 @@ use kube::ResourceExt as _;
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_proto::topics::Kind;
-use sequencer_runtime::patch::{add, replace, test};
+use sequencer_runtime::patch::{Operation, add, replace, test};
 use serde_json::json;
 
 use crate::plan::{Action, Plan, Target};
@@ -18,14 +18,15 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
     for child in &view.children {
         match &child.found {
             None => plan.actions.push(Action::create(&child.wanted)),
-            Some(found) if found.component.spec != child.wanted.spec => {
+            Some(found) => {
                 let change = change(&view.workspace, &found.component, &child.wanted);
                 plan.actions.extend(change);
             }
-            Some(_) => {}
         }
     }
-    for found in &view.owned.components {
+    // One that has no owner is given it back if it is listed.
+    let owned = &view.owned;
+    for found in owned.components.iter().chain(&owned.let_go) {
         let mut wanted = view.children.iter().map(|child| child.wanted.name_any());
         let listed = wanted.any(|wanted| wanted == found.name_any());
         if !listed && found.metadata.deletion_timestamp.is_none() {
@@ -35,8 +36,34 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
     }
 }
 
-/// The new spec, unless somebody projected a newer generation meanwhile.
+/// What differs, if anything does.
 fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Action> {
+    let mut operations = labels(found, wanted);
+    if found.spec != wanted.spec {
+        operations.extend(spec(workspace, found, wanted)?);
+    }
+
+    (!operations.is_empty()).then(|| Action::Patch {
+        target: Target::of(Kind::Component, found),
+        operations,
+    })
+}
+
+/// The labels that somebody changed or took away. Others may stand beside them.
+fn labels(found: &Component, wanted: &Component) -> Vec<Operation> {
+    if found.metadata.labels.is_none() {
+        return vec![add(&["metadata", "labels"], json!(wanted.labels()))];
+    }
+
+    let differ = wanted.labels().iter();
+    differ
+        .filter(|(label, value)| found.labels().get(*label) != Some(value))
+        .map(|(label, value)| add(&["metadata", "labels", label], value.as_str()))
+        .collect()
+}
+
+/// The new spec, unless somebody projected a newer generation meanwhile.
+fn spec(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Vec<Operation>> {
     let projected = found.annotations().get(labels::WORKSPACE_GENERATION);
     let newer = |projected: &String| {
         let projected = projected.parse::<i64>();
@@ -62,8 +89,5 @@ fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Optio
     let spec = serde_json::to_value(&wanted.spec).ok()?;
     operations.push(replace(&["spec"], spec));
 
-    Some(Action::Patch {
-        target: Target::of(Kind::Component, found),
-        operations,
-    })
+    Some(operations)
 }
