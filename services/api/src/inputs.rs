@@ -1,6 +1,6 @@
-//! What a template takes from elsewhere: variables of its Workspace, other components, Builds. Pods
-//! that were made of something else are older than the spec, although their Component says nothing
-//! of it.
+//! What a component takes from elsewhere: variables of its Workspace, other components, Builds, and
+//! the routes that lead to it. Pods and policies that were made of something else are older than the
+//! spec, although their Component says nothing of it.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use crate::component::ComponentTemplate;
 use crate::names::h10;
 use crate::owner::is_controlled_by;
+use crate::routes::Through;
 use crate::variables::{Field, Piece, Variable, parse};
 use crate::{Build, Component, Workspace};
 
@@ -26,21 +27,18 @@ pub struct Surroundings<'a> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Returns a hash of all that the template takes from elsewhere, as far as it is known now; None
+    /// Returns a hash of all that the component takes from elsewhere, as far as it is known now; None
     /// if it takes nothing.
     #[must_use]
     pub fn inputs(&self) -> Option<String> {
         let template = serde_json::to_string(&self.component.spec.template.template).ok()?;
         let pieces = parse(&template).ok()?;
         let variables: BTreeSet<_> = pieces.into_iter().filter_map(variable).collect();
-        if variables.is_empty() {
-            return None;
-        }
 
         let values = variables.iter().map(|variable| self.value(variable));
-        let values: Vec<_> = values.collect();
+        let values: Vec<_> = values.chain(self.routes()).collect();
         let values: Vec<_> = values.iter().map(String::as_str).collect();
-        Some(h10(&values))
+        (!values.is_empty()).then(|| h10(&values))
     }
 
     /// Returns the Build that stands for a name in variables: the wanted one of its maker once it is
@@ -97,6 +95,19 @@ impl<'a> Surroundings<'a> {
                 format!("{value} {}", nested.unwrap_or_default())
             }
         }
+    }
+
+    /// The networks that something outside reaches, and how.
+    fn routes(&self) -> BTreeSet<String> {
+        let routes = self.workspace.map(Workspace::routes).unwrap_or_default();
+        let name = &self.component.spec.template.name;
+        let to_it = routes.iter().filter(|routed| routed.component == name);
+        to_it
+            .map(|routed| match routed.through {
+                Through::Tunnel(_) => format!("tunnel {}", routed.network),
+                Through::Ingress => format!("ingress {}", routed.network),
+            })
+            .collect()
     }
 
     fn networks(&self, name: &str) -> String {
@@ -191,6 +202,31 @@ mod tests {
             assert!(before.is_some(), "{env}");
             assert_eq!(inputs(&spec("2", 80, env)) != before, value, "{env}");
             assert_eq!(inputs(&spec("1", 81, env)) != before, networks, "{env}");
+        }
+    }
+
+    #[test]
+    fn inputs_change_with_the_way_from_outside() {
+        let routed = |networking: Value| {
+            let mut spec = spec("1", 80, "plain");
+            spec["networking"] = networking;
+            inputs(&spec)
+        };
+        let ingress = |component: &str, network: &str| {
+            let rule = json!({"name": "main", "component": component, "network": network});
+            routed(json!({"dns": {"zone": "example.com"}, "ingress": {"rules": [rule]}}))
+        };
+        let route = json!({"component": "web", "network": "http"});
+        let tunnel = json!({"cloudflare": {
+            "accountId": "a", "route": route, "secretKeyRef": {"name": "token", "key": "k"},
+        }});
+        let tunnel = routed(json!({"dns": {"zone": "example.com"}, "tunnel": tunnel}));
+
+        let others = [ingress("other", "http"), tunnel, ingress("web", "more")];
+        assert_eq!(others[0], None);
+        assert!(ingress("web", "http").is_some());
+        for other in others {
+            assert_ne!(ingress("web", "http"), other);
         }
     }
 

@@ -158,7 +158,7 @@ fn decide(
         Policy::Now | Policy::Watched => Some(periods.resync),
         Policy::Poll(every) => Some(every),
         Policy::Secret => Some(periods.secret),
-        Policy::Held | Policy::Once => None,
+        Policy::Held => None,
     };
 
     let same = before.filter(|before| before.is_of(notification));
@@ -167,7 +167,7 @@ fn decide(
     let send = match (before, same, notification.policy) {
         (Some(before), ..) if before.retry != notification.retry => Some(Trigger::Retry),
         (_, None, Policy::Now | Policy::Poll(_)) if notification.asked => Some(Trigger::Retry),
-        (_, None, Policy::Now | Policy::Once | Policy::Poll(_)) => Some(Trigger::Change),
+        (_, None, Policy::Now | Policy::Poll(_)) => Some(Trigger::Change),
         (_, None, Policy::Watched | Policy::Secret | Policy::Held) => None,
         (_, Some(same), _) if notification.asked => over(same.at).then_some(Trigger::Retry),
         (_, Some(same), _) => over(same.at).then_some(Trigger::Resync),

@@ -256,8 +256,6 @@ pub enum Cause {
 pub enum Policy {
     /// Something is unfinished: at once, and again with each resync.
     Now,
-    /// It is as it should be, as far as its status says: once for each state of what it depends on.
-    Once,
     /// It is notified this often.
     Poll(Duration),
     /// It is as it should be, and looked at with each resync: it can change without a word.

@@ -137,7 +137,7 @@ pub struct DeploySection {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// What was rendered from elsewhere in the Workspace, as a hash.
+    /// What was taken from elsewhere in the Workspace, as a hash.
     #[schemars(length(max = 10))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,

@@ -77,11 +77,10 @@ pub struct WorkspaceStatus {
 }
 
 impl WorkspaceStatus {
-    /// Whether nothing answers any more at the URL that answered before.
+    /// Whether the URL that answered before does not answer as it should any more.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        let retry = self.route.section.retry.as_ref();
-        self.url.is_some() && retry.is_some_and(|retry| retry.code == Code::UrlNotAnswering)
+        self.url.is_some() && self.route.section.retry.is_some()
     }
 }
 

@@ -78,29 +78,20 @@ fn interval(text: &str) -> Duration {
     positive.unwrap_or(INTERVAL)
 }
 
-/// Rolls out what may start. What is settled is notified once for each state of what it may use:
-/// another component's image may be part of it.
+/// Rolls out what may start, and has not all that it takes now.
 fn deploy(plan: &mut Plan, view: &ComponentView) {
     if !view.started && !view.may_start() {
         return;
     }
 
-    let subject = &view.subject;
-    let cause = Cause::Surroundings(surroundings(view));
-
-    if is_rolled_out(view) {
-        let inputs = Inputs::of(subject, None, cause);
-        plan.notifications.push(notification(
-            subject,
-            Verb::Deploy,
-            None,
-            inputs,
-            Policy::Once,
-        ));
-    } else {
-        let section = &view.before.deploy.section;
-        notify(plan, subject, Verb::Deploy, None, section, false, cause);
+    let (subject, section) = (&view.subject, &view.before.deploy.section);
+    let is_asked = subject.retry.is_new_to(section);
+    if is_rolled_out(view) && !is_asked {
+        return;
     }
+
+    let cause = Cause::Surroundings(surroundings(view));
+    notify(plan, subject, Verb::Deploy, None, section, false, cause);
 }
 
 /// Whether the newest version that can run is rolled out.
@@ -111,7 +102,7 @@ fn is_rolled_out(view: &ComponentView) -> bool {
     runs && view.to_roll_out().is_none() && view.is_up_to_date()
 }
 
-/// Everything of the Workspace that a rendered template may hold or wait for, as a hash.
+/// Everything of the Workspace that a component may take or wait for, as a hash.
 fn surroundings(view: &ComponentView) -> String {
     let owned = &view.owned;
     let images = owned

@@ -131,16 +131,6 @@ fn what_is_watched_is_looked_at_with_each_resync_and_not_at_once() {
 }
 
 #[test]
-fn what_is_settled_is_notified_once_for_each_state() {
-    let notification = notification_of(1, Policy::Once);
-    let other = sent_before(&notification, 2, 0);
-    assert!(sends(None, &notification, 0) && sends(Some(&other), &notification, 0));
-
-    let same = sent_before(&notification, 1, 0);
-    assert!(!sends(Some(&same), &notification, 100_000));
-}
-
-#[test]
 fn what_is_held_is_notified_only_when_a_user_says_so() {
     let mut notification = notification_of(1, Policy::Held);
     let same = sent_before(&notification, 1, 0);

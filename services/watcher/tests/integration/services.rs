@@ -228,7 +228,10 @@ async fn build(api: &Api<Build>, found: &Build, verb: Verb) -> Result<()> {
         let mut publish = status.publish;
         let rev = publish.section.rev;
 
-        (publish.section, publish.image) = (done, Some("docker.io/myuser/app@sha256:0".into()));
+        (publish.section, publish.image) = (
+            done,
+            Some(format!("docker.io/myuser/app@sha256:{}", "0".repeat(64))),
+        );
         publish.registries = vec![PublishedTo {
             url: "docker.io/myuser/app".into(),
             repository: None,

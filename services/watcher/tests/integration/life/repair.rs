@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::code::Code;
 use sequencer_api::condition::{ConditionType, find};
 use sequencer_api::status::{Retry, Section, State};
-use sequencer_api::{Build, Component, DNSRecord, Workspace};
+use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use sequencer_proto::topics::Verb;
 use sequencer_proto::v1::Trigger;
 use sequencer_runtime::bus::Delivery;
@@ -91,6 +91,17 @@ async fn what_tells_whose_a_component_is_comes_again_and_edits_go_on() -> Result
         let found = components.get(&name).await?;
         ensure!(found.uid() == before, "it was made anew");
         Ok(!found.owner_references().is_empty())
+    })
+    .await?;
+
+    let labels = components.get(&name).await?.labels().clone();
+    change(
+        json!({"labels": {labels::INSTANCE: "another", labels::WORKSPACE_UID: null, "mine": "x"}}),
+    )
+    .await?;
+    until("it has its labels again, and mine", async || {
+        let mut found = components.get(&name).await?.labels().clone();
+        Ok(found.remove("mine").as_deref() == Some("x") && found == labels)
     })
     .await?;
 
@@ -198,8 +209,8 @@ async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_onl
     .await
 }
 
-/// Nothing answers at the URL, as the network service records it.
-async fn unanswered(delivery: Delivery, client: Client) -> Result<()> {
+/// The URL does not answer as it should, as the network service records it.
+async fn unanswered(code: Code, delivery: Delivery, client: Client) -> Result<()> {
     let payload = &delivery.payload;
     let api: Api<Workspace> = Api::namespaced(client, &payload.namespace);
     let found = api.get(&payload.name).await?;
@@ -217,7 +228,7 @@ async fn unanswered(delivery: Delivery, client: Client) -> Result<()> {
                     .unwrap_or(now.clone()),
             ),
             next_attempt_at: Some(now),
-            code: Code::UrlNotAnswering,
+            code,
             message: "GET https://... returned 530".into(),
             secret_versions: [].into(),
         }),
@@ -234,6 +245,16 @@ async fn unanswered(delivery: Delivery, client: Client) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_url_that_answers_no_more_all_is_looked_at_and_ready_stays_meanwhile() -> Result<()>
 {
+    heals(Code::UrlNotAnswering, true).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_host_that_leads_to_a_private_address_all_is_looked_at() -> Result<()> {
+    heals(Code::AddressForbidden, false).await
+}
+
+/// A URL that fails so is healed, and Ready stays meanwhile or does not.
+async fn heals(code: Code, stays: bool) -> Result<()> {
     let harness = Harness::new().await?;
     let [broken, told] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let flags = (Arc::clone(&broken), Arc::clone(&told));
@@ -242,7 +263,9 @@ async fn behind_a_url_that_answers_no_more_all_is_looked_at_and_ready_stays_mean
         async move {
             let asked = delivery.payload.trigger() == Trigger::Retry;
             match delivery.command.verb() {
-                Verb::Probe if broken.load(Ordering::SeqCst) => unanswered(delivery, client).await,
+                Verb::Probe if broken.load(Ordering::SeqCst) => {
+                    unanswered(code, delivery, client).await
+                }
                 Verb::Tunnel if asked && told.load(Ordering::SeqCst) => {
                     broken.store(false, Ordering::SeqCst);
                     well(delivery, client).await
@@ -260,27 +283,17 @@ async fn behind_a_url_that_answers_no_more_all_is_looked_at_and_ready_stays_mean
     let ready = of(&conditions(before), ConditionType::Ready).context("not ready")?;
     broken.store(true, Ordering::SeqCst);
 
-    until("it is told", async || {
+    let is_told = async || {
         let now = conditions(harness.all::<Workspace>().get("sample").await?);
-        let told = of(&now, ConditionType::Reconciling);
-        ensure!(
-            of(&now, ConditionType::Ready).as_ref() == Some(&ready),
-            "{now:?}"
-        );
-        Ok(told.is_some_and(|told| told.reason == "UrlNotAnswering"))
-    })
-    .await?;
+        let stands = of(&now, ConditionType::Ready).as_ref() == Some(&ready);
+        ensure!(stands || !stays, "{now:?}");
+        let mut told = now.iter();
+        anyhow::Ok(told.any(|found| found.reason == code.reason()))
+    };
+    until("it is told", &is_told).await?;
     told.store(true, Ordering::SeqCst);
 
-    until("it is healed", async || {
-        let now = conditions(harness.all::<Workspace>().get("sample").await?);
-        ensure!(
-            of(&now, ConditionType::Ready).as_ref() == Some(&ready),
-            "{now:?}"
-        );
-        Ok(of(&now, ConditionType::Reconciling).is_none())
-    })
-    .await?;
+    until("it is healed", async || Ok(!is_told().await?)).await?;
     ensure!(
         !broken.load(Ordering::SeqCst),
         "nobody looked at the tunnel"
