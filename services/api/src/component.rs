@@ -87,7 +87,9 @@ pub struct ComponentSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.dependsOn) || self.dependsOn.all(d, d.componentName != self.name)")
-        .message("E#6009 dependsOn: a component cannot wait for itself")
+        .message("E#6009 dependsOn: a component cannot wait for itself"),
+    validation = Rule::new("!has(self.template.restartPolicy) || self.template.restartPolicy == 'Always' || (self.replicas == 1 && !has(self.strategy) && self.progressDeadlineSeconds == 600)")
+        .message("E#6019 replicas, strategy and progressDeadlineSeconds: a Job has none")
 )]
 pub struct ComponentTemplate {
     /// The name in variables, dependsOn and routes.

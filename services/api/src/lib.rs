@@ -23,6 +23,7 @@ pub mod dns_record;
 #[cfg(test)]
 mod docs;
 pub mod host;
+pub mod image;
 pub mod inputs;
 pub mod labels;
 pub mod login;

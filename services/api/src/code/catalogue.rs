@@ -228,9 +228,15 @@ catalogue! {
     6012 ConditionUnknown (User)
         "A condition that no component can have",
         "Use `True`, `False`, `Unknown`, or a reason.";
+    6015 ImageMalformed (User)
+        "Something that names no image",
+        "Write `[host[:port]/]path[:tag]` in lower case, without blanks.";
     6016 RenderedTooLarge (User)
         "Values that make more text than a Component may have",
         "Use the variable less often, or let the program put the text together.";
+    6019 DeploymentFieldOnJob (User)
+        "A Job with a field that only a Deployment has",
+        "Leave out `replicas`, `strategy` and `progressDeadlineSeconds`; `template.activeDeadlineSeconds` ends pods that take too long.";
     6020 HostAccessForbidden (User)
         "A template asks for the node's namespaces or ports, or has it ask other hosts",
         "Leave them out; a network of the component makes a port reachable.";

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::component::{Network, Protocol};
+use sequencer_api::image::Image;
 use sequencer_api::status::component::WaitingFor;
 use serde::Serialize;
 use serde_json::json;
@@ -130,13 +131,12 @@ fn container_values(
     at: &str,
     container: &mut Container,
 ) -> Result<(), Refusal> {
-    if let Some(image) = &mut container.image {
-        let (rendered, ours) = renderer.image(&format!("{at}.image"), image)?;
-        *image = rendered;
-        if ours {
-            // Else whoever guesses the digest runs what another tenant's pull left on the node.
-            container.image_pull_policy = Some("Always".into());
-        }
+    let image = container.image.get_or_insert_default();
+    let (rendered, ours) = renderer.image(&format!("{at}.image"), image)?;
+    *image = rendered;
+    if ours {
+        // Else whoever guesses the digest runs what another tenant's pull left on the node.
+        container.image_pull_policy = Some("Always".into());
     }
 
     for (field, texts) in [
@@ -195,6 +195,9 @@ fn always(view: &View, settings: &Settings, asked: Asked, pod: &mut PodSpec) {
         .chain(&mut pod.containers)
     {
         resources(settings, container);
+        // The API server chooses this once, and keeps it when another image is rolled out.
+        let policy = pull_policy(container.image.as_deref().unwrap_or_default());
+        container.image_pull_policy.get_or_insert(policy.into());
     }
 
     for (container, port) in pod.containers.iter_mut().zip(asked.ports) {
@@ -228,6 +231,15 @@ fn linger(pod: &mut PodSpec) {
             .pre_stop
             .get_or_insert(sleep);
     }
+}
+
+/// When an image is pulled whose container does not say (Kubernetes, "Default image pull policy").
+fn pull_policy(image: &str) -> &'static str {
+    let is_fixed = image.parse().is_ok_and(|image: Image| match image.tag {
+        Some(tag) => tag != "latest",
+        None => image.digest.is_some(),
+    });
+    if is_fixed { "IfNotPresent" } else { "Always" }
 }
 
 fn resources(settings: &Settings, container: &mut Container) {

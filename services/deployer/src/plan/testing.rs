@@ -10,6 +10,7 @@ use crate::args::{Args, Settings};
 use crate::error::{Error, ObjectError};
 
 pub(crate) const DIGEST: &str = "docker.io/myuser/ephemeralbuilds@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const OTHER_DIGEST: &str = "docker.io/myuser/ephemeralbuilds@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 pub(crate) fn settings(flags: &[&str]) -> Settings {
     let resources = r#"{"requests":{"cpu":"50m","memory":"64Mi"},"limits":{"memory":"512Mi"}}"#;

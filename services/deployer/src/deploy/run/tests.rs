@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::args::Settings;
-use crate::plan::testing::{self, DIGEST, other_defaults, planned, pushed, settings};
+use crate::plan::testing::{self, DIGEST, OTHER_DIGEST, other_defaults, planned, pushed, settings};
 
 fn workload(view: &View, settings: &Settings) -> Workload {
     planned(view, settings).unwrap().workload.unwrap()
@@ -102,7 +102,7 @@ fn a_job_is_run_anew_for_what_its_user_wrote_and_its_image_alone() {
     assert!(!again(&pushed(view.clone(), DIGEST), &settings));
 
     assert!(again(&job(&["b"]), &settings));
-    assert!(again(&pushed(view, &DIGEST.replace('a', "b")), &settings));
+    assert!(again(&pushed(view, OTHER_DIGEST), &settings));
 }
 
 #[test]

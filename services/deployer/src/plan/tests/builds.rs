@@ -4,7 +4,7 @@ use sequencer_api::status::component::ComponentStatus;
 use sequencer_api::{Build, names};
 use serde_json::{Value, json};
 
-use crate::plan::testing::{build, planned, settings, view};
+use crate::plan::testing::{DIGEST, OTHER_DIGEST, build, planned, settings, view};
 
 #[test]
 fn the_old_build_serves_until_the_new_is_published() {
@@ -31,8 +31,8 @@ fn the_old_build_serves_until_the_new_is_published() {
     };
 
     let (a, b, c) = (
-        build("a", old, Some("x@a")),
-        build("b", new, Some("x@b")),
+        build("a", old, Some(DIGEST)),
+        build("b", new, Some(OTHER_DIGEST)),
         build("c", new, None),
     );
     assert_eq!(runs("b", Some("a"), vec![a.clone(), b.clone()]), "b");
@@ -55,7 +55,7 @@ fn a_build_that_follows_a_branch_has_the_commit_that_it_was_made_from() {
             .map(|workload| workload.used.builds[0].commit.clone())
     };
 
-    let mut follows = json!(build("a", "2026-01-01T00:00:00Z", Some("x@a")));
+    let mut follows = json!(build("a", "2026-01-01T00:00:00Z", Some(DIGEST)));
     let git = &mut follows["spec"]["importContent"][0]["contentFrom"]["git"];
     git.as_object_mut().unwrap().remove("commit");
     assert_eq!(

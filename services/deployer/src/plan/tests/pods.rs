@@ -32,7 +32,6 @@ fn every_pod_has_what_it_must() {
     let container = &spec["containers"][0];
     assert_eq!(container["resources"]["limits"]["memory"], "512Mi");
     assert_eq!(container["readinessProbe"]["tcpSocket"]["port"], 6379);
-    assert!(container.get("imagePullPolicy").is_none());
     assert!(spec.get("imagePullSecrets").is_none());
     let labels = &pod["metadata"]["labels"];
     for (label, value) in [
@@ -53,6 +52,52 @@ fn every_pod_has_what_it_must() {
             .map(str::len),
         Some(16)
     );
+}
+
+#[test]
+fn an_image_is_pulled_as_its_own_tag_says_and_not_as_that_of_one_before() {
+    let digest = format!("@sha256:{}", "0".repeat(64));
+    for (image, policy) in [
+        ("redis".to_owned(), "Always"),
+        ("redis:latest".into(), "Always"),
+        ("localhost:5000/redis".into(), "Always"),
+        ("redis:7".into(), "IfNotPresent"),
+        ("localhost:5000/redis:7".into(), "IfNotPresent"),
+        (format!("redis{digest}"), "IfNotPresent"),
+        (format!("redis:7{digest}"), "IfNotPresent"),
+        (format!("redis:latest{digest}"), "Always"),
+    ] {
+        let pod = pod("redis", |spec| {
+            let container = &mut spec["components"][0]["template"]["containers"][0];
+            container["image"] = json!(image);
+        });
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["imagePullPolicy"], policy, "{image}");
+    }
+}
+
+#[test]
+fn what_names_no_image_is_e6015_with_its_path_and_what_is_wrong() {
+    for (image, part) in [
+        (json!(null), "name"),
+        (json!("UPPER/x"), "name"),
+        (json!("nginx:late st"), "tag"),
+        (json!("a@sha256:zz"), "digest"),
+        (json!("${variables::A}:1:2"), "name"),
+    ] {
+        let view = view("redis", |spec| {
+            spec["variables"] = json!([{"name": "A", "value": "app"}]);
+            spec["components"][0]["template"]["containers"][0]["image"] = image.clone();
+        });
+        let refused = planned(&view, &settings(&[])).unwrap_err();
+        assert_eq!(refused.code.number(), 6015, "{image}");
+        let says = &refused.message;
+        assert!(
+            says.starts_with("template.containers[0].image: ")
+                && says.ends_with(&format!("its {part} is malformed")),
+            "{says}"
+        );
+    }
 }
 
 #[test]

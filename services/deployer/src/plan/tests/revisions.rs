@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::args::Settings;
-use crate::plan::testing::{DIGEST, other_defaults, planned, pushed, settings, view};
+use crate::plan::testing::{DIGEST, OTHER_DIGEST, other_defaults, planned, pushed, settings, view};
 use crate::plan::{View, Workload};
 
 /// The application of the sample, which runs its build; as a Job, or as a Deployment.
@@ -62,7 +62,7 @@ fn a_commit_that_makes_the_same_image_is_no_other_revision_and_another_image_is(
     for job in [false, true] {
         let (before, settings) = (app(job, |_app| ()), settings(&[]));
         let same = pushed(before.clone(), DIGEST);
-        let other = pushed(before.clone(), &DIGEST.replace('a', "b"));
+        let other = pushed(before.clone(), OTHER_DIGEST);
 
         let commit = |view: &View| {
             let body = workload(view, &settings).object.body;
