@@ -1,27 +1,17 @@
-//! What people do to a preview: edits of its spec, each of which leaves a valid one, and what they do
-//! to its objects by hand.
+//! What people change in the spec of a preview. Each edit leaves a valid one.
 
-use anyhow::Result;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Resource;
-use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
-use sequencer_api::{Build, Component, Workspace};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::world::Preview;
+use crate::outside::{ACCOUNT, PROVIDERS, SECOND_ACCOUNT, ZONE};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 macro_rules! edits {
     ($($edit:ident),* $(,)?) => {
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Edit { $($edit),* }
 
         const ALL: &[Edit] = &[$(Edit::$edit),*];
@@ -29,28 +19,37 @@ macro_rules! edits {
 }
 
 edits! {
-    Image, Literal, Variable, FromVariable, FromComponent, FromHost, Replicas, Add, Remove, Rename, Port, TargetPort,
-    AddNetwork, RemoveNetwork, DependsOn, DependsOnNothing, ToJob, ToDeployment, AddBuild, RemoveBuild, Branch, Commit,
-    Dockerfile, Tags, Pause, GoOn, ToTunnel, ToIngress, NoNetworking, HostName, GeneratedName, Ttl, PodLabel, NoPodLabel,
-    Requests, Recreate, Rolling, Deadline, Command, InitContainer, NoInitContainer, Nothing, DeleteDeployment,
-    DeleteService, DeletePolicy, DeleteComponent, DeleteBuild, ImageByHand, PortByHand, ReplicasByHand, Retry, Anew,
+    Image, Literal, NoEnv, Variable, FromVariable, FromComponent, FromHost, FromUrl, Command, Requests, Labels,
+    InitContainer, Replicas, Recreate, Deadline, Port, TargetPort, Network, DependsOn, Job, Add, Remove, Rename, Build,
+    Branch, Commit, Dockerfile, Tags, Pause, GoOn, ToTunnel, ToIngress, NoNetworking, Route, MoreRoutes, HostName,
+    Account, Provider, Ttl,
 }
 
 /// A component without anything special.
 fn component(name: &str) -> Value {
     json!({
         "name": name, "networks": [{"name": "http", "port": 80}],
-        "template": {"containers": [{"name": "main", "image": "redis:latest", "env": []}]},
+        "template": {"containers": [{"name": "main", "image": "redis:latest"}]},
     })
 }
 
 /// What a preview begins with.
-pub(crate) fn first(rng: &mut StdRng) -> Value {
+pub(crate) fn first(seed: u64, rng: &mut StdRng) -> Value {
     let count = rng.random_range(1..4);
     let components: Vec<_> = NAMES[..count].iter().map(|name| component(name)).collect();
-    let variables =
-        json!([{"name": "A", "value": "1"}, {"name": "SECRET", "generate": {"length": 12}}]);
-    json!({"components": components, "variables": variables, "paused": false})
+    let mut spec = json!({
+        "components": components, "paused": false,
+        "variables": [
+            {"name": "A", "value": "1"}, {"name": "SECRET", "generate": {"length": 12}},
+            {"name": "SEED", "value": seed.to_string()},
+        ],
+    });
+    match rng.random_range(0..3) {
+        0 => Edit::ToTunnel.make(rng, &mut spec),
+        1 => Edit::ToIngress.make(rng, &mut spec),
+        _ => {}
+    }
+    spec
 }
 
 fn build() -> Value {
@@ -60,270 +59,234 @@ fn build() -> Value {
     })
 }
 
-fn rule(component: &str) -> Value {
-    json!({"name": "main", "component": component, "network": "http"})
-}
-
 impl Edit {
     pub(crate) fn any(rng: &mut StdRng) -> Self {
-        *ALL.choose(rng).unwrap_or(&Self::Nothing)
+        *ALL.choose(rng).unwrap_or(&Self::Ttl)
     }
 
-    /// Makes it.
-    pub(crate) async fn make(
-        self,
-        rng: &mut StdRng,
-        preview: &Preview<'_>,
-        spec: &mut Value,
-    ) -> Result<()> {
-        if self.by_hand(preview, spec).await? {
-            return Ok(());
-        }
-        self.change(rng, spec);
-        preview.apply(spec).await
-    }
-
-    /// Changes the spec.
-    #[expect(clippy::too_many_lines, reason = "a table of edits")]
-    fn change(self, rng: &mut StdRng, spec: &mut Value) {
-        let count = spec["components"].as_array().map_or(0, Vec::len);
-        let at = rng.random_range(0..count.max(1));
+    /// Changes the spec, if it can be changed so.
+    pub(crate) fn make(self, rng: &mut StdRng, spec: &mut Value) {
         let number = rng.random_range(1..1000);
-        let name = spec["components"][at]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let others: Vec<String> = names(spec)
-            .into_iter()
-            .filter(|other| *other != name)
-            .collect();
-        let other = others.choose(rng).cloned();
-        let env = |component: &mut Value, value: String| {
-            component["template"]["containers"][0]["env"] = json!([{"name": "E", "value": value}]);
-        };
-        let runs_build = spec["components"][at].get("build").is_some();
-        let is_job = spec["components"][at]["template"]
-            .get("restartPolicy")
-            .is_some();
-        let exposed = spec.get("networking").is_some();
-        let component = &mut spec["components"][at];
+        let all = names(spec);
+        let at = rng.random_range(0..all.len().max(1));
+        let Some(name) = all.get(at) else { return };
 
         match self {
-            Self::Image if !runs_build => {
-                component["template"]["containers"][0]["image"] = json!(format!("redis:{number}"));
-            }
-            Self::Literal => env(component, number.to_string()),
-            Self::Variable => spec["variables"][0]["value"] = json!(number.to_string()),
-            Self::FromVariable => env(component, "${variables::A}".into()),
-            Self::FromComponent => {
-                let other = other.unwrap_or(name);
-                env(
-                    component,
-                    format!(
-                        "${{components::{other}.networks.http}}:${{components::{other}.networks.http.port}}"
-                    ),
-                );
-            }
-            Self::FromHost => env(component, "${workspace::name}".into()),
-            Self::Replicas if !is_job => component["replicas"] = json!(rng.random_range(0..3)),
-            Self::Add => {
-                let all = names(spec);
-                let free: Vec<_> = NAMES
+            Self::Add | Self::Rename => {
+                let free = NAMES
                     .iter()
-                    .filter(|name| !all.iter().any(|other| other == *name))
-                    .collect();
-                if let Some(name) = free.choose(rng) {
-                    push(&mut spec["components"], self::component(name));
-                }
-            }
-            Self::Remove if count > 1 => {
-                let name = name.clone();
-                remove(spec, at);
-                forget(spec, &name);
-            }
-            Self::Rename => {
-                let all = names(spec);
-                let free: Vec<_> = NAMES
-                    .iter()
-                    .filter(|name| !all.iter().any(|other| other == *name))
-                    .collect();
-                if let Some(new) = free.choose(rng) {
+                    .filter(|name| !all.iter().any(|other| other == *name));
+                let free: Vec<_> = free.collect();
+                let Some(new) = free.choose(rng) else { return };
+                if self == Self::Add {
+                    push(&mut spec["components"], component(new));
+                } else {
                     spec["components"][at]["name"] = json!(new);
-                    forget(spec, &name);
+                    forget(spec, name);
                 }
             }
-            Self::Port => component["networks"][0]["port"] = json!(number),
-            Self::TargetPort => component["networks"][0]["targetPort"] = json!(number),
-            Self::AddNetwork => {
-                component["networks"] =
-                    json!([component["networks"][0], {"name": "more", "port": number + 1000}])
+            Self::Remove if all.len() > 1 => {
+                spec["components"]
+                    .as_array_mut()
+                    .map(|list| list.remove(at));
+                forget(spec, name);
             }
-            Self::RemoveNetwork => component["networks"] = json!([component["networks"][0]]),
             // Only on earlier ones: no circle.
             Self::DependsOn if at > 0 => {
-                let on = spec["components"][rng.random_range(0..at)]["name"].clone();
+                let on = &all[rng.random_range(0..at)];
                 let healthy = json!([{"componentName": on, "conditionType": "Pod", "conditionStatus": "Healthy"}]);
-                spec["components"][at]["dependsOn"] = healthy;
+                toggle(&mut spec["components"][at], "dependsOn", healthy);
             }
-            Self::DependsOnNothing => drop(
-                component
-                    .as_object_mut()
-                    .and_then(|map| map.remove("dependsOn")),
-            ),
-            Self::ToJob => {
-                for field in ["replicas", "strategy"] {
-                    drop(component.as_object_mut().and_then(|map| map.remove(field)));
-                }
-                component["template"]["restartPolicy"] = json!("Never");
-            }
-            Self::ToDeployment => drop(
-                component["template"]
-                    .as_object_mut()
-                    .and_then(|map| map.remove("restartPolicy")),
-            ),
-            Self::AddBuild => {
-                let built = spec["components"]
-                    .as_array()
-                    .is_some_and(|all| all.iter().any(|each| each.get("build").is_some()));
-                if !built {
-                    spec["components"][at]["build"] = build();
-                    spec["components"][at]["template"]["containers"][0]["image"] =
-                        json!("${build::app}");
-                }
-            }
-            Self::RemoveBuild if runs_build => {
-                drop(
-                    component
-                        .as_object_mut()
-                        .and_then(|map| map.remove("build")),
+            Self::FromComponent => {
+                let other = all.choose(rng).unwrap_or(name);
+                let address = format!(
+                    "${{components::{other}.networks.http}}:${{components::{other}.networks.http.port}}"
                 );
-                component["template"]["containers"][0]["image"] = json!("redis:latest");
+                set_env(&mut spec["components"][at], &address);
             }
-            Self::Branch if runs_build => {
-                component["build"]["importContent"][0]["contentFrom"]["git"]["ref"] =
-                    json!(format!("b{number}"))
+            // One component builds, others may run what it built.
+            Self::Build => match all.iter().position(|other| has_build(spec, other)) {
+                None => {
+                    spec["components"][at]["build"] = build();
+                    *image(&mut spec["components"][at]) = json!("${build::app}");
+                }
+                Some(maker) if maker == at => {
+                    for component in spec["components"].as_array_mut().into_iter().flatten() {
+                        take(component, "build");
+                        if image(component) == "${build::app}" {
+                            *image(component) = json!("redis:latest");
+                        }
+                    }
+                }
+                Some(_) => *image(&mut spec["components"][at]) = json!("${build::app}"),
+            },
+            Self::FromUrl if spec.get("networking").is_some() => {
+                set_env(&mut spec["components"][at], "${workspace::url}");
             }
-            Self::Commit if runs_build => {
-                let commit = format!("{number:0>40}");
-                component["build"]["importContent"][0]["contentFrom"]["git"]["commit"] =
-                    json!(commit);
-                env(component, number.to_string());
-            }
-            Self::Dockerfile if runs_build => {
-                component["build"]["dockerfile"] = json!(format!("Dockerfile.{number}"))
-            }
-            Self::Tags if runs_build => {
-                component["build"]["containerRegistries"][0]["tags"] = json!([format!("t{number}")])
-            }
+            Self::Variable => spec["variables"][0]["value"] = json!(number.to_string()),
             Self::Pause => spec["paused"] = json!(true),
             Self::GoOn => spec["paused"] = json!(false),
-            Self::ToTunnel => {
-                let route = json!({"component": name, "network": "http"});
-                spec["networking"] = json!({"dns": {"zone": "preview.test"}, "tunnel": {"cloudflare": {
-                    "accountId": "0".repeat(32), "route": route, "secretKeyRef": {"name": "token", "key": "apiKey"},
-                }}});
-            }
-            Self::ToIngress => {
-                spec["networking"] =
-                    json!({"dns": {"zone": "preview.test"}, "ingress": {"rules": [rule(&name)]}})
-            }
-            Self::NoNetworking => drop(
-                spec.as_object_mut()
-                    .and_then(|map| map.remove("networking")),
-            ),
-            Self::HostName if exposed => {
-                spec["networking"]["dns"]["name"] = json!(format!("n{number}"))
-            }
-            Self::GeneratedName if exposed => {
-                drop(
-                    spec["networking"]["dns"]
-                        .as_object_mut()
-                        .and_then(|map| map.remove("name")),
-                );
-            }
             Self::Ttl => spec["ttl"] = json!(format!("{number}h")),
-            Self::PodLabel => {
-                component["podMetadata"] =
-                    json!({"labels": {"team": number.to_string()}, "annotations": {"note": "x"}})
+            Self::ToTunnel | Self::ToIngress | Self::NoNetworking => self.expose(spec, name),
+            Self::Route | Self::MoreRoutes | Self::HostName | Self::Account | Self::Provider => {
+                self.route(spec, name, number);
             }
-            Self::NoPodLabel => drop(
-                component
-                    .as_object_mut()
-                    .and_then(|map| map.remove("podMetadata")),
-            ),
-            Self::Requests => {
-                component["template"]["containers"][0]["resources"] =
-                    json!({"requests": {"memory": format!("{number}Mi")}})
+            _ => self.of_component(&mut spec["components"][at], number),
+        }
+    }
+
+    /// Changes one component.
+    fn of_component(self, component: &mut Value, number: u32) {
+        let is_job = component["template"].get("restartPolicy").is_some();
+        let container = "/template/containers/0";
+
+        match self {
+            Self::Image if component.get("build").is_none() => {
+                *image(component) = json!(format!("redis:{number}"))
             }
-            Self::Recreate if !is_job => component["strategy"] = json!({"type": "Recreate"}),
-            Self::Rolling => drop(
-                component
-                    .as_object_mut()
-                    .and_then(|map| map.remove("strategy")),
-            ),
-            Self::Deadline => component["progressDeadlineSeconds"] = json!(number + 60),
+            Self::Literal => set_env(component, &number.to_string()),
+            Self::NoEnv => component
+                .pointer_mut(container)
+                .into_iter()
+                .for_each(|found| take(found, "env")),
+            Self::FromVariable => set_env(component, "${variables::A}"),
+            Self::FromHost => set_env(component, "${workspace::name}"),
             Self::Command => {
                 component["template"]["containers"][0]["args"] = json!([number.to_string()])
             }
-            Self::InitContainer => {
-                component["template"]["initContainers"] =
-                    json!([{"name": "first", "image": "redis:latest"}])
+            Self::Requests => {
+                let requests = json!({"requests": {"memory": format!("{number}Mi")}});
+                toggle(
+                    &mut component["template"]["containers"][0],
+                    "resources",
+                    requests,
+                );
             }
-            Self::NoInitContainer => drop(
-                component["template"]
-                    .as_object_mut()
-                    .and_then(|map| map.remove("initContainers")),
-            ),
+            Self::Labels => {
+                let metadata =
+                    json!({"labels": {"team": number.to_string()}, "annotations": {"note": "x"}});
+                toggle(component, "podMetadata", metadata);
+            }
+            Self::InitContainer => {
+                let first = json!([{"name": "first", "image": "redis:latest"}]);
+                toggle(&mut component["template"], "initContainers", first);
+            }
+            Self::Replicas if !is_job => component["replicas"] = json!(number % 3),
+            Self::Recreate if !is_job => toggle(component, "strategy", json!({"type": "Recreate"})),
+            Self::Deadline => toggle(component, "progressDeadlineSeconds", json!(number + 60)),
+            Self::Port => component["networks"][0]["port"] = json!(number),
+            Self::TargetPort => toggle(&mut component["networks"][0], "targetPort", json!(number)),
+            Self::Network => {
+                let own = component["networks"][0].take();
+                let has_more = component["networks"]
+                    .as_array()
+                    .is_some_and(|list| list.len() > 1);
+                component["networks"] = json!([own]);
+                if !has_more {
+                    push(
+                        &mut component["networks"],
+                        json!({"name": "more", "port": number + 1000}),
+                    );
+                }
+            }
+            Self::Job => {
+                for field in ["replicas", "strategy"] {
+                    take(component, field);
+                }
+                toggle(&mut component["template"], "restartPolicy", json!("Never"));
+            }
+            Self::Branch | Self::Commit | Self::Dockerfile | Self::Tags
+                if component.get("build").is_some() =>
+            {
+                self.of_build(component, number);
+            }
             _ => {}
         }
     }
 
-    /// Does it to an object, if that is what it is.
-    async fn by_hand(self, preview: &Preview<'_>, spec: &Value) -> Result<bool> {
-        let merge = |value: Value| Patch::Merge(value);
+    fn of_build(self, component: &mut Value, number: u32) {
+        let build = &mut component["build"];
         match self {
-            Self::DeleteDeployment => delete::<Deployment>(preview).await?,
-            Self::DeleteService => delete::<Service>(preview).await?,
-            Self::DeletePolicy => delete::<NetworkPolicy>(preview).await?,
-            Self::DeleteComponent => delete::<Component>(preview).await?,
-            Self::DeleteBuild => delete::<Build>(preview).await?,
-            Self::ImageByHand => {
-                let operation = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "nope:1"}]);
-                let patch = Patch::Json::<()>(serde_json::from_value(operation)?);
-                change::<Deployment, _>(preview, &patch).await?;
+            Self::Branch => {
+                build["importContent"][0]["contentFrom"]["git"]["ref"] = json!(format!("b{number}"))
             }
-            Self::PortByHand => {
-                let operation =
-                    json!([{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 9}]);
-                let patch = Patch::Json::<()>(serde_json::from_value(operation)?);
-                change::<Service, _>(preview, &patch).await?;
+            Self::Dockerfile => build["dockerfile"] = json!(format!("Dockerfile.{number}")),
+            Self::Tags => build["containerRegistries"][0]["tags"] = json!([format!("t{number}")]),
+            // With what the pods are made of.
+            _ => {
+                build["importContent"][0]["contentFrom"]["git"]["commit"] =
+                    json!(format!("{number:0>40}"));
+                set_env(component, &number.to_string());
             }
-            Self::ReplicasByHand => {
-                change::<Component, _>(preview, &merge(json!({"spec": {"replicas": 3}}))).await?
-            }
-            Self::Retry => {
-                let asked =
-                    merge(json!({"metadata": {"annotations": {"se.quencer.io/retry": "now"}}}));
-                change::<Workspace, _>(preview, &asked).await?;
-            }
-            Self::Anew => {
-                preview
-                    .api::<Workspace>()
-                    .delete(Preview::NAME, &DeleteParams::default())
-                    .await?;
-                while preview
-                    .api::<Workspace>()
-                    .get_opt(Preview::NAME)
-                    .await?
-                    .is_some()
-                {
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-                preview.apply(spec).await?;
-            }
-            _ => return Ok(false),
         }
-        Ok(true)
+    }
+
+    /// Changes the way from outside.
+    fn expose(self, spec: &mut Value, name: &str) {
+        let networking = match self {
+            Self::ToTunnel => json!({"dns": {"zone": ZONE}, "tunnel": {"cloudflare": {
+                "accountId": ACCOUNT, "route": {"component": name, "network": "http"},
+                "secretKeyRef": {"name": "token", "key": "apiKey"},
+            }}}),
+            Self::ToIngress => {
+                let rule = json!({"name": "main", "component": name, "network": "http"});
+                json!({"dns": {"zone": ZONE}, "ingress": {"rules": [rule]}})
+            }
+            _ => {
+                drop_env(spec, "${workspace::url}");
+                return take(spec, "networking");
+            }
+        };
+        spec["networking"] = networking;
+    }
+
+    /// Changes something of the way from outside, if there is one.
+    fn route(self, spec: &mut Value, name: &str, number: u32) {
+        let more =
+            json!({"name": "more", "component": name, "network": "http", "subdomain": "more"});
+        // It is no other preview's.
+        let host = format!(
+            "s{}-{number}",
+            spec["variables"][2]["value"].as_str().unwrap_or_default()
+        );
+        let Some(networking) = spec.get_mut("networking") else {
+            return;
+        };
+        match self {
+            Self::HostName => return toggle(&mut networking["dns"], "name", json!(host)),
+            Self::Provider => networking["dns"]["provider"] = json!(PROVIDERS[number as usize % 2]),
+            _ => {}
+        }
+
+        if let Some(ingress) = networking.get_mut("ingress") {
+            match self {
+                Self::Route => ingress["rules"][0]["component"] = json!(name),
+                Self::MoreRoutes => {
+                    let own = ingress["rules"][0].take();
+                    let has_more = ingress["rules"]
+                        .as_array()
+                        .is_some_and(|list| list.len() > 1);
+                    ingress["rules"] = json!([own]);
+                    if !has_more {
+                        push(&mut ingress["rules"], more);
+                    }
+                }
+                _ => {}
+            }
+            return;
+        }
+
+        let tunnel = &mut networking["tunnel"]["cloudflare"];
+        match self {
+            Self::Route => tunnel["route"]["component"] = json!(name),
+            Self::Account => {
+                tunnel["accountId"] = json!([ACCOUNT, SECOND_ACCOUNT][number as usize % 2])
+            }
+            Self::MoreRoutes => {
+                toggle(tunnel, "additionalRoutes", json!([more]));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -334,77 +297,73 @@ fn names(spec: &Value) -> Vec<String> {
         .collect()
 }
 
+fn has_build(spec: &Value, name: &str) -> bool {
+    let mut components = spec["components"].as_array().into_iter().flatten();
+    components.any(|each| each["name"] == name && each.get("build").is_some())
+}
+
+fn image(component: &mut Value) -> &mut Value {
+    &mut component["template"]["containers"][0]["image"]
+}
+
+fn set_env(component: &mut Value, value: &str) {
+    component["template"]["containers"][0]["env"] = json!([{"name": "E", "value": value}]);
+}
+
+/// Takes away the variables that hold this text.
+fn drop_env(spec: &mut Value, text: &str) {
+    for component in spec["components"].as_array_mut().into_iter().flatten() {
+        let container = &mut component["template"]["containers"][0];
+        if container.to_string().contains(text) {
+            take(container, "env");
+        }
+    }
+}
+
 fn push(list: &mut Value, value: Value) {
     if let Some(list) = list.as_array_mut() {
         list.push(value);
     }
 }
 
-fn remove(spec: &mut Value, at: usize) {
-    if let Some(list) = spec["components"].as_array_mut() {
-        list.remove(at);
+fn take(object: &mut Value, field: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(field);
     }
 }
 
-/// Whatever named a component that is not there any more.
-fn forget(spec: &mut Value, name: &str) {
-    let all = names(spec);
-    let first = all.first().cloned().unwrap_or_default();
+/// Takes a field away, or sets it where it is absent.
+fn toggle(object: &mut Value, field: &str, value: Value) {
+    if object.get(field).is_some() {
+        take(object, field);
+    } else {
+        object[field] = value;
+    }
+}
+
+/// Whatever named a component that is not there any more names another.
+fn forget(spec: &mut Value, gone: &str) {
+    let first = json!(names(spec).first());
+    let built = names(spec).iter().any(|name| has_build(spec, name));
+    drop_env(spec, &format!("components::{gone}."));
 
     for component in spec["components"].as_array_mut().into_iter().flatten() {
-        if component["dependsOn"][0]["componentName"] == name {
-            drop(
-                component
-                    .as_object_mut()
-                    .and_then(|map| map.remove("dependsOn")),
-            );
+        if component["dependsOn"][0]["componentName"] == gone {
+            take(component, "dependsOn");
         }
-        let env = &mut component["template"]["containers"][0]["env"];
-        if env.to_string().contains(&format!("components::{name}.")) {
-            *env = json!([]);
+        if !built && image(component) == "${build::app}" {
+            *image(component) = json!("redis:latest");
         }
     }
+
     for at in [
         "/networking/tunnel/cloudflare/route/component",
+        "/networking/tunnel/cloudflare/additionalRoutes/0/component",
         "/networking/ingress/rules/0/component",
+        "/networking/ingress/rules/1/component",
     ] {
-        if let Some(found) = spec.pointer_mut(at).filter(|found| **found == name) {
-            *found = json!(first);
+        if let Some(found) = spec.pointer_mut(at).filter(|found| **found == gone) {
+            *found = first.clone();
         }
     }
-}
-
-async fn delete<K>(preview: &Preview<'_>) -> Result<()>
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
-    let api = preview.api::<K>();
-    if let Some(first) = api.list(&ListParams::default()).await?.items.first() {
-        drop(
-            api.delete(&first.name_any(), &DeleteParams::default())
-                .await,
-        );
-    }
-    Ok(())
-}
-
-async fn change<K, P>(preview: &Preview<'_>, patch: &Patch<P>) -> Result<()>
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-    P: serde::Serialize + std::fmt::Debug,
-{
-    let api = preview.api::<K>();
-    if let Some(first) = api.list(&ListParams::default()).await?.items.first() {
-        drop(
-            api.patch(&first.name_any(), &PatchParams::default(), patch)
-                .await,
-        );
-    }
-    Ok(())
 }

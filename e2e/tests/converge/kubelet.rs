@@ -1,22 +1,28 @@
 //! Plays the kubelet and the ingress controller: every pod is ready at once, or done if it has to end,
-//! and every Ingress has an address.
+//! the pods of a tunnel's connector are connectors, and every Ingress has an address.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::outside::Outside;
+use crate::world::TUNNELS;
+
 const EVERY: Duration = Duration::from_millis(200);
 
-pub(crate) async fn play(client: Client) {
+pub(crate) async fn play(client: Client, outside: Arc<Outside>) {
     loop {
         // Whatever fails is looked at again.
         drop(pods(&client).await);
-        drop(ingresses(&client).await);
+        drop(ingresses(&client, &outside).await);
+        drop(connectors(&client, &outside).await);
         tokio::time::sleep(EVERY).await;
     }
 }
@@ -58,7 +64,7 @@ fn status(pod: &Pod) -> Value {
     })
 }
 
-async fn ingresses(client: &Client) -> Result<()> {
+async fn ingresses(client: &Client, outside: &Outside) -> Result<()> {
     let all = Api::<Ingress>::all(client.clone())
         .list(&ListParams::default())
         .await?;
@@ -70,12 +76,35 @@ async fn ingresses(client: &Client) -> Result<()> {
     for ingress in all.into_iter().filter(without) {
         let namespace = ingress.namespace().unwrap_or_default();
         let api = Api::<Ingress>::namespaced(client.clone(), &namespace);
-        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}});
-        let patch = Patch::Merge(status);
+        let address = json!({"ip": outside.application});
+        let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": [address]}}}));
         drop(
             api.patch_status(&ingress.name_any(), &PatchParams::default(), &patch)
                 .await,
         );
     }
     Ok(())
+}
+
+/// The pods of connectors take the token from the Secret that has the Deployment's name.
+async fn connectors(client: &Client, outside: &Outside) -> Result<()> {
+    let everything = ListParams::default();
+    let deployments = Api::<Deployment>::namespaced(client.clone(), TUNNELS);
+    let secrets = Api::<Secret>::namespaced(client.clone(), TUNNELS)
+        .list(&everything)
+        .await?;
+
+    let mut tokens = Vec::new();
+    for deployment in deployments.list(&everything).await? {
+        let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        let secret = secrets
+            .items
+            .iter()
+            .find(|secret| secret.name_any() == deployment.name_any());
+        let token = secret.and_then(|secret| secret.data.as_ref()?.get("token"));
+        if let Some(token) = token.filter(|_token| replicas != Some(0)) {
+            tokens.push(String::from_utf8(token.0.clone())?);
+        }
+    }
+    outside.connect(tokens).await
 }

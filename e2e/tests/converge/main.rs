@@ -1,16 +1,20 @@
 //! Whatever was done to a preview, in whatever order and while whatever was under way: in the end it
-//! is as if it had been applied so, and when it goes nothing of it is left.
+//! is as if it had been applied so, and when it goes nothing of it is left, here and at Cloudflare.
 //!
-//! A real API server with its controllers, a real NATS, the watcher and the deployer. Builds, tunnels
-//! and records are played, and so is the kubelet: pods are ready at once.
+//! A real API server with its controllers, a real NATS, and the watcher, deployer and network
+//! services. Builds and the kubelet are played: pods are ready at once, a connector's pod connects.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
 
+mod deeds;
 mod edits;
 mod kubelet;
+mod outside;
+mod preview;
+mod sequence;
 #[path = "../../../services/watcher/tests/integration/services.rs"]
 mod services;
 mod state;
@@ -19,18 +23,19 @@ mod world;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, ensure};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::iter;
 
-use edits::{Edit, first};
-use world::{Preview, World};
+use preview::Preview;
+use sequence::{Act, Sequence};
+use world::World;
 
 /// How many sequences are run, and with which seed the first begins.
-const SEQUENCES: (&str, u64) = ("SEQUENCER_SEQUENCES", 16);
+const SEQUENCES: (&str, u64) = ("SEQUENCER_SEQUENCES", 200);
 const SEED: (&str, u64) = ("SEQUENCER_SEED", 0);
 
 /// How many run at once.
-const AT_ONCE: u64 = 4;
+const AT_ONCE: usize = 12;
 
 fn setting<T: FromStr + From<u64>>((name, default): (&str, u64)) -> T {
     let set = std::env::var(name).ok().and_then(|set| set.parse().ok());
@@ -38,22 +43,22 @@ fn setting<T: FromStr + From<u64>>((name, default): (&str, u64)) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_edited_converges() -> Result<()> {
+async fn whatever_is_done_converges() -> Result<()> {
     let world = World::new().await?;
     let (first, count): (u64, u64) = (setting(SEED), setting(SEQUENCES));
-    let seeds: Vec<u64> = (first..first + count).collect();
-    let mut failed = Vec::new();
 
-    for some in seeds.chunks(usize::try_from(AT_ONCE)?) {
-        let all = some.iter().map(|seed| sequence(&world, *seed));
-        let ended = futures_util::future::join_all(all).await;
-        for (seed, ended) in some.iter().zip(ended) {
-            if let Err(error) = ended {
-                failed.push(format!("seed {seed}: {error:#}"));
-            }
+    let all = iter(first..first + count).map(|seed| {
+        let world = &world;
+        async move {
+            let ended = run(world, seed).await;
+            ended.err().map(|error| format!("seed {seed}: {error:#}"))
         }
-    }
-
+    });
+    let failed: Vec<_> = all
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
     ensure!(
         failed.is_empty(),
         "{}\n{}",
@@ -63,41 +68,48 @@ async fn whatever_is_edited_converges() -> Result<()> {
     Ok(())
 }
 
-async fn sequence(world: &World, seed: u64) -> Result<()> {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut spec = first(&mut rng);
+async fn run(world: &World, seed: u64) -> Result<()> {
+    let sequence = Sequence::of(seed);
     let preview = Preview::new(world, seed).await?;
-    preview.apply(&spec).await?;
 
-    let mut done = Vec::new();
-    for _ in 0..rng.random_range(2..8) {
-        // Often while the last one is still under way.
-        if rng.random_bool(0.4) {
-            let ready = preview.settled(&spec).await;
-            ready.with_context(|| format!("after {done:?}\n{spec:#}"))?;
+    // As it is if it is applied so.
+    preview.apply(&sequence.last).await?;
+    preview
+        .settled(&sequence.last)
+        .await
+        .with_context(|| format!("applied {}", sequence.last))?;
+    let expected = preview.state().await?;
+    preview
+        .delete()
+        .await
+        .with_context(|| format!("applied {}", sequence.last))?;
+
+    let done = perform(&preview, &sequence, &expected).await;
+    done.with_context(|| sequence.to_string())
+}
+
+async fn perform(
+    preview: &Preview<'_>,
+    sequence: &Sequence,
+    expected: &state::State,
+) -> Result<()> {
+    let mut spec = &sequence.first;
+    preview.apply(spec).await?;
+
+    for step in &sequence.steps {
+        if step.waits {
+            preview.settled(spec).await?;
         }
-        let edit = Edit::any(&mut rng);
-        done.push(edit);
-        edit.make(&mut rng, &preview, &mut spec).await?;
+        match &step.act {
+            Act::Edit(_edit, edited) => {
+                spec = edited;
+                preview.apply(spec).await?;
+            }
+            Act::Deed(deed, which) => deed.happen(preview, *which, spec).await?,
+        }
     }
 
-    // What is held back is not there if it is applied so.
-    spec["paused"] = false.into();
-    preview.apply(&spec).await?;
-
-    let explain = || format!("after {done:?}\n{spec:#}");
-    preview.settled(&spec).await.with_context(explain)?;
-    let edited = preview.state().await?;
-    preview.delete().await.with_context(explain)?;
-
-    preview.apply(&spec).await?;
-    preview.settled(&spec).await.with_context(explain)?;
-    let fresh = preview.state().await?;
-    ensure!(
-        edited == fresh,
-        "{}\n{}",
-        explain(),
-        state::difference(&edited, &fresh)
-    );
-    preview.delete().await.with_context(explain)
+    preview.apply(&sequence.last).await?;
+    preview.is(&sequence.last, expected).await?;
+    preview.delete().await
 }

@@ -1,32 +1,39 @@
-//! The servers and services that all sequences share, and one preview.
+//! The servers and services that all sequences share.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, Config};
 use lab::alone::Alone;
 use lab::testing::layout;
-use sequencer_api::{Build, Component, DNSRecord, Workspace};
-use sequencer_proto::topics::{Consumer, Verb};
+use sequencer_proto::topics::{COMMANDS, Consumer};
 use sequencer_runtime::args::Args;
 use sequencer_runtime::bus::{Bus, Delivery, Outcome};
 use sequencer_runtime::{Handles, cluster};
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::sync::Mutex;
 
-use crate::state::{self, State};
+use crate::outside::{Outside, PROVIDERS, ZONE};
 use crate::{kubelet, services};
 
 /// Where the services would be, and DNSRecords are.
 pub(crate) const RELEASE: &str = "sequencer-system";
 
-/// How long a preview may take to settle.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Where connectors are.
+pub(crate) const TUNNELS: &str = "sequencer-tunnels";
+
+/// The services, each with the port of its probes.
+const SERVICES: [(&str, u16); 3] = [("watcher", 8081), ("deployer", 8082), ("network", 8083)];
+
+/// The cluster's id.
+const ID: &str = "test";
 
 #[derive(clap::Parser)]
 struct Cli {
@@ -36,81 +43,153 @@ struct Cli {
 
 pub(crate) struct World {
     pub(crate) client: Client,
+    pub(crate) outside: Arc<Outside>,
     alone: Alone,
-    services: Vec<Child>,
+    kubeconfig: PathBuf,
+    nats: String,
+    services: Mutex<HashMap<&'static str, Child>>,
 }
 
 impl World {
     pub(crate) async fn new() -> Result<Self> {
+        drop(rustls::crypto::ring::default_provider().install_default());
         let mut alone = Alone::new(&layout()?)?;
         let kubeconfig = alone.control_plane_with_kinds()?;
         alone.controllers()?;
         let nats = alone.nats()?;
-        drop(rustls::crypto::ring::default_provider().install_default());
+        let outside = Arc::new(Outside::new(alone.address, alone.folder()).await?);
+
         let options = KubeConfigOptions::default();
         let config =
             Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &options).await?;
-        let client = cluster::client(config, "tester")?;
-        let mut world = Self {
-            client,
+        let world = Self {
+            client: cluster::client(config, "tester")?,
+            outside,
             alone,
-            services: Vec::new(),
+            kubeconfig,
+            nats,
+            services: Mutex::default(),
         };
-        world.namespace(RELEASE).await?;
-
-        let providers = world.alone.folder().join("providers.yaml");
-        std::fs::write(
-            &providers,
-            "- {name: lab, zones: [preview.test], allowNames: true, wildcard: {}}\n",
-        )?;
-        for (service, port) in [("watcher", 8081), ("deployer", 8082)] {
-            let process = world.start(service, port, &nats, &kubeconfig, &providers)?;
-            world.services.push(process);
+        world.prepare().await?;
+        world.play().await?;
+        for (service, _port) in SERVICES {
+            world.start(service).await?;
         }
-        world.play(&nats).await?;
-        background(kubelet::play(world.client.clone()));
         Ok(world)
     }
 
-    fn start(
-        &self,
-        service: &str,
-        port: u16,
-        nats: &str,
-        kubeconfig: &PathBuf,
-        providers: &PathBuf,
-    ) -> Result<Child> {
+    async fn prepare(&self) -> Result<()> {
+        for namespace in [RELEASE, TUNNELS] {
+            self.namespace(namespace).await?;
+        }
+        let token =
+            json!({"metadata": {"name": "dns"}, "stringData": {"apiKey": self.outside.token()}});
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), RELEASE);
+        secrets
+            .create(&PostParams::default(), &serde_json::from_value(token)?)
+            .await?;
+
+        let provider = |name: &str| {
+            json!({
+                "name": name, "zones": [ZONE], "allowNames": true,
+                "cloudflare": {"apiTokenSecretRef": {"name": "dns", "key": "apiKey"}},
+            })
+        };
+        let providers = json!(PROVIDERS.map(provider));
+        std::fs::write(self.providers(), providers.to_string())?;
+        Ok(())
+    }
+
+    fn providers(&self) -> PathBuf {
+        self.alone.folder().join("providers.yaml")
+    }
+
+    async fn start(&self, service: &'static str) -> Result<()> {
         let program = std::env::current_exe()?;
         let program = program
             .ancestors()
             .nth(2)
             .context("no folder")?
             .join(service);
-        let log = File::create(self.alone.folder().join(format!("logs/{service}.log")))?;
+        let (_, port) = SERVICES
+            .iter()
+            .find(|(name, _)| *name == service)
+            .context("no such service")?;
+        let log = self.alone.folder().join(format!("logs/{service}.log"));
+        let log = File::options().create(true).append(true).open(log)?;
+
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig=KILL", "--"]).arg(program);
         command.args([
-            "--cluster-id=test",
+            "--cluster-id",
+            ID,
             "--pod=a",
             "--namespace",
             RELEASE,
             "--nats-url",
-            nats,
+            &self.nats,
+        ]);
+        command.args([
+            "--log-level=info",
+            "--ingress-tls=false",
+            "--min-backoff=300ms",
+            "--claim=15s",
+            "--claim-renew=5s",
+            "--ack-wait=5s",
         ]);
         command
-            .args(["--log-level", "info", "--admin"])
+            .arg("--admin")
             .arg(format!("{}:{port}", self.alone.address));
-        command.arg("--dns-providers").arg(providers);
-        if service == "watcher" {
-            command.args(["--resync", "3s"]);
-        } else {
-            command.args(["--ingress-class", "played"]);
-        }
-        command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log);
+        command.arg("--dns-providers").arg(self.providers());
+        match service {
+            "watcher" => command.arg("--resync=3s"),
+            "deployer" => command.arg("--ingress-class=played"),
+            _ => command.args(self.of_network()),
+        };
         command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+
+        let child = command
             .spawn()
-            .with_context(|| format!("cannot start {service}"))
+            .with_context(|| format!("cannot start {service}"))?;
+        self.services.lock().await.insert(service, child);
+        Ok(())
+    }
+
+    fn of_network(&self) -> Vec<String> {
+        let certificate = self.alone.folder().join("cloudflare.crt");
+        vec![
+            format!("--ca-bundle={}", certificate.display()),
+            format!(
+                "--egress-allowed={}/32,{}/32",
+                self.alone.address, self.outside.application
+            ),
+            format!("--resolver={}", self.outside.resolver()),
+            format!("--cloudflare-url={}", self.outside.api()),
+            "--probe=200ms".into(),
+            "--quarantine=100ms".into(),
+        ]
+    }
+
+    /// Ends a service wherever it is, and starts it again.
+    pub(crate) async fn kill(&self, service: &'static str) -> Result<()> {
+        if let Some(mut child) = self.services.lock().await.remove(service) {
+            child.kill()?;
+            child.wait()?;
+        }
+        self.start(service).await
+    }
+
+    /// What nobody handled yet is never handled.
+    pub(crate) async fn lose_messages(&self) -> Result<()> {
+        let client = async_nats::connect(&self.nats).await?;
+        let stream = async_nats::jetstream::new(client)
+            .get_stream(COMMANDS.name)
+            .await?;
+        stream.purge().await?;
+        Ok(())
     }
 
     pub(crate) async fn namespace(&self, name: &str) -> Result<()> {
@@ -120,23 +199,27 @@ impl World {
         Ok(())
     }
 
-    /// Builds, tunnels and records.
-    async fn play(&self, nats: &str) -> Result<()> {
-        let pools = ["default".parse()?];
-        for consumer in Consumer::all(&pools) {
-            let shared =
-                <Cli as clap::Parser>::parse_from(["test", "--pod=played", "--nats-url", nats])
-                    .shared;
+    /// Plays what looks at branches, builds and publishes, and what runs pods.
+    async fn play(&self) -> Result<()> {
+        let pool = "default".parse()?;
+        for consumer in [
+            Consumer::resolver(&pool),
+            Consumer::builder(&pool),
+            Consumer::registry_pusher(),
+        ] {
+            let shared = <Cli as clap::Parser>::parse_from([
+                "test",
+                "--pod=played",
+                "--nats-url",
+                &self.nats,
+            ])
+            .shared;
             let bus = Bus::connect("played", &shared, &Handles::default()).await?;
             let client = self.client.clone();
             background(async move {
                 let handler = move |delivery: Delivery| {
                     let client = client.clone();
                     async move {
-                        // The deployer is there itself.
-                        if matches!(delivery.command.verb(), Verb::Deploy | Verb::Ingress) {
-                            return Outcome::NotRecorded;
-                        }
                         match services::well(delivery, client).await {
                             Ok(()) => Outcome::Done,
                             Err(_changed) => Outcome::NotRecorded,
@@ -146,12 +229,13 @@ impl World {
                 bus.run(&consumer, 8, handler).await;
             });
         }
+        background(kubelet::play(self.client.clone(), self.outside.clone()));
         Ok(())
     }
 
-    /// The end of the services' logs.
+    /// What the services warned of last.
     pub(crate) fn logs(&self) -> Result<String> {
-        let log = |service: &str| -> Result<String> {
+        let log = |(service, _port): (&str, u16)| -> Result<String> {
             let path = self.alone.folder().join(format!("logs/{service}.log"));
             let text = std::fs::read_to_string(path)?;
             let warnings = text
@@ -164,13 +248,14 @@ impl World {
                 last.copied().collect::<Vec<_>>().join("\n")
             ))
         };
-        Ok(format!("{}\n{}", log("watcher")?, log("deployer")?))
+        let logs: Result<Vec<_>> = SERVICES.map(log).into_iter().collect();
+        Ok(logs?.join("\n"))
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        for child in &mut self.services {
+        for child in self.services.get_mut().values_mut() {
             drop(child.kill());
             drop(child.wait());
         }
@@ -179,122 +264,4 @@ impl Drop for World {
 
 fn background(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);
-}
-
-/// A Workspace in a namespace of its own.
-pub(crate) struct Preview<'a> {
-    pub(crate) world: &'a World,
-    pub(crate) namespace: String,
-}
-
-impl<'a> Preview<'a> {
-    pub(crate) const NAME: &'static str = "w";
-
-    pub(crate) async fn new(world: &'a World, seed: u64) -> Result<Self> {
-        let namespace = format!("seed-{seed}");
-        world.namespace(&namespace).await?;
-        Ok(Self { world, namespace })
-    }
-
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.world.client.clone(), &self.namespace)
-    }
-
-    /// As `kubectl apply` does: what the spec does not say any more goes.
-    pub(crate) async fn apply(&self, spec: &Value) -> Result<()> {
-        let object = json!({
-            "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
-            "metadata": {"name": Self::NAME}, "spec": spec,
-        });
-        let all = self.api::<Workspace>();
-        let manager = PatchParams::apply("person").force();
-        all.patch(Self::NAME, &manager, &Patch::Apply(&object))
-            .await?;
-        Ok(())
-    }
-
-    /// Waits until the status says that all of this spec is ready, or held back.
-    pub(crate) async fn settled(&self, spec: &Value) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let paused = spec["paused"] == true;
-
-        loop {
-            let found = self.api::<Workspace>().get(Self::NAME).await?;
-            let status = found.status.clone().unwrap_or_default();
-            let ready = status
-                .conditions
-                .iter()
-                .find(|found| found.type_ == "Ready");
-            let current = Some(status.observed_generation) == found.metadata.generation;
-            let good = ready.is_some_and(|ready| {
-                ready.status == "True" || (paused && ready.reason == "Paused")
-            });
-            if current && good {
-                return Ok(());
-            }
-            let shown: Vec<_> = status
-                .conditions
-                .iter()
-                .map(|c| format!("{} {} {} {}", c.type_, c.status, c.reason, c.message))
-                .collect();
-            ensure!(
-                Instant::now() < deadline,
-                "it does not settle: {}",
-                shown.join("; ")
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// What is there of it once nothing is under way any more.
-    pub(crate) async fn state(&self) -> Result<State> {
-        let found = self.api::<Workspace>().get(Self::NAME).await?;
-        let uid = found.uid().context("no uid")?;
-        let read = async || state::read(&self.world.client, &self.namespace, RELEASE, &uid).await;
-
-        // Old pods, Services and Builds go a moment after the new are ready.
-        let mut last = read().await?;
-        let mut since = Instant::now();
-        while since.elapsed() < Duration::from_secs(4) {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let now = read().await?;
-            if now != last {
-                (last, since) = (now, Instant::now());
-            }
-        }
-        Ok(last)
-    }
-
-    /// Deletes it, and waits until nothing of it is left.
-    pub(crate) async fn delete(&self) -> Result<()> {
-        let found = self.api::<Workspace>().get(Self::NAME).await?;
-        let uid = found.uid().context("no uid")?;
-        self.api::<Workspace>()
-            .delete(Self::NAME, &DeleteParams::default())
-            .await?;
-        let deadline = Instant::now() + PATIENCE;
-
-        loop {
-            let all = ListParams::default();
-            let workspaces = self.api::<Workspace>().list(&all).await?.items.len();
-            let components = self.api::<Component>().list(&all).await?.items.len();
-            let builds = self.api::<Build>().list(&all).await?.items.len();
-            let records = Api::<DNSRecord>::namespaced(self.world.client.clone(), RELEASE);
-            let ours = ListParams::default().labels(&format!("se.quencer.io/ws-uid={uid}"));
-            let records = records.list(&ours).await?.items.len();
-            let left = state::read(&self.world.client, &self.namespace, RELEASE, &uid).await?;
-            if workspaces + components + builds + records == 0 && left.is_empty() {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "left behind: {workspaces} Workspaces, {components} Components, {builds} Builds, {records} records, {:?}",
-                left.keys().collect::<Vec<_>>()
-            );
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-    }
 }

@@ -36,6 +36,8 @@ pub struct ConnectorSettings {
     pub grace: Duration,
     /// The longest first pause after a connection failed; each further one doubles it.
     pub backoff: Duration,
+    /// What answers for every HTTP service, where no name server knows their names.
+    pub origin: Option<SocketAddr>,
 }
 
 impl ConnectorSettings {
@@ -58,6 +60,7 @@ impl ConnectorSettings {
             connections: 4,
             grace: Duration::from_secs(30),
             backoff: Duration::from_secs(1),
+            origin: None,
         }
     }
 }
@@ -82,6 +85,7 @@ struct Shared {
     token: Token,
     edges: Vec<String>,
     backoff: Duration,
+    origin: Option<SocketAddr>,
     verified: Arc<rustls::ClientConfig>,
     unverified: Arc<rustls::ClientConfig>,
     rules: RwLock<(Option<u64>, Arc<Rules>)>,
@@ -146,6 +150,7 @@ impl Connector {
             token,
             edges: settings.edges,
             backoff: settings.backoff,
+            origin: settings.origin,
             verified: tls::client(settings.roots)?,
             unverified: tls::unverified_client()?,
             rules: RwLock::default(),

@@ -204,6 +204,7 @@ impl Edge {
         adapt(&mut outgoing, client, ray);
         let target = Target {
             service: &service,
+            address: None,
             host_header: None,
             server_name: Some(host),
             tls: self.tls.clone(),

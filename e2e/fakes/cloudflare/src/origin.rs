@@ -1,5 +1,5 @@
 //! One HTTP/1.1 request to a service, over a connection of its own, bodies streamed both ways.
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{
     HeaderMap, Request, Response, Uri, Version,
@@ -37,6 +37,8 @@ pub(crate) enum Error {
 pub(crate) struct Target<'a> {
     /// `http://host:port` or `https://host:port`.
     pub(crate) service: &'a Uri,
+    /// Where it is, if not where its name says.
+    pub(crate) address: Option<SocketAddr>,
     /// In place of the host the client asked for.
     pub(crate) host_header: Option<&'a str>,
     pub(crate) server_name: Option<&'a str>,
@@ -88,7 +90,13 @@ async fn dial(target: &Target<'_>, name: &str) -> Result<Box<dyn Stream>, Error>
         .port_u16()
         .unwrap_or(if secure { 443 } else { 80 });
     let io = |error| Error::Dial(name.to_owned(), error);
-    let stream = tokio::time::timeout(target.connect_timeout, TcpStream::connect((host, port)))
+    let connect = async {
+        match target.address {
+            Some(address) => TcpStream::connect(address).await,
+            None => TcpStream::connect((host, port)).await,
+        }
+    };
+    let stream = tokio::time::timeout(target.connect_timeout, connect)
         .await
         .map_err(|elapsed| io(elapsed.into()))?
         .map_err(io)?;

@@ -88,6 +88,23 @@ impl Settings {
             negative_ttl: 1_800,
         }
     }
+
+    /// As [`Settings::local`], on one address: the name server, the edge and where connectors connect
+    /// have the ports that the real ones have.
+    #[must_use]
+    pub fn on(address: Ipv4Addr, cert_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
+        let at = |port: u16| SocketAddr::from((address, port));
+        Self {
+            api: at(8443),
+            dns: at(53),
+            edge_http: at(80),
+            edge_https: at(443),
+            tunnel: at(7844),
+            admin: at(8080),
+            edge_address: address,
+            ..Self::local(cert_pem, key_pem)
+        }
+    }
 }
 
 /// Why the stand-in does not start.

@@ -56,6 +56,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
 
     let target = Target {
         service: uri,
+        address: shared.origin,
         host_header: rule.origin.host_header(),
         server_name: rule.origin.server_name(),
         tls: if rule.origin.verifies() {

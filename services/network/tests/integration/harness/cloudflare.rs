@@ -1,6 +1,6 @@
 //! Cloudflare's stand-in on a test's own address, and what the test tells and asks it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use fake_cloudflare::{Running, Settings, serve};
@@ -64,21 +64,13 @@ pub(super) async fn stand_in(alone: &Alone) -> Result<(Running, Settings)> {
     let made = rcgen::generate_simple_self_signed(names)?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     std::fs::write(alone.folder().join("cloudflare.crt"), &certificate)?;
-    let at = |port: u16| SocketAddr::new(alone.address, port);
-    let IpAddr::V4(edge_address) = alone.address else {
+    let IpAddr::V4(address) = alone.address else {
         anyhow::bail!("no IPv4 address")
     };
 
     let settings = Settings {
-        api: at(8443),
-        dns: at(53),
-        edge_http: at(80),
-        edge_https: at(443),
-        tunnel: at(7844),
-        admin: at(8080),
-        edge_address,
         second_account: Some(SECOND_ACCOUNT.into()),
-        ..Settings::local(certificate, key)
+        ..Settings::on(address, certificate, key)
     };
 
     Ok((serve(settings.clone()).await?, settings))
