@@ -3,18 +3,20 @@
 mod held;
 mod run;
 mod section;
+mod unplanned;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Service as CoreService};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{ApiResource, DynamicObject};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource};
 use sequencer_api::Component;
+use sequencer_api::code::Code;
+use sequencer_api::host::Refusal;
 use sequencer_api::status::State;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_proto::topics::Verb;
@@ -27,7 +29,7 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
 use crate::error::{Error, ObjectError};
-use crate::plan::{Object, Plan, View, Workload, is_deployment, is_job, plan};
+use crate::plan::{Plan, View, Workload, differs, is_deployment, plan};
 use crate::readiness::{self, Health, LogOf, probes};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
@@ -99,7 +101,7 @@ impl Service {
         let apply = Apply::new(self.client().clone(), view.namespace());
 
         // Whatever the pods wait for: what is not published any more is closed at once.
-        close(view, &apply, &plan).await?;
+        unplanned::close(view, &apply, &plan).await?;
 
         // What it waits for, by what was read now.
         let mut waiting = held::by_dependencies(view);
@@ -125,21 +127,26 @@ impl Service {
             return Ok((section::still_done(view, &plan, workload), None));
         }
 
-        match self.provide(view, &apply, workload, secrets).await {
+        match self.provide(view, workload, secrets).await {
             // What runs has pulled its image. If it has to again and cannot, its pods show it.
             Err(Error::Object(ObjectError::Credentials(_))) if started && found.is_some() => {}
             provided => provided?,
         }
+        let unclaimed = claim(&apply, workload, found.is_some()).await?;
 
         let is_waiting = !waiting.is_empty();
         let (there, turn) = self.run(view, &apply, workload, found, is_waiting).await?;
-        tidy(view, &apply, &plan, workload).await?;
+        unplanned::tidy(view, &apply, &plan, workload).await?;
 
         // How it is.
         let health = self.health(view, workload, &there).await?;
-        let again = [health.again, turn].into_iter().flatten().min();
+        let mut again = [health.again, turn].into_iter().flatten().min();
         let mut section = self.describe(view, &plan, workload, health).await;
         section::retry_pull(view, &mut section, secrets, self.waits());
+        if let Some(refusal) = unclaimed {
+            section::blame(view, &mut section, &refusal, self.waits());
+            again = again.min(Some(WAITING)).or(Some(WAITING));
+        }
         Ok((section, again))
     }
 
@@ -185,20 +192,15 @@ impl Service {
         Ok(())
     }
 
-    /// What has to be there before the pods start.
+    /// The Secrets that have to be there before the pods start.
     async fn provide(
         &self,
         view: &View,
-        apply: &Apply,
         workload: &Workload,
         secrets: &SecretReader,
     ) -> Result<(), Error> {
         self.provide_variables(view, &workload.used).await?;
-        self.provide_pull(view, &workload.used, secrets).await?;
-        for claim in &workload.claims {
-            apply.ensure(claim).await?;
-        }
-        Ok(())
+        self.provide_pull(view, &workload.used, secrets).await
     }
 
     async fn health(
@@ -321,56 +323,25 @@ fn is_started(
         || section::before(view).revision.as_deref() == newest)
 }
 
-/// Deletes the NetworkPolicies that are not planned any more.
-async fn close(view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
-    if let Some(object) = &plan.unwanted {
-        apply.remove(object).await?;
-    }
-    delete_unplanned::<NetworkPolicy>(view, apply, plan).await
-}
-
-/// Deletes what else was made for this Component and is not planned any more.
-async fn tidy(view: &View, apply: &Apply, plan: &Plan, workload: &Workload) -> Result<(), Error> {
-    let before = section::before(view);
-    let kind = workload.object.resource.kind.as_str();
-    // What was started last need not be recorded yet.
-    if before.kind.as_deref() != Some(kind) {
-        let resource = if is_job(view.template()) {
-            ApiResource::erase::<Deployment>(&())
-        } else {
-            ApiResource::erase::<Job>(&())
-        };
-
-        let other = Object {
-            resource,
-            ..workload.object.clone()
-        };
-
-        if let Ok(Some(found)) = apply.get(&other).await {
-            apply.delete(&other.resource, &found).await?;
+/// Makes claims, and returns what is wrong with one that is there. All else goes on: `runs` is
+/// whether there are pods that may still have one that somebody deletes.
+async fn claim(apply: &Apply, workload: &Workload, runs: bool) -> Result<Option<Refusal>, Error> {
+    let mut wrong = None;
+    for claim in &workload.claims {
+        let name = claim.name();
+        match apply.get(claim).await {
+            Err(Error::Deleting { .. }) if runs => {
+                wrong = Some(format!(
+                    "PersistentVolumeClaim {name} is being deleted: it goes once no pod has it, and an empty one is made then"
+                ));
+            }
+            Ok(Some(found)) if differs(claim, &found) => {
+                wrong = Some(format!(
+                    "PersistentVolumeClaim {name} cannot be changed into what its template says now"
+                ));
+            }
+            found => drop(apply.write(claim, found?).await?),
         }
     }
-
-    delete_unplanned::<CoreService>(view, apply, plan).await
-}
-
-/// Deletes the objects of a kind that belong to this Component and are not planned.
-async fn delete_unplanned<K>(view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error>
-where
-    K: Resource<DynamicType = ()>,
-{
-    let kind = ApiResource::erase::<K>(&());
-    let planned = |name: &str| {
-        let mut planned = plan.surroundings.iter();
-        planned.any(|object| object.resource.kind == kind.kind && object.name() == name)
-    };
-
-    let labels = read::of_component(view.name());
-    for found in apply.list(&kind, &labels, view.uid()).await? {
-        if !found.metadata.name.as_deref().is_some_and(planned) {
-            apply.delete(&kind, &found).await?;
-        }
-    }
-
-    Ok(())
+    Ok(wrong.map(|message| Refusal::new(Code::ClaimDiffers, message)))
 }

@@ -261,6 +261,9 @@ catalogue! {
     6027 SecretForOtherHost (User)
         "A Secret that is bound to another host",
         "Use the Secret of this host, or add the host to its annotation `se.quencer.io/host`.";
+    6028 ClaimDiffers (User)
+        "A claim that is not as its template says",
+        "Undo the change, or give the claim another name: a new one is made, and the old one stays until the Component goes.";
     6030 PathOutsideSource (User)
         "A path that leaves the source tree",
         "Write the path relative to the repository's root.";

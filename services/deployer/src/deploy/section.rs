@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sequencer_api::code::Code;
+use sequencer_api::host::Refusal;
 use sequencer_api::labels::commit12;
 use sequencer_api::status::component::{DeploySection, WaitingFor};
 use sequencer_api::status::{Failure, State, StatusSection as _};
 use sequencer_runtime::retry::{Retry, Waits};
-use sequencer_runtime::section::{Failing, SecretReader};
+use sequencer_runtime::section::{Failing, SecretReader, Versions};
 use sequencer_runtime::status_writer::Difference;
 
 use crate::error::ObjectError;
@@ -194,6 +195,27 @@ pub(super) fn broken(
         failure: Some(Failing::of(error).status()),
         ..cleared(failed(&view.component, error, secrets.versions(), waits))
     }
+}
+
+/// What runs is not all that its Component asks for.
+pub(super) fn blame(view: &View, section: &mut DeploySection, refusal: &Refusal, waits: &Waits) {
+    if section.failure.is_some() {
+        return;
+    }
+
+    let failing = Failing::of(&ObjectError::from(refusal.clone()));
+    let before = before(view)
+        .failure
+        .filter(|before| before.code == failing.code);
+    section.failure = Some(Failure {
+        since: before.map_or(Some(Time(Timestamp::now())), |before| before.since),
+        ..failing.status()
+    });
+    section.section.state = Some(failing.state);
+
+    let (read, now) = (Versions::default(), Timestamp::now());
+    let retry = retry::<DeploySection>(&view.component, &failing, read, waits, now);
+    section.section.retry = Some(retry);
 }
 
 /// How one section differs from another for those who read it. `depended_on_early` is whether

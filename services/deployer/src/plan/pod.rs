@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::revision::{Revision, stamp};
 use super::used::Used;
-use super::values::Renderer;
+use super::values::{Renderer, SHOWN};
 use super::{View, claims, is_job, labels, pull};
 use crate::args::Settings;
 use crate::error::Error;
@@ -133,6 +133,9 @@ fn container_values(
 ) -> Result<(), Refusal> {
     let image = container.image.get_or_insert_default();
     let (rendered, ours) = renderer.image(&format!("{at}.image"), image)?;
+    if renderer.missing.is_empty() {
+        named(&format!("{at}.image"), &rendered)?;
+    }
     *image = rendered;
     if ours {
         // Else whoever guesses the digest runs what another tenant's pull left on the node.
@@ -153,6 +156,15 @@ fn container_values(
         .iter_mut()
         .flatten()
         .try_for_each(|variable| env_value(renderer, at, variable))
+}
+
+/// An image has to name one, once nothing of it is missing.
+fn named(at: &str, image: &str) -> Result<(), Refusal> {
+    let named = image.parse().map(|_image: Image| ());
+    named.map_err(|malformed| {
+        let shown: String = image.chars().take(SHOWN).collect();
+        Refusal::new(malformed.code(), format!("{at}: {shown:?} is {malformed}"))
+    })
 }
 
 fn env_value(renderer: &mut Renderer<'_>, at: &str, variable: &mut EnvVar) -> Result<(), Refusal> {

@@ -9,7 +9,6 @@ use sequencer_api::code::Code;
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::condition::{ConditionType, Expected, Reason};
 use sequencer_api::host::{Refusal, Schemes};
-use sequencer_api::image::Image;
 use sequencer_api::status::component::WaitingFor;
 use sequencer_api::variables::{Field, Piece, Variable, parse};
 use sequencer_api::workspace::{Networking, Variable as Named};
@@ -24,7 +23,7 @@ use crate::args::Settings;
 const MAX_TEXT: usize = 1 << 20;
 
 /// How much of a name that does not exist is repeated.
-const SHOWN: usize = 64;
+pub(super) const SHOWN: usize = 64;
 
 /// Puts values into texts, and notes what it took and what is missing.
 pub(super) struct Renderer<'a> {
@@ -58,8 +57,7 @@ impl<'a> Renderer<'a> {
         self.pieces_text(at, pieces)
     }
 
-    /// The text of an image; whether it is one of our Builds'. It has to name one, once nothing is
-    /// missing.
+    /// The text of an image; whether it is one of our Builds'.
     pub(super) fn image(&mut self, at: &str, text: &str) -> Result<(String, bool), Refusal> {
         let pieces = Self::pieces(at, text)?;
         let builds: BTreeSet<_> = pieces
@@ -68,13 +66,6 @@ impl<'a> Renderer<'a> {
             .map(ToOwned::to_owned)
             .collect();
         let rendered = self.pieces_text(at, pieces)?;
-        if self.missing.is_empty() {
-            let image: Result<Image, _> = rendered.parse();
-            image.map_err(|malformed| {
-                let shown: String = rendered.chars().take(SHOWN).collect();
-                Refusal::new(malformed.code(), format!("{at}: {shown:?} is {malformed}"))
-            })?;
-        }
 
         for build in self
             .used
