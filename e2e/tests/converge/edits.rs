@@ -19,7 +19,7 @@ macro_rules! edits {
 }
 
 edits! {
-    Image, Literal, NoEnv, Variable, FromVariable, FromComponent, FromHost, FromUrl, Command, Requests, Labels,
+    Image, Literal, NoEnv, Variable, FromVariable, FromSecret, FromComponent, FromHost, FromUrl, Command, Requests, Labels,
     InitContainer, Replicas, Recreate, Deadline, Port, TargetPort, Network, DependsOn, Job, Add, Remove, Rename, Build,
     Branch, Commit, Dockerfile, Tags, Pause, GoOn, ToTunnel, ToIngress, NoNetworking, Route, MoreRoutes, HostName,
     Account, Provider, Ttl,
@@ -150,6 +150,7 @@ impl Edit {
                 .into_iter()
                 .for_each(|found| take(found, "env")),
             Self::FromVariable => set_env(component, "${variables::A}"),
+            Self::FromSecret => set_env(component, "${variables::SECRET}"),
             Self::FromHost => set_env(component, "${workspace::name}"),
             Self::Command => {
                 component["template"]["containers"][0]["args"] = json!([number.to_string()])
@@ -173,7 +174,9 @@ impl Edit {
             }
             Self::Replicas if !is_job => component["replicas"] = json!(number % 3),
             Self::Recreate if !is_job => toggle(component, "strategy", json!({"type": "Recreate"})),
-            Self::Deadline => toggle(component, "progressDeadlineSeconds", json!(number + 60)),
+            Self::Deadline if !is_job => {
+                toggle(component, "progressDeadlineSeconds", json!(number + 60))
+            }
             Self::Port => component["networks"][0]["port"] = json!(number),
             Self::TargetPort => toggle(&mut component["networks"][0], "targetPort", json!(number)),
             Self::Network => {
@@ -190,7 +193,7 @@ impl Edit {
                 }
             }
             Self::Job => {
-                for field in ["replicas", "strategy"] {
+                for field in ["replicas", "strategy", "progressDeadlineSeconds"] {
                     take(component, field);
                 }
                 toggle(&mut component["template"], "restartPolicy", json!("Never"));

@@ -73,7 +73,7 @@ impl World {
         world.prepare().await?;
         world.play().await?;
         for (service, _port) in SERVICES {
-            world.start(service).await?;
+            world.kill(service).await?;
         }
         Ok(world)
     }
@@ -104,7 +104,7 @@ impl World {
         self.alone.folder().join("providers.yaml")
     }
 
-    async fn start(&self, service: &'static str) -> Result<()> {
+    fn start(&self, service: &str) -> Result<Child> {
         let program = std::env::current_exe()?;
         let program = program
             .ancestors()
@@ -143,7 +143,7 @@ impl World {
         command.arg("--dns-providers").arg(self.providers());
         match service {
             "watcher" => command.arg("--resync=3s"),
-            "deployer" => command.arg("--ingress-class=played"),
+            "deployer" => command.args(["--ingress-class=played", "--resync=3s"]),
             _ => command.args(self.of_network()),
         };
         command
@@ -151,11 +151,9 @@ impl World {
             .stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
 
-        let child = command
+        command
             .spawn()
-            .with_context(|| format!("cannot start {service}"))?;
-        self.services.lock().await.insert(service, child);
-        Ok(())
+            .with_context(|| format!("cannot start {service}"))
     }
 
     fn of_network(&self) -> Vec<String> {
@@ -173,13 +171,15 @@ impl World {
         ]
     }
 
-    /// Ends a service wherever it is, and starts it again.
+    /// Ends a service wherever it is, if it runs, and starts it again.
     pub(crate) async fn kill(&self, service: &'static str) -> Result<()> {
-        if let Some(mut child) = self.services.lock().await.remove(service) {
+        let mut services = self.services.lock().await;
+        if let Some(mut child) = services.remove(service) {
             child.kill()?;
             child.wait()?;
         }
-        self.start(service).await
+        services.insert(service, self.start(service)?);
+        Ok(())
     }
 
     /// What nobody handled yet is never handled.

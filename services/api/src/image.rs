@@ -1,15 +1,19 @@
 //! What a container's `image` says: `[host[:port]/]path[:tag][@algorithm:hex]`, by the grammar of the
 //! project distribution/reference. No library of it is kept that is not a whole registry client.
 
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use thiserror::Error;
 
 use crate::code::Code;
-use crate::repository::Repository;
+use crate::repository::{Repository, is_path};
 
 /// The longest tag.
 const TAG: usize = 128;
+
+/// The longest name.
+const NAME: usize = 255;
 
 /// It names no image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -27,8 +31,6 @@ impl Malformed {
 /// An image of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Where it is published.
-    pub repository: Repository,
     /// Its tag; `latest` if there is neither tag nor digest.
     pub tag: Option<String>,
     /// `algorithm:hex`.
@@ -49,10 +51,9 @@ impl FromStr for Image {
             _ => (name, None),
         };
 
-        if has_bare_capital_host(name) {
+        if !is_name(name) {
             return Err(Malformed("name"));
         }
-        let repository = name.parse().map_err(|_malformed| Malformed("name"))?;
         if !tag.is_none_or(is_tag) {
             return Err(Malformed("tag"));
         }
@@ -61,17 +62,32 @@ impl FromStr for Image {
         }
 
         Ok(Self {
-            repository,
             tag: tag.map(ToOwned::to_owned),
             digest: digest.map(ToOwned::to_owned),
         })
     }
 }
 
-/// Whether what would be a host is only a path in capital letters: `Team/app` is a typing error.
-fn has_bare_capital_host(name: &str) -> bool {
-    name.split_once('/')
-        .is_some_and(|(host, _)| !host.contains(['.', ':']) && host != host.to_ascii_lowercase())
+/// Whether it is `[host[:port]/]path`.
+fn is_name(name: &str) -> bool {
+    if name.len() > NAME {
+        return false;
+    }
+
+    match name.split_once('/') {
+        Some((host, path)) if host.starts_with('[') => {
+            let (address, port) = host.split_once("]:").unwrap_or((host, "0"));
+            let address = address.trim_start_matches('[').trim_end_matches(']');
+            address.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok() && is_path(path)
+        }
+        // What would be a host is only a path in capital letters: `Team/app` is a typing error.
+        Some((host, _)) if is_bare_and_capital(host) => false,
+        _ => name.parse::<Repository>().is_ok(),
+    }
+}
+
+fn is_bare_and_capital(host: &str) -> bool {
+    !host.contains(['.', ':']) && host.contains(|c: char| c.is_ascii_uppercase())
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -84,6 +100,7 @@ fn is_tag(tag: &str) -> bool {
 fn is_digest(digest: &str) -> bool {
     match digest.split_once(':') {
         Some(("sha256", hex)) => is_hex(hex, 64),
+        Some(("sha384", hex)) => is_hex(hex, 96),
         Some(("sha512", hex)) => is_hex(hex, 128),
         _ => false,
     }
@@ -98,38 +115,23 @@ fn is_hex(text: &str, length: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn parts(text: &str) -> (String, Option<String>, bool) {
-        let image: Image = text.parse().unwrap();
-        (
-            image.repository.to_string(),
-            image.tag,
-            image.digest.is_some(),
-        )
-    }
-
     #[test]
-    fn an_image_has_a_repository_and_may_have_a_tag_and_a_digest() {
+    fn an_image_may_have_a_tag_and_a_digest() {
         let digest = format!("@sha256:{}", "0a".repeat(32));
-        for (text, repository, tag, has_digest) in [
-            ("redis".to_owned(), "docker.io/library/redis", None, false),
-            (
-                "redis:7".into(),
-                "docker.io/library/redis",
-                Some("7"),
-                false,
-            ),
-            ("localhost:5000/a".into(), "localhost:5000/a", None, false),
-            ("h.io:1/a/b:x".into(), "h.io:1/a/b", Some("x"), false),
-            (format!("a/b{digest}"), "docker.io/a/b", None, true),
-            (
-                format!("a/b:1.0{digest}"),
-                "docker.io/a/b",
-                Some("1.0"),
-                true,
-            ),
+        for (text, tag, has_digest) in [
+            ("redis".to_owned(), None, false),
+            ("redis:7".into(), Some("7"), false),
+            ("localhost:5000/a".into(), None, false),
+            ("h.io:1/a/b:x".into(), Some("x"), false),
+            ("REGISTRY.example.com/a:1".into(), Some("1"), false),
+            ("[fd00::1]:5000/a/b:1".into(), Some("1"), false),
+            ("a__b/c-d--e".into(), None, false),
+            (format!("a/b{digest}"), None, true),
+            (format!("a/b:1.0{digest}"), Some("1.0"), true),
         ] {
-            let tag = tag.map(ToOwned::to_owned);
-            assert_eq!(parts(&text), (repository.to_owned(), tag, has_digest));
+            let image: Image = text.parse().unwrap();
+            let found = (image.tag.as_deref(), image.digest.is_some());
+            assert_eq!(found, (tag, has_digest), "{text}");
         }
     }
 
@@ -140,6 +142,10 @@ mod tests {
             ("UPPER/x", "name"),
             ("Redis", "name"),
             ("https://a/b", "name"),
+            ("a..b", "name"),
+            ("a/b___c", "name"),
+            ("[fd00]/a", "name"),
+            ("a b", "name"),
             ("nginx:late st", "tag"),
             ("nginx:", "tag"),
             ("nginx:-1", "tag"),

@@ -1,12 +1,13 @@
-//! What a component takes from elsewhere: variables of its Workspace, other components, Builds, and
-//! the routes that lead to it. Pods and policies that were made of something else are older than the
+//! What a component takes from elsewhere: variables of its Workspace, other components, Builds, the
+//! labels of both, and the routes that lead to it. Pods and policies that were made of something else are older than the
 //! spec, although their Component says nothing of it.
 
 use std::collections::BTreeSet;
 
-use kube::ResourceExt as _;
+use kube::{Resource, ResourceExt as _};
 
 use crate::component::ComponentTemplate;
+use crate::labels::is_reserved;
 use crate::names::h10;
 use crate::owner::is_controlled_by;
 use crate::routes::Through;
@@ -36,7 +37,8 @@ impl<'a> Surroundings<'a> {
         let variables: BTreeSet<_> = pieces.into_iter().filter_map(variable).collect();
 
         let values = variables.iter().map(|variable| self.value(variable));
-        let values: Vec<_> = values.chain(self.routes()).collect();
+        let values = values.chain(self.routes()).chain(self.labels());
+        let values: Vec<_> = values.collect();
         let values: Vec<_> = values.iter().map(String::as_str).collect();
         (!values.is_empty()).then(|| h10(&values))
     }
@@ -97,6 +99,16 @@ impl<'a> Surroundings<'a> {
         }
     }
 
+    /// The labels that users chose: those that the chart names flow down.
+    fn labels(&self) -> Vec<String> {
+        let workspace = self.workspace.map(Resource::meta);
+        let metas = workspace.into_iter().chain([self.component.meta()]);
+        let all = metas.flat_map(|meta| meta.labels.iter().flatten());
+        let free = all.filter(|(key, _)| !is_reserved(key));
+        free.map(|(key, value)| format!("label {key}={value}"))
+            .collect()
+    }
+
     /// The networks that something outside reaches, and how.
     fn routes(&self) -> BTreeSet<String> {
         let routes = self.workspace.map(Workspace::routes).unwrap_or_default();
@@ -140,7 +152,6 @@ fn json(value: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::Resource as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -228,6 +239,26 @@ mod tests {
         for other in others {
             assert_ne!(ingress("web", "http"), other);
         }
+    }
+
+    #[test]
+    fn inputs_change_with_labels_that_users_chose() {
+        let labelled = |label: &str, value: &str| {
+            let mut workspace = workspace(&spec("1", 80, "plain"));
+            workspace.labels_mut().insert(label.into(), value.into());
+            let component = component(&workspace);
+            let surroundings = Surroundings {
+                component: &component,
+                workspace: Some(&workspace),
+                siblings: Vec::new(),
+                builds: Vec::new(),
+            };
+            surroundings.inputs()
+        };
+
+        assert_eq!(labelled("app.kubernetes.io/name", "a"), None);
+        assert!(labelled("team", "a").is_some());
+        assert_ne!(labelled("team", "a"), labelled("team", "b"));
     }
 
     #[test]

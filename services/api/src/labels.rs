@@ -55,8 +55,7 @@ pub const OWNER_UID: &str = "se.quencer.io/owner-uid";
 /// On what is made: the hash of its plan. On pod templates: the hash of what their user wrote, with
 /// values in place of variables.
 pub const REVISION: &str = "se.quencer.io/revision";
-/// On pod templates: the hash of all of it, with what Sequencer and the chart's settings add. On
-/// claims: that of the template that they were made from.
+/// On pod templates: the hash of all of it, with what Sequencer and the chart's settings add.
 pub const TEMPLATE: &str = "se.quencer.io/template";
 /// On pull Secrets: by host, the Secret and its version that a login was made from.
 pub const MADE_FROM: &str = "se.quencer.io/made-from";

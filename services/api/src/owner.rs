@@ -5,6 +5,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 
+use crate::labels::WORKSPACE_UID;
+use crate::names::Owner;
+use crate::{Component, Workspace};
+
 /// The reference to the controller of an object, if that is one of our kind `K`.
 pub fn controller<K: Resource<DynamicType = ()>>(
     object: &impl Resource,
@@ -28,6 +32,17 @@ pub fn is_controlled_by<K: Resource<DynamicType = ()>>(object: &impl Resource, o
     object.meta().namespace == meta.namespace && controller::<K>(object).is_some_and(same)
 }
 
+/// Whether a Component was made for this Workspace, and somebody took its owner away: it has the name
+/// that the Workspace gives it, and no owner at all. Its Workspace gives it back.
+#[must_use]
+pub fn is_let_go(component: &Component, workspace: &Workspace) -> bool {
+    let made = Owner::of(workspace).component(&component.spec.template.name);
+    component.owner_references().is_empty()
+        && component.namespace() == workspace.namespace()
+        && component.labels().get(WORKSPACE_UID) == workspace.uid().as_ref()
+        && component.name_any() == made
+}
+
 fn group(reference: &OwnerReference) -> &str {
     reference
         .api_version
@@ -40,7 +55,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Build, Component, Workspace};
+    use crate::Build;
 
     fn workspace(namespace: &str) -> Workspace {
         serde_json::from_value(json!({

@@ -77,7 +77,7 @@ impl FromStr for Repository {
             _ => (HUB.to_owned(), url),
         };
 
-        if !path.split('/').all(is_component) || !is_valid(&host) {
+        if !is_path(path) || !is_valid(&host) {
             return Err(Malformed);
         }
 
@@ -129,14 +129,18 @@ fn is_valid(host: &str) -> bool {
         && port.is_none_or(port_is_valid)
 }
 
-/// Lower-case letters and digits with `.`, `_` and `-` between them.
+/// Whether it is lower-case letters and digits with `.`, `_`, `__` or hyphens between them, and slashes
+/// between such.
+pub(crate) fn is_path(path: &str) -> bool {
+    path.split('/').all(is_component)
+}
+
 fn is_component(part: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    part.starts_with(inner)
-        && part.ends_with(inner)
-        && part
-            .chars()
-            .all(|c| inner(c) || matches!(c, '.' | '_' | '-'))
+    let is_separator =
+        |text: &str| matches!(text, "" | "." | "_" | "__") || text.chars().all(|c| c == '-');
+
+    part.starts_with(inner) && part.ends_with(inner) && part.split(inner).all(is_separator)
 }
 
 #[cfg(test)]

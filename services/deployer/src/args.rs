@@ -1,10 +1,12 @@
 //! The settings.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+use sequencer_runtime::args::duration;
 use serde::de::DeserializeOwned;
 
 /// The service's one name.
@@ -21,6 +23,9 @@ pub struct Args {
     /// What decides who may be reached where.
     #[command(flatten)]
     pub hosts: sequencer_runtime::hosts::Args,
+    /// Secrets that were made, which nobody may watch, are looked at this often
+    #[arg(long, env = "SEQUENCER_RESYNC", default_value = "5m", value_parser = duration)]
+    pub resync: Duration,
     /// What applies to every Workspace.
     #[command(flatten)]
     pub settings: Settings,

@@ -29,7 +29,7 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
 use crate::error::{Error, ObjectError};
-use crate::plan::{Plan, View, Workload, differs, is_deployment, plan};
+use crate::plan::{Plan, View, Workload, is_deployment, plan, wanted_logins};
 use crate::readiness::{self, Health, LogOf, probes};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
@@ -140,10 +140,15 @@ impl Service {
 
         // How it is.
         let health = self.health(view, workload, &there).await?;
-        let mut again = [health.again, turn].into_iter().flatten().min();
+        let has_secrets =
+            !workload.used.generated.is_empty() || !wanted_logins(view, &workload.used).is_empty();
+        let secrets_again = has_secrets.then(|| self.resync());
+        let again = [health.again, turn, secrets_again];
+        let mut again = again.into_iter().flatten().min();
         let mut section = self.describe(view, &plan, workload, health).await;
         section::retry_pull(view, &mut section, secrets, self.waits());
-        if let Some(refusal) = unclaimed {
+        // A Job has done its work, or is at it, with the claim that it has.
+        if let Some(refusal) = unclaimed.filter(|_refusal| is_deployment(&workload.object)) {
             section::blame(view, &mut section, &refusal, self.waits());
             again = again.min(Some(WAITING)).or(Some(WAITING));
         }
@@ -329,18 +334,22 @@ async fn claim(apply: &Apply, workload: &Workload, runs: bool) -> Result<Option<
     let mut wrong = None;
     for claim in &workload.claims {
         let name = claim.name();
-        match apply.get(claim).await {
+        let found = match apply.get(claim).await {
             Err(Error::Deleting { .. }) if runs => {
                 wrong = Some(format!(
                     "PersistentVolumeClaim {name} is being deleted: it goes once no pod has it, and an empty one is made then"
                 ));
+                continue;
             }
-            Ok(Some(found)) if differs(claim, &found) => {
-                wrong = Some(format!(
-                    "PersistentVolumeClaim {name} cannot be changed into what its template says now"
-                ));
+            found => found?,
+        };
+
+        let is_there = found.is_some();
+        match apply.write(claim, found).await {
+            Err(Error::Object(ObjectError::Denied(denial))) if is_there => {
+                wrong = Some(denial.to_string());
             }
-            found => drop(apply.write(claim, found?).await?),
+            written => drop(written?),
         }
     }
     Ok(wrong.map(|message| Refusal::new(Code::ClaimDiffers, message)))

@@ -36,7 +36,6 @@ use sequencer_api::host::Refusal;
 
 use pod::Pods;
 
-pub(crate) use claims::differs;
 pub(crate) use labels::{controller, owner_reference, pull_metadata, variables_metadata};
 pub use object::is_deployment;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use sequencer_api::component::ComponentTemplate;
 use sequencer_api::dependencies::is_outdated;
-use sequencer_api::owner::{controller, is_controlled_by};
+use sequencer_api::owner::{controller, is_controlled_by, is_let_go};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, Workspace, labels};
 use sequencer_runtime::cluster::current;
@@ -84,8 +84,9 @@ async fn workspace(
     let Some((name, uid)) = label(labels::WORKSPACE).zip(label(labels::WORKSPACE_UID)) else {
         return Ok(Ok(None));
     };
-    let is_made_for = current(&api, name, uid).await?.is_some();
-    Ok(if is_made_for { Err(()) } else { Ok(None) })
+    let named = current(&api, name, uid).await?;
+    let is_let_go = named.is_some_and(|workspace| is_let_go(component, &workspace));
+    Ok(if is_let_go { Err(()) } else { Ok(None) })
 }
 
 fn needs_siblings(template: &ComponentTemplate) -> bool {

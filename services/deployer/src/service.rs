@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client};
+use rand::Rng as _;
 use sequencer_runtime::bus::{Delivery, Outcome};
 use sequencer_runtime::hosts::{Hosts, ProvidersError};
 use sequencer_runtime::retry::Waits;
@@ -23,6 +25,7 @@ struct Inner {
     client: Client,
     hosts: Hosts,
     settings: Settings,
+    resync: Duration,
     waits: Waits,
     triggers: Triggers,
     statuses: StatusWriter<String>,
@@ -49,6 +52,7 @@ impl Service {
             hosts: Hosts::new(client.clone(), &args.hosts)?,
             client,
             settings: args.settings.clone(),
+            resync: args.resync,
             waits: Waits::from(&args.shared.periods),
             triggers,
             statuses: StatusWriter::new(PROGRESS),
@@ -68,6 +72,13 @@ impl Service {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// The wait before Secrets that were made are looked at again. What was deployed together does not
+    /// come back together.
+    pub(crate) fn resync(&self) -> Duration {
+        let longest = self.0.resync;
+        rand::rng().random_range(longest / 2..=longest)
     }
 
     pub(crate) fn waits(&self) -> &Waits {

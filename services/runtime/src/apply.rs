@@ -145,14 +145,8 @@ impl Object {
     /// The hash of all of it.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
-        self.annotation(REVISION)
-    }
-
-    /// An annotation.
-    #[must_use]
-    pub fn annotation(&self, key: &str) -> Option<&str> {
         let annotations = self.body.pointer("/metadata/annotations")?;
-        annotations.get(key)?.as_str()
+        annotations.get(REVISION)?.as_str()
     }
 
     fn text(&self, path: &str) -> &str {

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use kube::runtime::reflector::store::Writer;
 use kube::{Resource, ResourceExt as _};
 use sequencer_api::host::belongs;
-use sequencer_api::names::Owner;
-use sequencer_api::owner::{controller, is_controlled_by};
+use sequencer_api::owner::{controller, is_controlled_by, is_let_go};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use uuid::Uuid;
@@ -134,8 +133,8 @@ impl Cache {
 
     /// Returns what the Workspace of a Component owns; for a Component on its own, everything on its own
     /// in its namespace.
-    /// Nothing if the Workspace that controls it is not there: then it is about to go too, and is
-    /// nobody's meanwhile.
+    /// Nothing if the Workspace that controls it is not there, and it is about to go too, or if it is to
+    /// be given its owner back: it is nobody's meanwhile.
     #[must_use]
     pub fn owned_with(&self, component: &Component) -> Option<Owned> {
         match self.above(component) {
@@ -156,15 +155,16 @@ impl Cache {
         )
     }
 
-    /// The Workspace that a Component's labels name: somebody may have taken its owner away.
+    /// The Workspace that a Component was made for whose owner somebody took away.
     #[must_use]
-    pub fn named_by(&self, component: &Component) -> Option<Arc<Workspace>> {
+    pub fn made_for(&self, component: &Component) -> Option<Arc<Workspace>> {
         let label = |name: &str| component.labels().get(name).map(String::as_str);
-        self.current(
+        let named = self.current(
             component.namespace().as_deref(),
             label(labels::WORKSPACE)?,
             label(labels::WORKSPACE_UID),
-        )
+        );
+        named.filter(|workspace| is_let_go(component, workspace))
     }
 
     /// Returns what the Workspace of a record owns.
@@ -250,7 +250,8 @@ impl Cache {
 
     fn above(&self, component: &Component) -> Above {
         let Some(owner) = controller::<Workspace>(component) else {
-            return Above::Nobody;
+            let made_for = self.made_for(component);
+            return made_for.map_or(Above::Nobody, |_workspace| Above::Gone);
         };
 
         let found = self.current(
@@ -349,7 +350,8 @@ enum Above {
     Workspace(Arc<Workspace>),
     /// No Workspace controls it: it is on its own.
     Nobody,
-    /// The Workspace that it names is not there, or not in its namespace.
+    /// The Workspace that it names is not there, or not in its namespace; or it is to be given its
+    /// owner back.
     Gone,
 }
 
@@ -357,16 +359,8 @@ fn namespace_of<K: Resource>(object: &K) -> Key {
     Key::Namespace(object.namespace_str().to_owned())
 }
 
-/// Whether a Component was made for this Workspace, and somebody took its owner away: nobody else
-/// gives it this name.
-fn is_let_go(component: &Component, workspace: &Workspace) -> bool {
-    let made = Owner::of(workspace).component(&component.spec.template.name);
-    component.owner_references().is_empty()
-        && component.namespace() == workspace.namespace()
-        && component.name_any() == made
-}
-
-/// By its controller of kind `O`, or as one that has none, and by its namespace.
+/// By its controller of kind `O`, or as one that has none and by the uid that its label names, and by
+/// its namespace.
 fn keys<K: Resource, O: Resource<DynamicType = ()>>(object: &K) -> Vec<Key> {
     let namespace = namespace_of(object);
     if let Some(owner) = controller::<O>(object) {

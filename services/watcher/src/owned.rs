@@ -1,6 +1,6 @@
 //! A Workspace and what belongs to it, as the cache knows it. A Component or Build that was
 //! applied on its own is its own Workspace. What belongs to whom follows from controllers and
-//! namespaces, never from labels that anybody may write.
+//! namespaces, and never from labels alone, which anybody may write.
 
 use std::collections::HashMap;
 use std::sync::Arc;

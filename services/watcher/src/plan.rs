@@ -245,9 +245,9 @@ pub enum Cause {
     Deleting,
     /// A newer Build took its place.
     Superseded,
-    /// Nothing answers at the URL that answered before.
+    /// The URL that answered before does not answer as it should.
     Unreachable,
-    /// What a template may hold of its Workspace, as a hash.
+    /// What a component may take or wait for, as a hash.
     Surroundings(String),
 }
 

@@ -40,7 +40,7 @@ pub struct RecordView {
     workspace: Option<Target>,
     /// Whether its Workspace is gone.
     orphan: bool,
-    /// Whether nothing answers any more at its Workspace's URL.
+    /// Whether its Workspace's URL does not answer as it should any more.
     unreachable: bool,
     abandon: Abandon,
 }

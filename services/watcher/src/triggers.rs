@@ -83,12 +83,14 @@ impl Triggers {
 
     /// A Component changed: whoever waits for it, its Workspace, and what failed of its Builds.
     pub fn component(&self, cache: &Cache, component: &Component) {
-        if let Some(owned) = cache.owned_with(component) {
-            each(&self.components, &owned.components);
-            each(&self.builds, &unpublished(&owned));
-            let workspace = owned.workspace.or_else(|| cache.named_by(component));
-            each(&self.workspaces, workspace.as_slice());
-        }
+        let Some(owned) = cache.owned_with(component) else {
+            each(&self.workspaces, cache.made_for(component).as_slice());
+            return;
+        };
+
+        each(&self.components, &owned.components);
+        each(&self.builds, &unpublished(&owned));
+        each(&self.workspaces, owned.workspace.as_slice());
     }
 
     /// A Build changed: every Component that may use its image, and the Builds that wait for their

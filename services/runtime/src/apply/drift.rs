@@ -195,8 +195,11 @@ fn step<'a>(name: &str, wanted: &'a Value) -> Option<&'a Value> {
         ("k", keys) => {
             let keys: Map<String, Value> = serde_json::from_str(keys).ok()?;
             let mut items = wanted.as_array()?.iter();
-            // A key that is not said has its default.
-            let is = |item: &Value, key: &str, value| item.get(key).is_none_or(|own| own == value);
+            // A protocol that is not said is TCP, the one key that has a default.
+            let is = |item: &Value, key: &str, value: &Value| match item.get(key) {
+                Some(own) => own == value,
+                None => key == "protocol" && value == "TCP",
+            };
             items.find(|item| keys.iter().all(|(key, value)| is(item, key, value)))
         }
         ("v", value) => {

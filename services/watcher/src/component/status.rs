@@ -275,7 +275,7 @@ fn pod(view: &ComponentView) -> Summary {
     }
 
     if view.started && !view.is_up_to_date() {
-        let message = "rolling out a change of what its variables stand for";
+        let message = "rolling out a change of its variables, routes or labels";
         return Summary::no(Reason::InProgress, message);
     }
 

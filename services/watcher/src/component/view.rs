@@ -35,7 +35,7 @@ pub struct ComponentView {
     pub(super) to_run: Option<String>,
     /// The dependencies that do not hold yet.
     pub(super) unmet: Vec<WaitingFor>,
-    /// What the template takes from elsewhere, as a hash.
+    /// What it takes from elsewhere, as a hash.
     pub(super) inputs: Option<String>,
     /// Whether the deployer began with this generation: from then on a dependency that falters
     /// holds nothing back.
@@ -96,7 +96,7 @@ impl ComponentView {
         (to_run != serving).then_some(to_run)
     }
 
-    /// Whether its pods were made of what the template takes from elsewhere now.
+    /// Whether what was deployed was made of what it takes from elsewhere now.
     pub(super) fn is_up_to_date(&self) -> bool {
         self.before.deploy.inputs == self.inputs
     }

@@ -32,6 +32,11 @@ pub(super) fn plan(plan: &mut Plan, view: &WorkspaceView) {
         before,
         ..
     } = view;
+    // Garbage collection does not know them.
+    for component in &owned.let_go {
+        let target = Target::of(Kind::Component, component.as_ref());
+        plan.actions.push(Action::Delete(target));
+    }
     if ingress_may_stand(workspace, before) && !workspace.is_abandoned() {
         // As long as it answers its host is not let go: the next who holds that would share it.
         let ingress = &before.ingress.section;

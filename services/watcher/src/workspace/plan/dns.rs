@@ -26,7 +26,14 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
     // A host is let go only when the new one is held, and nothing of ours is reached at the old one
     // any more.
     let moved = names.iter().all(|name| there(name).is_some()) && may_let_go(view);
-    let stays = |host: &str| records.iter().any(|wanted| wanted.spec.fqdn() == host);
+    let is_published = |wanted: &DNSRecord| {
+        let found = there(&wanted.name_any());
+        found.is_some_and(|found| found.spec.target.is_some())
+    };
+    let stays = |host: &str| {
+        let mut records = records.iter();
+        records.any(|wanted| wanted.spec.fqdn() == host && is_published(wanted))
+    };
 
     for found in owned
         .records
@@ -34,7 +41,7 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
         .filter(|found| found.metadata.deletion_timestamp.is_none())
     {
         let host = found.spec.fqdn();
-        // A host that stays is held by its new record.
+        // A host that stays has a new record, which waits for the old one to go.
         let is_let_go = stays(&host) || !is_served(view, &host);
         let old = !names.contains(&found.name_any()) && moved && is_let_go;
         if old || other_type_is_older(found, holders) {
