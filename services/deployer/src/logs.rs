@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, Client};
+use sequencer_runtime::plain::plain;
 
 use crate::readiness::LogOf;
 
@@ -40,12 +41,7 @@ fn lines(text: &str, secrets: &[String]) -> Vec<String> {
     let masked = masked.fold(text.to_owned(), |text, secret| {
         text.replace(secret.as_str(), "***")
     });
-    let clean = |line: &str| {
-        line.chars()
-            .filter(|letter| !letter.is_control())
-            .take(LENGTH)
-            .collect::<String>()
-    };
+    let clean = |line: &str| plain(line).chars().take(LENGTH).collect::<String>();
 
     let lines: Vec<_> = masked.lines().map(clean).collect();
     let skip = lines.len().saturating_sub(LINES.into());
@@ -59,7 +55,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_cut_cleaned_and_masked() {
         let text: String = (0..30)
-            .map(|line| format!("\u{1b}line {line} hunter22 {}\r\n", "x".repeat(300)))
+            .map(|line| format!("\u{1b}[31mline {line} hunter22 {}\r\n", "x".repeat(300)))
             .collect();
         let lines = lines(&text, &["hunter22".into(), "x".into()]);
 

@@ -17,6 +17,9 @@ use crate::service::Service;
 /// The most Secrets that are read for their values.
 const SECRETS: usize = 16;
 
+/// The shortest line of a file that is masked by itself: shorter ones say nothing.
+const LINE: usize = 8;
+
 impl Service {
     /// Makes the values that are not there yet.
     pub(crate) async fn provide_variables(&self, view: &View, used: &Used) -> Result<(), Error> {
@@ -63,7 +66,8 @@ impl Service {
             .map_err(|error| Error::of_write(error, "Secret", &name))
     }
 
-    /// The values of the Secrets that a template's variables come from, which no log may show.
+    /// The values of the Secrets that a template's variables and files come from, which no log may
+    /// show.
     pub(crate) async fn secret_values(
         &self,
         view: &View,
@@ -76,7 +80,7 @@ impl Service {
             let data = api.get_opt(&name).await?.and_then(|found| found.data);
             let data = data.into_iter().flatten().map(|(_key, value)| value);
             let texts = data.filter_map(|ByteString(value)| String::from_utf8(value).ok());
-            values.extend(texts.map(|text| text.trim_end().to_owned()));
+            values.extend(texts.flat_map(|text| shown_as(&text)));
         }
 
         // A longer one first: else what is left of it would show.
@@ -85,33 +89,49 @@ impl Service {
     }
 }
 
-/// The names of Secrets that containers take variables from.
+/// How a value may stand in a log: as a whole, or line by line.
+fn shown_as(value: &str) -> Vec<String> {
+    let lines = value
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.len() >= LINE);
+    let mut all = vec![value.trim_end().to_owned()];
+    if value.trim_end().contains('\n') {
+        all.extend(lines.map(ToOwned::to_owned));
+    }
+    all
+}
+
+/// The names of Secrets that containers take variables or files from.
 fn secrets_of(pod_template: &Value) -> BTreeSet<String> {
-    let containers = |field: &str| {
-        let containers = pod_template
-            .pointer(&format!("/spec/{field}"))
-            .and_then(Value::as_array);
-        containers.into_iter().flatten()
+    let list = |of: &'_ Value, pointer: &str| -> Vec<Value> {
+        let list = of.pointer(pointer).and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
     };
+    let name = |of: &Value, pointer: &str| Some(of.pointer(pointer)?.as_str()?.to_owned());
 
-    let lists = containers("initContainers").chain(containers("containers"));
-    let sources = lists.flat_map(|container| {
-        let list = |field: &str| {
-            container
-                .get(field)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-        };
-
-        let single =
-            list("env").filter_map(|variable| variable.pointer("/valueFrom/secretKeyRef/name"));
-
-        single
-            .chain(list("envFrom").filter_map(|source| source.pointer("/secretRef/name")))
-            .collect::<Vec<_>>()
-    });
-    sources.filter_map(Value::as_str).map(Into::into).collect()
+    let mut names = BTreeSet::new();
+    for containers in ["/spec/initContainers", "/spec/containers"] {
+        for container in list(pod_template, containers) {
+            let env = list(&container, "/env");
+            names.extend(
+                env.iter()
+                    .filter_map(|env| name(env, "/valueFrom/secretKeyRef/name")),
+            );
+            let from = list(&container, "/envFrom");
+            names.extend(from.iter().filter_map(|from| name(from, "/secretRef/name")));
+        }
+    }
+    for volume in list(pod_template, "/spec/volumes") {
+        names.extend(name(&volume, "/secret/secretName"));
+        let sources = list(&volume, "/projected/sources");
+        names.extend(
+            sources
+                .iter()
+                .filter_map(|source| name(source, "/secret/name")),
+        );
+    }
+    names
 }
 
 /// Values for the names that have none.
@@ -150,13 +170,31 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_masked_line_by_line_but_for_what_says_nothing() {
+        let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n}\n";
+        assert_eq!(
+            shown_as(key),
+            [
+                key.trim_end(),
+                "-----BEGIN KEY-----",
+                "MIIEvQIBADANBgkqhkiG"
+            ]
+        );
+        assert_eq!(shown_as("hunter22\n"), ["hunter22"]);
+    }
+
+    #[test]
     fn the_secrets_of_every_container_are_known() {
         let env = |name: &str| json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}}]);
         let template = json!({"spec": {
             "initContainers": [{"env": env("one")}],
             "containers": [{"env": env("two"), "envFrom": [{"secretRef": {"name": "three"}}, {"configMapRef": {"name": "no"}}]}],
+            "volumes": [
+                {"name": "a", "secret": {"secretName": "four"}}, {"name": "b", "emptyDir": {}},
+                {"name": "c", "projected": {"sources": [{"configMap": {"name": "no"}}, {"secret": {"name": "five"}}]}},
+            ],
         }});
-        let names = ["one", "two", "three"].map(String::from);
+        let names = ["one", "two", "three", "four", "five"].map(String::from);
         assert_eq!(secrets_of(&template), BTreeSet::from(names));
     }
 }

@@ -27,6 +27,7 @@ pub mod error;
 mod handles;
 pub mod hosts;
 pub mod patch;
+pub mod plain;
 mod process;
 pub mod readiness;
 pub mod registry;

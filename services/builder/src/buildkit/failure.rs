@@ -6,6 +6,7 @@ use bollard_buildkit_proto::google::rpc::Status as Details;
 use sequencer_api::code::Code;
 use sequencer_api::status;
 use sequencer_proto::Message as _;
+use sequencer_runtime::plain::plain;
 use serde::Deserialize;
 use tonic::{Code as Grpc, Status};
 
@@ -219,10 +220,7 @@ pub fn shown(line: &str) -> String {
 }
 
 fn cut(text: &str, most: usize) -> String {
-    text.chars()
-        .filter(|c| !c.is_control() || *c == '\t')
-        .take(most)
-        .collect()
+    plain(text).chars().take(most).collect()
 }
 
 #[cfg(test)]
@@ -266,7 +264,7 @@ mod tests {
             (failure.code, failure.line, failure.exit_code),
             (Code::StepFailed, Some(9), Some(3))
         );
-        assert_eq!(failure.log_tail[0], "a[0m");
+        assert_eq!(failure.log_tail[0], "a");
         assert_eq!(failure.log_tail[1].len(), LINE);
         assert!(
             failure
