@@ -113,7 +113,9 @@ impl<'a> Preview<'a> {
     pub(crate) async fn is(&self, spec: &Value, expected: &State) -> Result<()> {
         let is_so = async || {
             self.is_settled(spec).await?;
-            let difference = state::difference(&self.state().await?, expected);
+            let mut found = self.state().await?;
+            found.retain(|key, _| expected.contains_key(key) || !state::is_kept(key));
+            let difference = state::difference(&found, expected);
             ensure!(difference.is_empty(), "{difference}");
             Ok(())
         };

@@ -195,6 +195,11 @@ const CHOSEN: &[&str] = &[
     "manualSelector",
 ];
 
+/// Whether it stays as long as the Workspace does: generated values, for whoever takes them again.
+pub(crate) fn is_kept(key: &str) -> bool {
+    key.starts_with(" Secret w-variables-")
+}
+
 fn owners(metadata: &Value) -> Vec<String> {
     let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
     owners
