@@ -264,6 +264,9 @@ catalogue! {
     6028 ClaimDiffers (User)
         "A claim that is not as its template says",
         "Undo the change, or give the claim another name: a new one is made, and the old one stays until the Component goes.";
+    6029 BuildNameConflict (User)
+        "Two builds of one name that differ",
+        "Rename one of them, with the `${build::NAME}` that means it, or make them equal.";
     6030 PathOutsideSource (User)
         "A path that leaves the source tree",
         "Write the path relative to the repository's root.";

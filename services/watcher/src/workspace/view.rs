@@ -1,5 +1,6 @@
 //! What is known of a Workspace, found out once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -188,6 +189,7 @@ fn refusal(workspace: &Workspace, owned: &Owned, limits: &Limits) -> Option<Refu
     over_quota(owned, limits)
         .or_else(|| expiry::refusal(workspace, limits))
         .or_else(|| circle(workspace))
+        .or_else(|| builds_of_one_name(workspace))
 }
 
 /// One that was begun goes on.
@@ -203,6 +205,25 @@ fn over_quota(owned: &Owned, limits: &Limits) -> Option<Refusal> {
         code: Code::WorkspaceQuotaExceeded,
         message,
     })
+}
+
+/// Two components whose builds have one name share one, as long as they say the same.
+fn builds_of_one_name(workspace: &Workspace) -> Option<Refusal> {
+    let components = workspace.spec.components.iter();
+    let builds = components.filter_map(|component| Some((component, component.build.as_ref()?)));
+    let mut first = BTreeMap::new();
+
+    for (component, build) in builds {
+        let (other, known) = *first.entry(&build.name).or_insert((component, build));
+        if known != build {
+            let message = format!(
+                "the builds of {} and {} are both called {}, and differ; rename one, or make them equal",
+                other.name, component.name, build.name
+            );
+            return Some(Refusal::new(Code::BuildNameConflict, message));
+        }
+    }
+    None
 }
 
 fn circle(workspace: &Workspace) -> Option<Refusal> {

@@ -57,6 +57,27 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
         .await?;
     harness.ready("circle", "True", "Healthy").await?;
 
+    // Equal builds of one name are one.
+    let mut twins = sample()?;
+    let components = twins["components"].as_array_mut().context("no list")?;
+    let builder = components.iter().find(|each| each.get("build").is_some());
+    let mut twin = builder.context("no component with a build")?.clone();
+    twin["name"] = "twin".into();
+    components.push(twin);
+    let mut differ = twins.clone();
+    let last = differ["components"]
+        .as_array_mut()
+        .and_then(|all| all.last_mut());
+    last.context("no component")?["build"]["dockerfile"] = "Other".into();
+
+    harness.workspace("twins", differ).await?;
+    let found = harness.ready("twins", "False", "BuildNameConflict").await?;
+    assert!(message(&found, "Ready").starts_with("E#6029 "));
+    let equal = Patch::Merge(json!({"spec": twins}));
+    let all = harness.all::<Workspace>();
+    all.patch("twins", &PatchParams::default(), &equal).await?;
+    harness.ready("twins", "True", "Healthy").await?;
+
     let mut elsewhere = sample()?;
     *elsewhere
         .pointer_mut("/networking/dns/zone")
