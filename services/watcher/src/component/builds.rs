@@ -82,7 +82,8 @@ fn build_labels(component: &Component, owned: &Owned, build: &Build) -> BTreeMap
     marks
 }
 
-/// The Build of its own that a Component's pods can run.
+/// The Build that a Component's pods can run: one of its own, or one that another component made of the
+/// same `build`.
 pub(super) fn to_run<'a>(
     component: &'a Component,
     owned: &'a Owned,
@@ -92,7 +93,14 @@ pub(super) fn to_run<'a>(
     let wanted = desired.map(ResourceExt::name_any);
     let status = component.status.as_ref();
     let serves = status.and_then(|status| status.deploy.build.as_deref());
-    Build::to_run(own(component, owned), wanted.as_deref(), serves)
+    let is_shared = |build: &Build| {
+        let name = build.metadata.name.as_deref();
+        name.is_some() && (name == wanted.as_deref() || name == serves)
+    };
+    let builds = owned.builds.iter().map(AsRef::as_ref);
+    let builds =
+        builds.filter(|build: &&Build| is_controlled_by(*build, component) || is_shared(build));
+    Build::to_run(builds, wanted.as_deref(), serves)
 }
 
 /// A Component's own Builds.

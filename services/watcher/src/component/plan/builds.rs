@@ -1,10 +1,11 @@
 //! The Builds of a Component: the wanted one is made, the last ones are kept to roll back to.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kube::ResourceExt;
-use sequencer_api::Build;
 use sequencer_api::labels::{self, commit12};
+use sequencer_api::{Build, Component};
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::patch::{add, remove};
 use serde_json::json;
@@ -38,7 +39,7 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
         plan.first.push(unmark(there));
     }
 
-    if there.is_none() {
+    if there.is_none() && is_maker(view, &name) {
         let first = build.spec.import_content.first();
         let branch = first.and_then(|import| import.content_from.git.as_ref()?.reference.clone());
         let branch = branch.as_deref().unwrap_or("HEAD");
@@ -56,6 +57,16 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
         plan.events
             .push(event(view, EventReason::Superseded, message));
     }
+}
+
+/// Whether this is the first of the components that want the Build of this name: it makes it for all.
+fn is_maker(view: &ComponentView, name: &str) -> bool {
+    let owned = view.owned.as_ref();
+    let wants = |other: &&Arc<Component>| {
+        desired(other, owned).is_some_and(|wanted| wanted.name_any() == name)
+    };
+    let first = owned.components.iter().find(wants);
+    first.is_none_or(|first| first.metadata.uid == view.component.metadata.uid)
 }
 
 /// An Event about a Component, on its Workspace if it has one.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use sequencer_api::{Component, DNSRecord, Workspace, labels};
+use sequencer_api::{Build, Component, DNSRecord, Workspace, labels};
 use serde_json::json;
 
 use super::{plain, sample};
@@ -57,27 +57,6 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
         .await?;
     harness.ready("circle", "True", "Healthy").await?;
 
-    // Equal builds of one name are one.
-    let mut twins = sample()?;
-    let components = twins["components"].as_array_mut().context("no list")?;
-    let builder = components.iter().find(|each| each.get("build").is_some());
-    let mut twin = builder.context("no component with a build")?.clone();
-    twin["name"] = "twin".into();
-    components.push(twin);
-    let mut differ = twins.clone();
-    let last = differ["components"]
-        .as_array_mut()
-        .and_then(|all| all.last_mut());
-    last.context("no component")?["build"]["dockerfile"] = "Other".into();
-
-    harness.workspace("twins", differ).await?;
-    let found = harness.ready("twins", "False", "BuildNameConflict").await?;
-    assert!(message(&found, "Ready").starts_with("E#6029 "));
-    let equal = Patch::Merge(json!({"spec": twins}));
-    let all = harness.all::<Workspace>();
-    all.patch("twins", &PatchParams::default(), &equal).await?;
-    harness.ready("twins", "True", "Healthy").await?;
-
     let mut elsewhere = sample()?;
     *elsewhere
         .pointer_mut("/networking/dns/zone")
@@ -100,6 +79,40 @@ async fn a_circle_and_a_zone_of_nobody_are_errors_that_heal() -> Result<()> {
         .patch("elsewhere", &PatchParams::default(), &zone)
         .await?;
     harness.ready("elsewhere", "True", "Healthy").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn builds_of_one_name_are_one_if_they_are_equal_and_refused_if_they_differ() -> Result<()> {
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    let mut twins = sample()?;
+    let components = twins["components"].as_array_mut().context("no list")?;
+    let builder = components.iter().find(|each| each.get("build").is_some());
+    let mut twin = builder.context("no component with a build")?.clone();
+    twin["name"] = "twin".into();
+    components.push(twin);
+    let mut differ = twins.clone();
+    let last = differ["components"]
+        .as_array_mut()
+        .and_then(|all| all.last_mut());
+    last.context("no component")?["build"]["dockerfile"] = "Other".into();
+
+    harness.workspace("twins", differ).await?;
+    let found = harness.ready("twins", "False", "BuildNameConflict").await?;
+    let status = found.status.unwrap_or_default();
+    let told = status
+        .conditions
+        .iter()
+        .find(|found| found.type_ == "Ready");
+    assert!(told.is_some_and(|ready| ready.message.starts_with("E#6029 ")));
+    assert_eq!(harness.count::<Build>().await?, 0);
+
+    let equal = Patch::Merge(json!({"spec": twins}));
+    let all = harness.all::<Workspace>();
+    all.patch("twins", &PatchParams::default(), &equal).await?;
+    harness.ready("twins", "True", "Healthy").await?;
+    assert_eq!(harness.count::<Build>().await?, 1);
     Ok(())
 }
 
