@@ -66,7 +66,7 @@ impl Edit {
 
     /// Changes the spec, if it can be changed so.
     pub(crate) fn make(self, rng: &mut StdRng, spec: &mut Value) {
-        let number = rng.random_range(1..1000);
+        let number: u32 = rng.random_range(1..1000);
         let all = names(spec);
         let at = rng.random_range(0..all.len().max(1));
         let Some(name) = all.get(at) else { return };
@@ -104,7 +104,7 @@ impl Edit {
                 );
                 set_env(&mut spec["components"][at], &address);
             }
-            // One component builds, others may run what it built.
+            // Components that build share one Build, and others may run what they built.
             Self::Build => match all.iter().position(|other| has_build(spec, other)) {
                 None => {
                     spec["components"][at]["build"] = build();
@@ -118,8 +118,20 @@ impl Edit {
                         }
                     }
                 }
-                Some(_) => *image(&mut spec["components"][at]) = json!("${build::app}"),
+                Some(maker) => {
+                    if number.is_multiple_of(2) {
+                        spec["components"][at]["build"] =
+                            spec["components"][maker]["build"].clone();
+                    }
+                    *image(&mut spec["components"][at]) = json!("${build::app}");
+                }
             },
+            Self::Branch | Self::Commit | Self::Dockerfile | Self::Tags => {
+                let components = spec["components"].as_array_mut().into_iter().flatten();
+                components
+                    .filter(|component| component.get("build").is_some())
+                    .for_each(|component| self.of_build(component, number));
+            }
             Self::FromUrl if spec.get("networking").is_some() => {
                 set_env(&mut spec["components"][at], "${workspace::url}");
             }
@@ -197,11 +209,6 @@ impl Edit {
                     take(component, field);
                 }
                 toggle(&mut component["template"], "restartPolicy", json!("Never"));
-            }
-            Self::Branch | Self::Commit | Self::Dockerfile | Self::Tags
-                if component.get("build").is_some() =>
-            {
-                self.of_build(component, number);
             }
             _ => {}
         }
