@@ -1,7 +1,7 @@
 //! What a container's `image` says: `[host[:port]/]path[:tag][@algorithm:hex]`, by the grammar of the
 //! project distribution/reference. No library of it is kept that is not a whole registry client.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -75,15 +75,20 @@ fn is_name(name: &str) -> bool {
     }
 
     match name.split_once('/') {
-        Some((host, path)) if host.starts_with('[') => {
-            let (address, port) = host.split_once("]:").unwrap_or((host, "0"));
-            let address = address.trim_start_matches('[').trim_end_matches(']');
-            address.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok() && is_path(path)
-        }
+        Some((host, path)) if host.starts_with('[') => is_ipv6(host) && is_path(path),
         // What would be a host is only a path in capital letters: `Team/app` is a typing error.
         Some((host, _)) if is_bare_and_capital(host) => false,
         _ => name.parse::<Repository>().is_ok(),
     }
+}
+
+/// Whether it is `[address]` or `[address]:port` (RFC 3986, 3.2.2).
+fn is_ipv6(host: &str) -> bool {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    bare.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+        || host.parse::<SocketAddrV6>().is_ok()
 }
 
 fn is_bare_and_capital(host: &str) -> bool {
@@ -125,6 +130,7 @@ mod tests {
             ("h.io:1/a/b:x".into(), Some("x"), false),
             ("REGISTRY.example.com/a:1".into(), Some("1"), false),
             ("[fd00::1]:5000/a/b:1".into(), Some("1"), false),
+            ("[fd00::1]/a".into(), None, false),
             ("a__b/c-d--e".into(), None, false),
             (format!("a/b{digest}"), None, true),
             (format!("a/b:1.0{digest}"), Some("1.0"), true),
@@ -145,6 +151,7 @@ mod tests {
             ("a..b", "name"),
             ("a/b___c", "name"),
             ("[fd00]/a", "name"),
+            ("[fd00::1/a", "name"),
             ("a b", "name"),
             ("nginx:late st", "tag"),
             ("nginx:", "tag"),

@@ -1,6 +1,6 @@
 //! What a component takes from elsewhere: variables of its Workspace, other components, Builds, the
-//! labels of both, and the routes that lead to it. Pods and policies that were made of something else are older than the
-//! spec, although their Component says nothing of it.
+//! labels of both, and the routes that lead to it. Pods and policies that were made of something
+//! else are older than the spec, although their Component says nothing of it.
 
 use std::collections::BTreeSet;
 
@@ -181,11 +181,14 @@ mod tests {
     }
 
     fn inputs(spec: &Value) -> Option<String> {
-        let workspace = workspace(spec);
-        let component = component(&workspace);
+        inputs_in(&workspace(spec))
+    }
+
+    fn inputs_in(workspace: &Workspace) -> Option<String> {
+        let component = component(workspace);
         let surroundings = Surroundings {
             component: &component,
-            workspace: Some(&workspace),
+            workspace: Some(workspace),
             siblings: Vec::new(),
             builds: Vec::new(),
         };
@@ -246,14 +249,7 @@ mod tests {
         let labelled = |label: &str, value: &str| {
             let mut workspace = workspace(&spec("1", 80, "plain"));
             workspace.labels_mut().insert(label.into(), value.into());
-            let component = component(&workspace);
-            let surroundings = Surroundings {
-                component: &component,
-                workspace: Some(&workspace),
-                siblings: Vec::new(),
-                builds: Vec::new(),
-            };
-            surroundings.inputs()
+            inputs_in(&workspace)
         };
 
         assert_eq!(labelled("app.kubernetes.io/name", "a"), None);

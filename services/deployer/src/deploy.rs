@@ -132,7 +132,9 @@ impl Service {
             Err(Error::Object(ObjectError::Credentials(_))) if started && found.is_some() => {}
             provided => provided?,
         }
+        // A Job has done its work, or is at it, with the claim that it has.
         let unclaimed = claim(&apply, workload, found.is_some()).await?;
+        let unclaimed = unclaimed.filter(|_refusal| is_deployment(&workload.object));
 
         let is_waiting = !waiting.is_empty();
         let (there, turn) = self.run(view, &apply, workload, found, is_waiting).await?;
@@ -143,14 +145,13 @@ impl Service {
         let has_secrets =
             !workload.used.generated.is_empty() || !wanted_logins(view, &workload.used).is_empty();
         let secrets_again = has_secrets.then(|| self.resync());
-        let again = [health.again, turn, secrets_again];
-        let mut again = again.into_iter().flatten().min();
+        let claim_again = unclaimed.as_ref().map(|_refusal| WAITING);
+        let again = [health.again, turn, secrets_again, claim_again];
+        let again = again.into_iter().flatten().min();
         let mut section = self.describe(view, &plan, workload, health).await;
         section::retry_pull(view, &mut section, secrets, self.waits());
-        // A Job has done its work, or is at it, with the claim that it has.
-        if let Some(refusal) = unclaimed.filter(|_refusal| is_deployment(&workload.object)) {
+        if let Some(refusal) = unclaimed {
             section::blame(view, &mut section, &refusal, self.waits());
-            again = again.min(Some(WAITING)).or(Some(WAITING));
         }
         Ok((section, again))
     }

@@ -15,28 +15,22 @@ pub(super) fn is_changed(found: &DynamicObject, body: &Value, manager: &str) -> 
         return true;
     }
 
-    let mut entries = found.managed_fields().iter();
-    let ours = entries.find(|entry| is_applied(entry, manager));
-    ours.and_then(fields).is_some_and(|ours| {
-        let value = serde_json::to_value(found).unwrap_or_default();
-        let mut body = body.clone();
-        if let Value::Object(body) = &mut body {
-            // They are nobody's, and not in lists.
-            body.retain(|field, _| field != "apiVersion" && field != "kind");
-        }
-        is_lost(&value, ours, &body)
-    })
+    let Some(ours) = ours(found, manager) else {
+        return false;
+    };
+    let value = serde_json::to_value(found).unwrap_or_default();
+    // What names the kind is nobody's, and not in lists.
+    let parts = body.as_object().into_iter().flatten();
+    let mut parts = parts.filter(|(name, _)| !["apiVersion", "kind"].contains(&name.as_str()));
+    parts.any(|(name, wanted)| is_field_lost(&value, ours, name, wanted))
 }
 
 /// Whether another than `manager` has a field that is in `body`, and that `manager` has no more.
 fn has_others(found: &DynamicObject, body: &Value, manager: &str) -> bool {
-    let (ours, others): (Vec<_>, Vec<_>) = found
-        .managed_fields()
-        .iter()
-        .partition(|entry| is_applied(entry, manager));
-    let ours = ours.into_iter().find_map(fields);
-
-    let mut others = others.into_iter().filter_map(fields);
+    let ours = ours(found, manager);
+    let entries = found.managed_fields().iter();
+    let others = entries.filter(|entry| !is_applied(entry, manager));
+    let mut others = others.filter_map(fields);
     others.any(|theirs| is_taken(theirs, ours, body))
 }
 
@@ -47,11 +41,7 @@ pub(super) fn is_taken_from(
     path: &[&str],
     manager: &str,
 ) -> bool {
-    let mut entries = found.managed_fields().iter();
-    let Some(ours) = entries
-        .find(|entry| is_applied(entry, manager))
-        .and_then(fields)
-    else {
+    let Some(ours) = ours(found, manager) else {
         return false;
     };
 
@@ -81,9 +71,7 @@ pub(super) fn applied(
         return None;
     }
 
-    let mut entries = found.managed_fields().iter();
-    let entry = entries.find(|entry| is_applied(entry, manager))?;
-    let start = (serde_json::to_value(found).ok()?, fields(entry)?);
+    let start = (serde_json::to_value(found).ok()?, ours(found, manager)?);
 
     let (value, fields) = path.iter().try_fold(start, |(mut value, fields), field| {
         let below = fields.get(&format!("f:{field}"))?.as_object()?;
@@ -126,6 +114,14 @@ fn owned(value: &Value, fields: &Map<String, Value>) -> Value {
     }
 }
 
+/// What `manager` applied.
+fn ours<'a>(found: &'a DynamicObject, manager: &str) -> Option<&'a Map<String, Value>> {
+    let mut entries = found.managed_fields().iter();
+    entries
+        .find(|entry| is_applied(entry, manager))
+        .and_then(fields)
+}
+
 fn is_applied(entry: &ManagedFieldsEntry, manager: &str) -> bool {
     entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
 }
@@ -157,10 +153,10 @@ fn is_taken(
 /// that is nobody's.
 fn is_lost(found: &Value, ours: &Map<String, Value>, wanted: &Value) -> bool {
     match wanted {
-        Value::Object(wanted) => wanted.iter().any(|(name, wanted)| {
-            let found = found.get(name).unwrap_or(&Value::Null);
-            is_part_lost(found, ours.get(&format!("f:{name}")), wanted)
-        }),
+        Value::Object(wanted) => {
+            let mut wanted = wanted.iter();
+            wanted.any(|(name, wanted)| is_field_lost(found, ours, name, wanted))
+        }
         Value::Array(items) => items.iter().any(|item| {
             let list = Value::Array(vec![item.clone()]);
             let owned = ours.iter().find(|(name, _)| step(name, &list).is_some());
@@ -170,6 +166,12 @@ fn is_lost(found: &Value, ours: &Map<String, Value>, wanted: &Value) -> bool {
         }),
         _ => false,
     }
+}
+
+/// The same of one field.
+fn is_field_lost(found: &Value, ours: &Map<String, Value>, name: &str, wanted: &Value) -> bool {
+    let found = found.get(name).unwrap_or(&Value::Null);
+    is_part_lost(found, ours.get(&format!("f:{name}")), wanted)
 }
 
 /// The same of a field or an item of a list that we have, or have not any more.
@@ -231,7 +233,7 @@ mod tests {
     }
 
     /// What we have once it was applied.
-    fn ours() -> Value {
+    fn all_ours() -> Value {
         let mut all = container(&json!({".": {}, "f:name": {}, "f:image": {}}));
         all["f:metadata"] =
             json!({"f:annotations": {"f:ours": {}}, "f:finalizers": {r#"v:"x""#: {}}});
@@ -281,9 +283,9 @@ mod tests {
             json!({"f:metadata": {"f:finalizers": {r#"v:"x""#: {}}}}),
             container(&json!({"f:image": {}})),
         ] {
-            assert!(changed(&theirs, &without(&ours(), &theirs)), "{theirs}");
+            assert!(changed(&theirs, &without(&all_ours(), &theirs)), "{theirs}");
             // Once it is applied again we have it too.
-            assert!(!changed(&theirs, &ours()), "{theirs}");
+            assert!(!changed(&theirs, &all_ours()), "{theirs}");
         }
     }
 
@@ -296,7 +298,7 @@ mod tests {
             container(&json!({".": {}, "f:env": {}})),
             json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {r#"k:{"name":"b"}"#: {"f:image": {}}}}}}}),
         ] {
-            assert!(!changed(&theirs, &ours()), "{theirs}");
+            assert!(!changed(&theirs, &all_ours()), "{theirs}");
         }
     }
 
@@ -322,7 +324,7 @@ mod tests {
             let mut found = deployment();
             let below = found.pointer_mut(pointer).and_then(Value::as_object_mut);
             assert!(below.unwrap().remove(name).is_some());
-            let left = without(&ours(), &taken);
+            let left = without(&all_ours(), &taken);
             assert!(is_other(found, &nothing, &left), "{taken}");
         }
     }
@@ -333,7 +335,7 @@ mod tests {
         for (replicas, lost) in [(json!(0), true), (json!(2), false)] {
             let mut found = deployment();
             found["spec"]["replicas"] = replicas.clone();
-            let left = without(&ours(), &scaled);
+            let left = without(&all_ours(), &scaled);
             assert_eq!(is_other(found, &json!({}), &left), lost, "{replicas}");
         }
     }
