@@ -34,7 +34,7 @@ pub fn until<T>(what: &str, patience: Duration, mut check: impl FnMut() -> Resul
 /// # Errors
 /// As there.
 pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    eventually_within(what, PATIENCE, check).await
+    eventually_within(what, PATIENCE, SOON, check).await
 }
 
 /// Looks until `check` says so.
@@ -58,12 +58,17 @@ pub async fn holds_within(
         ensure!(check().await?, "it does not hold");
         Ok(())
     };
-    eventually_within(what, patience, check).await
+    eventually_within(what, patience, SOON, check).await
 }
 
-async fn eventually_within<T>(
+/// [`eventually`] at most so long, and looked at this often.
+///
+/// # Errors
+/// As [`until`].
+pub async fn eventually_within<T>(
     what: &str,
     patience: Duration,
+    look: Duration,
     mut check: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
     let deadline = Instant::now() + patience;
@@ -73,7 +78,7 @@ async fn eventually_within<T>(
                 return Err(error)
                     .with_context(|| format!("still not after {} s: {what}", patience.as_secs()));
             }
-            Err(_) => tokio::time::sleep(SOON).await,
+            Err(_) => tokio::time::sleep(look).await,
             done => return done,
         }
     }

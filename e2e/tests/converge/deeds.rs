@@ -117,9 +117,9 @@ impl Deed {
             }
             Self::TunnelOutside => world.outside.delete_tunnel(&uid).await,
             Self::RecordOutside => world.outside.change_record(&uid, which).await,
-            Self::KillWatcher => world.kill("watcher").await,
-            Self::KillDeployer => world.kill("deployer").await,
-            Self::KillNetwork => world.kill("network").await,
+            Self::KillWatcher => world.restart("watcher").await,
+            Self::KillDeployer => world.restart("deployer").await,
+            Self::KillNetwork => world.restart("network").await,
             Self::LoseMessages => world.lose_messages().await,
         }
     }

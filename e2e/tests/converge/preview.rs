@@ -1,12 +1,13 @@
 //! One Workspace in a namespace of its own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
+use lab::until::eventually_within;
 use sequencer_api::{Build, Workspace};
 use serde_json::{Value, json};
 
@@ -86,8 +87,7 @@ impl<'a> Preview<'a> {
 
     /// Waits until the status says that this spec is ready, or held back.
     pub(crate) async fn settled(&self, spec: &Value) -> Result<()> {
-        self.becomes("it is ready", async || self.is_settled(spec).await)
-            .await
+        becomes("it is ready", async || self.is_settled(spec).await).await
     }
 
     async fn is_settled(&self, spec: &Value) -> Result<()> {
@@ -119,7 +119,7 @@ impl<'a> Preview<'a> {
             ensure!(difference.is_empty(), "{difference}");
             Ok(())
         };
-        self.becomes("it is as if it had been applied so", async || {
+        becomes("it is as if it had been applied so", async || {
             is_so().await?;
             tokio::time::sleep(STAYS).await;
             is_so().await
@@ -131,7 +131,7 @@ impl<'a> Preview<'a> {
     pub(crate) async fn remove(&self) -> Result<()> {
         let all = self.api::<Workspace>();
         all.delete(Self::NAME, &DeleteParams::default()).await?;
-        self.becomes("it is gone", async || {
+        becomes("it is gone", async || {
             let found = all.get_opt(Self::NAME).await?;
             let status = found
                 .as_ref()
@@ -147,7 +147,7 @@ impl<'a> Preview<'a> {
     pub(crate) async fn delete(&self) -> Result<()> {
         let uid = self.uid().await?;
         self.remove().await?;
-        self.becomes("nothing of it is left", async || {
+        becomes("nothing of it is left", async || {
             let left = state::read(self.world, &self.namespace, &uid).await?;
             let builds = self
                 .api::<Build>()
@@ -163,21 +163,11 @@ impl<'a> Preview<'a> {
         })
         .await
     }
+}
 
-    async fn becomes(&self, what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match check().await {
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error).with_context(|| {
-                        format!("not yet after {} s: {what}", PATIENCE.as_secs())
-                    });
-                }
-                Err(_not_yet) => tokio::time::sleep(LOOK).await,
-                Ok(()) => return Ok(()),
-            }
-        }
-    }
+/// Waits until that is so. Each look costs the API server, which serves all sequences.
+async fn becomes(what: &str, check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+    eventually_within(what, PATIENCE, LOOK, check).await
 }
 
 fn told(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> String {

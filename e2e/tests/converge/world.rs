@@ -73,7 +73,7 @@ impl World {
         world.prepare().await?;
         world.play().await?;
         for (service, _port) in SERVICES {
-            world.kill(service).await?;
+            world.restart(service).await?;
         }
         Ok(world)
     }
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// Ends a service wherever it is, if it runs, and starts it again.
-    pub(crate) async fn kill(&self, service: &'static str) -> Result<()> {
+    pub(crate) async fn restart(&self, service: &'static str) -> Result<()> {
         let mut services = self.services.lock().await;
         if let Some(mut child) = services.remove(service) {
             child.kill()?;
