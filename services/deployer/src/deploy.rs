@@ -29,7 +29,7 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
 use crate::error::{Error, ObjectError};
-use crate::plan::{Plan, View, Workload, is_deployment, plan, wanted_logins};
+use crate::plan::{Plan, View, Workload, is_deployment, plan, policies, serving, wanted_logins};
 use crate::readiness::{self, Health, LogOf, probes};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
@@ -122,7 +122,8 @@ impl Service {
         }
 
         // What runs.
-        self.surround(view, &apply, &plan).await?;
+        let older = older_serve(workload, found.as_ref())?;
+        self.surround(view, &apply, &plan, older).await?;
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan, workload), None));
         }
@@ -174,19 +175,35 @@ impl Service {
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
 
-        self.surround(view, apply, plan).await?;
+        self.surround(view, apply, plan, false).await?;
 
         let section = DeploySection {
-            services: plan.services.clone(),
+            services: plan.deployed.clone(),
             ..section::waiting(view, waiting)
         };
 
         Ok((section, Some(WAITING)))
     }
 
-    /// Makes Services and NetworkPolicies.
-    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
-        for object in &plan.surroundings {
+    /// Makes Services and NetworkPolicies. As long as older pods serve, their Services stay as they
+    /// are, and their ports open.
+    async fn surround(
+        &self,
+        view: &View,
+        apply: &Apply,
+        plan: &Plan,
+        older_serve: bool,
+    ) -> Result<(), Error> {
+        let mut older = Vec::new();
+        for object in &plan.services {
+            let found = apply.get(object).await?;
+            match found.as_ref().filter(|_found| older_serve) {
+                Some(found) => older.extend(serving(found)),
+                None => drop(apply.write(object, found).await?),
+            }
+        }
+
+        for object in &policies(view, self.settings(), &older)? {
             let found = apply.get(object).await?;
             if found.is_some() || object.owner() == view.uid() {
                 apply.write(object, found).await?;
@@ -327,6 +344,18 @@ fn is_started(
     let runs = found.map(serde_json::to_value).transpose()?;
     Ok(runs.as_ref().and_then(revision) == newest
         || section::before(view).revision.as_deref() == newest)
+}
+
+/// Whether pods of another revision than the newest are what serves.
+fn older_serve(workload: &Workload, found: Option<&DynamicObject>) -> Result<bool, Error> {
+    let Some(found) = found.filter(|_found| is_deployment(&workload.object)) else {
+        return Ok(false);
+    };
+
+    let found = serde_json::to_value(found)?;
+    let is_newest = revision(&found) == Some(&workload.revision);
+    let found = Deployment::deserialize(found)?;
+    Ok(readiness::older_serve(&found, is_newest))
 }
 
 /// Makes claims, and returns what is wrong with one that is there. All else goes on: `runs` is

@@ -38,8 +38,10 @@ use pod::Pods;
 
 pub(crate) use labels::{controller, owner_reference, pull_metadata, variables_metadata};
 pub use object::is_deployment;
+pub(crate) use policy::policies;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
 pub use sequencer_runtime::apply::Object;
+pub(crate) use service::{Serving, serving};
 pub use used::{Used, UsedBuild};
 
 /// What a Component's plan is made from.
@@ -154,12 +156,14 @@ impl View {
 
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What may be made at any time: Services and NetworkPolicies.
-    pub surroundings: Vec<Object>,
+    /// The Services of its networks.
+    pub services: Vec<Object>,
+    /// The NetworkPolicies, as they are once no older pods serve.
+    pub policies: Vec<Object>,
     /// What has to go if it is there, although it is not the Component's own.
     pub unwanted: Option<Object>,
     /// The Services as the status lists them.
-    pub services: Vec<DeployedService>,
+    pub deployed: Vec<DeployedService>,
     /// What runs; or what still has to have a value.
     pub workload: Result<Workload, Vec<WaitingFor>>,
 }
@@ -194,19 +198,18 @@ pub(crate) fn is_job(template: &ComponentTemplate) -> bool {
 pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Error> {
     unique(view)?;
     refuse::check(view, settings)?;
-    let mut surroundings = service::services(view, settings)?;
-    surroundings.extend(policy::policies(view, settings)?);
+    let services = service::services(view, settings)?;
 
     let workload = match pod::render(view, settings)? {
         Err(missing) => Err(missing),
         Ok(pods) => Ok(workload(view, settings, pods)?),
     };
 
-    let unwanted = policy::unwanted(view, settings)?;
     Ok(Plan {
-        surroundings,
-        unwanted,
-        services: service::deployed(view),
+        services,
+        policies: policies(view, settings, &[])?,
+        unwanted: policy::unwanted(view, settings)?,
+        deployed: service::deployed(view),
         workload,
     })
 }

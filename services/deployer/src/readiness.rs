@@ -1,6 +1,7 @@
 //! Whether what runs is ready, and what is wrong if it is not. Pure: what was read and the time are
 //! given.
 
+mod image;
 pub(crate) mod pods;
 pub(crate) mod probes;
 
@@ -118,6 +119,15 @@ pub(crate) fn deployment(
         probe: None,
         again: settling,
     }
+}
+
+/// Whether pods of an older template serve. `is_newest` is whether the Deployment has the newest one.
+pub(crate) fn older_serve(deployment: &Deployment, is_newest: bool) -> bool {
+    let status = deployment.status.clone().unwrap_or_default();
+    let seen = status.observed_generation >= deployment.metadata.generation;
+    let is_rolled_out = is_newest && seen && status.updated_replicas == status.replicas;
+
+    !is_rolled_out && status.ready_replicas.unwrap_or_default() > 0
 }
 
 /// Whether a Job failed, if only in its first try.

@@ -26,6 +26,11 @@ impl Shutdown {
         self.stop.cancelled().await;
     }
 
+    /// Works until nothing new may be taken on, or until it is done.
+    pub async fn until_stopping(&self, work: impl Future<Output = ()>) {
+        let _done = self.stop.run_until_cancelled(work).await;
+    }
+
     /// Whether nothing new may be taken on.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

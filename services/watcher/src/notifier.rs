@@ -2,23 +2,24 @@
 //! more. What was published is remembered in memory alone: after a restart everything unfinished is
 //! published once more.
 
+mod outbox;
+
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sequencer_api::status::Section;
 use sequencer_proto::topics::{Command, Pool, Verb};
 use sequencer_proto::v1::{CommandPayload, Trigger};
-use sequencer_runtime::bus::{Bus, PublishError};
-use sequencer_runtime::error::chain;
+use sequencer_runtime::bus::Bus;
 use sequencer_runtime::retry::later;
 use sequencer_runtime::section::{Due, Wanted, due};
-use sequencer_runtime::telemetry::join_workspace;
-use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
-use crate::plan::{Cause, Inputs, Notification, Plan, Policy, Subject, Target};
+use outbox::{Outbox, Outgoing};
+
+use crate::plan::{Cause, Inputs, Notification, Plan, Policy, Subject};
 use crate::retry::Retry;
 
 /// Returns when the handler of a section has work. `finished` says whether the section records what is
@@ -191,23 +192,28 @@ fn spread(every: Duration, uid: Uuid) -> Duration {
     every + every / 10 * u32::from(part) / u32::from(u8::MAX)
 }
 
-/// Publishes commands for handlers.
+/// Decides which commands are published for handlers, and publishes them.
 #[derive(Debug)]
 pub struct Notifier {
-    bus: Bus,
     periods: Periods,
     sent: Mutex<HashMap<(Verb, Uuid), Sent>>,
+    outbox: Outbox,
 }
 
 impl Notifier {
     /// Nothing was published yet.
     #[must_use]
-    pub fn new(bus: Bus, periods: Periods) -> Self {
+    pub fn new(periods: Periods) -> Self {
         Self {
-            bus,
             periods,
             sent: Mutex::default(),
+            outbox: Outbox::default(),
         }
+    }
+
+    /// Publishes what is to be, for ever.
+    pub async fn run(&self, bus: &Bus) {
+        self.outbox.run(bus).await;
     }
 
     /// Everything may be lost: what is unfinished is published again when it is reconciled.
@@ -218,26 +224,21 @@ impl Notifier {
     /// The object is gone.
     pub fn forget(&self, uid: Uuid) {
         self.lock().retain(|(_, other), _| *other != uid);
+        self.outbox.forget(uid);
     }
 
-    /// Publishes it, if it is time, and returns when to decide again.
-    pub async fn send(&self, notification: &Notification, now: Timestamp) -> Option<Timestamp> {
+    /// Has it published, if it is time, and returns when to decide again.
+    pub fn send(&self, notification: &Notification, now: Timestamp) -> Option<Timestamp> {
         let id = (notification.verb, notification.target.uuid());
-        let decision = decide(self.lock().get(&id), notification, self.periods, now);
-        if let Some(trigger) = decision.send
-            && let Err(error) = self.publish(notification, trigger).await
-        {
-            warn!(
-                verb = notification.verb.word(),
-                name = notification.target.name,
-                error = chain(&error),
-                "Failed to publish command"
-            );
-            self.lock().remove(&id);
-            return Some(later(now, RETRY));
+        let mut sent = self.lock();
+        let decision = decide(sent.get(&id), notification, self.periods, now);
+        if let Some(trigger) = decision.send {
+            let outgoing = outgoing(notification, trigger);
+            outgoing
+                .into_iter()
+                .for_each(|outgoing| self.outbox.add(outgoing));
         }
 
-        let mut sent = self.lock();
         let changed = sent
             .get(&id)
             .is_none_or(|sent| !sent.is_of(notification) || sent.retry != notification.retry);
@@ -248,49 +249,27 @@ impl Notifier {
         decision.next
     }
 
-    async fn publish(
-        &self,
-        notification: &Notification,
-        trigger: Trigger,
-    ) -> Result<(), PublishError> {
-        let command = Command::new(
-            notification.verb,
-            notification.pool.clone(),
-            notification.workspace,
-            notification.target.uuid(),
-        );
-        let Ok(command) = command else { return Ok(()) };
-        let Target {
-            kind,
-            namespace,
-            name,
-            ..
-        } = &notification.target;
-        let span = info_span!(
-            "publish",
-            verb = notification.verb.word(),
-            kind = kind.word(),
-            namespace,
-            name
-        );
-        join_workspace(&span, notification.workspace);
-        let payload = CommandPayload {
-            asked: notification.retry.asked.clone().unwrap_or_default(),
-            ..command.payload(namespace, name, trigger)
-        };
-        self.bus
-            .publish_payload(&command, &payload)
-            .instrument(span)
-            .await
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Verb, Uuid), Sent>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Verb, Uuid), Sent>> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long to wait when NATS took nothing.
-const RETRY: Duration = Duration::from_secs(2);
+/// The command of a notification; None if its verb has no such one.
+fn outgoing(notification: &Notification, trigger: Trigger) -> Option<Outgoing> {
+    let target = notification.target.clone();
+    let (verb, pool) = (notification.verb, notification.pool.clone());
+    let command = Command::new(verb, pool, notification.workspace, target.uuid()).ok()?;
+    let payload = CommandPayload {
+        asked: notification.retry.asked.clone().unwrap_or_default(),
+        ..command.payload(&target.namespace, &target.name, trigger)
+    };
+
+    Some(Outgoing {
+        command,
+        payload,
+        target,
+    })
+}
 
 #[cfg(test)]
 mod tests;

@@ -154,7 +154,7 @@ pub async fn reconcile<V: Reconciled>(
     let recorded = context.record(&view, &after, &mut plan).await;
 
     for notification in std::mem::take(&mut plan.notifications) {
-        if let Some(at) = context.notifier.send(&notification, now).await {
+        if let Some(at) = context.notifier.send(&notification, now) {
             plan.again_at(at);
         }
     }

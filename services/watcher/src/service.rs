@@ -108,7 +108,7 @@ impl Watcher {
             cache,
             triggers,
             unreadable: Unreadables::default(),
-            notifier: Notifier::new(bus.clone(), periods),
+            notifier: Notifier::new(periods),
             events: Recorder::new(client.clone(), &args.shared.pod),
             statuses: StatusWriter::new(DERIVED_PROGRESS),
             chart: self.chart.clone(),
@@ -144,7 +144,8 @@ impl Watcher {
             controllers::run(builds, context.clone(), handles.clone()),
             controllers::run(records, context.clone(), handles.clone()),
             self.keep(&context),
-            answer(&context, handles),
+            handles.shutdown.until_stopping(context.notifier.run(bus)),
+            handles.shutdown.until_stopping(answer_all(&context)),
         );
     }
 
@@ -165,14 +166,7 @@ impl Watcher {
     }
 }
 
-/// Says on objects that cannot be read that they cannot, until shutdown.
-async fn answer(context: &Context, handles: &Handles) {
-    tokio::select! {
-        () = handles.shutdown.stopping() => {}
-        () = answer_all(context) => {}
-    }
-}
-
+/// Says on objects that cannot be read that they cannot, for ever.
 async fn answer_all(context: &Context) {
     let Context {
         client,

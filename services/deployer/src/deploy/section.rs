@@ -69,7 +69,7 @@ pub(super) fn has_failed(view: &View, workload: &Workload) -> bool {
 /// It is done, as it was.
 pub(super) fn still_done(view: &View, plan: &Plan, workload: &Workload) -> DeploySection {
     let mut section = DeploySection {
-        services: plan.services.clone(),
+        services: plan.deployed.clone(),
         inputs: view.surroundings().inputs(),
         ..anew(view, State::Completed)
     };
@@ -96,7 +96,7 @@ pub(super) fn running(
     let mut section = anew(view, health.state);
     section.kind = Some(workload.object.resource.kind.clone());
     section.name = Some(workload.object.name().into());
-    section.services.clone_from(&plan.services);
+    section.services.clone_from(&plan.deployed);
     section.replicas = Some(health.wanted);
     section.ready_replicas = Some(health.ready);
     section.revision = Some(workload.revision.clone());

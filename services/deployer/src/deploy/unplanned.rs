@@ -18,7 +18,7 @@ pub(super) async fn close(view: &View, apply: &Apply, plan: &Plan) -> Result<(),
     if let Some(object) = &plan.unwanted {
         apply.remove(object).await?;
     }
-    delete::<NetworkPolicy>(view, apply, plan).await
+    delete::<NetworkPolicy>(view, apply, &plan.policies).await
 }
 
 /// Deletes what else was made for this Component and is not planned any more.
@@ -48,19 +48,16 @@ pub(super) async fn tidy(
         }
     }
 
-    delete::<Service>(view, apply, plan).await
+    delete::<Service>(view, apply, &plan.services).await
 }
 
 /// Deletes the objects of a kind that belong to this Component and are not planned.
-async fn delete<K>(view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error>
+async fn delete<K>(view: &View, apply: &Apply, planned: &[Object]) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
 {
     let kind = ApiResource::erase::<K>(&());
-    let planned = |name: &str| {
-        let mut planned = plan.surroundings.iter();
-        planned.any(|object| object.resource.kind == kind.kind && object.name() == name)
-    };
+    let planned = |name: &str| planned.iter().any(|object| object.name() == name);
 
     let labels = read::of_component(view.name());
     for found in apply.list(&kind, &labels, view.uid()).await? {

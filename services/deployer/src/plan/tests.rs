@@ -27,8 +27,9 @@ fn the_sample_renders_as_it_always_did() {
     let plan = planned(&view("click-mania", |_spec| ()), &settings(&[])).unwrap();
     let workload = plan.workload.unwrap();
     let objects: Vec<_> = plan
-        .surroundings
+        .services
         .iter()
+        .chain(&plan.policies)
         .chain([&workload.object])
         .map(|object| &object.body)
         .collect();

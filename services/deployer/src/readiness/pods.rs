@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use sequencer_api::code::Code;
 
-use super::{LogOf, Trouble};
+use super::{LogOf, Trouble, image};
 
 /// A container that crashed counts as up once it ran this long: else a crash loop would be healthy
 /// every other minute.
@@ -14,16 +14,6 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// What ran for so long before it ended is in no loop.
 const LONGEST: Duration = Duration::from_mins(5);
-
-/// The kubelet's words for an image that is not to be had.
-const PULL: &[&str] = &[
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "ImageInspectError",
-    "RegistryUnavailable",
-];
 
 /// The kubelet's words for a container that nothing is wrong with yet.
 const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
@@ -45,7 +35,7 @@ pub(super) fn trouble(pod: &Pod, ends: Ends, now: Timestamp) -> Option<Trouble> 
     let status = pod.status.as_ref()?;
     let init = status.init_container_statuses.iter().flatten();
     let main = status.container_statuses.iter().flatten();
-    let image = init.clone().chain(main.clone()).find_map(pull);
+    let pull = init.clone().chain(main.clone()).find_map(pull);
     let init = || {
         init.clone()
             .find_map(|container| crash(pod, container, Code::InitContainerFailed, Ends::Well, now))
@@ -56,8 +46,7 @@ pub(super) fn trouble(pod: &Pod, ends: Ends, now: Timestamp) -> Option<Trouble> 
             .find_map(|container| crash(pod, container, Code::CrashLoop, ends, now))
     };
 
-    image
-        .or_else(init)
+    pull.or_else(init)
         .or_else(main)
         .or_else(|| config(pod))
         .or_else(|| unschedulable(pod))
@@ -150,20 +139,16 @@ fn left(container: &ContainerStatus, now: Timestamp) -> Option<Duration> {
 
 fn pull(container: &ContainerStatus) -> Option<Trouble> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    waiting
-        .reason
-        .as_deref()
-        .filter(|reason| PULL.contains(reason))?;
+    let reason = waiting.reason.as_deref();
+    reason.filter(|reason| image::is_pull(reason))?;
 
     let words = waiting.message.as_deref().unwrap_or_default();
+    let (code, message) = image::failure(&container.image, words);
     Some(Trouble {
-        code: Code::ImagePullFailed,
+        code,
         container: Some(container.name.clone()),
         exit_code: None,
-        message: format!(
-            "container {}: cannot pull {}: {words}",
-            container.name, container.image
-        ),
+        message: format!("container {}: {message}", container.name),
         log: None,
     })
 }

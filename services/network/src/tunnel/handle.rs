@@ -270,9 +270,8 @@ impl TunnelHandler<'_> {
             Connection::Connected => Ok(End::Reached(State::Completed)),
             Connection::Missing(why) => {
                 let code = Code::ConnectorNotConnected;
-                let message = format!("the connector is not connected: {why}");
                 let state = state(work.waits(code), SLOW);
-                Ok(self.0.waiting(code, message, state))
+                Ok(self.0.waiting(code, why, state))
             }
         }
     }
@@ -290,6 +289,36 @@ async fn connection(tunnel: &Tunnel<'_>) -> Result<Connection, Error> {
         }
     }
 
-    let why = why.unwrap_or_else(|| format!("{ready} of its pods are ready"));
-    Ok(Connection::Missing(why))
+    Ok(Connection::Missing(not_connected(ready, why.as_deref())))
+}
+
+/// What is missing, by how many pods of the connector are ready and why no more are.
+fn not_connected(ready: i32, why: Option<&str>) -> String {
+    match (ready, why) {
+        (0, Some(why)) => format!("the connector is not ready: {why}"),
+        (0, None) => "the connector is not ready: its pods start".into(),
+        (1, _) => {
+            "1 pod of the connector is ready, and Cloudflare lists no connection of it yet".into()
+        }
+        (ready, _) => {
+            format!(
+                "{ready} pods of the connector are ready, and Cloudflare lists no connection of them yet"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_that_are_ready_are_never_called_the_reason_for_no_connection() {
+        let refused = "pods \"a\" is forbidden";
+        assert!(not_connected(0, Some(refused)).ends_with(refused));
+        for ready in [1, 2] {
+            let told = not_connected(ready, Some("Deployment has minimum availability."));
+            assert!(told.contains("Cloudflare lists no connection"), "{told}");
+        }
+    }
 }

@@ -46,10 +46,15 @@ impl Bus {
     /// NATS does not answer, or refuses to make something.
     pub async fn ensure(&self, keep: &Keep) -> Result<bool, EnsureError> {
         let mut made = false;
+        self.make(keep, &mut made).await?;
+        Ok(made)
+    }
 
+    /// The same, and `made` is set as soon as something was missing, whatever comes after it.
+    async fn make(&self, keep: &Keep, made: &mut bool) -> Result<(), EnsureError> {
         for wanted in &STREAMS {
             let ensured = self.ensure_stream(wanted).await;
-            made |= ensured.map_err(|source| EnsureError {
+            *made |= ensured.map_err(|source| EnsureError {
                 what: wanted.name.into(),
                 source,
             })?;
@@ -57,26 +62,27 @@ impl Bus {
 
         for wanted in &keep.consumers {
             let ensured = self.ensure_consumer(wanted, keep.ack_wait).await;
-            made |= ensured.map_err(|source| EnsureError {
+            *made |= ensured.map_err(|source| EnsureError {
                 what: wanted.name.clone(),
                 source,
             })?;
         }
 
-        Ok(made)
+        Ok(())
     }
 
     /// Does so again and again until shutdown; unready while something is missing. `made` is called
-    /// whenever streams may have been empty: what is unfinished has to be notified.
+    /// once something was made, and at first: streams may have been empty, and what is unfinished has
+    /// to be notified.
     pub async fn keep(&self, keep: Keep, made: impl Fn()) {
         let part = self.handles.readiness.part("streams and consumers");
-        let mut whole = false;
+        let mut is_made = true;
         loop {
-            let ensured = self.ensure(&keep).await;
+            let ensured = self.make(&keep, &mut is_made).await;
             part.set(ensured.is_ok());
-            match &ensured {
-                Ok(something) if *something || !whole => made(),
-                Ok(_) => {}
+            match ensured {
+                Ok(()) if std::mem::take(&mut is_made) => made(),
+                Ok(()) => {}
                 Err(error) => warn!(
                     what = error.what,
                     error = error.source,
@@ -84,7 +90,6 @@ impl Bus {
                 ),
             }
 
-            whole = ensured.is_ok();
             if !pause(&self.handles, sleep(keep.every)).await {
                 return;
             }

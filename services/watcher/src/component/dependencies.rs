@@ -26,9 +26,6 @@ pub(super) fn summary(view: &ComponentView) -> Summary {
         [] => held(view),
         unmet => unmet,
     };
-    if unmet.is_empty() {
-        return Summary::yes(Reason::Completed, "");
-    }
 
     let failed = unmet.iter().find_map(|wait| {
         let name = &wait.component_name;
@@ -39,10 +36,16 @@ pub(super) fn summary(view: &ComponentView) -> Summary {
         Some(Summary::failed(code, format!("{name}: {message}")))
     });
 
-    failed.unwrap_or_else(|| {
-        let shown: Vec<_> = unmet.iter().map(|wait| waits(view, wait)).collect();
-        Summary::no(Reason::Waiting, format!("waiting for {}", shown.join(", ")))
-    })
+    failed
+        .or_else(|| awaited(view, unmet))
+        .unwrap_or_else(|| Summary::yes(Reason::Completed, ""))
+}
+
+/// What is waited for; None if nothing is.
+pub(super) fn awaited(view: &ComponentView, waiting: &[WaitingFor]) -> Option<Summary> {
+    let shown: Vec<_> = waiting.iter().map(|wait| waits(view, wait)).collect();
+    (!shown.is_empty())
+        .then(|| Summary::no(Reason::Waiting, format!("waiting for {}", shown.join(", "))))
 }
 
 fn waits(view: &ComponentView, wait: &WaitingFor) -> String {
@@ -61,7 +64,7 @@ fn waits(view: &ComponentView, wait: &WaitingFor) -> String {
 }
 
 /// What the deployer waits for although every condition holds.
-fn held(view: &ComponentView) -> &[WaitingFor] {
+pub(super) fn held(view: &ComponentView) -> &[WaitingFor] {
     let deploy = &view.before.deploy;
     if deploy.section.is(State::Waiting, view.subject.generation) {
         &deploy.waiting_for

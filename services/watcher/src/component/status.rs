@@ -247,7 +247,7 @@ fn variables(view: &ComponentView) -> Summary {
     if view.started {
         return Summary::yes(Reason::Completed, "");
     }
-    Summary::no(Reason::Waiting, "rendered when it starts")
+    not_started(view)
 }
 
 fn network(view: &ComponentView) -> Summary {
@@ -297,19 +297,35 @@ fn pod(view: &ComponentView) -> Summary {
         return Summary::no(Reason::InProgress, pulling.or(probe).unwrap_or(replicas));
     }
 
-    if view.may_start() {
-        return Summary::no(Reason::InProgress, "starting");
-    }
-
-    Summary::no(Reason::Waiting, "not started yet")
+    not_started(view)
 }
 
+/// What keeps the newest version from being started, as far as it has no condition of its own.
+fn not_started(view: &ComponentView) -> Summary {
+    if !view.may_start() {
+        let message = match view.before.deploy.kind {
+            Some(_) => "the new version has not started yet",
+            None => "not started yet",
+        };
+        return Summary::no(Reason::Waiting, message);
+    }
+
+    let awaited = dependencies::awaited(view, dependencies::held(view));
+    awaited.unwrap_or_else(|| Summary::no(Reason::InProgress, "starting"))
+}
+
+/// How many pods are ready. They are of any version as long as one is rolled out.
 fn replicas(deploy: &DeploySection) -> String {
     let (ready, wanted) = (
         deploy.ready_replicas.unwrap_or_default(),
         deploy.replicas.unwrap_or_default(),
     );
-    format!("{ready} of {wanted} ready")
+
+    if deploy.section.state == Some(State::InProgress) && wanted > 0 && ready >= wanted {
+        "rolling out".into()
+    } else {
+        format!("{ready} of {wanted} ready")
+    }
 }
 
 /// Some version serves: what was rolled out once stays up while a newer one comes, since old pods

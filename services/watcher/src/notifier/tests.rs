@@ -4,6 +4,7 @@ use sequencer_proto::topics::Kind;
 use serde_json::json;
 
 use super::*;
+use crate::plan::Target;
 
 const PERIODS: Periods = Periods {
     resync: Duration::from_secs(60),

@@ -1,4 +1,4 @@
-//! Several watchers, and an API server that does not answer.
+//! Several watchers, and servers that do not answer.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,6 +16,13 @@ use crate::services::well;
 const LEASE: Duration = Duration::from_secs(15);
 const BESIDE: Duration = Duration::from_secs(5);
 
+/// So many Workspaces that waiting for NATS with each of them would be noticed: it is asked for five
+/// seconds.
+const WORKSPACES: usize = 45;
+
+/// The most that it takes until all of these are decided.
+const DECIDED: Duration = Duration::from_secs(20);
+
 async fn holder(harness: &Harness) -> Result<Option<String>> {
     let lease = harness.all::<Lease>().get_opt("watcher").await?;
     Ok(lease.and_then(|lease| lease.spec?.holder_identity))
@@ -30,6 +37,15 @@ async fn works(harness: &Harness, name: &str) -> Result<()> {
         Ok(all.items.iter().filter(ours).count() == 3)
     })
     .await
+}
+
+/// Sends a signal to a part of the lab.
+fn signal(harness: &Harness, part: &str, signal: &str) -> Result<()> {
+    let process = harness.alone.pid(part).context("it does not run")?;
+    let mut kill = Command::new("kill");
+    let sent = kill.args([signal, &process.to_string()]).status()?;
+    ensure!(sent.success(), "{sent}");
+    Ok(())
 }
 
 /// A process that ends with the test.
@@ -108,21 +124,43 @@ async fn an_api_server_that_does_not_answer_for_longer_than_the_lease_ends_nothi
     let mut harness = Harness::new().await?;
     works(&harness, "before").await?;
     let mut second = Process(harness.process("watcher-1", 8081)?);
-    let server = harness.alone.pid("apiserver").context("no API server")?;
-    let signal = |signal: &str| -> Result<()> {
-        let sent = Command::new("kill")
-            .args([signal, &server.to_string()])
-            .status()?;
-        ensure!(sent.success(), "{sent}");
-        Ok(())
-    };
-
-    signal("-STOP")?;
+    signal(&harness, "apiserver", "-STOP")?;
     tokio::time::sleep(LEASE + BESIDE).await;
-    signal("-CONT")?;
+    signal(&harness, "apiserver", "-CONT")?;
 
     works(&harness, "after").await?;
     ensure!(harness.runs()?, "the first watcher ended");
     ensure!(second.0.try_wait()?.is_none(), "the second watcher ended");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nats_that_does_not_answer_holds_up_no_decision_and_hears_of_all_of_them_later()
+-> Result<()> {
+    let harness = Harness::new().await?;
+    works(&harness, "before").await?;
+
+    signal(&harness, "nats", "-STOP")?;
+    for index in 0..WORKSPACES {
+        harness.workspace(&format!("w{index}"), plain()).await?;
+    }
+    let decided = async || {
+        let all = harness.all::<Component>().list(&Default::default()).await?;
+        let is_decided = |found: &&Component| {
+            let status = found.status.as_ref();
+            found.name_any().starts_with('w')
+                && status.is_some_and(|status| status.observed_generation > 0)
+        };
+        Ok(all.items.iter().filter(is_decided).count() == 3 * WORKSPACES)
+    };
+    lab::until::holds_within("all is decided", DECIDED, decided).await?;
+    signal(&harness, "nats", "-CONT")?;
+
+    harness.play(well).await?;
+    for index in 0..WORKSPACES {
+        harness
+            .ready(&format!("w{index}"), "True", "Healthy")
+            .await?;
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use test_support::policies::{Peer, allows};
 
 use super::super::testing::{planned, settings, view};
@@ -18,10 +19,7 @@ impl Made {
 
         for view in views {
             let plan = planned(view, &settings(flags)).unwrap();
-            let policies = plan
-                .surroundings
-                .into_iter()
-                .filter(|object| object.resource.kind == "NetworkPolicy");
+            let policies = plan.policies.into_iter();
             made.policies.extend(policies.map(|policy| policy.body));
             let mut pod = plan.workload.unwrap().object.body["spec"]["template"].clone();
             pod["metadata"]["namespace"] = json!(view.namespace());
@@ -250,11 +248,8 @@ fn who_is_a_component_of_its_own_no_template_says() {
 /// The names of the NetworkPolicies that are planned for a component of the sample.
 fn names(name: &str, change: fn(&mut Value)) -> Vec<String> {
     let plan = planned(&view(name, change), &settings(&[])).unwrap();
-    let policies = plan.surroundings.iter();
-    policies
-        .filter(|object| object.resource.kind == "NetworkPolicy")
-        .map(|object| object.name().to_owned())
-        .collect()
+    let policies = plan.policies.iter();
+    policies.map(|object| object.name().to_owned()).collect()
 }
 
 #[test]
@@ -265,6 +260,30 @@ fn what_is_published_no_more_is_not_planned_any_more() {
     assert!(names("click-mania", with_ingress).contains(&own("click-mania")));
     assert!(!names("mysql", with_ingress).contains(&own("mysql")));
     assert!(!names("click-mania", closed).contains(&own("click-mania")));
+}
+
+#[test]
+fn the_port_of_older_pods_is_open_beside_the_new_one_as_long_as_they_serve() {
+    let change = |spec: &mut Value| {
+        with_ingress(spec);
+        spec["components"][2]["networks"][0]["targetPort"] = 8080.into();
+    };
+    let app = view("click-mania", change);
+    let made = Made::of([&app], &[]);
+    let older = |network: &str| Serving {
+        network: network.into(),
+        port: IntOrString::Int(3000),
+    };
+
+    let open = |older: &[Serving]| {
+        let policies = policies(&app, &settings(&[]), older).unwrap();
+        let policies: Vec<_> = policies.into_iter().map(|policy| policy.body).collect();
+        let is_open = |port| allows(&policies, &stranger(), made.pod("click-mania"), "TCP", port);
+        [3000, 8080].map(is_open)
+    };
+    assert_eq!(open(&[older("http")]), [true, true]);
+    assert_eq!(open(&[]), [false, true]);
+    assert_eq!(open(&[older("another")]), [false, true]);
 }
 
 #[test]

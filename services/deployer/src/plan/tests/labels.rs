@@ -35,10 +35,8 @@ fn nothing_that_a_user_writes_makes_a_pod_one_of_the_charts_or_another_workspace
         let plan = planned(&view, &settings).unwrap();
         let workload = plan.workload.unwrap().object.body;
         let template = &workload["spec"]["template"]["metadata"];
-        let objects = plan
-            .surroundings
-            .iter()
-            .map(|object| &object.body["metadata"]["labels"]);
+        let objects = plan.services.iter().chain(&plan.policies);
+        let objects = objects.map(|object| &object.body["metadata"]["labels"]);
         let made = [
             &template["labels"],
             &template["annotations"],

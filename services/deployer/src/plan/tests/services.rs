@@ -21,8 +21,8 @@ fn services_are_named_and_reach_the_ports_that_they_should() {
         let grpc = json!({"name": "gRPC", "port": 9, "protocol": "UDP", "appProtocol": "x"});
         component["networks"] = json!([{"name": "http", "port": 80, "targetPort": "web"}, grpc]);
     });
-    let surroundings = planned(&view, &settings(&[])).unwrap().surroundings;
-    let port = |index: usize| &surroundings[index].body["spec"]["ports"][0];
+    let services = planned(&view, &settings(&[])).unwrap().services;
+    let port = |index: usize| &services[index].body["spec"]["ports"][0];
 
     assert_eq!(
         *port(0),
@@ -70,15 +70,7 @@ fn components_of_their_own_have_names_of_their_own() {
         &plan.workload.unwrap().object.body["spec"]["template"]["spec"]["containers"][0]["env"][0];
     assert_eq!(env["value"], format!("{service}.sequencer-system.svc"));
 
-    let kinds: Vec<_> = plan
-        .surroundings
-        .iter()
-        .map(|object| object.resource.kind.as_str())
-        .collect();
-    assert_eq!(kinds, ["Service", "NetworkPolicy"]);
-    assert!(
-        plan.surroundings
-            .iter()
-            .all(|object| object.owner() == view.uid())
-    );
+    assert_eq!((plan.services.len(), plan.policies.len()), (1, 1));
+    let mut all = plan.services.iter().chain(&plan.policies);
+    assert!(all.all(|object| object.owner() == view.uid()));
 }

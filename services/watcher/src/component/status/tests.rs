@@ -154,3 +154,59 @@ fn pods_that_were_made_of_other_values_than_those_of_now_are_not_what_the_spec_s
     assert_eq!(shown("one", "one"), Reason::Healthy);
     assert_eq!(shown("one", "two"), Reason::InProgress);
 }
+
+/// What `Ready` says of a Component with this deploy section.
+fn said(deploy: &Value) -> Summary {
+    let app = component("app", "", &json!({"deploy": deploy}));
+    let db = component("db", "", &json!({}));
+    view(&app, &[&app, &db]).ready()
+}
+
+#[test]
+fn what_the_deployer_waits_for_is_said_of_a_component_without_depends_on_too() {
+    let awaited =
+        json!([{"componentName": "db", "conditionType": "Build", "conditionStatus": "Completed"}]);
+    let held = said(&json!({"state": "Waiting", "observedGeneration": 1, "waitingFor": awaited}));
+    assert_eq!(held.reason, Reason::Waiting);
+    assert_eq!(
+        held.message,
+        "waiting for db Build Completed (not reported yet)"
+    );
+
+    let starts = said(&json!({"state": "Waiting", "observedGeneration": 1}));
+    assert_eq!(starts.message, "starting");
+}
+
+#[test]
+fn as_many_ready_pods_as_are_wanted_are_no_reason_for_a_component_that_is_not() {
+    let deploy = |ready: i32| {
+        json!({
+            "state": "InProgress", "observedGeneration": 1, "revision": "r", "kind": "Deployment",
+            "replicas": 2, "readyReplicas": ready,
+        })
+    };
+    let up_to_date = |ready: i32| {
+        let mut app = component("app", "", &json!({}));
+        let mut deploy = deploy(ready);
+        deploy["inputs"] = json!(view(&app, &[&app]).inputs);
+        app.status = serde_json::from_value(json!({"deploy": deploy})).unwrap();
+        view(&app, &[&app]).ready().message
+    };
+    assert_eq!(up_to_date(1), "1 of 2 ready");
+    assert_eq!(up_to_date(2), "rolling out");
+}
+
+#[test]
+fn what_is_held_back_beside_pods_that_run_is_the_new_version() {
+    let held = |kind: &Value| {
+        let deploy = json!({"state": "Waiting", "observedGeneration": 1, "kind": kind});
+        let app = component("app", "db", &json!({"deploy": deploy}));
+        let db = component("db", "", &json!({}));
+        pod(&view(&app, &[&app, &db])).message
+    };
+    assert_eq!(
+        held(&json!("Deployment")),
+        "the new version has not started yet"
+    );
+    assert_eq!(held(&Value::Null), "not started yet");
+}
