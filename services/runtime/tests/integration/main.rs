@@ -13,3 +13,4 @@ mod process;
 mod recovery;
 mod secrets;
 mod sections;
+mod streams;
