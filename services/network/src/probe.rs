@@ -90,6 +90,8 @@ impl Handler for ProbeHandler<'_> {
                 if !work.section.section.is(State::Healthy, work.generation()) {
                     info!(urls = targets.len(), "URLs answer");
                 }
+                let status = workspace.status.as_ref();
+                work.section.commit = status.and_then(|status| status.commit.clone());
                 Ok(End::Reached(State::Healthy))
             }
             Some(Fault::Failed(error)) => Err(error.into()),

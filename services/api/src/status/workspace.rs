@@ -228,6 +228,10 @@ pub struct RouteSection {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RouteRule>,
+    /// The commit that served when every URL answered last.
+    #[schemars(length(max = 1088))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// What a probe found.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
 use reqwest::Method;
 use sequencer_api::Workspace;
 use sequencer_api::names::Owner;
@@ -196,10 +197,22 @@ async fn a_url_is_healthy_when_the_application_answers_by_the_public_way() -> Re
         healthy.section.rev
     );
 
+    // What serves since is not what answered.
+    let commit = "9c1b0de41f77";
+    let served = Patch::Merge(json!({"status": {"commit": commit}}));
+    let api = harness.api::<Workspace>(TEAM);
+    api.patch_status(&workspace.name_any(), &PatchParams::default(), &served)
+        .await?;
+    assert_eq!(probe(Trigger::Change).await, Outcome::Done);
+    let answered = recorded(&harness, &workspace).await?;
+    assert_eq!(answered.commit.as_deref(), Some(commit));
+
     // What has answered and does not any more is told.
     application.status.store(500, Ordering::SeqCst);
     assert_eq!(probe(Trigger::Resync).await, Outcome::Recorded);
-    let trouble = recorded(&harness, &workspace).await?.section;
+    let trouble = recorded(&harness, &workspace).await?;
+    assert_eq!(trouble.commit.as_deref(), Some(commit));
+    let trouble = trouble.section;
     assert_eq!(
         (trouble.state, trouble.retry.unwrap().code),
         (Some(State::InProgress), Code::UrlNotAnswering)

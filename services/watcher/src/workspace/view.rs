@@ -113,10 +113,11 @@ impl WorkspaceView {
         *known && !records.is_empty() && records.iter().all(answers)
     }
 
-    /// Whether the route was probed as it is now.
+    /// Whether the route was probed as it is now, with what serves now behind it.
     pub(super) fn is_probed(&self) -> bool {
-        let route = &self.before.route.section;
-        route.is(State::Healthy, self.subject.generation)
+        let route = &self.before.route;
+        let is_newest = route.commit.is_none() || route.commit == self.commit;
+        is_newest && route.section.is(State::Healthy, self.subject.generation)
     }
 }
 

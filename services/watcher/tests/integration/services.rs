@@ -130,21 +130,21 @@ async fn resolve(api: &Api<Component>, found: &Component) -> Result<()> {
 
 async fn deploy(client: &Client, api: &Api<Component>, found: &Component) -> Result<()> {
     let status = found.status.clone().unwrap_or_default();
-    let build = match &found.spec.template.build {
+    let built = match &found.spec.template.build {
         None => None,
         Some(_) => {
             let builds: Api<Build> =
                 Api::namespaced(client.clone(), &found.namespace().unwrap_or_default());
             let latest = status.latest_build.clone().context("no latest Build")?;
-            builds
-                .get(&latest)
-                .await?
-                .status
-                .and_then(|status| status.publish.image)
-                .context("not published")?;
-            Some(latest)
+            let built = builds.get(&latest).await?;
+            let commit = built.spec.commit().map(String::from);
+            let publish = built.status.map(|status| status.publish);
+            let image = publish.and_then(|publish| publish.image);
+            image.context("not published")?;
+            Some((latest, commit))
         }
     };
+    let (build, commit) = built.unzip();
     let services = found
         .spec
         .template
@@ -159,7 +159,7 @@ async fn deploy(client: &Client, api: &Api<Component>, found: &Component) -> Res
     let deploy = DeploySection {
         section: section(State::Healthy, found.metadata.generation),
         services: services.collect(),
-        commit: build.as_ref().map(|_| COMMIT.into()),
+        commit: commit.flatten(),
         build,
         replicas: Some(1),
         ready_replicas: Some(1),
@@ -271,6 +271,7 @@ async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Resul
                 ..section(State::Healthy, generation)
             },
             rules: vec![rule],
+            commit: status.commit.clone(),
         };
         if route == status.route {
             return Ok(());

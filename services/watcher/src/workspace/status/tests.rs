@@ -66,3 +66,18 @@ fn what_is_wrong_with_a_component_is_told_with_its_code_once() {
         (Status::False, Reason::Code(Code::CrashLoop))
     );
 }
+
+#[test]
+fn a_url_that_answered_proves_nothing_of_a_commit_that_came_since() {
+    let deploy = json!({"state": "Healthy", "observedGeneration": 1, "revision": "r", "replicas": 1, "commit": "4f2a91c0d3e8"});
+    let is_probed = |route: Value| {
+        let mut view = view(&deploy, true);
+        view.before.route = serde_json::from_value(route).unwrap();
+        view.is_probed()
+    };
+    let healthy = |generation: i64, commit: &str| json!({"state": "Healthy", "observedGeneration": generation, "commit": commit});
+
+    assert!(is_probed(healthy(1, "4f2a91c0d3e8")));
+    assert!(!is_probed(healthy(1, "9c1b0de41f77")));
+    assert!(!is_probed(healthy(0, "4f2a91c0d3e8")));
+}

@@ -190,6 +190,15 @@ async fn a_new_commit_is_a_new_build_and_the_old_one_serves_until_it_is_publishe
         Ok(status.deploy.build.is_some() && status.deploy.build == status.latest_build)
     })
     .await?;
+    until("the URL was asked for the new commit", async || {
+        let status = harness.all::<Workspace>().get("sample").await?.status;
+        let status = status.context("no status")?;
+        Ok(
+            status.commit.as_deref() == Some("9c1b0de41f77")
+                && status.route.commit == status.commit,
+        )
+    })
+    .await?;
     harness.ready("sample", "True", "Healthy").await?;
     Ok(())
 }
