@@ -123,6 +123,54 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
 }
 
 #[test]
+fn only_some_name_services_of_other_namespaces_or_give_up_what_is_outside() -> Result<()> {
+    let server = Server::start()?;
+    let (installed, said) = server.upgrade("")?;
+    ensure!(installed, "{said}");
+    server.kubectl(&[
+        "wait",
+        "crd",
+        "--all",
+        "--for=condition=Established",
+        "--timeout=30s",
+    ])?;
+    tenant(&server)?;
+
+    let published = |service: &Value| {
+        let rules = json!([{"name": "a", "component": "web", "network": "http"}]);
+        let mut component = component(&[]);
+        component["networks"] = json!([{"name": "http", "port": 80}]);
+        let ingress = json!({"rules": rules, "loadBalancerRef": service});
+        let networking = json!({"dns": {"zone": "preview.test"}, "ingress": ingress});
+        object(
+            "Workspace",
+            &json!({"components": [component], "networking": networking}),
+        )
+    };
+    let theirs = published(&json!({"name": "traefik", "namespace": "kube-system"}));
+    until(
+        "the policy is in force",
+        std::time::Duration::from_secs(30),
+        || {
+            ensure!(refused(&server, &theirs, USER, "E#6045")?, "it is taken");
+            Ok(())
+        },
+    )?;
+    server.dry_run(&theirs, None)?;
+    server.dry_run(
+        &published(&json!({"name": "traefik", "namespace": TENANT})),
+        Some(USER),
+    )?;
+    server.dry_run(&published(&json!({"name": "traefik"})), Some(USER))?;
+
+    let mut given_up = object("Workspace", &json!({"components": [component(&[])]}));
+    server.dry_run(&given_up, Some(USER))?;
+    given_up["metadata"]["annotations"] = json!({"se.quencer.io/abandon-external": "uid"});
+    ensure!(refused(&server, &given_up, USER, "E#6046")?, "it is taken");
+    server.dry_run(&given_up, None)
+}
+
+#[test]
 fn a_dns_record_lives_in_the_release_namespace_alone() -> Result<()> {
     let server = Server::start()?;
     let (installed, said) = server.upgrade("")?;

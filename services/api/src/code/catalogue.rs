@@ -300,6 +300,12 @@ catalogue! {
     6043 BuildArgumentForbidden (User)
         "A build argument that is reserved or secret",
         "Rename the argument, or mount a secret with `spec.secrets` and `RUN --mount=type=secret`.";
+    6045 ServiceForbidden (User)
+        "A Service of another namespace that whoever applies the Workspace may not read",
+        "Name a Service that you may read, or leave `loadBalancerRef` out.";
+    6046 AbandonForbidden (User)
+        "Only an administrator may give up what a Workspace has outside the cluster",
+        "Ask an administrator, or correct what holds the deletion up: `status.teardown` names it.";
     6051 ZoneNotGranted (User)
         "No DNS provider serves the zone for this namespace",
         "Use a zone that is granted to you, or ask the operator to add it, or your namespace, to a provider of `dns.providers`.";

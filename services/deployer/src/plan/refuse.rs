@@ -1,6 +1,6 @@
 //! What a template may not ask for, as Pod Security has it.
 
-use std::collections::BTreeMap;
+mod annotations;
 
 use k8s_openapi::api::core::v1::{
     AppArmorProfile, Container, HTTPGetAction, PodSpec, SELinuxOptions, SeccompProfile,
@@ -39,10 +39,6 @@ const SELINUX_TYPES: &[&str] = &[
     "container_engine_t",
 ];
 
-/// What an annotation's key begins with that sets a container's AppArmor profile. The API server
-/// takes it for the field where that is not set.
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-
 /// Sysctls of the level baseline.
 const SYSCTLS: &[&str] = &[
     "kernel.shm_rmid_forced",
@@ -70,7 +66,7 @@ pub(super) fn check(view: &View, settings: &Settings) -> Result<(), Refusal> {
     host(pod)?;
     containers(pod).try_for_each(asked_hosts)?;
     pod.volumes.iter().flatten().try_for_each(volume)?;
-    app_armor(&view.template().pod_metadata.annotations, level)?;
+    annotations::check(&view.template().pod_metadata.annotations, level)?;
     pod_privilege(pod, level)?;
     containers(pod).try_for_each(|container| privilege(container, level))?;
 
@@ -260,20 +256,6 @@ impl Profiles<'_> {
             ),
         ]
     }
-}
-
-fn app_armor(annotations: &BTreeMap<String, String>, level: PodSecurity) -> Result<(), Refusal> {
-    let found = annotations.iter().find(|(key, profile)| {
-        let allowed = profile.is_empty()
-            || *profile == "runtime/default"
-            || profile.starts_with("localhost/");
-        key.starts_with(APP_ARMOR) && !allowed
-    });
-
-    found.map_or(Ok(()), |(key, _profile)| {
-        let message = format!("podMetadata.annotations: {key}: not allowed under {level:?}");
-        Err(Refusal::new(Code::PrivilegeForbidden, message))
-    })
 }
 
 fn pod_privilege(pod: &PodSpec, level: PodSecurity) -> Result<(), Refusal> {

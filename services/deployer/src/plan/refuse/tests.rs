@@ -100,7 +100,7 @@ fn selinux_confines_a_pod_by_the_types_of_containers_alone() {
 fn an_annotation_takes_no_container_from_apparmor() {
     let path = "/podMetadata";
     let annotated = |profile: &str| {
-        let key = format!("{APP_ARMOR}redis");
+        let key = format!("{}redis", annotations::APP_ARMOR);
         json!({"annotations": {key: profile}})
     };
 
@@ -117,4 +117,24 @@ fn an_annotation_takes_no_container_from_apparmor() {
             "{allowed}"
         );
     }
+}
+
+#[test]
+fn an_annotation_gives_no_pod_an_identity_a_network_or_a_device() {
+    let annotated = |key: &str| json!({"annotations": {key: "a"}});
+    let keys = [
+        "iam.amazonaws.com/role",
+        "k8s.v1.cni.cncf.io/networks",
+        "cdi.k8s.io/gpu",
+    ];
+    let acting = annotations::ACTING.map(|prefix| format!("{prefix}a"));
+    for key in keys.into_iter().chain(acting.iter().map(String::as_str)) {
+        let refused = |level| refused(level, "/podMetadata", &annotated(key));
+        assert_eq!(refused(BASELINE), Some(Code::PrivilegeForbidden), "{key}");
+        assert_eq!(refused(PRIVILEGED), None, "{key}");
+    }
+    assert_eq!(
+        refused(BASELINE, "/podMetadata", &annotated("example.com/role")),
+        None
+    );
 }
