@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use secrecy::ExposeSecret as _;
 use sequencer_api::host::Refusal;
 use sequencer_api::login::Login;
-use sequencer_api::repository::{HUB, Malformed, Repository};
+use sequencer_api::repository::{Malformed, Repository};
 use sequencer_runtime::apply::Object;
 use sequencer_runtime::registry::read_login;
 use sequencer_runtime::section::SecretReader;
@@ -20,9 +20,11 @@ use crate::service::Service;
 /// What a pull Secret holds.
 #[derive(Default)]
 struct Logins {
-    /// By host, what an entry was made from.
+    /// By repository, what an entry was made from.
     made_from: Map<String, Value>,
-    /// By host, an entry.
+    /// By repository, an entry: two of one registry may have different logins. The kubelet tries
+    /// those whose repository an image's name begins with, the longest first (Kubernetes, "Images":
+    /// "Interpretation of config.json").
     auths: Map<String, Value>,
 }
 
@@ -42,7 +44,7 @@ impl Service {
         let mut logins = Logins::default();
 
         for wanted in wanted {
-            logins.add(wanted, secrets).await?;
+            logins.read(wanted, secrets).await?;
         }
 
         let metadata = pull_metadata(view, self.settings(), &logins.made_from)?;
@@ -60,26 +62,24 @@ impl Service {
 }
 
 impl Logins {
-    async fn add(&mut self, wanted: WantedLogin<'_>, secrets: &SecretReader) -> Result<(), Error> {
+    async fn read(&mut self, wanted: WantedLogin<'_>, secrets: &SecretReader) -> Result<(), Error> {
         let malformed = |error: Malformed| {
             Refusal::new(error.code(), format!("containerRegistries: {}", wanted.url))
         };
 
         let repository: Repository = wanted.url.parse().map_err(malformed)?;
         let found = read_login(secrets, &repository, wanted.credentials).await?;
-        // The kubelet knows Docker Hub by its old address.
-        let host = if repository.host() == HUB {
-            "https://index.docker.io/v1/"
-        } else {
-            repository.host()
-        };
-
         let made_from = json!({
             "authScheme": wanted.credentials.auth_scheme, "secret": found.source, "version": found.version,
         });
-        self.made_from.insert(host.into(), made_from);
-        self.auths.insert(host.into(), entry(&found.login));
+        self.add(&repository, made_from, &found.login);
         Ok(())
+    }
+
+    fn add(&mut self, repository: &Repository, made_from: Value, login: &Login) {
+        let key = repository.to_string();
+        self.auths.insert(key.clone(), entry(login));
+        self.made_from.insert(key, made_from);
     }
 }
 
@@ -88,4 +88,39 @@ fn entry(login: &Login) -> Value {
     let password = login.password.expose_secret();
     let auth = BASE64.encode(format!("{}:{password}", login.username).as_bytes());
     json!({"username": login.username, "password": password, "auth": auth})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_repositories_of_one_registry_keep_their_own_logins() {
+        let mut logins = Logins::default();
+        for (url, username) in [
+            ("r.test/one/app", "one"),
+            ("r.test/two/app", "two"),
+            ("app", "hub"),
+        ] {
+            let login = Login {
+                username: username.into(),
+                password: "word".into(),
+            };
+            logins.add(&url.parse().unwrap(), Value::Null, &login);
+        }
+
+        let names = logins
+            .auths
+            .iter()
+            .map(|(key, entry)| (key.as_str(), entry["username"].as_str().unwrap()));
+        let names: Vec<_> = names.collect();
+        assert_eq!(
+            names,
+            [
+                ("docker.io/library/app", "hub"),
+                ("r.test/one/app", "one"),
+                ("r.test/two/app", "two")
+            ]
+        );
+    }
 }
