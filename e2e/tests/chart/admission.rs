@@ -7,12 +7,27 @@ use serde_json::{Value, json};
 
 use super::server::Server;
 
-const TENANT: &str = "team-a";
-const USER: &str = "tenant";
+pub(crate) const TENANT: &str = "team-a";
+pub(crate) const USER: &str = "tenant";
+
+/// An API server with the chart's kinds and policies.
+pub(crate) fn installed() -> Result<Server> {
+    let server = Server::start()?;
+    let (installed, said) = server.upgrade("")?;
+    ensure!(installed, "{said}");
+    server.kubectl(&[
+        "wait",
+        "crd",
+        "--all",
+        "--for=condition=Established",
+        "--timeout=30s",
+    ])?;
+    Ok(server)
+}
 
 /// A user of the namespace who may do everything with our kinds, and read the Secrets `mine-*`
 /// alone.
-fn tenant(server: &Server) -> Result<()> {
+pub(crate) fn tenant(server: &Server) -> Result<()> {
     server.kubectl(&["create", "namespace", TENANT])?;
     let role = |name: &str, rules: &Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": TENANT}, "rules": rules});
     let mine: Vec<_> = (0..20).map(|number| format!("mine-{number}")).collect();
@@ -46,7 +61,7 @@ fn component(secrets: &[&str]) -> Value {
     json!({"name": "web", "template": {"containers": [{"name": "web", "image": "nginx", "envFrom": from}]}})
 }
 
-fn object(kind: &str, spec: &Value) -> Value {
+pub(crate) fn object(kind: &str, spec: &Value) -> Value {
     json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": kind, "metadata": {"name": "sample", "namespace": TENANT}, "spec": spec})
 }
 
@@ -58,16 +73,7 @@ fn places() -> Result<Vec<Value>> {
 
 #[test]
 fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
-    let server = Server::start()?;
-    let (installed, said) = server.upgrade("")?;
-    ensure!(installed, "{said}");
-    server.kubectl(&[
-        "wait",
-        "crd",
-        "--all",
-        "--for=condition=Established",
-        "--timeout=30s",
-    ])?;
+    let server = installed()?;
     tenant(&server)?;
     let theirs = json!({"components": [component(&["theirs"])]});
     until(
@@ -124,16 +130,7 @@ fn a_user_names_only_secrets_that_he_may_read() -> Result<()> {
 
 #[test]
 fn only_some_name_services_of_other_namespaces_or_give_up_what_is_outside() -> Result<()> {
-    let server = Server::start()?;
-    let (installed, said) = server.upgrade("")?;
-    ensure!(installed, "{said}");
-    server.kubectl(&[
-        "wait",
-        "crd",
-        "--all",
-        "--for=condition=Established",
-        "--timeout=30s",
-    ])?;
+    let server = installed()?;
     tenant(&server)?;
 
     let published = |service: &Value| {
@@ -172,16 +169,7 @@ fn only_some_name_services_of_other_namespaces_or_give_up_what_is_outside() -> R
 
 #[test]
 fn a_dns_record_lives_in_the_release_namespace_alone() -> Result<()> {
-    let server = Server::start()?;
-    let (installed, said) = server.upgrade("")?;
-    ensure!(installed, "{said}");
-    server.kubectl(&[
-        "wait",
-        "crd",
-        "--all",
-        "--for=condition=Established",
-        "--timeout=30s",
-    ])?;
+    let server = installed()?;
 
     let record = |namespace: &str| {
         json!({"apiVersion": "se.quencer.io/v1alpha1", "kind": "DNSRecord",
@@ -207,16 +195,7 @@ fn a_dns_record_lives_in_the_release_namespace_alone() -> Result<()> {
 
 #[test]
 fn whose_a_dns_record_is_the_watcher_says_alone() -> Result<()> {
-    let server = Server::start()?;
-    let (installed, said) = server.upgrade("")?;
-    ensure!(installed, "{said}");
-    server.kubectl(&[
-        "wait",
-        "crd",
-        "--all",
-        "--for=condition=Established",
-        "--timeout=30s",
-    ])?;
+    let server = installed()?;
     server.kubectl(&[
         "-n",
         NAMESPACE,
@@ -303,7 +282,7 @@ fn whose_a_dns_record_is_the_watcher_says_alone() -> Result<()> {
 }
 
 /// Whether it is refused to this user with this code.
-fn refused(server: &Server, object: &Value, user: &str, code: &str) -> Result<bool> {
+pub(crate) fn refused(server: &Server, object: &Value, user: &str, code: &str) -> Result<bool> {
     match server.dry_run(object, Some(user)) {
         Ok(()) => Ok(false),
         Err(error) if error.to_string().contains(code) => Ok(true),

@@ -6,6 +6,7 @@ mod nats;
 mod render;
 mod rights;
 mod server;
+mod shapes;
 mod values;
 
 use std::path::PathBuf;

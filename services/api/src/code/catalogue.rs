@@ -306,6 +306,12 @@ catalogue! {
     6046 AbandonForbidden (User)
         "Only an administrator may give up what a Workspace has outside the cluster",
         "Ask an administrator, or correct what holds the deletion up: `status.teardown` names it.";
+    6047 VolumeUnknown (User)
+        "A mount of a volume that its template does not have",
+        "Correct the mount's name, or add the volume or the `volumeClaimTemplates` entry.";
+    6048 StatusForbidden (User)
+        "A status that somebody else than Sequencer writes",
+        "Change the spec: the status follows from it.";
     6051 ZoneNotGranted (User)
         "No DNS provider serves the zone for this namespace",
         "Use a zone that is granted to you, or ask the operator to add it, or your namespace, to a provider of `dns.providers`.";

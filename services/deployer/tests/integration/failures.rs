@@ -315,10 +315,11 @@ async fn a_failed_job_runs_again_once_for_each_time_that_somebody_asks() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_server_refuses_is_e2023() -> Result<()> {
     let harness = Harness::still("refusal").await?;
-    let mounts = json!([{"name": "nowhere", "mountPath": "/x"}]);
+    // It asks nothing.
+    let probe = json!({"periodSeconds": 5});
     let workspace = harness
         .workspace(one(
-            json!({"image": "redis:latest", "volumeMounts": mounts}),
+            json!({"image": "redis:latest", "livenessProbe": probe}),
         ))
         .await?;
     harness.deploy(&workspace, "web").await?;
