@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::admission::{TENANT, USER, installed, object, refused, tenant};
 
-/// A Workspace whose second component has this at this path of its template.
+/// A Workspace whose second component has this at this JSON pointer.
 fn workspace(path: &str, value: &Value) -> Value {
     let component = |name: &str| {
         let container = json!({"name": "web", "image": "nginx"});
@@ -23,17 +23,12 @@ fn workspace(path: &str, value: &Value) -> Value {
     )
 }
 
-/// Puts a value under a path of fields, the first container's after `container`.
+/// Puts a value at a JSON pointer whose last part is a field.
 fn put(component: &mut Value, path: &str, value: Value) {
-    let mut at = component;
-    for field in path.split('.') {
-        at = if field == "container" {
-            &mut at["template"]["containers"][0]
-        } else {
-            &mut at[field]
-        };
+    let (parent, field) = path.rsplit_once('/').unwrap_or(("", path));
+    if let Some(Value::Object(fields)) = component.pointer_mut(parent) {
+        fields.insert(field.into(), value);
     }
-    *at = value;
 }
 
 #[test]
@@ -47,46 +42,50 @@ fn what_no_template_may_ask_for_is_refused_by_apply_with_the_component_that_does
         json!([{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]);
     let mount = json!([{"name": "data", "mountPath": "/data"}]);
     let wrong = [
-        ("template.serviceAccountName", json!("default"), "E#6023"),
+        ("/template/serviceAccountName", json!("default"), "E#6023"),
         (
-            "template.automountServiceAccountToken",
+            "/template/automountServiceAccountToken",
             json!(true),
             "E#6023",
         ),
-        ("template.volumes", token, "E#6021"),
+        ("/template/volumes", token, "E#6021"),
         (
-            "template.volumes",
+            "/template/volumes",
             json!([{"name": "h", "hostPath": {"path": "/"}}]),
             "E#6021",
         ),
         (
-            "template.volumes",
+            "/template/volumes",
             json!([{"name": "h", "nfs": {"server": "a", "path": "/"}}]),
             "E#6021",
         ),
-        ("template.nodeName", json!("general"), "E#6024"),
-        ("template.runtimeClassName", json!("runc"), "E#6024"),
+        ("/template/nodeName", json!("general"), "E#6024"),
+        ("/template/runtimeClassName", json!("runc"), "E#6024"),
         (
-            "template.priorityClassName",
+            "/template/priorityClassName",
             json!("system-node-critical"),
             "E#6024",
         ),
-        ("template.tolerations", everything, "E#6024"),
-        ("template.tolerations", control_plane, "E#6024"),
-        ("template.hostNetwork", json!(true), "E#6020"),
-        ("template.hostPID", json!(true), "E#6020"),
-        ("template.hostIPC", json!(true), "E#6020"),
+        ("/template/tolerations", everything, "E#6024"),
+        ("/template/tolerations", control_plane, "E#6024"),
+        ("/template/hostNetwork", json!(true), "E#6020"),
+        ("/template/hostPID", json!(true), "E#6020"),
+        ("/template/hostIPC", json!(true), "E#6020"),
         (
-            "container.ports",
+            "/template/containers/0/ports",
             json!([{"containerPort": 80, "hostPort": 80}]),
             "E#6020",
         ),
         (
-            "container.securityContext",
+            "/template/containers/0/securityContext",
             json!({"privileged": true}),
             "E#6022",
         ),
-        ("container.volumeMounts", mount.clone(), "E#6047"),
+        (
+            "/template/containers/0/volumeMounts",
+            mount.clone(),
+            "E#6047",
+        ),
     ];
     let (path, value, code) = wrong.first().context("nothing is wrong")?;
     until("the policies are in force", Duration::from_secs(30), || {
@@ -109,15 +108,15 @@ fn what_no_template_may_ask_for_is_refused_by_apply_with_the_component_that_does
         json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     for (path, value) in [
         (
-            "template.volumes",
+            "/template/volumes",
             json!([{"name": "data", "emptyDir": {}}]),
         ),
         (
-            "volumeClaimTemplates",
+            "/volumeClaimTemplates",
             json!([{"metadata": {"name": "data"}, "spec": claim}]),
         ),
     ] {
-        let mut right = workspace("container.volumeMounts", &mount);
+        let mut right = workspace("/template/containers/0/volumeMounts", &mount);
         let component = &mut right["spec"]["components"][1];
         put(component, path, value);
         server.dry_run(&object("Component", component), Some(USER))?;
@@ -126,7 +125,7 @@ fn what_no_template_may_ask_for_is_refused_by_apply_with_the_component_that_does
 
     // What the watcher makes of a Workspace was judged then: that may have been before this policy.
     let watcher = format!("system:serviceaccount:{NAMESPACE}:watcher");
-    let old = workspace("template.hostNetwork", &json!(true));
+    let old = workspace("/template/hostNetwork", &json!(true));
     let old = object("Component", &old["spec"]["components"][1]);
     ensure!(refused(&server, &old, USER, "E#6020")?, "it is taken");
     server.dry_run(&old, Some(&watcher))
@@ -136,7 +135,7 @@ fn what_no_template_may_ask_for_is_refused_by_apply_with_the_component_that_does
 fn the_largest_workspace_is_not_too_expensive_to_judge() -> Result<()> {
     let server = installed()?;
     tenant(&server)?;
-    let wrong = workspace("template.hostNetwork", &json!(true));
+    let wrong = workspace("/template/hostNetwork", &json!(true));
     until("the policies are in force", Duration::from_secs(30), || {
         ensure!(refused(&server, &wrong, USER, "E#6020")?, "it is taken");
         Ok(())

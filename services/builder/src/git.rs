@@ -79,6 +79,9 @@ pub enum Error {
     /// There is no such branch, tag or commit.
     #[error("there is no {0}: push it, or correct ref")]
     NoRef(String),
+    /// The server wants a login, or another one.
+    #[error("{0}")]
+    Login(String),
     /// The server refused, or did not answer.
     #[error("the git server refused or did not answer: {0}")]
     Refused(String),
@@ -133,15 +136,28 @@ impl Error {
         match why {
             Why::NoRef => Self::NoRef(words),
             Why::HostKey => Self::HostKey(words),
+            Why::Login => Self::Login(words),
             Why::Refused => Self::Refused(words),
         }
     }
 
     /// The same in the user's words.
-    fn about(self, reference: &str, host: &str) -> Self {
+    fn about(self, reference: &str, remote: &Remote) -> Self {
+        let host = &remote.address.host;
         match self {
+            Self::NoRef(_) if refs::is_like_a_commit(reference) => Self::NoRef(format!(
+                "{reference} at {host} (a commit has 40 or 64 digits: 0-9 and a-f, in lower case)"
+            )),
             Self::NoRef(_) => Self::NoRef(format!("{reference} at {host}")),
             Self::HostKey(_) => Self::HostKey(host.into()),
+            Self::Login(_) => Self::Login(match &remote.login.source {
+                Some(secret) => format!(
+                    "{host} refuses the login of the Secret {secret}, or has no such repository for it"
+                ),
+                None => format!(
+                    "{host} has no such repository for everybody: name a Secret in credentials.secretRef, or correct the URL"
+                ),
+            }),
             other => other,
         }
     }
@@ -152,9 +168,10 @@ impl Error {
         match self {
             Self::Url => Code::UrlMalformed,
             Self::NoRef(_) => Code::CommitNotFound,
-            Self::Refused(_) | Self::Slow(_) | Self::Lookup(LookupError::NotFound(..)) => {
-                Code::GitOperationFailed
-            }
+            Self::Login(_)
+            | Self::Refused(_)
+            | Self::Slow(_)
+            | Self::Lookup(LookupError::NotFound(..)) => Code::GitOperationFailed,
             Self::Lookup(_) => Code::AddressForbidden,
             Self::HostKey(_) => Code::HostKeyUnknown,
             Self::Limit(_) => Code::SourceTooLarge,
@@ -248,10 +265,9 @@ impl Git {
         let answer = call
             .run()
             .await
-            .map_err(|error| error.about(named, &remote.address.host))?;
+            .map_err(|error| error.about(named, remote))?;
 
-        refs::pick(&wanted, &answer)
-            .ok_or_else(|| Error::NoRef(named.into()).about(named, &remote.address.host))
+        refs::pick(&wanted, &answer).ok_or_else(|| Error::NoRef(named.into()).about(named, remote))
     }
 
     /// Reads a commit: its subject, the tree of `folder`, and `file`, which is relative to it.
@@ -309,7 +325,7 @@ impl Git {
             mirror
                 .fetch(&private, wanted)
                 .await
-                .map_err(|error| error.about(commit, &remote.address.host))?;
+                .map_err(|error| error.about(commit, remote))?;
         }
 
         Ok(mirror)

@@ -46,6 +46,8 @@ struct Contents {
 pub struct Target {
     /// How people call it.
     pub host: String,
+    /// The Secret of the login, `namespace/name`.
+    pub login: Option<String>,
     pub registry: Arc<Registry>,
     pub tags: Vec<String>,
     /// How many layers are sent at once.
@@ -160,6 +162,7 @@ impl Target {
     fn fault(&self, fault: Fault) -> Error {
         Error::Registry {
             host: self.host.clone(),
+            login: self.login.clone(),
             fault,
         }
     }

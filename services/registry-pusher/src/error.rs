@@ -23,9 +23,11 @@ pub enum Error {
     /// Something that is not there yet.
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
-    #[error("registry {host}")]
+    #[error("registry {host}{}", with(fault, login.as_deref()))]
     Registry {
         host: String,
+        /// The Secret of the login, `namespace/name`.
+        login: Option<String>,
         #[source]
         fault: Fault,
     },
@@ -36,6 +38,15 @@ pub enum Error {
     /// The API server does not tell whether the Build is still wanted.
     #[error("cannot find out whether the Build is still wanted")]
     Cluster(#[source] kube::Error),
+}
+
+/// With which login it was asked, where that is what it refused.
+fn with(fault: &Fault, login: Option<&str>) -> String {
+    match (fault, login) {
+        (Fault::Refused(_), Some(secret)) => format!(", asked with the Secret {secret}"),
+        (Fault::Refused(_), None) => ", asked without a login".into(),
+        _ => String::new(),
+    }
 }
 
 impl Error {
@@ -118,6 +129,7 @@ mod tests {
     fn what_a_registry_did_decides_the_code() {
         let registry = |fault| Error::Registry {
             host: "registry.test".into(),
+            login: None,
             fault,
         };
         for (error, code, retry) in [
@@ -164,5 +176,20 @@ mod tests {
         ] {
             assert_eq!((error.code(), error.retry()), (code, retry), "{error:?}");
         }
+    }
+    #[test]
+    fn a_login_that_is_refused_is_named_by_its_secret() {
+        let told = |login: Option<&str>, fault| {
+            let login = login.map(Into::into);
+            let host = "registry.test".into();
+            Error::Registry { host, login, fault }.to_string()
+        };
+        let refused = || Fault::Refused(StatusCode::UNAUTHORIZED);
+        assert!(told(Some("team-a/company"), refused()).contains("team-a/company"));
+        assert!(told(None, refused()).contains("without a login"));
+        assert_eq!(
+            told(Some("team-a/company"), Fault::Silent),
+            "registry registry.test"
+        );
     }
 }

@@ -170,16 +170,17 @@ impl Service {
     ) -> Result<Copied, Error> {
         job.supported()?;
         let repository: Repository = job.registry.url.parse()?;
-        let login = match &job.registry.credentials {
+        let found = match &job.registry.credentials {
             Some(credentials) => {
-                let found = registry::read_login(secrets, &repository, credentials).await?;
-                Some(found.login)
+                Some(registry::read_login(secrets, &repository, credentials).await?)
             }
             None => None,
         };
+        let (login, source) = found.map(|found| (found.login, found.source)).unzip();
 
         let fault = |fault| Error::Registry {
             host: repository.host().into(),
+            login: source.clone(),
             fault,
         };
 
@@ -187,6 +188,7 @@ impl Service {
             Registry::guarded(&self.http, &self.egress, &repository, login).map_err(fault)?;
         let target = Target {
             host: repository.host().to_owned(),
+            login: source.clone(),
             registry: Arc::new(registry),
             tags: job.tags.clone(),
             layers: self.layers,

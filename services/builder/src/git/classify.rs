@@ -6,16 +6,22 @@ pub(super) enum Why {
     NoRef,
     /// The host's key is not the one that is known.
     HostKey,
+    /// The server wants a login, or another one.
+    Login,
     /// The server refused or did not answer.
     Refused,
 }
 
 /// Words of git, ssh and servers (in the C locale), and what they mean. Whatever is not listed is
 /// [`Why::Refused`].
-const WORDS: [(&str, Why); 9] = [
+const WORDS: [(&str, Why); 13] = [
     ("Host key verification failed", Why::HostKey),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Why::HostKey),
     ("No ED25519 host key is known", Why::HostKey),
+    ("Authentication failed", Why::Login),
+    ("could not read Username", Why::Login),
+    ("could not read Password", Why::Login),
+    ("Permission denied (", Why::Login),
     ("couldn't find remote ref", Why::NoRef),
     ("not our ref", Why::NoRef),
     ("unadvertised object", Why::NoRef),
@@ -73,11 +79,15 @@ mod tests {
             ),
             (
                 "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote",
-                Why::Refused,
+                Why::Login,
             ),
             (
                 "fatal: Authentication failed for 'https://github.com/a/'",
-                Why::Refused,
+                Why::Login,
+            ),
+            (
+                "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+                Why::Login,
             ),
             ("fatal: couldn't find remote ref refs/heads/x", Why::NoRef),
             (

@@ -12,6 +12,11 @@ pub fn is_commit(reference: &str) -> bool {
             .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether it looks as if a commit was meant, shortened or in capitals: servers know neither.
+pub(super) fn is_like_a_commit(reference: &str) -> bool {
+    (7..=64).contains(&reference.len()) && reference.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// What the remote is asked for, the best first. A branch goes before a tag of the same name, as
 /// `git clone --branch` has it.
 pub(super) fn candidates(reference: Option<&str>) -> Vec<String> {
@@ -64,6 +69,16 @@ mod tests {
         let annotated = format!("{A}\trefs/tags/v1\n{B}\trefs/tags/v1^{{}}\n");
         assert_eq!(picked(Some("v1"), &annotated).as_deref(), Some(B));
         assert_eq!(picked(Some("refs/tags/v1"), &annotated).as_deref(), Some(B));
+    }
+
+    #[test]
+    fn a_commit_that_is_shortened_or_in_capitals_is_none_and_looks_like_one() {
+        for meant in ["4f2a91c", "4F2A91C0D3E84F2A91C0D3E84F2A91C0D3E84F2A"] {
+            assert!(!is_commit(meant) && is_like_a_commit(meant), "{meant}");
+        }
+        for branch in ["main", "feedbac", "release-1", "abc"] {
+            assert_eq!(is_like_a_commit(branch), branch == "feedbac", "{branch}");
+        }
     }
 
     #[test]

@@ -170,7 +170,10 @@ fn standalone_pods() -> Value {
 
 /// The Workspace's own pods, name servers, and the internet over TLS.
 fn egress(view: &View, settings: &Settings) -> Vec<Value> {
-    let dns = json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]});
+    // OpenShift's name servers listen on 5353: policies are about the ports of pods.
+    let dns = [53, 5353].into_iter();
+    let dns = dns.flat_map(|port| ["UDP", "TCP"].map(|by| json!({"port": port, "protocol": by})));
+    let dns = json!({"ports": dns.collect::<Vec<_>>()});
     let internet = json!({
         "to": [
             {"ipBlock": {"cidr": "0.0.0.0/0", "except": private::IPV4}},

@@ -89,13 +89,13 @@ pub(super) fn timings(
         .collect()
 }
 
-/// `build 64 s, deploy 9 s, publish 3 s`: what took its time at the last roll-out, if it is known.
+/// `build 64 s, publish 3 s, deploy 9 s`: what took its time at the last roll-out, if it is known.
 #[must_use]
 pub fn took(timings: &[Timing]) -> String {
     let stages = [
         (Stage::Build, "build"),
-        (Stage::Deploy, "deploy"),
         (Stage::Publish, "publish"),
+        (Stage::Deploy, "deploy"),
     ];
     let shown = stages.into_iter().filter_map(|(stage, word)| {
         let timing = timings.iter().find(|timing| timing.stage == stage)?;

@@ -105,7 +105,8 @@ impl Identity {
                 .collect()
         };
         let mut egress = vec![
-            json!({"ports": ports(&[(53, "UDP"), (53, "TCP")])}),
+            // OpenShift's name servers listen on 5353: policies are about the ports of pods.
+            json!({"ports": ports(&[(53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP")])}),
             json!({
                 // Not Cloudflare's edge: whoever re-points the route does not reach the cluster.
                 "to": [

@@ -135,7 +135,7 @@ fn each_stage_of_a_roll_out_has_its_time() {
         (Stage::Route, 22, Some(25)),
     ];
     assert_eq!(shown(&done), wanted);
-    assert_eq!(took(&done), "build 10 s, deploy 4 s, publish 3 s");
+    assert_eq!(took(&done), "build 10 s, publish 3 s, deploy 4 s");
 
     let again = timings(
         &workspace(),
