@@ -83,6 +83,28 @@ pub fn run(cluster: &Cluster, progress: &Progress, filters: &[String]) -> Result
     Ok(())
 }
 
+/// Runs the benchmark with these arguments.
+///
+/// # Errors
+/// The cluster does not come up, or the benchmark fails.
+pub fn bench(cluster: &Cluster, progress: &Progress, args: &[String]) -> Result<()> {
+    let extras = Extras {
+        kwok: true,
+        traces: false,
+        sample: false,
+    };
+    cluster.up(progress, extras)?;
+    let line = "cargo bench --package e2e --bench load --locked --profile";
+    let mut argv: Vec<_> = line.split(' ').collect();
+    argv.extend([rust::PROFILE, "--"]);
+    argv.extend(args.iter().map(String::as_str));
+
+    if !run_here(cluster, &argv)?.success() {
+        bail!("the benchmark failed");
+    }
+    Ok(())
+}
+
 fn check(cluster: &Cluster, name: &str, line: &str) -> Result<()> {
     say(&format!("== {name}: {line}"));
     let argv: Vec<_> = line.split(' ').collect();

@@ -26,6 +26,40 @@ pub fn of_this_process() -> Duration {
 /// it does not live.
 #[must_use]
 pub fn of_tree(root: i32) -> Duration {
+    let processes = below(root);
+    let ticks: u64 = processes.iter().map(|process| process.ticks).sum();
+    let per_second = sysconf(SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|ticks| u64::try_from(ticks).ok())
+        .unwrap_or(100);
+    Duration::from_millis(ticks * 1_000 / per_second)
+}
+
+/// The processes of a name among a process and everything that it started. A name has at most 15
+/// characters (proc_pid_comm(5)).
+#[must_use]
+pub fn named_below(root: i32, name: &str) -> Vec<i32> {
+    let processes = below(root).into_iter();
+    let named = processes.filter(|process| process.name == name);
+    named.map(|process| process.pid).collect()
+}
+
+/// The resident memory of a process in bytes, or nothing if it does not live
+/// (proc_pid_status(5): `VmRSS`).
+#[must_use]
+pub fn resident(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kibibytes
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .unwrap_or_default()
+        * 1024
+}
+
+/// A process and everything that it started.
+fn below(root: i32) -> Vec<Process> {
     let processes: Vec<_> = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -36,27 +70,18 @@ pub fn of_tree(root: i32) -> Duration {
         .iter()
         .map(|process| (process.pid, process.parent))
         .collect();
-    let is_below = |pid: i32| {
-        std::iter::successors(Some(pid), |pid| parents.get(pid).copied()).any(|pid| pid == root)
+    let is_below = |process: &Process| {
+        let pid = Some(process.pid);
+        std::iter::successors(pid, |pid| parents.get(pid).copied()).any(|pid| pid == root)
     };
-
-    let ticks: u64 = processes
-        .iter()
-        .filter(|process| is_below(process.pid))
-        .map(|process| process.ticks)
-        .sum();
-    let per_second = sysconf(SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .and_then(|ticks| u64::try_from(ticks).ok())
-        .unwrap_or(100);
-    Duration::from_millis(ticks * 1_000 / per_second)
+    processes.into_iter().filter(is_below).collect()
 }
 
 /// A line of `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
+    name: String,
     parent: i32,
     /// User and system time of it and of its children that have ended, in clock ticks.
     ticks: u64,
@@ -66,12 +91,13 @@ impl Process {
     /// The second field is the program's name in parentheses, which may hold anything.
     fn parse(stat: &str) -> Option<Self> {
         let (pid, rest) = stat.split_once(" (")?;
-        let (_, rest) = rest.rsplit_once(") ")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<_> = rest.split(' ').collect();
         let times = fields.get(11..15)?;
 
         Some(Self {
             pid: pid.parse().ok()?,
+            name: name.into(),
             parent: fields.get(1)?.parse().ok()?,
             ticks: times
                 .iter()
@@ -92,6 +118,7 @@ mod tests {
             Process::parse(stat),
             Some(Process {
                 pid: 42,
+                name: "a) b (c".into(),
                 parent: 7,
                 ticks: 4330
             })
@@ -114,6 +141,9 @@ mod tests {
             Ok(())
         })
         .unwrap();
+        let shell = i32::try_from(child.id()).unwrap();
+        assert_eq!(named_below(own, "sh"), [shell]);
+        assert!(resident(shell) > 0);
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(of_this_process() > before);

@@ -74,6 +74,12 @@ enum Verb {
         /// Only tests whose names hold one of these.
         filters: Vec<String>,
     },
+    /// Measure what many previews cost, beside a bare client that makes the same objects.
+    Bench {
+        /// See `e2e/bench --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Print the variables that let this shell use the cluster: eval "$(e2e/env)".
     Env,
     /// Run a command inside the cluster's namespaces, with its names and certificates.
@@ -143,6 +149,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Verb::Down { purge } => cluster.down(&progress, purge)?,
         Verb::Status { json } => return status(&cluster, json),
         Verb::Test { filters } => lab::checks::run(&cluster, &progress, &filters)?,
+        Verb::Bench { args } => lab::checks::bench(&cluster, &progress, &args)?,
         Verb::Env => print_env(&cluster),
         Verb::Run { builds, command } => {
             let node = if builds {

@@ -1,6 +1,7 @@
 //! What is to be done for an object. Deciding is pure; carrying it out is [`crate::apply`]'s and
 //! [`crate::notifier`]'.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use sequencer_api::stored::Stored as _;
 use sequencer_api::{Build, Component, DNSRecord};
 use sequencer_proto::topics::{Kind, Pool, Verb};
 use sequencer_runtime::patch::{Operation, add, remove, test};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::retry::Retry;
@@ -94,6 +96,19 @@ impl Target {
     pub fn uuid(&self) -> Uuid {
         Uuid::try_parse(&self.uid).unwrap_or_default()
     }
+}
+
+/// What puts labels back that somebody changed or took away. Others may stand beside them.
+pub fn mended_labels<K: Resource>(found: &K, wanted: &BTreeMap<String, String>) -> Vec<Operation> {
+    let Some(labels) = &found.meta().labels else {
+        return vec![add(&["metadata", "labels"], json!(wanted))];
+    };
+
+    let differ = wanted.iter();
+    differ
+        .filter(|(label, value)| labels.get(*label) != Some(value))
+        .map(|(label, value)| add(&["metadata", "labels", label], value.as_str()))
+        .collect()
 }
 
 /// A write of an object.

@@ -60,7 +60,11 @@ pub(crate) fn desired(component: &Component, owned: &Owned) -> Option<Build> {
 }
 
 /// Nothing of what a user wrote on a Component of his own: people and lists find a Build by these.
-fn build_labels(component: &Component, owned: &Owned, build: &Build) -> BTreeMap<String, String> {
+pub(super) fn build_labels(
+    component: &Component,
+    owned: &Owned,
+    build: &Build,
+) -> BTreeMap<String, String> {
     let name = component.spec.template.name.as_str();
     let instance = component.name_any();
     let commit = commit12(build.spec.commit().unwrap_or_default());

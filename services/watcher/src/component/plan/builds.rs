@@ -10,9 +10,9 @@ use sequencer_proto::topics::Kind;
 use sequencer_runtime::patch::{add, remove};
 use serde_json::json;
 
-use crate::component::builds::{desired, own};
+use crate::component::builds::{build_labels, desired, own};
 use crate::component::view::ComponentView;
-use crate::plan::{Action, Event, EventReason, Plan, Target};
+use crate::plan::{Action, Event, EventReason, Plan, Target, mended_labels};
 
 /// Where the mark of what nobody needs any more stands.
 const SUPERSEDED_BY: [&str; 3] = ["metadata", "annotations", labels::SUPERSEDED_BY];
@@ -20,6 +20,8 @@ const SUPERSEDED_BY: [&str; 3] = ["metadata", "annotations", labels::SUPERSEDED_
 /// Makes the Build of the newest commits, and marks those that nobody needs any more before they
 /// are published.
 pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
+    plan.actions.extend(mended(view));
+
     let Some(build) = &view.desired else {
         return;
     };
@@ -57,6 +59,18 @@ pub(super) fn follow(plan: &mut Plan, view: &ComponentView) {
         plan.events
             .push(event(view, EventReason::Superseded, message));
     }
+}
+
+/// The labels that somebody changed or took away of its Builds: by these the deployer finds them.
+fn mended(view: &ComponentView) -> impl Iterator<Item = Action> {
+    let (component, owned) = (&view.component, view.owned.as_ref());
+    own(component, owned).filter_map(move |build| {
+        let wanted = build_labels(component, owned, build);
+        let operations = mended_labels(build, &wanted);
+        let target = Target::of(Kind::Build, build);
+        let stays = build.metadata.deletion_timestamp.is_none();
+        (stays && !operations.is_empty()).then_some(Action::Patch { target, operations })
+    })
 }
 
 /// Whether this is the first of the components that want the Build of this name: it makes it for all.

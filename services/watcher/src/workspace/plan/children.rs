@@ -7,7 +7,7 @@ use sequencer_proto::topics::Kind;
 use sequencer_runtime::patch::{Operation, add, replace, test};
 use serde_json::json;
 
-use crate::plan::{Action, Plan, Target};
+use crate::plan::{Action, Plan, Target, mended_labels};
 use crate::workspace::view::WorkspaceView;
 
 /// Where a Component says which generation of its Workspace it follows.
@@ -38,7 +38,7 @@ pub(super) fn follow(plan: &mut Plan, view: &WorkspaceView) {
 
 /// What differs, if anything does.
 fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Option<Action> {
-    let mut operations = labels(found, wanted);
+    let mut operations = mended_labels(found, wanted.labels());
     if found.spec != wanted.spec {
         operations.extend(spec(workspace, found, wanted)?);
     }
@@ -47,19 +47,6 @@ fn change(workspace: &Workspace, found: &Component, wanted: &Component) -> Optio
         target: Target::of(Kind::Component, found),
         operations,
     })
-}
-
-/// The labels that somebody changed or took away. Others may stand beside them.
-fn labels(found: &Component, wanted: &Component) -> Vec<Operation> {
-    if found.metadata.labels.is_none() {
-        return vec![add(&["metadata", "labels"], json!(wanted.labels()))];
-    }
-
-    let differ = wanted.labels().iter();
-    differ
-        .filter(|(label, value)| found.labels().get(*label) != Some(value))
-        .map(|(label, value)| add(&["metadata", "labels", label], value.as_str()))
-        .collect()
 }
 
 /// The new spec, unless somebody projected a newer generation meanwhile.

@@ -147,6 +147,27 @@ async fn stage(harness: &Harness, name: &str) -> Result<bool> {
 }
 
 #[tokio::test]
+async fn the_labels_of_a_build_come_again() -> Result<()> {
+    let harness = Harness::new().await?;
+    harness.play(well).await?;
+    harness.workspace("sample", sample()?).await?;
+    harness.ready("sample", "True", "Healthy").await?;
+    let build: Build = harness.find("").await?;
+    let builds = harness.all::<Build>();
+
+    let labels = json!({labels::WORKSPACE_UID: "another", labels::BUILD: null, "mine": "x"});
+    let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+    builds
+        .patch(&build.name_any(), &PatchParams::default(), &patch)
+        .await?;
+    until("it has its labels again, and mine", async || {
+        let mut found = builds.get(&build.name_any()).await?.labels().clone();
+        Ok(found.remove("mine").as_deref() == Some("x") && found == *build.labels())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_watcher_that_is_killed_at_any_moment_and_a_bus_that_is_wiped_cost_only_time()
 -> Result<()> {
     let mut harness = Harness::new().await?;
