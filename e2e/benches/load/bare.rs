@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Made;
-use crate::fleet::{AT_ONCE, COMPONENTS, is_available};
+use crate::fleet::{AT_ONCE, COMPONENTS, is_available, pods};
 use crate::follow::Followed;
 use crate::place::Place;
 
@@ -125,6 +125,7 @@ pub(crate) async fn make(
         clear::<Service>(client, namespace).await?;
     }
     deployments.are_there(0).await?;
+    pods(client).are_there(0).await?;
     Ok(made)
 }
 

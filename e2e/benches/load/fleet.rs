@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
+use sequencer_api::Workspace;
 use sequencer_api::condition::{ConditionType, holds};
 use sequencer_api::names::Owner;
-use sequencer_api::{Component, Workspace};
 use serde_json::{Value, json};
 
 use crate::Made;
@@ -71,7 +71,7 @@ impl<'a> Fleet<'a> {
         Samples::new(owner, deployments.items, services.items, policies.items)
     }
 
-    /// Edits a component of some, one after the other: how long it takes until that is taken up.
+    /// Edits a component of some, one after the other: how long it takes until its Deployment is.
     pub(crate) async fn edit(&self, count: usize) -> Result<Vec<Duration>> {
         let mut times = Vec::new();
         for index in 0..count {
@@ -79,8 +79,8 @@ impl<'a> Fleet<'a> {
             let workspaces: Api<Workspace> = self.api(namespace);
             let workspace = workspaces.get(&name(index)).await?;
             let component = Owner::of(&workspace).component("a");
-            let components: Api<Component> = self.api(namespace);
-            let before = generation(&components, &component).await?;
+            let deployments: Api<Deployment> = self.api(namespace);
+            let before = deployments.get(&component).await?.metadata.generation;
 
             let path = "/spec/components/0/template/containers/0/env";
             let patch =
@@ -91,7 +91,7 @@ impl<'a> Fleet<'a> {
             workspaces
                 .patch(&workspace.name_any(), &params, &Patch::Json::<()>(patch))
                 .await?;
-            while generation(&components, &component).await? == before {
+            while deployments.get(&component).await?.metadata.generation == before {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             times.push(begun.elapsed());
@@ -129,7 +129,8 @@ impl<'a> Fleet<'a> {
                 .await?;
         }
         workspaces.are_there(0).await?;
-        deployments.are_there(0).await
+        deployments.are_there(0).await?;
+        pods(self.client).are_there(0).await
     }
 
     async fn create(&self, index: usize) -> Result<()> {
@@ -178,17 +179,15 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// Every pod of the bench.
+pub(crate) fn pods(client: &Client) -> Followed {
+    Followed::new(Api::<Pod>::all(client.clone()), "", |_| true)
+}
+
 /// Whether all of a Deployment is there.
 pub(crate) fn is_available(deployment: &Deployment) -> bool {
     let status = deployment.status.as_ref();
     status.and_then(|status| status.available_replicas) == Some(1)
-}
-
-/// The generation that the deployer recorded last.
-async fn generation(api: &Api<Component>, name: &str) -> Result<i64> {
-    let component = api.get(name).await?;
-    let section = component.status.context("no status")?.deploy.section;
-    section.observed_generation.context("not deployed")
 }
 
 fn name(index: usize) -> String {

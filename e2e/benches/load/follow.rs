@@ -20,7 +20,7 @@ use crate::place::POOL;
 const PATIENCE: Duration = Duration::from_mins(90);
 
 /// So many there are, and are ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Counts {
     there: usize,
     ready: usize,
@@ -28,7 +28,8 @@ struct Counts {
 
 /// Objects of a kind, followed as long as this lives.
 pub(crate) struct Followed {
-    counts: watch::Receiver<Counts>,
+    /// None until they were listed.
+    counts: watch::Receiver<Option<Counts>>,
     _task: JoinSet<()>,
 }
 
@@ -38,7 +39,7 @@ impl Followed {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let (counts, receiver) = watch::channel(Counts::default());
+        let (counts, receiver) = watch::channel(None);
         let stream = watcher(api, Config::default().labels(label)).default_backoff();
         let mut task = JoinSet::new();
 
@@ -51,6 +52,7 @@ impl Followed {
                 namespace.is_some_and(|namespace| namespace.starts_with(POOL))
             };
 
+            let mut is_listed = false;
             while let Some(event) = stream.next().await {
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) if is_ours(&object) => {
@@ -60,12 +62,14 @@ impl Followed {
                         ready.remove(&(object.namespace(), object.name_any()));
                     }
                     Ok(Event::Init) => ready.clear(),
+                    Ok(Event::InitDone) => is_listed = true,
                     Ok(_) | Err(_) => {}
                 }
-                counts.send_replace(Counts {
+                let now = Counts {
                     there: ready.len(),
                     ready: ready.values().filter(|ready| **ready).count(),
-                });
+                };
+                counts.send_replace(is_listed.then_some(now));
             }
         });
 
@@ -85,7 +89,11 @@ impl Followed {
 
     async fn wait(&self, holds: impl Fn(&Counts) -> bool) -> Result<()> {
         let mut counts = self.counts.clone();
-        let found = timeout(PATIENCE, counts.wait_for(holds)).await;
+        let found = timeout(
+            PATIENCE,
+            counts.wait_for(|counts| counts.as_ref().is_some_and(&holds)),
+        )
+        .await;
         let now = *self.counts.borrow();
         found.with_context(|| format!("it takes too long: {now:?}"))??;
         Ok(())

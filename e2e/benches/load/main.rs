@@ -68,6 +68,8 @@ async fn measure(args: &Args, client: &Client, place: &Place<'_>) -> Result<Repo
     report.idle("nothing to do", &usage::over(place, IDLE).await?, 0);
 
     let fleet = Fleet::new(client, place);
+    // What an interrupted bench left.
+    fleet.clear().await?;
     // Programs are read from the disk, and connections are made.
     fleet.make(5).await?;
     fleet.clear().await?;
@@ -76,7 +78,10 @@ async fn measure(args: &Args, client: &Client, place: &Place<'_>) -> Result<Repo
         let ours = fleet.make(count).await?;
         let samples = fleet.samples().await?;
         report.idle("Ready and idle", &usage::over(place, IDLE).await?, count);
-        report.times("an edit is taken up", &fleet.edit(EDITS.min(count)).await?);
+        report.times(
+            "an edit reaches the Deployment",
+            &fleet.edit(EDITS.min(count)).await?,
+        );
         fleet.clear().await?;
 
         let bare = bare::make(client, place, &samples, count).await?;
@@ -110,7 +115,7 @@ impl Made {
         are_made: impl Future<Output = Result<()>>,
         are_ready: impl Future<Output = Result<()>>,
     ) -> Result<Self> {
-        let (before, begun) = (Usage::now(place)?, Instant::now());
+        let (before, begun) = (Usage::now(place).await?, Instant::now());
         create.await.context("cannot make them")?;
         are_made.await?;
         let objects = begun.elapsed();
@@ -119,7 +124,7 @@ impl Made {
         Ok(Self {
             objects,
             ready: begun.elapsed(),
-            usage: Usage::now(place)?.since(&before),
+            usage: Usage::now(place).await?.since(&before),
         })
     }
 }

@@ -1,14 +1,18 @@
 //! Where fleets are: namespaces of their own, nodes of KWOK, and Sequencer as people install it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::Result;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::{Namespace, Node};
-use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client, ResourceExt};
 use lab::cluster::Cluster;
 use lab::cpu;
 use lab::parts::kwok;
 use serde_json::{Value, json};
+
+use crate::usage::PROCESSES;
 
 /// So many Workspaces are in each namespace: the chart allows no more.
 const EACH: usize = 50;
@@ -18,6 +22,12 @@ const NODES: usize = 4;
 
 /// The label of the nodes, and their taint.
 pub(crate) const POOL: &str = "bench";
+
+/// The label of the chart's pods.
+const PART: &str = "se.quencer.io/part";
+
+/// The program of each service in its image.
+const PROGRAM: &str = "service";
 
 /// What the lab changes so that tests wait less, and people do not.
 const LABS_OWN: &str = "periods";
@@ -89,15 +99,32 @@ impl<'a> Place<'a> {
         self.namespaces.get(at).map_or("default", String::as_str)
     }
 
-    /// The processes of a name on both nodes.
-    pub(crate) fn processes(&self, name: &str) -> Result<Vec<i32>> {
+    /// The processes of every name on both nodes: those of a part of the chart by their pods, since
+    /// the programs of all services are called the same.
+    pub(crate) async fn processes(&self) -> Result<BTreeMap<&'static str, Vec<i32>>> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let pods = pods.list(&ListParams::default().labels(PART)).await?.items;
         let nodes = [&self.lab.general, &self.lab.builds].into_iter();
-        let roots = nodes.filter_map(|node| node.supervisor.pid());
-        let found = roots.flat_map(|root| cpu::named_below(root, name));
-        let mut found: Vec<_> = found.collect();
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+        let roots: Vec<_> = nodes.filter_map(|node| node.supervisor.pid()).collect();
+        let below = |name: &str| -> Vec<i32> {
+            let found = roots.iter().map(|root| cpu::named_below(*root, name));
+            found.flatten().collect()
+        };
+
+        let of = |name: &'static str| {
+            let pods = pods
+                .iter()
+                .filter(|pod| pod.labels().get(PART).is_some_and(|part| part == name));
+            let uids: Vec<_> = pods.filter_map(ResourceExt::uid).collect();
+            let is_of_pod = |pid: &i32| {
+                let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+                cgroup.is_ok_and(|cgroup| uids.iter().any(|uid| cgroup.contains(uid)))
+            };
+            let services = below(PROGRAM).into_iter().filter(is_of_pod);
+            let processes: BTreeSet<_> = below(name).into_iter().chain(services).collect();
+            (name, processes.into_iter().collect())
+        };
+        Ok(PROCESSES.into_iter().map(of).collect())
     }
 }
 

@@ -39,10 +39,9 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// What they took since they began.
-    pub(crate) fn now(place: &Place<'_>) -> Result<Self> {
+    pub(crate) async fn now(place: &Place<'_>) -> Result<Self> {
         let mut usage = Self::default();
-        for name in PROCESSES {
-            let processes = place.processes(name)?;
+        for (name, processes) in place.processes().await? {
             let cpu = processes.iter().map(|pid| cpu::of_tree(*pid)).sum();
             let memory = processes.iter().map(|pid| cpu::resident(*pid)).sum();
             usage.cpu.insert(name, cpu);
@@ -71,9 +70,9 @@ impl Usage {
 
 /// What they take while nothing is asked of them.
 pub(crate) async fn over(place: &Place<'_>, time: Duration) -> Result<Usage> {
-    let before = Usage::now(place)?;
+    let before = Usage::now(place).await?;
     tokio::time::sleep(time).await;
-    let mut usage = Usage::now(place)?.since(&before);
+    let mut usage = Usage::now(place).await?.since(&before);
     usage.over = time;
     Ok(usage)
 }

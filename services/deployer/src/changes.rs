@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Config, Event, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use sequencer_api::labels;
 use sequencer_api::stored::Stored as _;
 use sequencer_runtime::error::chain;
@@ -130,14 +130,24 @@ impl Known {
     }
 }
 
-/// What a Service does.
+/// What a Service does, and whose it is.
 pub(crate) fn service(service: &Service) -> impl Hash + use<> {
-    serde_json::to_string(&service.spec).ok()
+    (serde_json::to_string(&service.spec).ok(), marks(service))
 }
 
-/// Which spec a NetworkPolicy has.
+/// Which spec a NetworkPolicy has, and whose it is.
 pub(crate) fn policy(policy: &NetworkPolicy) -> impl Hash + use<> {
-    policy.metadata.generation
+    (policy.metadata.generation, marks(policy))
+}
+
+/// What is planned of an object besides its spec.
+fn marks<K: ResourceExt>(object: &K) -> impl Hash + use<K> {
+    let owners = object.owner_references().iter();
+    (
+        object.labels().clone(),
+        object.annotations().clone(),
+        owners.map(|owner| owner.uid.clone()).collect::<Vec<_>>(),
+    )
 }
 
 /// How far a Deployment has come.

@@ -18,7 +18,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _};
-use kube::{Resource, ResourceExt as _};
+use kube::{Resource, ResourceExt};
 use sequencer_api::owner::controller;
 use sequencer_api::{Component, Workspace, labels};
 use sequencer_runtime::Handles;
@@ -60,8 +60,10 @@ async fn components(
     let deployments = changes(service.watched(), changes::deployment, &lists);
     let jobs = changes(service.watched(), changes::job, &lists);
     let services = changes(service.watched(), changes::service, &lists);
+    let services = heard(services, &service);
     let pods = changes(service.watched(), changes::pod, &lists);
     let policies = changes(service.watched(), changes::policy, &lists);
+    let policies = heard(policies, &service);
 
     drop(lists);
 
@@ -113,11 +115,14 @@ fn follow<K: Reconciled>(
     let (reader, writer) = store();
     let objects = objects(service.clone(), writer, listed.first, lists, handles);
     let mut again = listed.again;
+    let again = poll_fn(move |cx| again.poll_recv(cx));
+    let missed = service.clone();
+    let again = again.inspect(move |()| missed.settled().hear_all());
     let shutdown = handles.shutdown.clone();
 
     Controller::for_stream(objects, reader)
         .reconcile_on(poll_fn(move |cx| triggered.poll_recv(cx)))
-        .reconcile_all_on(poll_fn(move |cx| again.poll_recv(cx)))
+        .reconcile_all_on(again)
         .with_config(
             Config::default()
                 .debounce(DEBOUNCE)
@@ -139,6 +144,7 @@ fn objects<K: Reconciled>(
         .readiness
         .part(format!("list of {}", K::plural(&())));
     let again = lists.again.clone();
+    let follower = service.clone();
     let events = watcher(service.watched::<Meta<K>>(), watcher::Config::default());
 
     let objects = following::<K, _>(events)
@@ -162,11 +168,30 @@ fn objects<K: Reconciled>(
         .predicate_filter(generation_and_owner, PredicateConfig::default());
 
     // Nobody sends: it ends when every watch of children has dropped its end.
-    let listed = async move { children.recv().await };
+    let listed = async move {
+        let none = children.recv().await;
+        follower.settled().follow();
+        none
+    };
 
     once(listed)
         .filter_map(|_none| std::future::ready(None))
         .chain(objects)
+}
+
+/// The same changes, each heard by whoever would not look at its object again.
+fn heard<K>(
+    changes: impl Stream<Item = watcher::Result<K>> + Send + 'static,
+    service: &Service,
+) -> impl Stream<Item = watcher::Result<K>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    let service = service.clone();
+    changes.inspect(move |change| {
+        let owners = change.iter().flat_map(ResourceExt::owner_references);
+        owners.for_each(|owner| service.settled().hear(&owner.uid));
+    })
 }
 
 /// Whoever owns an object is in its plan, and no part of its spec.

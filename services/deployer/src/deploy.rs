@@ -29,7 +29,7 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
 use crate::error::{Error, ObjectError};
-use crate::plan::{Plan, View, Workload, is_deployment, plan, policies, serving, wanted_logins};
+use crate::plan::{Plan, View, Workload, is_deployment, plan, wanted_logins};
 use crate::readiness::{self, Health, LogOf, probes};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
@@ -97,11 +97,16 @@ impl Service {
 
     /// Makes the cluster as the plan has it, as far as it may be now.
     async fn roll_out(&self, view: &View, secrets: &SecretReader) -> Result<Reached, Error> {
+        let heard = self.settled().heard(view.uid(), view.owner().uid);
         let plan = plan(view, self.settings())?;
+        let fingerprint = plan.fingerprint();
+        let is_settled = self.settled().is_settled(view.uid(), &fingerprint, heard);
         let apply = Apply::new(self.client().clone(), view.namespace());
 
         // Whatever the pods wait for: what is not published any more is closed at once.
-        unplanned::close(view, &apply, &plan).await?;
+        if !is_settled {
+            unplanned::close(view, &apply, &plan).await?;
+        }
 
         // What it waits for, by what was read now.
         let mut waiting = held::by_dependencies(view);
@@ -122,8 +127,9 @@ impl Service {
         }
 
         // What runs.
-        let older = older_serve(workload, found.as_ref())?;
-        self.surround(view, &apply, &plan, older).await?;
+        if !is_settled {
+            self.surround(view, &apply, &plan).await?;
+        }
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan, workload), None));
         }
@@ -139,7 +145,10 @@ impl Service {
 
         let is_waiting = !waiting.is_empty();
         let (there, turn) = self.run(view, &apply, workload, found, is_waiting).await?;
-        unplanned::tidy(view, &apply, &plan, workload).await?;
+        if !is_settled {
+            unplanned::tidy(view, &apply, &plan, workload).await?;
+            self.settled().settle(view.uid(), fingerprint, heard);
+        }
 
         // How it is.
         let health = self.health(view, workload, &there).await?;
@@ -175,7 +184,7 @@ impl Service {
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
 
-        self.surround(view, apply, plan, false).await?;
+        self.surround(view, apply, plan).await?;
 
         let section = DeploySection {
             services: plan.deployed.clone(),
@@ -185,25 +194,9 @@ impl Service {
         Ok((section, Some(WAITING)))
     }
 
-    /// Makes Services and NetworkPolicies. As long as older pods serve, their Services stay as they
-    /// are, and their ports open.
-    async fn surround(
-        &self,
-        view: &View,
-        apply: &Apply,
-        plan: &Plan,
-        older_serve: bool,
-    ) -> Result<(), Error> {
-        let mut older = Vec::new();
-        for object in &plan.services {
-            let found = apply.get(object).await?;
-            match found.as_ref().filter(|_found| older_serve) {
-                Some(found) => older.extend(serving(found)),
-                None => drop(apply.write(object, found).await?),
-            }
-        }
-
-        for object in &policies(view, self.settings(), &older)? {
+    /// Makes Services and NetworkPolicies.
+    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
+        for object in plan.services.iter().chain(&plan.policies) {
             let found = apply.get(object).await?;
             if found.is_some() || object.owner() == view.uid() {
                 apply.write(object, found).await?;
@@ -344,18 +337,6 @@ fn is_started(
     let runs = found.map(serde_json::to_value).transpose()?;
     Ok(runs.as_ref().and_then(revision) == newest
         || section::before(view).revision.as_deref() == newest)
-}
-
-/// Whether pods of another revision than the newest are what serves.
-fn older_serve(workload: &Workload, found: Option<&DynamicObject>) -> Result<bool, Error> {
-    let Some(found) = found.filter(|_found| is_deployment(&workload.object)) else {
-        return Ok(false);
-    };
-
-    let found = serde_json::to_value(found)?;
-    let is_newest = revision(&found) == Some(&workload.revision);
-    let found = Deployment::deserialize(found)?;
-    Ok(readiness::older_serve(&found, is_newest))
 }
 
 /// Makes claims, and returns what is wrong with one that is there. All else goes on: `runs` is

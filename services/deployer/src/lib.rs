@@ -16,6 +16,7 @@ mod readiness;
 pub mod reconcile;
 mod section;
 pub mod service;
+mod settled;
 mod throttle;
 pub mod triggers;
 mod variables;

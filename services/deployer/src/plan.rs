@@ -38,10 +38,8 @@ use pod::Pods;
 
 pub(crate) use labels::{controller, owner_reference, pull_metadata, variables_metadata};
 pub use object::is_deployment;
-pub(crate) use policy::policies;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
 pub use sequencer_runtime::apply::Object;
-pub(crate) use service::{Serving, serving};
 pub use used::{Used, UsedBuild};
 
 /// What a Component's plan is made from.
@@ -158,7 +156,7 @@ impl View {
 pub struct Plan {
     /// The Services of its networks.
     pub services: Vec<Object>,
-    /// The NetworkPolicies, as they are once no older pods serve.
+    /// Its NetworkPolicies, and its Workspace's.
     pub policies: Vec<Object>,
     /// What has to go if it is there, although it is not the Component's own.
     pub unwanted: Option<Object>,
@@ -166,6 +164,20 @@ pub struct Plan {
     pub deployed: Vec<DeployedService>,
     /// What runs; or what still has to have a value.
     pub workload: Result<Workload, Vec<WaitingFor>>,
+}
+
+impl Plan {
+    /// By what it is known: another one plans other objects.
+    pub(crate) fn fingerprint(&self) -> String {
+        let workload = self.workload.as_ref().map(|workload| &workload.object).ok();
+        let planned = self.services.iter().chain(&self.policies);
+        let planned = planned.chain(&self.unwanted).chain(workload);
+        let each = planned.map(|object| {
+            let revision = object.revision().unwrap_or_default();
+            format!("{} {} {revision}", object.resource.kind, object.name())
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -207,7 +219,7 @@ pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Error> {
 
     Ok(Plan {
         services,
-        policies: policies(view, settings, &[])?,
+        policies: policy::policies(view, settings)?,
         unwanted: policy::unwanted(view, settings)?,
         deployed: service::deployed(view),
         workload,

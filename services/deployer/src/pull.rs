@@ -1,12 +1,14 @@
 //! The pull Secret: the logins of the registries that a Component's images are pulled from, as the
 //! kubelet reads them.
 
+use std::collections::BTreeMap;
+
 use data_encoding::BASE64;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::ExposeSecret as _;
 use sequencer_api::host::Refusal;
 use sequencer_api::login::Login;
-use sequencer_api::repository::{Malformed, Repository};
+use sequencer_api::repository::{HUB, Malformed, Repository};
 use sequencer_runtime::apply::Object;
 use sequencer_runtime::registry::read_login;
 use sequencer_runtime::section::SecretReader;
@@ -17,15 +19,15 @@ use crate::error::Error;
 use crate::plan::{Used, View, WantedLogin, pull_metadata, wanted_logins};
 use crate::service::Service;
 
-/// What a pull Secret holds.
+/// What a pull Secret holds, by repository.
 #[derive(Default)]
-struct Logins {
-    /// By repository, what an entry was made from.
-    made_from: Map<String, Value>,
-    /// By repository, an entry: two of one registry may have different logins. The kubelet tries
-    /// those whose repository an image's name begins with, the longest first (Kubernetes, "Images":
-    /// "Interpretation of config.json").
-    auths: Map<String, Value>,
+struct Logins(BTreeMap<Repository, Entry>);
+
+/// A login as the kubelet reads it.
+struct Entry {
+    /// Which Secret it was made from.
+    made_from: Value,
+    auth: Value,
 }
 
 impl Service {
@@ -47,8 +49,9 @@ impl Service {
             logins.read(wanted, secrets).await?;
         }
 
-        let metadata = pull_metadata(view, self.settings(), &logins.made_from)?;
-        let config = json!({"auths": logins.auths}).to_string();
+        let [made_from, auths] = logins.keyed();
+        let metadata = pull_metadata(view, self.settings(), &made_from)?;
+        let config = json!({"auths": auths}).to_string();
         let secret = Object::new::<Secret>(
             json!({"metadata": metadata, "type": "kubernetes.io/dockerconfigjson"}),
         )
@@ -72,14 +75,38 @@ impl Logins {
         let made_from = json!({
             "authScheme": wanted.credentials.auth_scheme, "secret": found.source, "version": found.version,
         });
-        self.add(&repository, made_from, &found.login);
+        let auth = entry(&found.login);
+        self.0.insert(repository, Entry { made_from, auth });
         Ok(())
     }
 
-    fn add(&mut self, repository: &Repository, made_from: Value, login: &Login) {
-        let key = repository.to_string();
-        self.auths.insert(key.clone(), entry(login));
-        self.made_from.insert(key, made_from);
+    /// What each entry was made from, and the entries. A registry has one if it has one login. Else
+    /// each of its repositories has its own: the kubelet tries those that an image's name begins
+    /// with, the longest first (Kubernetes, "Images": "Interpretation of config.json").
+    fn keyed(&self) -> [Map<String, Value>; 2] {
+        let is_alone = |repository: &Repository, entry: &Entry| {
+            let mut others = self.0.iter();
+            others
+                .all(|(other, login)| other.host() != repository.host() || login.auth == entry.auth)
+        };
+        let key = |repository: &Repository, entry: &Entry| match repository.host() {
+            _ if !is_alone(repository, entry) => repository.to_string(),
+            // The kubelet knows Docker Hub by its old address.
+            HUB => "https://index.docker.io/v1/".into(),
+            host => host.into(),
+        };
+
+        let keyed = self.0.iter();
+        let keyed = keyed.map(|(repository, entry)| (key(repository, entry), entry));
+        let (made_from, auths) = keyed
+            .map(|(key, entry)| {
+                (
+                    (key.clone(), entry.made_from.clone()),
+                    (key, entry.auth.clone()),
+                )
+            })
+            .unzip();
+        [made_from, auths]
     }
 }
 
@@ -94,33 +121,38 @@ fn entry(login: &Login) -> Value {
 mod tests {
     use super::*;
 
+    /// The keys of logins, each of a repository and a user.
+    fn keys(logins: &[(&str, &str)]) -> Vec<String> {
+        let entry = |(url, user): &(&str, &str)| {
+            let (auth, made_from) = (json!(user), Value::Null);
+            (url.parse().unwrap(), Entry { made_from, auth })
+        };
+        let [_, auths] = Logins(logins.iter().map(entry).collect()).keyed();
+        auths.into_iter().map(|(key, _auth)| key).collect()
+    }
+
     #[test]
-    fn two_repositories_of_one_registry_keep_their_own_logins() {
-        let mut logins = Logins::default();
-        for (url, username) in [
+    fn a_registry_has_one_login_or_each_of_its_repositories_its_own() {
+        let hub = "https://index.docker.io/v1/";
+        let one = [
+            ("r.test/one/app", "one"),
+            ("r.test/two/app", "one"),
+            ("me/app", "me"),
+        ];
+        assert_eq!(keys(&one), [hub, "r.test"]);
+
+        let two = [
             ("r.test/one/app", "one"),
             ("r.test/two/app", "two"),
-            ("app", "hub"),
-        ] {
-            let login = Login {
-                username: username.into(),
-                password: "word".into(),
-            };
-            logins.add(&url.parse().unwrap(), Value::Null, &login);
-        }
-
-        let names = logins
-            .auths
-            .iter()
-            .map(|(key, entry)| (key.as_str(), entry["username"].as_str().unwrap()));
-        let names: Vec<_> = names.collect();
-        assert_eq!(
-            names,
-            [
-                ("docker.io/library/app", "hub"),
-                ("r.test/one/app", "one"),
-                ("r.test/two/app", "two")
-            ]
-        );
+            ("app", "me"),
+            ("you/app", "you"),
+        ];
+        let each = [
+            "docker.io/library/app",
+            "docker.io/you/app",
+            "r.test/one/app",
+            "r.test/two/app",
+        ];
+        assert_eq!(keys(&two), each);
     }
 }

@@ -121,15 +121,6 @@ pub(crate) fn deployment(
     }
 }
 
-/// Whether pods of an older template serve. `is_newest` is whether the Deployment has the newest one.
-pub(crate) fn older_serve(deployment: &Deployment, is_newest: bool) -> bool {
-    let status = deployment.status.clone().unwrap_or_default();
-    let seen = status.observed_generation >= deployment.metadata.generation;
-    let is_rolled_out = is_newest && seen && status.updated_replicas == status.replicas;
-
-    !is_rolled_out && status.ready_replicas.unwrap_or_default() > 0
-}
-
 /// Whether a Job failed, if only in its first try.
 pub(crate) fn has_failed(job: &Job) -> bool {
     condition(job, "Failed").is_some() || condition(job, "Complete").is_none() && failures(job) > 0

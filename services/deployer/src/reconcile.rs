@@ -87,6 +87,7 @@ impl Service {
         if let Some(uid) = &object.meta().uid {
             self.statuses().forget(uid);
             self.throttle().end(uid);
+            self.settled().forget(uid);
         }
     }
 }

@@ -14,6 +14,7 @@ use sequencer_runtime::status_writer::{PROGRESS, StatusWriter};
 use tokio::sync::Mutex;
 
 use crate::args::{Args, Settings};
+use crate::settled::Settled;
 use crate::throttle::Throttle;
 use crate::triggers::{Receivers, Triggers};
 
@@ -31,6 +32,7 @@ struct Inner {
     statuses: StatusWriter<String>,
     shared: Mutex<()>,
     throttle: Throttle,
+    settled: Settled,
 }
 
 impl fmt::Debug for Service {
@@ -58,6 +60,7 @@ impl Service {
             statuses: StatusWriter::new(PROGRESS),
             shared: Mutex::default(),
             throttle: Throttle::default(),
+            settled: Settled::default(),
         }));
         Ok((service, receivers))
     }
@@ -99,6 +102,11 @@ impl Service {
     /// The roll-outs of what no user changed.
     pub(crate) fn throttle(&self) -> &Throttle {
         &self.0.throttle
+    }
+
+    /// The Components whose surroundings need no second look.
+    pub(crate) fn settled(&self) -> &Settled {
+        &self.0.settled
     }
 
     /// Objects of the namespaces that are watched.

@@ -41,9 +41,9 @@ pub trait Status: Clone + PartialEq + Serialize {
     /// Of what is notable, all but messages and counts.
     fn gist(self) -> Self;
 
-    /// What others act by, besides conditions. A commit is not among it: it comes with `Ready`.
-    fn depended_on(&self) -> [Option<&str>; 2] {
-        [None, None]
+    /// What others act by, besides conditions.
+    fn depended_on(&self) -> [Option<&str>; 3] {
+        [None; 3]
     }
 
     /// What the deployer takes for the newest Build. While there is none, nothing can be mistaken
@@ -146,7 +146,7 @@ impl<'a, S: Status> StatusChange<'a, S> {
 
 /// What others act by: fields, and conditions with their status and reason.
 type Outcome<'s> = (
-    [Option<&'s str>; 2],
+    [Option<&'s str>; 3],
     BTreeMap<ConditionType, (&'s str, Option<Reason>)>,
 );
 

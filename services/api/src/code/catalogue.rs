@@ -191,7 +191,7 @@ catalogue! {
         "Wait; the record is looked up again by itself.";
     4010 RegistryUnavailable (World)
         "A registry does not answer",
-        "Wait; it is tried again by itself.";
+        "Wait; it is tried again by itself. A host that is not found may be mistyped.";
     4011 PushRejected (World)
         "A registry does not take what it is sent",
         "Look at the registry's own settings and log.";

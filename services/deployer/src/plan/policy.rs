@@ -18,28 +18,24 @@ use sequencer_api::private;
 use sequencer_api::routes::{Routed, Through};
 use serde_json::{Value, json};
 
-use super::{Object, Serving, View, labels};
+use super::{Object, View, labels};
 use crate::args::Settings;
 use crate::error::Error;
 
 /// The policies that a Component needs: its Workspace's and, if something of it is published, its
-/// own. The ports of `older` pods that still serve are open beside those of the spec.
-pub(crate) fn policies(
-    view: &View,
-    settings: &Settings,
-    older: &[Serving],
-) -> Result<Vec<Object>, Error> {
+/// own.
+pub(super) fn policies(view: &View, settings: &Settings) -> Result<Vec<Object>, Error> {
     if !settings.network_policy {
         return Ok(Vec::new());
     }
 
     if view.workspace.is_none() {
-        let own = of_component(view, settings, &standalone(view, settings, older))?;
+        let own = of_component(view, settings, &standalone(view, settings))?;
         return Ok(vec![own]);
     }
 
     let mut policies = vec![of_workspace(view, settings)?];
-    policies.extend(published(view, settings, older)?);
+    policies.extend(published(view, settings)?);
     Ok(policies)
 }
 
@@ -75,9 +71,9 @@ fn of_component(view: &View, settings: &Settings, spec: &Value) -> Result<Object
 }
 
 /// The pods of a Component without a Workspace, and the others of its kind.
-fn standalone(view: &View, settings: &Settings, older: &[Serving]) -> Value {
+fn standalone(view: &View, settings: &Settings) -> Value {
     let mut ingress = vec![json!({"from": [own_pods(view)]})];
-    let ports = ports(view.template().networks.iter(), older);
+    let ports = ports(view.template().networks.iter());
     if !ports.is_empty() {
         ingress.push(json!({"from": [standalone_pods()], "ports": ports}));
     }
@@ -95,7 +91,7 @@ fn standalone(view: &View, settings: &Settings, older: &[Serving]) -> Value {
 /// What reaches the Component from outside: its Workspace's connector, at the ports that a route
 /// names; and everybody, at those that the Workspace's ingress names: where its controller is,
 /// nobody tells.
-fn published(view: &View, settings: &Settings, older: &[Serving]) -> Result<Option<Object>, Error> {
+fn published(view: &View, settings: &Settings) -> Result<Option<Object>, Error> {
     let Some(workspace) = &view.workspace else {
         return Ok(None);
     };
@@ -106,8 +102,8 @@ fn published(view: &View, settings: &Settings, older: &[Serving]) -> Result<Opti
         .filter(|routed| routed.component == view.template().name)
         .partition(|routed| routed.through == Through::Ingress);
     let (served, routed) = (
-        ports(networks(view, &served), older),
-        ports(networks(view, &routed), older),
+        ports(networks(view, &served)),
+        ports(networks(view, &routed)),
     );
 
     let mut ingress = Vec::new();
@@ -141,20 +137,11 @@ fn networks<'a>(view: &'a View, routes: &[&Routed<'_>]) -> impl Iterator<Item = 
     })
 }
 
-/// The ports of the pods behind these networks, and of older ones behind the same.
-fn ports<'a>(networks: impl Iterator<Item = &'a Network>, older: &[Serving]) -> Vec<Value> {
-    let ports = |network: &Network| {
-        let name = network.name.to_ascii_lowercase();
-        let older = older.iter().filter(|serving| serving.network == name);
-        let all = older
-            .map(|serving| serving.port.clone())
-            .chain([network.target_port()]);
-        let protocol = network.protocol;
-        let ports = all.map(|port| json!({"port": port, "protocol": protocol}));
-        ports.collect::<Vec<_>>()
-    };
-
-    let mut ports: Vec<_> = networks.flat_map(ports).collect();
+/// The ports of the pods behind these networks.
+fn ports<'a>(networks: impl Iterator<Item = &'a Network>) -> Vec<Value> {
+    let port =
+        |network: &Network| json!({"port": network.target_port(), "protocol": network.protocol});
+    let mut ports: Vec<_> = networks.map(port).collect();
     ports.sort_by_key(Value::to_string);
     ports.dedup();
     ports

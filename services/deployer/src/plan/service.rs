@@ -2,13 +2,10 @@
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::ResourceExt as _;
-use kube::api::DynamicObject;
 use sequencer_api::code::Code;
 use sequencer_api::component::Network;
 use sequencer_api::labels::NETWORK;
 use sequencer_api::status::component::DeployedService;
-use serde::Deserialize as _;
 use serde_json::json;
 
 use super::{Object, View, labels, service_name};
@@ -50,24 +47,6 @@ fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object
         "spec": {"type": "ClusterIP", "selector": labels::selector(view, component), "ports": [port]},
     });
     Ok(Object::new::<Service>(body))
-}
-
-/// Where the pods behind a Service answer that is there.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Serving {
-    /// The network's name, in small letters.
-    pub(super) network: String,
-    pub(super) port: IntOrString,
-}
-
-/// Returns where the pods behind a Service of ours answer.
-pub(crate) fn serving(service: &DynamicObject) -> Option<Serving> {
-    let port = service.data.pointer("/spec/ports/0/targetPort")?;
-
-    Some(Serving {
-        network: service.labels().get(NETWORK)?.clone(),
-        port: IntOrString::deserialize(port).ok()?,
-    })
 }
 
 fn has_port(view: &View, name: &str) -> bool {

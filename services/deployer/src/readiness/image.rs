@@ -14,7 +14,7 @@ const REASONS: [&str; 6] = [
 ];
 
 /// What stands in the words where nobody who wrote a template can help it.
-const UNAVAILABLE: [&str; 17] = [
+const UNAVAILABLE: [&str; 19] = [
     "429 too many requests",
     "toomanyrequests",
     "500 internal server error",
@@ -31,7 +31,9 @@ const UNAVAILABLE: [&str; 17] = [
     "tls handshake timeout",
     "context deadline exceeded",
     "unexpected eof",
-    "x509:",
+    ": x509: ",
+    "no space left on device",
+    "pull qps exceeded",
 ];
 
 /// What stands in them where the registry lets nobody have it who is not known.
@@ -53,7 +55,7 @@ pub(super) fn failure(image: &str, words: &str) -> (Code, String) {
     let lower = words.to_ascii_lowercase();
     let says = |one_of: &[&str]| one_of.iter().any(|each| lower.contains(each));
 
-    if says(&UNAVAILABLE) {
+    if says(&UNAVAILABLE) || lower.ends_with(": eof") {
         let message = format!("cannot pull {image}: {}", cause(words));
         return (Code::RegistryUnavailable, message);
     }
@@ -127,6 +129,10 @@ mod tests {
     fn what_its_user_can_mend_is_e2020_in_plain_words() {
         for (words, said) in [
             ("r.io/a:1: not found", "its registry has no such image"),
+            (
+                "r.io/team/x509:1: not found",
+                "its registry has no such image",
+            ),
             (
                 "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
                 "its registry wants a login, or refuses the one of the pod",

@@ -57,23 +57,6 @@ fn of_container(status: Value, container: Value) -> (State, Option<Code>) {
 }
 
 #[test]
-fn older_pods_serve_until_none_is_left_and_only_if_one_is_ready() {
-    let older_serve = |is_newest: bool, status: Value| older_serve(&deployed(status), is_newest);
-    let rolling = |ready: i32| json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 1, "readyReplicas": ready});
-    let unseen =
-        json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2});
-
-    assert!(older_serve(false, ready()));
-    assert!(older_serve(true, rolling(2)));
-    assert!(older_serve(true, unseen));
-    assert!(!older_serve(true, rolling(0)));
-    assert!(!older_serve(true, ready()));
-    // One of the new pods crashed.
-    assert!(!older_serve(true, starting()));
-    assert!(!older_serve(true, json!({})));
-}
-
-#[test]
 fn what_was_well_goes_on_while_as_many_serve_as_are_wanted() {
     let goes_on = |available: i32, pods: &[Pod]| {
         let mut status = starting();

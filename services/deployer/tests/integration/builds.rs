@@ -272,7 +272,7 @@ async fn a_login_that_is_missing_is_told_and_one_that_changes_reaches_the_pods()
         let pull: Secret = harness.api().get(&name).await?;
         let config =
             serde_json::from_slice::<Value>(&pull.data.unwrap_or_default()[".dockerconfigjson"].0)?;
-        Ok(config["auths"]["registry.test/x/app"].clone())
+        Ok(config["auths"]["registry.test"].clone())
     };
 
     assert_eq!(auths("one\n").await?["password"], "one");

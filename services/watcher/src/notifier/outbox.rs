@@ -124,3 +124,60 @@ async fn publish(bus: &Bus, outgoing: &Outgoing) -> Result<(), PublishError> {
     let published = bus.publish_payload(command, payload);
     published.instrument(span).await
 }
+
+#[cfg(test)]
+mod tests {
+    use sequencer_proto::topics::Kind;
+    use sequencer_proto::v1::Trigger;
+
+    use super::*;
+
+    /// A command about an object, which asks for this.
+    fn outgoing(uid: u128, asked: &str) -> Outgoing {
+        let uid = Uuid::from_u128(uid);
+        let command = Command::new(Verb::Deploy, None, Uuid::nil(), uid).unwrap();
+        let payload = CommandPayload {
+            asked: asked.into(),
+            ..command.payload("n", "a", Trigger::Change)
+        };
+        let target = Target {
+            kind: Kind::Component,
+            namespace: "n".into(),
+            name: "a".into(),
+            uid: uid.to_string(),
+        };
+        Outgoing {
+            command,
+            payload,
+            target,
+        }
+    }
+
+    /// What each command that waits asks for.
+    fn waiting(outbox: &Outbox) -> Vec<String> {
+        let waiting = outbox.lock();
+        let mut asked: Vec<_> = waiting
+            .values()
+            .map(|each| each.payload.asked.clone())
+            .collect();
+        asked.sort();
+        asked
+    }
+
+    #[test]
+    fn the_newest_command_of_a_kind_for_an_object_waits_and_no_other() {
+        let outbox = Outbox::default();
+        for (uid, asked) in [(1, "a"), (2, "b"), (1, "c")] {
+            outbox.add(outgoing(uid, asked));
+        }
+        assert_eq!(waiting(&outbox), ["b", "c"]);
+
+        // What was not taken comes again, and never in place of a newer one.
+        outbox.put_back(outgoing(1, "a"));
+        outbox.put_back(outgoing(3, "d"));
+        assert_eq!(waiting(&outbox), ["b", "c", "d"]);
+
+        outbox.forget(Uuid::from_u128(1));
+        assert_eq!(waiting(&outbox), ["b", "d"]);
+    }
+}

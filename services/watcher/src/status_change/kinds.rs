@@ -78,8 +78,8 @@ impl Status for WorkspaceStatus {
         }
     }
 
-    fn depended_on(&self) -> [Option<&str>; 2] {
-        [self.host.as_deref(), self.url.as_deref()]
+    fn depended_on(&self) -> [Option<&str>; 3] {
+        [&self.host, &self.url, &self.commit].map(Option::as_deref)
     }
 }
 

@@ -120,7 +120,8 @@ fn probe(plan: &mut Plan, view: &WorkspaceView) {
         let inputs = Inputs::of(subject, Some(route.rev), Cause::Spec);
         let probe = notification(subject, Verb::Probe, None, inputs, Policy::Watched);
         plan.notifications.push(probe);
-    } else if view.is_published() && view.components.holds {
+    } else if view.is_published() && view.components.holds && view.before.commit == view.commit {
+        // What is asked is recorded with the commit of the status that it was asked for.
         let settled = view.is_probed();
         notify(
             plan,

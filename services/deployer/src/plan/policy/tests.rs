@@ -1,6 +1,5 @@
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use test_support::policies::{Peer, allows};
 
 use super::super::testing::{planned, settings, view};
@@ -260,30 +259,6 @@ fn what_is_published_no_more_is_not_planned_any_more() {
     assert!(names("click-mania", with_ingress).contains(&own("click-mania")));
     assert!(!names("mysql", with_ingress).contains(&own("mysql")));
     assert!(!names("click-mania", closed).contains(&own("click-mania")));
-}
-
-#[test]
-fn the_port_of_older_pods_is_open_beside_the_new_one_as_long_as_they_serve() {
-    let change = |spec: &mut Value| {
-        with_ingress(spec);
-        spec["components"][2]["networks"][0]["targetPort"] = 8080.into();
-    };
-    let app = view("click-mania", change);
-    let made = Made::of([&app], &[]);
-    let older = |network: &str| Serving {
-        network: network.into(),
-        port: IntOrString::Int(3000),
-    };
-
-    let open = |older: &[Serving]| {
-        let policies = policies(&app, &settings(&[]), older).unwrap();
-        let policies: Vec<_> = policies.into_iter().map(|policy| policy.body).collect();
-        let is_open = |port| allows(&policies, &stranger(), made.pod("click-mania"), "TCP", port);
-        [3000, 8080].map(is_open)
-    };
-    assert_eq!(open(&[older("http")]), [true, true]);
-    assert_eq!(open(&[]), [false, true]);
-    assert_eq!(open(&[older("another")]), [false, true]);
 }
 
 #[test]

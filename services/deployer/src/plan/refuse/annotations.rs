@@ -12,8 +12,9 @@ use crate::args::PodSecurity;
 /// takes it for the field where that is not set.
 pub(super) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
-/// What keys begin with by which a pod gets an identity, a network or a device that is not its own.
-pub(super) const ACTING: [&str; 8] = [
+/// What keys begin with by which a pod gets an identity, a network, a device or a container that is
+/// not its own.
+pub(super) const ACTING: [&str; 14] = [
     // kube2iam and kiam: a role at AWS.
     "iam.amazonaws.com/",
     // Multus: more networks.
@@ -28,7 +29,17 @@ pub(super) const ACTING: [&str; 8] = [
     "cdi.k8s.io/",
     "io.kubernetes.cri-o.",
     "io.katacontainers.",
+    // Linkerd and Istio: images, and volumes, of privileged containers that they add.
+    "config.linkerd.io/",
+    "config.alpha.linkerd.io/",
+    "config.beta.linkerd.io/",
+    "sidecar.istio.io/",
+    "inject.istio.io/",
+    "proxy.istio.io/",
 ];
+
+/// Whether a sidecar is added is no such thing.
+const INJECT: &str = "sidecar.istio.io/inject";
 
 /// # Errors
 /// One of these is not allowed under a level.
@@ -52,5 +63,5 @@ fn is_unconfined(key: &str, profile: &str) -> bool {
 }
 
 fn acts(key: &str) -> bool {
-    ACTING.iter().any(|prefix| key.starts_with(prefix))
+    key != INJECT && ACTING.iter().any(|prefix| key.starts_with(prefix))
 }

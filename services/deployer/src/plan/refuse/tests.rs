@@ -137,4 +137,6 @@ fn an_annotation_gives_no_pod_an_identity_a_network_or_a_device() {
         refused(BASELINE, "/podMetadata", &annotated("example.com/role")),
         None
     );
+    let inject = annotated("sidecar.istio.io/inject");
+    assert_eq!(refused(BASELINE, "/podMetadata", &inject), None);
 }
