@@ -107,7 +107,9 @@ impl<'a> Fleet<'a> {
             let workspaces = self.follow();
             let container =
                 json!({"name": "a", "image": "redis:latest", "imagePullPolicy": "IfNotPresent"});
-            let component = json!({"name": "a", "template": {"containers": [container]}});
+            let networks = json!([{"name": "tcp", "port": 6379}]);
+            let component =
+                json!({"name": "a", "networks": networks, "template": {"containers": [container]}});
             let begun = Instant::now();
             self.apply(0, json!([component])).await?;
             workspaces.are_ready(1).await?;

@@ -189,8 +189,14 @@ where
 {
     let service = service.clone();
     changes.inspect(move |change| {
-        let owners = change.iter().flat_map(ResourceExt::owner_references);
-        owners.for_each(|owner| service.settled().hear(&owner.uid));
+        let owners = change.as_ref().map(ResourceExt::owner_references);
+        match owners.unwrap_or_default() {
+            // Whose it was before, nobody knows.
+            [] => service.settled().hear_all(),
+            owners => owners
+                .iter()
+                .for_each(|owner| service.settled().hear(&owner.uid)),
+        }
     })
 }
 
