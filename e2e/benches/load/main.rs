@@ -11,6 +11,7 @@ mod place;
 mod report;
 mod usage;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -59,7 +60,7 @@ async fn main() -> Result<()> {
     let place = Place::prepare(&lab, &client, largest).await?;
     let measured = measure(&args, &client, &place).await;
     place.leave().await?;
-    print!("{}", measured?);
+    write!(std::io::stdout(), "{}", measured?)?;
     Ok(())
 }
 
