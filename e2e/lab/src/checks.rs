@@ -94,15 +94,9 @@ pub fn bench(cluster: &Cluster, progress: &Progress, args: &[String]) -> Result<
         sample: false,
     };
     cluster.up(progress, extras)?;
-    let line = "cargo bench --package e2e --bench load --locked --profile";
-    let mut argv: Vec<_> = line.split(' ').collect();
-    argv.extend([rust::PROFILE, "--"]);
-    argv.extend(args.iter().map(String::as_str));
-
-    if !run_here(cluster, &argv)?.success() {
-        bail!("the benchmark failed");
-    }
-    Ok(())
+    let bench = "cargo bench --package e2e --bench load --locked --profile";
+    let line = format!("{bench} {} -- {}", rust::PROFILE, args.join(" "));
+    check(cluster, "benchmark", line.trim_end())
 }
 
 fn check(cluster: &Cluster, name: &str, line: &str) -> Result<()> {

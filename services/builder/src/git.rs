@@ -145,11 +145,9 @@ impl Error {
     fn about(self, reference: &str, remote: &Remote) -> Self {
         let host = &remote.address.host;
         match self {
-            Self::NoRef(_) if refs::is_like_a_commit(reference) && !is_commit(reference) => {
-                Self::NoRef(format!(
-                    "{reference} at {host} (a commit has 40 or 64 digits: 0-9 and a-f, in lower case)"
-                ))
-            }
+            Self::NoRef(_) if refs::is_like_a_commit(reference) => Self::NoRef(format!(
+                "{reference} at {host} (a commit has 40 or 64 digits: 0-9 and a-f, in lower case)"
+            )),
             Self::NoRef(_) => Self::NoRef(format!("{reference} at {host}")),
             Self::HostKey(_) => Self::HostKey(host.into()),
             Self::Login(_) => Self::Login(match &remote.login.source {

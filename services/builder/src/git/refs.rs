@@ -14,7 +14,8 @@ pub fn is_commit(reference: &str) -> bool {
 
 /// Whether it looks as if a commit was meant, shortened or in capitals: servers know neither.
 pub(super) fn is_like_a_commit(reference: &str) -> bool {
-    (7..=64).contains(&reference.len()) && reference.bytes().all(|b| b.is_ascii_hexdigit())
+    let is_hexadecimal = reference.bytes().all(|b| b.is_ascii_hexdigit());
+    (7..=64).contains(&reference.len()) && is_hexadecimal && !is_commit(reference)
 }
 
 /// What the remote is asked for, the best first. A branch goes before a tag of the same name, as
