@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::preview::Preview;
-use crate::world::{RELEASE, TUNNELS};
+use crate::programs;
+use crate::world::{RELEASE, TUNNELS, lose_messages};
 
 macro_rules! deeds {
     ($($deed:ident),* $(,)?) => {
@@ -117,10 +118,10 @@ impl Deed {
             }
             Self::TunnelOutside => world.outside.delete_tunnel(&uid).await,
             Self::RecordOutside => world.outside.change_record(&uid, which).await,
-            Self::KillWatcher => world.restart("watcher").await,
-            Self::KillDeployer => world.restart("deployer").await,
-            Self::KillNetwork => world.restart("network").await,
-            Self::LoseMessages => world.lose_messages().await,
+            Self::KillWatcher => world.programs.restart(programs::Service::Watcher).await,
+            Self::KillDeployer => world.programs.restart(programs::Service::Deployer).await,
+            Self::KillNetwork => world.programs.restart(programs::Service::Network).await,
+            Self::LoseMessages => lose_messages(&world.nats).await,
         }
     }
 }

@@ -11,9 +11,11 @@
 
 mod deeds;
 mod edits;
+mod faults;
 mod kubelet;
 mod outside;
 mod preview;
+mod programs;
 mod sequence;
 #[path = "../../../services/watcher/tests/integration/services.rs"]
 mod services;
@@ -63,14 +65,14 @@ async fn whatever_is_done_converges() -> Result<()> {
         failed.is_empty(),
         "{}\n{}",
         failed.join("\n\n"),
-        world.logs()?
+        world.programs.logs()?
     );
     Ok(())
 }
 
 async fn run(world: &World, seed: u64) -> Result<()> {
     let sequence = Sequence::of(seed);
-    let preview = Preview::new(world, seed).await?;
+    let preview = Preview::new(world, &format!("seed-{seed}")).await?;
 
     // As it is if it is applied so.
     preview.apply(&sequence.last).await?;

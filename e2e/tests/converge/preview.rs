@@ -31,10 +31,12 @@ pub(crate) struct Preview<'a> {
 impl<'a> Preview<'a> {
     const NAME: &'static str = "w";
 
-    pub(crate) async fn new(world: &'a World, seed: u64) -> Result<Self> {
-        let namespace = format!("seed-{seed}");
-        world.namespace(&namespace).await?;
-        let preview = Self { world, namespace };
+    pub(crate) async fn new(world: &'a World, namespace: &str) -> Result<Self> {
+        world.namespace(namespace).await?;
+        let preview = Self {
+            world,
+            namespace: namespace.to_owned(),
+        };
         let token =
             json!({"metadata": {"name": "token"}, "stringData": {"apiKey": world.outside.token()}});
         let secrets = preview.api::<Secret>();

@@ -1,6 +1,7 @@
 //! The files and folders of a commit.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::layout::text;
@@ -190,6 +191,10 @@ async fn what_is_too_big_is_e1015() -> Result<()> {
         },
         Limits {
             bytes: 100,
+            ..Limits::default()
+        },
+        Limits {
+            fetch: Duration::from_millis(1),
             ..Limits::default()
         },
     ] {
