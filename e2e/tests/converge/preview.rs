@@ -18,7 +18,7 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long it must stay as it is expected.
 const STAYS: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 //! observed and decided is each kind's own; this is the same for all.
 
 mod apply;
+mod behind;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ use crate::status_change::{Status, StatusChange};
 use crate::triggers::Triggers;
 use crate::unreadable::Unreadables;
 
+pub use behind::Behind;
+
 /// The wait after something failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -52,6 +55,8 @@ pub struct Context {
     pub events: Recorder,
     /// When statuses are written.
     pub statuses: StatusWriter<Uuid>,
+    /// Where the cache is behind what was written.
+    pub behind: Behind,
     /// What the operator decided.
     pub chart: Arc<Chart>,
 }
@@ -130,6 +135,10 @@ pub async fn reconcile<V: Reconciled>(
     context: Arc<Context>,
 ) -> Result<Next, Error> {
     context.cache.ready().await;
+    if context.behind.is_behind(object.as_ref()) {
+        return Ok(Next::await_change());
+    }
+
     let now = Timestamp::now();
     let Some(mut view) = V::observe(object.clone(), &context, now).await? else {
         return Ok(Next::await_change());
@@ -152,6 +161,9 @@ pub async fn reconcile<V: Reconciled>(
 
     let after = view.status();
     let recorded = context.record(&view, &after, &mut plan).await;
+    if matches!(recorded, Ok(true)) {
+        context.behind.wrote(object.as_ref());
+    }
 
     for notification in std::mem::take(&mut plan.notifications) {
         if let Some(at) = context.notifier.send(&notification, now) {
@@ -216,6 +228,7 @@ impl Context {
         let uid = object.uuid();
         self.notifier.forget(uid);
         self.statuses.forget(&uid);
+        self.behind.forget(&uid);
         self.cache.denials.forget(uid);
     }
 

@@ -23,7 +23,7 @@ use crate::controllers::{self, Source};
 use crate::events::Recorder;
 use crate::leader::Candidate;
 use crate::notifier::{Notifier, Periods};
-use crate::reconcile::Context;
+use crate::reconcile::{Behind, Context};
 use crate::record::RecordView;
 use crate::triggers::Triggers;
 use crate::unreadable::{self, Unreadables};
@@ -111,6 +111,7 @@ impl Watcher {
             notifier: Notifier::new(periods),
             events: Recorder::new(client.clone(), &args.shared.pod),
             statuses: StatusWriter::new(DERIVED_PROGRESS),
+            behind: Behind::default(),
             chart: self.chart.clone(),
         });
 

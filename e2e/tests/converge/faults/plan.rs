@@ -95,9 +95,10 @@ impl Act {
         let is_there = self.port == Port::Kubernetes && !self.what.starts_with("POST");
         let edited = is_there.then_some(Edited);
         let deleted = (is_there && !self.what.contains(" workspaces")).then_some(Deleted);
+        // An answer that does not come at all ends as one whose connection breaks does.
         let after = match self.port {
             Port::Nats => vec![Kill, Cut, Hang],
-            Port::Kubernetes | Port::Cloudflare => vec![Kill, Cut, Hang, Status(500)],
+            Port::Kubernetes | Port::Cloudflare => vec![Kill, Cut],
         };
         (
             before.into_iter().chain(edited).chain(deleted).collect(),

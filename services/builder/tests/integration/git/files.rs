@@ -184,17 +184,18 @@ async fn what_is_too_big_is_e1015() -> Result<()> {
     let (mut harness, head) = (Harness::new()?, Harness::new()?.head()?);
     let remote = harness.https()?;
 
+    // Nothing is there yet that need not be fetched.
     for limits in [
+        Limits {
+            fetch: Duration::from_millis(1),
+            ..Limits::default()
+        },
         Limits {
             files: 1,
             ..Limits::default()
         },
         Limits {
             bytes: 100,
-            ..Limits::default()
-        },
-        Limits {
-            fetch: Duration::from_millis(1),
             ..Limits::default()
         },
     ] {
