@@ -119,6 +119,7 @@ impl Alone {
             .map(Into::into);
         let part = Part {
             argv: dying.chain(part.argv.iter().cloned()).collect(),
+            env: [part.env.clone(), vec![garbage()]].concat(),
             ..part.clone()
         };
 
@@ -173,6 +174,11 @@ impl Alone {
     pub fn ca(&self) -> String {
         text(self.layout.pki("ca.crt"))
     }
+}
+
+/// Go's setting of how much garbage there may be: a test has memory to spare, and no time.
+fn garbage() -> (String, String) {
+    ("GOGC".into(), "400".into())
 }
 
 impl Drop for Alone {

@@ -179,6 +179,7 @@ const ANNOTATIONS: &[&str] = &[
     "workspace-generation",
     "retry",
     "restartedAt",
+    "edited",
 ];
 
 /// Labels of one Job, and of the commit that rolled pods out: another one that makes the same image

@@ -28,8 +28,6 @@ use crate::programs::Service;
 /// Longer than anybody waits for an answer.
 const FOREVER: Duration = Duration::from_secs(60);
 
-const LATE: Duration = Duration::from_secs(2);
-
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Answer = Response<UnsyncBoxBody<Bytes, Error>>;
 
@@ -127,16 +125,14 @@ impl Door {
                 tokio::time::sleep(FOREVER).await;
                 bail!("nobody waits any more")
             }
-            Fault::Late => tokio::time::sleep(LATE).await,
             Fault::Status(status) => return Ok(Some(self.refusal(status)?)),
-            // It may not be there yet, or not any more.
-            Fault::Deleted => drop(self.by_hand(Method::DELETE, parts, Vec::new()).await),
+            Fault::Deleted => self.by_hand(Method::DELETE, parts, Vec::new()).await?,
             Fault::Edited => {
-                let note = json!({"metadata": {"annotations": {"note": "edited"}}});
-                let note = serde_json::to_vec(&note)?;
-                drop(self.by_hand(Method::PATCH, parts, note).await);
+                let edited = json!({"metadata": {"annotations": {"example.com/edited": "yes"}}});
+                let edited = serde_json::to_vec(&edited)?;
+                self.by_hand(Method::PATCH, parts, edited).await?;
             }
-            Fault::Twice | Fault::Wipe => bail!("{fault:?} of a request"),
+            Fault::Late | Fault::Twice | Fault::Wipe => bail!("{fault:?} of a request"),
         }
         Ok(None)
     }
@@ -147,8 +143,11 @@ impl Door {
             .uri(object(parts.uri.path()))
             .header("content-type", "application/merge-patch+json")
             .body(body)?;
-        self.people.request::<Value>(request).await?;
-        Ok(())
+        match self.people.request::<Value>(request).await {
+            // It may not be there yet, or not any more.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            done => Ok(done.map(drop)?),
+        }
     }
 
     fn refusal(&self, status: u16) -> Result<Answer> {

@@ -14,8 +14,8 @@ use crate::preview::Preview;
 use crate::state::State;
 use crate::world::World;
 
-/// How long nothing may be changed once all is done.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long nothing may be changed once all is done: longer than whatever comes again by itself.
+const SILENCE: Duration = Duration::from_secs(7);
 
 /// How long it may take until then.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,11 +59,10 @@ impl<'a> Life<'a> {
 
         edit(&mut spec, &self.namespace);
         self.preview.apply(&spec).await?;
+        self.preview.settled(&spec).await.context("edited")?;
+        self.silence().await.context("edited")?;
         let state = match expected {
-            None => {
-                self.preview.settled(&spec).await.context("edited")?;
-                self.preview.state().await?
-            }
+            None => self.preview.state().await?,
             Some(expected) => {
                 let expected = renamed(expected, NAME, &self.namespace)?;
                 let is = self.preview.is(&spec, &expected).await;
@@ -71,7 +70,6 @@ impl<'a> Life<'a> {
                 expected
             }
         };
-        self.silence().await.context("edited")?;
 
         self.preview.delete().await.context("deleted")?;
         self.silence().await.context("deleted")?;
@@ -134,8 +132,9 @@ fn push(spec: &mut Value) {
     }
 }
 
-/// Other words for one component, and another host.
+/// Other words and another port for one component, and another host.
 fn edit(spec: &mut Value, name: &str) {
     spec["components"][0]["template"]["containers"][0]["args"] = json!(["--loglevel", "debug"]);
+    spec["components"][0]["networks"][0]["port"] = json!(6380);
     spec["networking"]["dns"]["name"] = json!(name);
 }

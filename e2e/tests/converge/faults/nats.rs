@@ -20,7 +20,8 @@ use super::plan::{Act, Fault, Port, When};
 use crate::programs::Service;
 use crate::world::lose_messages;
 
-const LATE: Duration = Duration::from_secs(2);
+/// Longer than NATS waits for an acknowledgement here.
+const LATE: Duration = Duration::from_secs(7);
 
 pub(crate) struct Door {
     pub(crate) service: Service,

@@ -45,7 +45,7 @@ pub(crate) enum Fault {
     Hang,
     /// It is answered with this status.
     Status(u16),
-    /// It takes two seconds.
+    /// It takes longer than is waited for.
     Late,
     /// It comes a second time.
     Twice,
@@ -76,6 +76,13 @@ impl Plan {
             when,
             fault,
         })
+    }
+}
+
+impl Fault {
+    /// Whether all lives notice it.
+    pub(crate) fn is_shared(self) -> bool {
+        matches!(self, Self::Kill | Self::Wipe)
     }
 }
 

@@ -116,13 +116,17 @@ impl Identity {
             }),
         ];
         for (routed, _) in tunnelled(workspace) {
-            // Their own policy says which ports: of pods that are rolled out, the old and the new.
-            egress.push(json!({
+            // Which ports, their own policy says: while they are rolled out, the old and the new.
+            let pods = json!({
                 "to": [{
                     "namespaceSelector": {"matchLabels": {labels::NAMESPACE_NAME: namespace}},
                     "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: routed.component}},
                 }],
-            }));
+                "ports": [{"protocol": "TCP"}],
+            });
+            if !egress.contains(&pods) {
+                egress.push(pods);
+            }
         }
         let spec = json!({
             "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
