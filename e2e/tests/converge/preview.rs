@@ -15,7 +15,7 @@ use crate::state::{self, State};
 use crate::world::World;
 
 /// How long a preview may take to settle.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 mod held;
 mod run;
 mod section;
-mod surround;
 mod unplanned;
 
 use std::time::Duration;
@@ -128,10 +127,8 @@ impl Service {
         }
 
         // What runs.
-        let rolling = self.rolling(view, workload, found.as_ref(), is_settled);
-        let rolling = rolling.await?;
         if !is_settled {
-            self.surround(view, &apply, &plan, rolling.as_ref()).await?;
+            self.surround(view, &apply, &plan).await?;
         }
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan, workload), None));
@@ -150,9 +147,7 @@ impl Service {
         let (there, turn) = self.run(view, &apply, workload, found, is_waiting).await?;
         if !is_settled {
             unplanned::tidy(view, &apply, &plan, workload).await?;
-            if rolling.is_none() {
-                self.settled().settle(view.uid(), fingerprint, heard);
-            }
+            self.settled().settle(view.uid(), fingerprint, heard);
         }
 
         // How it is.
@@ -189,7 +184,7 @@ impl Service {
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
 
-        self.surround(view, apply, plan, None).await?;
+        self.surround(view, apply, plan).await?;
 
         let section = DeploySection {
             services: plan.deployed.clone(),
@@ -197,6 +192,20 @@ impl Service {
         };
 
         Ok((section, Some(WAITING)))
+    }
+
+    /// Makes Services and NetworkPolicies.
+    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
+        for object in plan.services.iter().chain(&plan.policies) {
+            let found = apply.get(object).await?;
+            if found.is_some() || object.owner() == view.uid() {
+                apply.write(object, found).await?;
+            } else {
+                let _first = self.shared().lock().await;
+                apply.ensure(object).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The Secrets that have to be there before the pods start.

@@ -64,21 +64,6 @@ pub(crate) struct LogOf {
     pub(crate) previous: bool,
 }
 
-/// Whether the pods of a Deployment are all of its template, as many as it wants, and serve.
-pub(crate) fn is_rolled_out(deployment: &Deployment) -> bool {
-    let status = deployment.status.clone().unwrap_or_default();
-    let spec = deployment.spec.as_ref();
-    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
-    let counts = [
-        status.replicas,
-        status.updated_replicas,
-        status.ready_replicas,
-        status.available_replicas,
-    ];
-    let is_seen = status.observed_generation >= deployment.metadata.generation;
-    is_seen && counts.map(Option::unwrap_or_default) == [wanted; 4]
-}
-
 /// Returns the health of a Deployment. `pods` are the Component's, of any revision.
 pub(crate) fn deployment(
     deployment: &Deployment,
@@ -90,11 +75,16 @@ pub(crate) fn deployment(
     let spec = deployment.spec.as_ref();
     let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let seen = status.observed_generation >= deployment.metadata.generation;
-    let ready = status.ready_replicas.unwrap_or_default();
-    let available = status.available_replicas.unwrap_or_default();
-    let rolled_out = is_rolled_out(deployment);
+    let counts = [
+        status.replicas,
+        status.updated_replicas,
+        status.ready_replicas,
+        status.available_replicas,
+    ];
+    let [all, updated, ready, available] = counts.map(Option::unwrap_or_default);
     let pods: Vec<_> = pods.iter().filter(|pod| is_of(pod, revision)).collect();
     let settling = pods.iter().filter_map(|pod| pods::settling(pod, now)).max();
+    let rolled_out = seen && [updated, all, ready, available] == [wanted; 4];
     let ready = ready.min(wanted);
     let found = pods
         .iter()

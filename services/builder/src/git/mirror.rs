@@ -204,13 +204,7 @@ impl<'a> Mirror<'a> {
         };
 
         tokio::select! {
-            // A server that falls silent is found out long before.
-            done = work => match done {
-                Err(Error::Slow(limit)) => Err(Error::Limit(format!(
-                    "it was not fetched within {limit:?}"
-                ))),
-                done => done.map(drop),
-            },
+            done = work => done.map(drop),
             error = watch => Err(error),
         }
     }

@@ -11,7 +11,8 @@ use sequencer_runtime::apply::Object;
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::tunnel::tunnelled;
+use crate::error::Error;
+use crate::tunnel::{network, tunnelled};
 
 /// The key of the token, the only one that the pod mounts.
 pub const TOKEN: &str = "token";
@@ -95,7 +96,7 @@ impl Identity {
     }
 
     /// Out to the edge, to DNS, and to the pods of the routes; nothing comes in.
-    pub(super) fn policy(&self, workspace: &Workspace) -> Object {
+    pub(super) fn policy(&self, workspace: &Workspace) -> Result<Object, Error> {
         let namespace = workspace.namespace_str();
         let ports = |ports: &[(u16, &str)]| -> Value {
             ports
@@ -116,26 +117,23 @@ impl Identity {
             }),
         ];
         for (routed, _) in tunnelled(workspace) {
-            // Which ports, their own policy says: while they are rolled out, the old and the new.
-            let pods = json!({
+            let network = network(workspace, &routed)?;
+            egress.push(json!({
                 "to": [{
                     "namespaceSelector": {"matchLabels": {labels::NAMESPACE_NAME: namespace}},
                     "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: routed.component}},
                 }],
-                "ports": [{"protocol": "TCP"}],
-            });
-            if !egress.contains(&pods) {
-                egress.push(pods);
-            }
+                "ports": [{"port": network.target_port(), "protocol": "TCP"}],
+            }));
         }
         let spec = json!({
             "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
             "ingress": [], "egress": egress,
         });
-        Object::new::<NetworkPolicy>(json!({
+        Ok(Object::new::<NetworkPolicy>(json!({
             "metadata": self.metadata(),
             "spec": spec,
-        }))
+        })))
     }
 }
 
