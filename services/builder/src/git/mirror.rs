@@ -204,7 +204,13 @@ impl<'a> Mirror<'a> {
         };
 
         tokio::select! {
-            done = work => done.map(drop),
+            // A server that falls silent is found out long before.
+            done = work => match done {
+                Err(Error::Slow(limit)) => Err(Error::Limit(format!(
+                    "it was not fetched within {limit:?}"
+                ))),
+                done => done.map(drop),
+            },
             error = watch => Err(error),
         }
     }

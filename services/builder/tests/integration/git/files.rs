@@ -1,6 +1,7 @@
 //! The files and folders of a commit.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::layout::text;
@@ -183,7 +184,12 @@ async fn what_is_too_big_is_e1015() -> Result<()> {
     let (mut harness, head) = (Harness::new()?, Harness::new()?.head()?);
     let remote = harness.https()?;
 
+    // Nothing is there yet that need not be fetched.
     for limits in [
+        Limits {
+            fetch: Duration::from_millis(1),
+            ..Limits::default()
+        },
         Limits {
             files: 1,
             ..Limits::default()
