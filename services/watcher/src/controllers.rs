@@ -13,6 +13,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt as _};
+use sequencer_api::stored::Stored as _;
 use sequencer_proto::topics::Kind;
 use sequencer_runtime::Handles;
 use sequencer_runtime::error::{catch_panic, chain};
@@ -130,7 +131,8 @@ fn changed<V: Reconciled>(event: &Event<V::Object>, context: &Context) {
         }
         // What went while nobody followed is in no event.
         Event::InitDone => triggers.all(cache),
-        Event::Init | Event::InitApply(_) => {}
+        Event::InitApply(object) => context.behind.forget(&object.uuid()),
+        Event::Init => {}
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::api::DynamicObject;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Action as Next;
 use kube::{Client, Resource, ResourceExt as _};
@@ -161,8 +162,8 @@ pub async fn reconcile<V: Reconciled>(
 
     let after = view.status();
     let recorded = context.record(&view, &after, &mut plan).await;
-    if matches!(recorded, Ok(true)) {
-        context.behind.wrote(object.as_ref());
+    if let Ok(Some(written)) = &recorded {
+        context.behind.wrote(object.as_ref(), written);
     }
 
     for notification in std::mem::take(&mut plan.notifications) {
@@ -173,7 +174,7 @@ pub async fn reconcile<V: Reconciled>(
 
     let mut events = std::mem::take(&mut plan.events);
 
-    if matches!(recorded, Ok(true)) {
+    if matches!(recorded, Ok(Some(_))) {
         let transitions = view.events(&after);
         view.recorded(&transitions);
         events.extend(transitions);
@@ -232,13 +233,13 @@ impl Context {
         self.cache.denials.forget(uid);
     }
 
-    /// Writes a status, if it is time, and says whether it did.
+    /// Writes a status, if it is time, and returns the object as it is then.
     async fn record<V: Reconciled>(
         &self,
         view: &V,
         after: &V::Status,
         plan: &mut Plan,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<DynamicObject>, Error> {
         let subject = view.subject();
         let (target, now) = (&subject.target, subject.now);
         let depended_on = view.depended_on();
@@ -247,10 +248,10 @@ impl Context {
 
         let uid = target.uuid();
         match self.statuses.decide(uid, change.difference(), now) {
-            Decision::Nothing => return Ok(false),
+            Decision::Nothing => return Ok(None),
             Decision::Later(when) => {
                 plan.again_at(when);
-                return Ok(false);
+                return Ok(None);
             }
             Decision::Now => {}
         }
@@ -258,7 +259,7 @@ impl Context {
         let denied = self.cache.denials.of_status(uid);
         if let Some(denied) = denied.filter(|denied| denied.holds_back(subject, Write::Status)) {
             plan.again_at(denied.again_at(now));
-            return Ok(false);
+            return Ok(None);
         }
 
         let span = info_span!(
@@ -270,20 +271,20 @@ impl Context {
         join_workspace(&span, subject.owner);
         let api = crate::apply::api(&self.client, target.kind, &target.namespace);
         let patch = change.patch(&target.uid)?;
-        match patch.apply(&api, &target.name).instrument(span).await {
+        let written = match patch.apply(&api, &target.name).instrument(span).await {
             // Its last finalizer was just taken away; that is reported all the same.
-            Err(RecordError::Gone) => return Ok(false),
+            Err(RecordError::Gone) => return Ok(None),
             Err(RecordError::Invalid(words)) => {
                 let denied = self.status_denied(subject, words).await;
                 plan.again_at(denied.again_at(now));
-                return Ok(false);
+                return Ok(None);
             }
             written => written?,
         };
 
         self.statuses.wrote(uid, now);
         self.cache.denials.clear_status(uid);
-        Ok(true)
+        Ok(Some(written))
     }
 }
 

@@ -14,9 +14,12 @@ use uuid::Uuid;
 pub struct Behind(Mutex<HashMap<Uuid, String>>);
 
 impl Behind {
-    /// A status was written over this version of its object.
-    pub(super) fn wrote(&self, object: &impl ResourceExt) {
-        if let Some(version) = object.resource_version() {
+    /// A status was written over this object, which is `after` then. Where nothing changed by it, no
+    /// event comes.
+    pub(super) fn wrote(&self, object: &impl ResourceExt, after: &impl ResourceExt) {
+        if let Some(version) = object.resource_version()
+            && after.resource_version().as_ref() != Some(&version)
+        {
             self.versions().insert(object.uuid(), version);
         }
     }
@@ -28,8 +31,8 @@ impl Behind {
         version.is_some() && self.versions().get(&object.uuid()) == version.as_ref()
     }
 
-    /// An object is gone.
-    pub(super) fn forget(&self, uid: &Uuid) {
+    /// An object is gone, or was listed: it is as it is, even if that is an older version.
+    pub(crate) fn forget(&self, uid: &Uuid) {
         self.versions().remove(uid);
     }
 
@@ -57,7 +60,9 @@ mod tests {
     fn only_the_version_that_was_written_over_is_old() {
         let behind = Behind::default();
         assert!(!behind.is_behind(&version("7")));
-        behind.wrote(&version("7"));
+        behind.wrote(&version("7"), &version("7"));
+        assert!(!behind.is_behind(&version("7")));
+        behind.wrote(&version("7"), &version("8"));
         assert!(behind.is_behind(&version("7")));
         // Whichever it is: somebody may have restored an older one.
         assert!(!behind.is_behind(&version("8")));
