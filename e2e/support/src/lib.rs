@@ -2,4 +2,5 @@
 //! may talk to whom by the NetworkPolicies that are there. It depends on nothing of the lab.
 
 pub mod arguments;
+pub mod pod_security;
 pub mod policies;

@@ -14,4 +14,5 @@ mod failures;
 mod harness;
 mod ingress;
 mod plain;
+mod pod_security;
 mod process;
