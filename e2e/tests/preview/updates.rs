@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::parts::name_server::ZONE;
 use lab::testing::PATIENCE;
 use lab::until::until;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::manifest;
 use crate::user::{User, unique};
@@ -69,18 +69,28 @@ impl Preview {
     /// Waits until the second commit serves; everybody who visits meanwhile gets an answer of it or
     /// of the first.
     fn wait_serves(&self, first: &str, second: &str) -> Result<()> {
+        self.visited("the new version serves", &[first, second], |commit| {
+            ensure!(commit == second, "the old version serves");
+            Ok(())
+        })
+    }
+
+    /// Waits until something holds, by the commit that serves; everybody who visits meanwhile gets an
+    /// answer of one of these.
+    fn visited(
+        &self,
+        what: &str,
+        commits: &[&str],
+        holds: impl Fn(&str) -> Result<()>,
+    ) -> Result<()> {
         let mut strange = Vec::new();
-        until("the new version serves", PATIENCE, || {
+        until(what, PATIENCE, || {
             let answer = self.serves();
-            if !answer
-                .as_ref()
-                .is_ok_and(|commit| commit == first || commit == second)
-            {
+            let is_known = |commit: &String| commits.contains(&commit.as_str());
+            if !answer.as_ref().is_ok_and(is_known) {
                 strange.push(format!("{answer:?}"));
             }
-
-            ensure!(answer? == second, "the old version serves");
-            Ok(())
+            holds(&answer?)
         })?;
         ensure!(strange.is_empty(), "{strange:?}");
         Ok(())
@@ -148,6 +158,42 @@ fn a_push_is_noticed_built_and_rolled_out_at_the_same_url_while_the_old_version_
     preview.wait_serves(&first, &second)?;
     user.wait_ready(name)?;
     assert_eq!(&user.field(workspace, ".status.url")?, url);
+    preview.delete()
+}
+
+#[test]
+fn ports_are_changed_while_everybody_who_visits_gets_an_answer() -> Result<()> {
+    let name = &unique("port");
+    let commit = User::new()?.push(name, "note", name)?;
+    let preview = Preview::new(name, "")?;
+    let Preview {
+        user, component, ..
+    } = &preview;
+    let service = user.field(component, ".status.deploy.services[0].name")?;
+    let ports = || user.field(&format!("service/{service}"), ".spec.ports");
+    let is_open = |port: u16| {
+        let ports: Value = serde_json::from_str(&ports()?)?;
+        let numbers = ports.as_array().into_iter().flatten();
+        let numbers: Vec<_> = numbers.map(|port| port["port"].clone()).collect();
+        ensure!(numbers == [json!(port)], "{numbers:?}");
+        Ok(())
+    };
+    is_open(80)?;
+
+    // Both the Service's and the container's.
+    let container = "/spec/components/0/template/containers/0";
+    let edit = json!([
+        {"op": "add", "path": format!("{container}/env/-"), "value": {"name": "PORT", "value": "3001"}},
+        {"op": "replace", "path": format!("{container}/ports/0/containerPort"), "value": 3001},
+        {"op": "replace", "path": "/spec/components/0/networks/0/port", "value": 8080},
+        {"op": "replace", "path": "/spec/components/0/networks/0/targetPort", "value": 3001},
+    ]);
+    user.patch(name, &edit)?;
+    preview.visited("the new port alone is open", &[&commit], |_commit| {
+        is_open(8080)
+    })?;
+    user.wait_ready(name)?;
+    preview.visited("it still serves", &[&commit], |_commit| is_open(8080))?;
     preview.delete()
 }
 

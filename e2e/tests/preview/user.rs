@@ -64,6 +64,13 @@ impl User {
         self.apply(&with_tunnel(preview, &self.secrets.cloudflare_account).to_string())
     }
 
+    /// Applies a JSON patch (RFC 6902) to a Workspace.
+    pub(crate) fn patch(&self, name: &str, patch: &Value) -> Result<()> {
+        let patch = patch.to_string();
+        self.kubectl(&["patch", "workspace", name, "--type=json", "-p", &patch])
+            .map(drop)
+    }
+
     pub(crate) fn field(&self, object: &str, path: &str) -> Result<String> {
         self.kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")])
     }

@@ -3,6 +3,7 @@
 mod held;
 mod run;
 mod section;
+mod surround;
 mod unplanned;
 
 use std::time::Duration;
@@ -35,6 +36,8 @@ use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
 use crate::service::Service;
 use crate::{logs, read};
+
+use surround::Pods;
 
 /// The wait for something that is being deleted before it can be made anew.
 const DELETING: Duration = Duration::from_secs(1);
@@ -127,9 +130,13 @@ impl Service {
         }
 
         // What runs.
-        if !is_settled {
-            self.surround(view, &apply, &plan).await?;
-        }
+        let is_planned = is_settled || {
+            let pods = match &found {
+                Some(_) => self.serving(view, &plan).await?,
+                None => Pods::default(),
+            };
+            self.surround(view, &apply, &plan, &pods).await?
+        };
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan, workload), None));
         }
@@ -147,7 +154,9 @@ impl Service {
         let (there, turn) = self.run(view, &apply, workload, found, is_waiting).await?;
         if !is_settled {
             unplanned::tidy(view, &apply, &plan, workload).await?;
-            self.settled().settle(view.uid(), fingerprint, heard);
+            if is_planned {
+                self.settled().settle(view.uid(), fingerprint, heard);
+            }
         }
 
         // How it is.
@@ -166,8 +175,8 @@ impl Service {
         Ok((section, again))
     }
 
-    /// Nothing is started. What siblings wait for is there all the same, but for what serves: that
-    /// keeps what it has until it is rolled out anew.
+    /// Nothing is started. What siblings wait for is there all the same; what serves keeps what it
+    /// has besides, until it is rolled out anew.
     async fn hold(
         &self,
         view: &View,
@@ -179,12 +188,15 @@ impl Service {
             return Ok((section::waiting(view, Vec::new()), None));
         }
 
+        // Those who reach what serves are told of new ports already.
         let serves = section::before(view).kind.is_some();
         if serves {
+            let pods = self.serving(view, plan).await?;
+            self.surround(view, apply, plan, &pods).await?;
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
 
-        self.surround(view, apply, plan).await?;
+        self.surround(view, apply, plan, &Pods::default()).await?;
 
         let section = DeploySection {
             services: plan.deployed.clone(),
@@ -192,20 +204,6 @@ impl Service {
         };
 
         Ok((section, Some(WAITING)))
-    }
-
-    /// Makes Services and NetworkPolicies.
-    async fn surround(&self, view: &View, apply: &Apply, plan: &Plan) -> Result<(), Error> {
-        for object in plan.services.iter().chain(&plan.policies) {
-            let found = apply.get(object).await?;
-            if found.is_some() || object.owner() == view.uid() {
-                apply.write(object, found).await?;
-            } else {
-                let _first = self.shared().lock().await;
-                apply.ensure(object).await?;
-            }
-        }
-        Ok(())
     }
 
     /// The Secrets that have to be there before the pods start.

@@ -6,10 +6,12 @@ mod labels;
 mod object;
 mod pod;
 mod policy;
+mod ports;
 mod pull;
 mod refusal;
 mod refuse;
 mod revision;
+mod rolling;
 mod service;
 mod strategy;
 mod used;
@@ -38,7 +40,9 @@ use pod::Pods;
 
 pub(crate) use labels::{controller, owner_reference, pull_metadata, variables_metadata};
 pub use object::is_deployment;
+pub(crate) use policy::policies;
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
+pub(crate) use rolling::service as service_beside;
 pub use sequencer_runtime::apply::Object;
 pub use used::{Used, UsedBuild};
 
@@ -219,7 +223,7 @@ pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Error> {
 
     Ok(Plan {
         services,
-        policies: policy::policies(view, settings)?,
+        policies: policies(view, settings, &[])?,
         unwanted: policy::unwanted(view, settings)?,
         deployed: service::deployed(view),
         workload,

@@ -265,15 +265,7 @@ fn a_published_port_is_open_on_the_pods_of_its_component_and_closed_with_it() ->
     }
 
     // What is published no more is closed.
-    let patch = json!([{"op": "remove", "path": "/spec/networking"}]);
-    user.kubectl(&[
-        "patch",
-        "workspace",
-        name,
-        "--type=json",
-        "-p",
-        &patch.to_string(),
-    ])?;
+    user.patch(name, &json!([{"op": "remove", "path": "/spec/networking"}]))?;
 
     until("the port is closed", PATIENCE, || {
         let seen = Seen::now(&user)?;

@@ -76,14 +76,7 @@ fn a_component_of_a_hundred_mebibytes_is_e6016_and_its_neighbours_become_ready_m
 
     // Less of it is taken, and reaches the pods whole.
     let patch = json!([{"op": "replace", "path": "/spec/components/0/template/containers/0/env", "value": env(2)}]);
-    attacker.kubectl(&[
-        "patch",
-        "workspace",
-        bomb,
-        "--type=json",
-        "-p",
-        &patch.to_string(),
-    ])?;
+    attacker.patch(bomb, &patch)?;
     attacker.wait_ready(bomb)?;
 
     let deployment = attacker

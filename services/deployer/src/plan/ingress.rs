@@ -12,6 +12,7 @@ use sequencer_api::{Workspace, labels};
 use serde_json::{Value, json};
 
 use super::labels::{inherited_of, owner_reference};
+use super::service::PORT;
 use crate::args::Settings;
 use crate::error::Error;
 use sequencer_api::host::{Refusal, Schemes};
@@ -194,7 +195,7 @@ fn paths(ingress: &Ingress, served: &[ServedRule]) -> Vec<Value> {
     for (rule, served) in ingress.rules.iter().zip(served) {
         let path = json!({
             "path": served.path, "pathType": rule.path_type,
-            "backend": {"service": {"name": served.service, "port": {"number": served.port}}},
+            "backend": {"service": {"name": served.service, "port": {"name": PORT}}},
         });
         let known = rules
             .iter_mut()

@@ -11,31 +11,37 @@
 //! that only the deployer writes: which of them use which is not asked for, as it changes with
 //! every Component that comes, and whoever applies one there could name any of the others anyway.
 
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::component::Network;
 use sequencer_api::labels::NAMESPACE_NAME;
 use sequencer_api::private;
 use sequencer_api::routes::{Routed, Through};
 use serde_json::{Value, json};
 
-use super::{Object, View, labels};
+use super::{Object, View, labels, ports};
 use crate::args::Settings;
 use crate::error::Error;
 
 /// The policies that a Component needs: its Workspace's and, if something of it is published, its
-/// own.
-pub(super) fn policies(view: &View, settings: &Settings) -> Result<Vec<Object>, Error> {
+/// own. `pods` are those that serve, if they need not be as planned.
+pub(crate) fn policies(
+    view: &View,
+    settings: &Settings,
+    pods: &[PodSpec],
+) -> Result<Vec<Object>, Error> {
     if !settings.network_policy {
         return Ok(Vec::new());
     }
 
     if view.workspace.is_none() {
-        let own = of_component(view, settings, &standalone(view, settings))?;
+        let own = of_component(view, settings, &standalone(view, settings, pods))?;
         return Ok(vec![own]);
     }
 
     let mut policies = vec![of_workspace(view, settings)?];
-    policies.extend(published(view, settings)?);
+    policies.extend(published(view, settings, pods)?);
     Ok(policies)
 }
 
@@ -71,9 +77,9 @@ fn of_component(view: &View, settings: &Settings, spec: &Value) -> Result<Object
 }
 
 /// The pods of a Component without a Workspace, and the others of its kind.
-fn standalone(view: &View, settings: &Settings) -> Value {
+fn standalone(view: &View, settings: &Settings, pods: &[PodSpec]) -> Value {
     let mut ingress = vec![json!({"from": [own_pods(view)]})];
-    let ports = ports(view.template().networks.iter());
+    let ports = behind(view, view.template().networks.iter(), pods);
     if !ports.is_empty() {
         ingress.push(json!({"from": [standalone_pods()], "ports": ports}));
     }
@@ -91,7 +97,7 @@ fn standalone(view: &View, settings: &Settings) -> Value {
 /// What reaches the Component from outside: its Workspace's connector, at the ports that a route
 /// names; and everybody, at those that the Workspace's ingress names: where its controller is,
 /// nobody tells.
-fn published(view: &View, settings: &Settings) -> Result<Option<Object>, Error> {
+fn published(view: &View, settings: &Settings, pods: &[PodSpec]) -> Result<Option<Object>, Error> {
     let Some(workspace) = &view.workspace else {
         return Ok(None);
     };
@@ -102,8 +108,8 @@ fn published(view: &View, settings: &Settings) -> Result<Option<Object>, Error> 
         .filter(|routed| routed.component == view.template().name)
         .partition(|routed| routed.through == Through::Ingress);
     let (served, routed) = (
-        ports(networks(view, &served)),
-        ports(networks(view, &routed)),
+        behind(view, networks(view, &served), pods),
+        behind(view, networks(view, &routed), pods),
     );
 
     let mut ingress = Vec::new();
@@ -137,11 +143,26 @@ fn networks<'a>(view: &'a View, routes: &[&Routed<'_>]) -> impl Iterator<Item = 
     })
 }
 
-/// The ports of the pods behind these networks.
-fn ports<'a>(networks: impl Iterator<Item = &'a Network>) -> Vec<Value> {
-    let port =
-        |network: &Network| json!({"port": network.target_port(), "protocol": network.protocol});
-    let mut ports: Vec<_> = networks.map(port).collect();
+/// The ports behind these networks of the pods that are planned, and of those that serve: by
+/// numbers, since not every network plugin knows names.
+fn behind<'a>(
+    view: &View,
+    networks: impl Iterator<Item = &'a Network>,
+    pods: &[PodSpec],
+) -> Vec<Value> {
+    let named = ports::named(view.template());
+    let of = |network: &Network| -> Vec<Value> {
+        let mut all = vec![json!(network.target_port())];
+        if let IntOrString::String(name) = ports::target(network, &named)
+            && network.target_port() != IntOrString::String(name.clone())
+        {
+            let numbers = pods.iter().filter_map(|pod| ports::number(pod, &name));
+            all.extend(numbers.map(Value::from));
+        }
+        let port = |port: Value| json!({"port": port, "protocol": network.protocol});
+        all.into_iter().map(port).collect()
+    };
+    let mut ports: Vec<_> = networks.flat_map(of).collect();
     ports.sort_by_key(Value::to_string);
     ports.dedup();
     ports

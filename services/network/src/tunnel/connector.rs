@@ -151,7 +151,7 @@ impl Connector {
     /// A route leads nowhere.
     pub fn parts(&self, args: &Args, tunnel: &str, workspace: &Workspace) -> Result<Parts, Error> {
         Ok(Parts {
-            policy: self.identity.policy(workspace)?,
+            policy: self.identity.policy(workspace),
             deployment: self.identity.deployment(args, tunnel),
         })
     }

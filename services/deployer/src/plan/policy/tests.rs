@@ -181,6 +181,23 @@ fn a_named_target_port_is_published_too() {
 }
 
 #[test]
+fn the_ports_of_pods_that_still_serve_are_open_too() {
+    let view = view("click-mania", with_ingress);
+    let pod = json!({"containers": [{"name": "click", "ports": [
+        {"name": "http", "containerPort": 80}, {"name": "debug", "containerPort": 9229},
+    ]}]});
+    let pod: PodSpec = serde_json::from_value(pod).unwrap();
+    let open = |pods: &[PodSpec]| {
+        let policies = policies(&view, &settings(&[]), pods).unwrap();
+        policies[1].body["spec"]["ingress"][0]["ports"].clone()
+    };
+
+    let port = |port: u16| json!({"port": port, "protocol": "TCP"});
+    assert_eq!(open(&[]), json!([port(3000)]));
+    assert_eq!(open(&[pod]), json!([port(3000), port(80)]));
+}
+
+#[test]
 fn components_of_their_own_reach_each_others_networks_and_nothing_else_of_the_cluster() {
     let views = standalone();
     let mut made = Made::of(&views, &[]);

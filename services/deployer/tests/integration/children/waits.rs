@@ -35,7 +35,13 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         "service/{}",
         owner(&workspace).service("click-mania", "http")
     );
-    let port = || harness.cluster.field(&service, ".spec.ports[0].targetPort");
+    let target = || harness.cluster.field(&service, ".spec.ports[0].targetPort");
+    assert_eq!(target()?, "http");
+    let port = || {
+        let deployment = format!("deployment/{component}");
+        let port = ".spec.template.spec.containers[0].ports[?(@.name==\"http\")].containerPort";
+        harness.cluster.field(&deployment, port)
+    };
     assert_eq!(port()?, "3000");
 
     let depends_on = json!([{"componentName": "redis"}]);
@@ -52,7 +58,7 @@ async fn what_serves_keeps_its_service_until_its_new_revision_is_rolled_out() ->
         .condition(&workspace, "redis", "Ready", "Healthy")
         .await?;
     harness.deploy(&workspace, "click-mania").await?;
-    assert_eq!(port()?, "8080");
+    assert_eq!((target()?.as_str(), port()?.as_str()), ("http", "8080"));
     Ok(())
 }
 

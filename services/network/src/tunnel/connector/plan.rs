@@ -11,8 +11,7 @@ use sequencer_runtime::apply::Object;
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::error::Error;
-use crate::tunnel::{network, tunnelled};
+use crate::tunnel::tunnelled;
 
 /// The key of the token, the only one that the pod mounts.
 pub const TOKEN: &str = "token";
@@ -96,7 +95,7 @@ impl Identity {
     }
 
     /// Out to the edge, to DNS, and to the pods of the routes; nothing comes in.
-    pub(super) fn policy(&self, workspace: &Workspace) -> Result<Object, Error> {
+    pub(super) fn policy(&self, workspace: &Workspace) -> Object {
         let namespace = workspace.namespace_str();
         let ports = |ports: &[(u16, &str)]| -> Value {
             ports
@@ -117,23 +116,26 @@ impl Identity {
             }),
         ];
         for (routed, _) in tunnelled(workspace) {
-            let network = network(workspace, &routed)?;
-            egress.push(json!({
+            // Which ports, their own policy says: while they are rolled out, the old and the new.
+            let pods = json!({
                 "to": [{
                     "namespaceSelector": {"matchLabels": {labels::NAMESPACE_NAME: namespace}},
                     "podSelector": {"matchLabels": {labels::WORKSPACE_UID: self.uid, labels::COMPONENT: routed.component}},
                 }],
-                "ports": [{"port": network.target_port(), "protocol": "TCP"}],
-            }));
+                "ports": [{"protocol": "TCP"}],
+            });
+            if !egress.contains(&pods) {
+                egress.push(pods);
+            }
         }
         let spec = json!({
             "podSelector": {"matchLabels": self.selector()}, "policyTypes": ["Ingress", "Egress"],
             "ingress": [], "egress": egress,
         });
-        Ok(Object::new::<NetworkPolicy>(json!({
+        Object::new::<NetworkPolicy>(json!({
             "metadata": self.metadata(),
             "spec": spec,
-        })))
+        }))
     }
 }
 

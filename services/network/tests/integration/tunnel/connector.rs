@@ -97,7 +97,7 @@ async fn a_connector_has_no_rights_and_reads_its_token_from_a_file() -> Result<(
     assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
     assert_eq!(policy["ingress"], Value::Null);
     let target = &policy["egress"][2];
-    assert_eq!(target["ports"], json!([{"port": 8080, "protocol": "TCP"}]));
+    assert_eq!(target["ports"], json!([{"protocol": "TCP"}]));
     assert_eq!(
         target["to"][0]["podSelector"]["matchLabels"]["se.quencer.io/component"],
         json!("web")
