@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -122,8 +122,8 @@ impl Programs {
     }
 
     fn log(&self, service: Service) -> PathBuf {
-        let logs: &Path = &self.folder;
-        logs.join(format!("logs/{}.log", service.name()))
+        let log = format!("logs/{}.log", service.name());
+        self.folder.join(log)
     }
 
     /// What the services warned of last.

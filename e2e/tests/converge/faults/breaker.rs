@@ -17,8 +17,8 @@ struct Life {
     /// The paths of its objects.
     paths: HashSet<String>,
     acts: HashMap<Act, u32>,
-    plan: Option<Plan>,
-    broken: bool,
+    /// What is still to come.
+    plans: Vec<Plan>,
 }
 
 /// Something that a service asks for.
@@ -53,15 +53,14 @@ impl Breaker {
         change(&mut self.lives.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A life begins in this namespace. Its number.
-    pub(crate) fn begin(&self, namespace: &str, plan: Option<Plan>) -> usize {
+    /// A life begins in this namespace, and breaks as planned. Its number.
+    pub(crate) fn begin(&self, namespace: &str, plans: Vec<Plan>) -> usize {
         self.with(|lives| {
             lives.push(Life {
                 marks: [namespace.to_owned()].into(),
                 paths: HashSet::new(),
                 acts: HashMap::new(),
-                plan,
-                broken: false,
+                plans,
             });
             lives.len() - 1
         })
@@ -82,10 +81,9 @@ impl Breaker {
                 act: asked.act,
                 ordinal: *ordinal,
             };
-            let plan = life.plan.as_ref().filter(|plan| plan.point == point);
-            let breaks = plan.map(|plan| (plan.when, plan.fault));
-            life.broken |= breaks.is_some();
-            Some((number, breaks))
+            let planned = life.plans.iter().position(|plan| plan.point == point);
+            let breaks = planned.map(|at| life.plans.swap_remove(at));
+            Some((number, breaks.map(|plan| (plan.when, plan.fault))))
         })
     }
 
@@ -98,9 +96,10 @@ impl Breaker {
         });
     }
 
-    /// Whether the plan of a life came true.
-    pub(crate) fn is_broken(&self, number: usize) -> bool {
-        self.with(|lives| lives.get(number).is_some_and(|life| life.broken))
+    /// The plans of a life that did not come to their points.
+    pub(crate) fn missed(&self, number: usize) -> Vec<Plan> {
+        self.with(|lives| lives.get(number).map(|life| life.plans.clone()))
+            .unwrap_or_default()
     }
 
     /// How often something was changed in a life. What messages ask for is looked at.

@@ -19,9 +19,9 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::breaker::{Asked, Breaker};
+use super::listen;
 use super::plan::{Act, Fault, Port, When};
 use crate::programs::Service;
 
@@ -50,19 +50,16 @@ pub(crate) struct Door {
 impl Door {
     /// Stands at this address.
     pub(crate) async fn open(self, address: SocketAddr) -> Result<()> {
-        let listener = TcpListener::bind(address).await?;
         let door = Arc::new(self);
-        tokio::spawn(async move {
-            while let Ok((stream, _peer)) = listener.accept().await {
+        listen(address, move |stream| {
+            let door = door.clone();
+            let service = service_fn(move |request| {
                 let door = door.clone();
-                let service = service_fn(move |request| {
-                    let door = door.clone();
-                    async move { door.pass(request).await }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        Ok(())
+                async move { door.pass(request).await }
+            });
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service)
+        })
+        .await
     }
 
     /// An error breaks the connection.

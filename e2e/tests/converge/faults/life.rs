@@ -35,11 +35,11 @@ impl<'a> Life<'a> {
         world: &'a World,
         breaker: &'a Breaker,
         which: usize,
-        plan: Option<Plan>,
+        plans: Vec<Plan>,
     ) -> Result<Self> {
         let namespace = format!("life-{which:0>4}");
         Ok(Self {
-            number: breaker.begin(&namespace, plan),
+            number: breaker.begin(&namespace, plans),
             preview: Preview::new(world, &namespace).await?,
             namespace,
             breaker,

@@ -13,9 +13,10 @@ use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
     BufReader,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::breaker::{Asked, Breaker};
+use super::listen;
 use super::plan::{Act, Fault, Port, When};
 use crate::programs::Service;
 use crate::world::lose_messages;
@@ -48,15 +49,12 @@ struct Frame {
 impl Door {
     /// Stands at this address.
     pub(crate) async fn open(self, address: SocketAddr) -> Result<()> {
-        let listener = TcpListener::bind(address).await?;
         let door = Arc::new(self);
-        tokio::spawn(async move {
-            while let Ok((service, _peer)) = listener.accept().await {
-                let door = door.clone();
-                tokio::spawn(async move { door.pass(service).await });
-            }
-        });
-        Ok(())
+        listen(address, move |service| {
+            let door = door.clone();
+            async move { door.pass(service).await }
+        })
+        .await
     }
 
     /// Until one side hangs up, or it breaks.
