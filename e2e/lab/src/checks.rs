@@ -41,6 +41,7 @@ const EXTRAS: Extras = Extras {
     kwok: false,
     traces: true,
     sample: false,
+    programs: Wanted::Cluster,
 };
 
 /// Tests that take the cluster away from all others.
@@ -92,6 +93,7 @@ pub fn bench(cluster: &Cluster, progress: &Progress, args: &[String]) -> Result<
         kwok: true,
         traces: false,
         sample: false,
+        programs: Wanted::Release,
     };
     cluster.up(progress, extras)?;
     let bench = "cargo bench --package e2e --bench load --locked --profile";

@@ -11,12 +11,15 @@ pub mod rust;
 pub mod wheel;
 
 /// For whom programs are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
     /// What the cluster runs.
+    #[default]
     Cluster,
     /// The same, and what only tests run.
     Tests,
+    /// What the cluster runs, compiled as `docker/Dockerfile` does.
+    Release,
 }
 
 /// A step for each thing that is wanted. One that the machine and the cache have already has nothing

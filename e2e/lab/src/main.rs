@@ -134,6 +134,7 @@ fn run(args: Args) -> Result<ExitCode> {
                 kwok,
                 traces,
                 sample: true,
+                programs: Wanted::Cluster,
             };
             cluster.up(&progress, extras)?;
             tell(&cluster, &cluster.sample_url()?)?;

@@ -26,6 +26,8 @@ pub struct Extras {
     pub traces: bool,
     /// The sample, ready at its URL.
     pub sample: bool,
+    /// Which programs.
+    pub programs: Wanted,
 }
 
 impl Cluster {
@@ -43,7 +45,7 @@ impl Cluster {
 
         let tag = OnceCell::new();
 
-        let mut steps = install::steps(&self.layout, Wanted::Cluster);
+        let mut steps = install::steps(&self.layout, extras.programs);
         steps.extend(self.ground_steps());
         steps.extend(extras.traces.then(|| {
             let what = "compile it unless it was needed before, and start";
