@@ -53,6 +53,12 @@ pub enum Error {
     /// It was sent, and nobody knows whether it was done.
     #[error("no answer from {0}; checking again in {wait} s whether it took effect", wait = .1.as_secs())]
     Unknown(&'static str, Duration),
+    /// Several calls together took too long, and nobody knows which of them had an effect.
+    #[error(
+        "not all that is done at {0} was done within {limit} s; checking again in {wait} s what took effect",
+        limit = .1.as_secs(), wait = .2.as_secs()
+    )]
+    Overdue(&'static str, Duration, Duration),
     /// Somebody changed the same thing at once.
     #[error("the provider's records changed meanwhile")]
     Changed,
@@ -86,9 +92,11 @@ impl Failure for Error {
             Self::DnsRefused(_) => Code::DnsProviderRefused,
             Self::TunnelRefused(_) | Self::NoCredential => Code::TunnelProviderRefused,
             Self::Foreign(_) | Self::Occupied(_) => Code::HostTaken,
-            Self::Away(..) | Self::Limited(..) | Self::Unknown(..) | Self::Changed => {
-                Code::ProviderUnavailable
-            }
+            Self::Away(..)
+            | Self::Limited(..)
+            | Self::Unknown(..)
+            | Self::Overdue(..)
+            | Self::Changed => Code::ProviderUnavailable,
             Self::NoSuchRoute(_) => Code::RouteTargetUnknown,
             Self::Denied(_) => Code::AddressForbidden,
             Self::NameTaken(_) => Code::ObjectNotOwned,
@@ -99,7 +107,9 @@ impl Failure for Error {
     /// Nothing is final: what is refused today may be granted tomorrow.
     fn retry(&self) -> Retry {
         match self {
-            Self::Limited(_, wait) | Self::Unknown(_, wait) => Retry::Wait(*wait),
+            Self::Limited(_, wait) | Self::Unknown(_, wait) | Self::Overdue(_, _, wait) => {
+                Retry::Wait(*wait)
+            }
             Self::NotGranted { .. } | Self::NoSuchRoute(_) => Retry::Stalled,
             Self::Secret(_)
             | Self::Host(_)

@@ -81,9 +81,9 @@ impl Service {
         action: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let deadline = self.args.shared.periods.claim.mul_f64(0.4);
-        Box::pin(timeout(deadline, action))
-            .await
-            .unwrap_or_else(|_elapsed| Err(Error::Unknown(provider, self.args.quarantine)))
+        let done = Box::pin(timeout(deadline, action)).await;
+        let wait = self.args.quarantine;
+        done.unwrap_or_else(|_elapsed| Err(Error::Overdue(provider, deadline, wait)))
     }
 
     /// That something takes its time.
