@@ -114,7 +114,7 @@ impl Deed {
             Self::Retry => preview.ask(&format!("again-{which}")).await,
             Self::Anew => {
                 preview.remove().await?;
-                preview.apply(spec).await
+                preview.apply(spec).await.map(drop)
             }
             Self::TunnelOutside => world.outside.delete_tunnel(&uid).await,
             Self::RecordOutside => world.outside.change_record(&uid, which).await,

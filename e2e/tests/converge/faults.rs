@@ -50,10 +50,11 @@ async fn whatever_breaks_at_any_point_it_ends_well() -> Result<()> {
     let breaker = Arc::new(Breaker::default());
     let doors = breaker.clone();
     let world = World::with(async |direct, client| open(direct, client, &doors).await).await?;
-    breaker.control(&world.programs)?;
+    breaker.control(&world)?;
 
     let reference = Life::new(&world, &breaker, 0, Vec::new()).await?;
     let expected = reference.live(None).await.context("nothing broke")?;
+    let expected = expected.context("somebody ended it")?;
     let points = breaker.points(reference.number);
     let all: Vec<_> = points.iter().flat_map(Plan::all).collect();
     let (chosen, in_one) = chosen(&all);
@@ -131,8 +132,10 @@ fn chosen(all: &[Plan]) -> (Vec<Plan>, usize) {
     }
 }
 
-/// Deals the plans out to lives, none of which breaks twice at one point.
+/// Deals the plans out to lives, none of which breaks twice at one point. What ends a life is alone
+/// in it.
 fn in_lives(plans: Vec<Plan>, in_one: usize) -> Vec<Vec<Plan>> {
+    let (ends, plans): (Vec<_>, Vec<_>) = plans.into_iter().partition(|plan| plan.fault.is_end());
     let count = plans.len().div_ceil(in_one);
     let mut lives = vec![Vec::<Plan>::new(); count];
     for (index, plan) in plans.into_iter().enumerate() {
@@ -147,6 +150,7 @@ fn in_lives(plans: Vec<Plan>, in_one: usize) -> Vec<Vec<Plan>> {
             None => lives.push(vec![plan]),
         }
     }
+    lives.extend(ends.into_iter().map(|end| vec![end]));
     lives
 }
 
@@ -175,7 +179,6 @@ async fn open(
             let door = http::Door {
                 service,
                 api,
-                people: client.clone(),
                 breaker: breaker.clone(),
             };
             door.open(address).await?;

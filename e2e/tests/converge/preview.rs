@@ -29,7 +29,7 @@ pub(crate) struct Preview<'a> {
 }
 
 impl<'a> Preview<'a> {
-    const NAME: &'static str = "w";
+    pub(crate) const NAME: &'static str = "w";
 
     pub(crate) async fn new(world: &'a World, namespace: &str) -> Result<Self> {
         world.namespace(namespace).await?;
@@ -66,17 +66,18 @@ impl<'a> Preview<'a> {
         Ok(state::label(&self.uid().await?))
     }
 
-    /// As `kubectl apply` does: what the spec does not say any more goes.
-    pub(crate) async fn apply(&self, spec: &Value) -> Result<()> {
+    /// As `kubectl apply` does: what the spec does not say any more goes. Returns its uid.
+    pub(crate) async fn apply(&self, spec: &Value) -> Result<String> {
         let object = json!({
             "apiVersion": "se.quencer.io/v1alpha1", "kind": "Workspace",
             "metadata": {"name": Self::NAME}, "spec": spec,
         });
         let manager = PatchParams::apply("person").force();
-        self.api::<Workspace>()
+        let all = self.api::<Workspace>();
+        let applied = all
             .patch(Self::NAME, &manager, &Patch::Apply(&object))
             .await?;
-        Ok(())
+        applied.uid().context("no uid")
     }
 
     /// Asks for another try.
@@ -133,6 +134,11 @@ impl<'a> Preview<'a> {
     pub(crate) async fn remove(&self) -> Result<()> {
         let all = self.api::<Workspace>();
         all.delete(Self::NAME, &DeleteParams::default()).await?;
+        self.is_absent().await
+    }
+
+    async fn is_absent(&self) -> Result<()> {
+        let all = self.api::<Workspace>();
         becomes("it is gone", async || {
             let found = all.get_opt(Self::NAME).await?;
             let status = found
@@ -149,8 +155,14 @@ impl<'a> Preview<'a> {
     pub(crate) async fn delete(&self) -> Result<()> {
         let uid = self.uid().await?;
         self.remove().await?;
+        self.gone(&uid).await
+    }
+
+    /// Waits until it is gone, and nothing of it is left.
+    pub(crate) async fn gone(&self, uid: &str) -> Result<()> {
+        self.is_absent().await?;
         becomes("nothing of it is left", async || {
-            let left = state::read(self.world, &self.namespace, &uid).await?;
+            let left = state::read(self.world, &self.namespace, uid).await?;
             let builds = self
                 .api::<Build>()
                 .list_metadata(&kube::api::ListParams::default())

@@ -4,9 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
+use kube::api::DeleteParams;
+use kube::{Api, Client};
+use sequencer_api::Workspace;
+use tokio::sync::Notify;
 
 use super::plan::{Act, Fault, Plan, Point, Port, When};
+use crate::preview::Preview;
 use crate::programs::{Programs, Service};
+use crate::world::World;
 
 /// A preview whose acts are counted.
 #[derive(Debug)]
@@ -19,6 +25,15 @@ struct Life {
     acts: HashMap<Act, u32>,
     /// What is still to come.
     plans: Vec<Plan>,
+    namespace: String,
+    ended: Arc<Notify>,
+}
+
+/// What it breaks with.
+struct Means {
+    programs: Arc<Programs>,
+    /// A person's, which nobody breaks.
+    client: Client,
 }
 
 /// Something that a service asks for.
@@ -31,22 +46,56 @@ pub(crate) struct Asked<'a> {
     pub(crate) body: &'a [u8],
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Breaker {
     lives: Mutex<Vec<Life>>,
-    programs: OnceLock<Arc<Programs>>,
+    means: OnceLock<Means>,
 }
 
 impl Breaker {
-    /// The services that it may kill.
-    pub(crate) fn control(&self, programs: &Arc<Programs>) -> Result<()> {
-        let set = self.programs.set(programs.clone());
-        set.ok().context("it has them already")
+    /// The world that it may break.
+    pub(crate) fn control(&self, world: &World) -> Result<()> {
+        let set = self.means.set(Means {
+            programs: world.programs.clone(),
+            client: world.client.clone(),
+        });
+        set.ok().context("it has one already")
+    }
+
+    fn means(&self) -> Result<&Means> {
+        self.means.get().context("no world yet")
+    }
+
+    pub(crate) fn person(&self) -> Result<Client> {
+        Ok(self.means()?.client.clone())
     }
 
     pub(crate) async fn kill(&self, service: Service) -> Result<()> {
-        let programs = self.programs.get().context("no services yet")?;
-        programs.restart(service).await
+        self.means()?.programs.restart(service).await
+    }
+
+    /// Deletes the Workspace of a life, which knows it before.
+    pub(crate) async fn end(&self, number: usize) -> Result<()> {
+        let life = self.with(|lives| {
+            let life = lives.get(number)?;
+            life.ended.notify_one();
+            Some(life.namespace.clone())
+        });
+        let all = Api::<Workspace>::namespaced(self.person()?, &life.context("no life")?);
+        match all.delete(Preview::NAME, &DeleteParams::default()).await {
+            // It is gone already.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            done => Ok(done.map(drop)?),
+        }
+    }
+
+    /// Waits until somebody ends a life.
+    pub(crate) async fn ended(&self, number: usize) {
+        let ended = self.with(|lives| lives.get(number).map(|life| life.ended.clone()));
+        match ended {
+            Some(ended) => ended.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut Vec<Life>) -> R) -> R {
@@ -61,6 +110,8 @@ impl Breaker {
                 paths: HashSet::new(),
                 acts: HashMap::new(),
                 plans,
+                namespace: namespace.to_owned(),
+                ended: Arc::default(),
             });
             lives.len() - 1
         })

@@ -42,8 +42,6 @@ pub(crate) enum Api {
 pub(crate) struct Door {
     pub(crate) service: Service,
     pub(crate) api: Api,
-    /// By a client of its own, which nobody breaks.
-    pub(crate) people: Client,
     pub(crate) breaker: Arc<Breaker>,
 }
 
@@ -74,7 +72,7 @@ impl Door {
         match breaks {
             None => self.learn(life, self.forward(parts, body).await?).await,
             Some((When::Before, fault)) => {
-                if let Some(answer) = self.breaks(fault, &parts).await? {
+                if let Some(answer) = self.breaks(life, fault, &parts).await? {
                     return Ok(answer);
                 }
                 self.learn(life, self.forward(parts, body).await?).await
@@ -82,7 +80,7 @@ impl Door {
             Some((When::After, fault)) => {
                 let done = self.forward(parts.clone(), body).await?;
                 let done = self.learn(life, done).await?;
-                Ok(self.breaks(fault, &parts).await?.unwrap_or(done))
+                Ok(self.breaks(life, fault, &parts).await?.unwrap_or(done))
             }
         }
     }
@@ -111,7 +109,7 @@ impl Door {
     }
 
     /// The answer in place of the real one; nothing if it goes on.
-    async fn breaks(&self, fault: Fault, parts: &Parts) -> Result<Option<Answer>> {
+    async fn breaks(&self, life: usize, fault: Fault, parts: &Parts) -> Result<Option<Answer>> {
         match fault {
             Fault::Kill => {
                 self.breaker.kill(self.service).await?;
@@ -129,6 +127,12 @@ impl Door {
                 let edited = serde_json::to_vec(&edited)?;
                 self.by_hand(Method::PATCH, parts, edited).await?;
             }
+            Fault::Ended => self.breaker.end(life).await?,
+            Fault::EndedAndKill => {
+                self.breaker.end(life).await?;
+                self.breaker.kill(self.service).await?;
+                bail!("killed")
+            }
             Fault::Late | Fault::Twice | Fault::Wipe => bail!("{fault:?} of a request"),
         }
         Ok(None)
@@ -140,7 +144,7 @@ impl Door {
             .uri(object(parts.uri.path()))
             .header("content-type", "application/merge-patch+json")
             .body(body)?;
-        match self.people.request::<Value>(request).await {
+        match self.breaker.person()?.request::<Value>(request).await {
             // It may not be there yet, or not any more.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             done => Ok(done.map(drop)?),

@@ -46,11 +46,28 @@ impl<'a> Life<'a> {
         })
     }
 
-    /// Lives it to the end. What was there of it before it was deleted is as expected, or is
-    /// returned for others to be compared with.
-    pub(crate) async fn live(&self, expected: Option<&State>) -> Result<State> {
+    /// Lives it to the end, unless somebody ends it before. What was there of it before it was
+    /// deleted is as expected, or is returned for others to be compared with.
+    pub(crate) async fn live(&self, expected: Option<&State>) -> Result<Option<State>> {
+        let uid = self.preview.apply(&first()).await?;
+        let state = tokio::select! {
+            grown = self.grow(expected) => Some(grown?),
+            () = self.breaker.ended(self.number) => None,
+        };
+        if state.is_some() {
+            self.preview.remove().await?;
+        }
+
+        self.preview.gone(&uid).await.context("deleted")?;
+        self.silence().await.context("deleted")?;
+        state
+            .map(|state| renamed(&state, &self.namespace, NAME))
+            .transpose()
+    }
+
+    /// Lives it until it is deleted.
+    async fn grow(&self, expected: Option<&State>) -> Result<State> {
         let mut spec = first();
-        self.preview.apply(&spec).await?;
         self.preview.settled(&spec).await.context("made")?;
 
         push(&mut spec);
@@ -61,19 +78,15 @@ impl<'a> Life<'a> {
         self.preview.apply(&spec).await?;
         self.preview.settled(&spec).await.context("edited")?;
         self.silence().await.context("edited")?;
-        let state = match expected {
-            None => self.preview.state().await?,
+        match expected {
+            None => self.preview.state().await,
             Some(expected) => {
                 let expected = renamed(expected, NAME, &self.namespace)?;
                 let is = self.preview.is(&spec, &expected).await;
                 is.context("edited")?;
-                expected
+                Ok(expected)
             }
-        };
-
-        self.preview.delete().await.context("deleted")?;
-        self.silence().await.context("deleted")?;
-        renamed(&state, &self.namespace, NAME)
+        }
     }
 
     async fn silence(&self) -> Result<()> {

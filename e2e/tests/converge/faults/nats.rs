@@ -83,7 +83,7 @@ impl Door {
             let breaks = self.asked(&frame, known);
             match breaks {
                 None => frame.write(&mut to).await?,
-                Some((When::Before, fault)) => match fault {
+                Some((life, (When::Before, fault))) => match fault {
                     Fault::Kill => return self.breaker.kill(self.service).await,
                     Fault::Cut => return Ok(()),
                     // It is lost.
@@ -100,17 +100,24 @@ impl Door {
                         lose_messages(&format!("nats://{}", self.nats)).await?;
                         frame.write(&mut to).await?;
                     }
+                    Fault::Ended => {
+                        self.breaker.end(life).await?;
+                        frame.write(&mut to).await?;
+                    }
                     _ => bail!("{fault:?} of a message"),
                 },
-                Some((When::After, fault)) => {
+                Some((life, (When::After, fault))) => {
                     // The answer is lost; an acknowledgement has none.
                     if let Some(inbox) = frame.reply() {
                         lock(&known.lost).insert(inbox.to_owned());
                     }
                     frame.write(&mut to).await?;
                     match fault {
-                        Fault::Kill => {
+                        Fault::Kill | Fault::EndedAndKill => {
                             to.flush().await?;
+                            if fault.is_end() {
+                                self.breaker.end(life).await?;
+                            }
                             return self.breaker.kill(self.service).await;
                         }
                         Fault::Cut => return Ok(()),
@@ -123,7 +130,7 @@ impl Door {
     }
 
     /// What happens to it, if it is a command or the acknowledgement of one.
-    fn asked(&self, frame: &Frame, known: &Known) -> Option<(When, Fault)> {
+    fn asked(&self, frame: &Frame, known: &Known) -> Option<(usize, (When, Fault))> {
         let (verb, subject) = (frame.word(0)?, frame.word(1)?);
         if !matches!(verb, "PUB" | "HPUB") {
             return None;
@@ -147,13 +154,13 @@ impl Door {
             port: Port::Nats,
             what: format!("{what} {verb}"),
         };
-        let (_life, breaks) = self.breaker.asked(Asked {
+        let (life, breaks) = self.breaker.asked(Asked {
             act,
             path: &command,
             is_named: true,
             body: &[],
         })?;
-        breaks
+        Some((life, breaks?))
     }
 }
 

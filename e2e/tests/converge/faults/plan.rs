@@ -55,6 +55,10 @@ pub(crate) enum Fault {
     Deleted,
     /// Somebody changes the object.
     Edited,
+    /// Somebody deletes the Workspace.
+    Ended,
+    /// Somebody deletes the Workspace, and the service dies of SIGKILL.
+    EndedAndKill,
 }
 
 /// One point, broken in one way.
@@ -82,30 +86,40 @@ impl Plan {
 impl Fault {
     /// Whether all lives notice it.
     pub(crate) fn is_shared(self) -> bool {
-        matches!(self, Self::Kill | Self::Wipe)
+        matches!(self, Self::Kill | Self::EndedAndKill | Self::Wipe)
+    }
+
+    /// Whether nothing comes after it but the end.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Ended | Self::EndedAndKill)
     }
 }
 
 impl Act {
     /// What may happen before it, and after it.
     fn faults(&self) -> (Vec<Fault>, Vec<Fault>) {
-        use Fault::{Cut, Deleted, Edited, Hang, Kill, Late, Status, Twice, Wipe};
+        use Fault::{
+            Cut, Deleted, Edited, Ended, EndedAndKill, Hang, Kill, Late, Status, Twice, Wipe,
+        };
         let before = match self.port {
             Port::Kubernetes => {
                 let refused = [409, 429, 500, 503].map(Status);
-                [&[Kill, Cut, Hang][..], &refused].concat()
+                [&[Kill, Cut, Hang, Ended][..], &refused].concat()
             }
-            Port::Cloudflare => [&[Kill, Cut, Hang][..], &[429, 500, 503].map(Status)].concat(),
-            Port::Nats => vec![Kill, Cut, Hang, Late, Twice, Wipe],
+            Port::Cloudflare => {
+                let refused = [429, 500, 503].map(Status);
+                [&[Kill, Cut, Hang, Ended][..], &refused].concat()
+            }
+            Port::Nats => vec![Kill, Cut, Hang, Late, Twice, Wipe, Ended],
         };
-        // What is created is not there yet, and who deletes a Workspace ends the life.
+        // What is created is not there yet, and who deletes the Workspace ends the life.
         let is_there = self.port == Port::Kubernetes && !self.what.starts_with("POST");
         let edited = is_there.then_some(Edited);
         let deleted = (is_there && !self.what.contains(" workspaces")).then_some(Deleted);
         // An answer that does not come at all ends as one whose connection breaks does.
         let after = match self.port {
-            Port::Nats => vec![Kill, Cut, Hang],
-            Port::Kubernetes | Port::Cloudflare => vec![Kill, Cut],
+            Port::Nats => vec![Kill, Cut, Hang, EndedAndKill],
+            Port::Kubernetes | Port::Cloudflare => vec![Kill, Cut, EndedAndKill],
         };
         (
             before.into_iter().chain(edited).chain(deleted).collect(),
