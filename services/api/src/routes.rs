@@ -2,6 +2,8 @@
 
 use crate::Workspace;
 use crate::component::Network;
+use crate::status::State;
+use crate::stored::Stored as _;
 use crate::workspace::{CloudflareTunnel, IngressRule, Route, RouteProtocol};
 
 /// A route or a rule.
@@ -84,6 +86,25 @@ impl Workspace {
         tunnel.chain(rules).collect()
     }
 
+    /// Tells whether it has a way in, as the spec has it now, that has not answered yet. One that it
+    /// had before stays until then.
+    #[must_use]
+    pub fn awaits_way_in(&self) -> bool {
+        let Some(networking) = &self.spec.networking else {
+            return false;
+        };
+        let Some(status) = &self.status else {
+            return true;
+        };
+        let way = match networking.tunnel {
+            Some(_) => &status.tunnel.section,
+            None => &status.ingress.section,
+        };
+        let generation = self.generation();
+        let answers = status.route.section.is(State::Healthy, generation);
+        !(way.is(State::Completed, generation) && answers)
+    }
+
     /// Returns a network of a component, or None if the spec has none of this name.
     #[must_use]
     pub fn network(&self, component: &str, network: &str) -> Option<&Network> {
@@ -142,6 +163,32 @@ mod tests {
             }]},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_way_in_is_awaited_until_it_is_there_and_has_answered() {
+        let awaits = |networking: Value, status: &Value| {
+            let mut workspace = workspace(&networking);
+            workspace.metadata.generation = Some(2);
+            workspace.status = serde_json::from_value(status.clone()).unwrap();
+            workspace.awaits_way_in()
+        };
+        let ingress = json!({"dns": {"zone": "example.com"}, "ingress": {"rules": []}});
+        let at = |state: &str, generation: i64| json!({"rev": 1, "state": state, "observedGeneration": generation});
+
+        let answers = json!({"ingress": at("Completed", 2), "route": at("Healthy", 2)});
+        assert!(!awaits(ingress.clone(), &answers));
+        assert!(!awaits(Value::Null, &json!({})));
+        for status in [
+            Value::Null,
+            json!({}),
+            json!({"ingress": at("Completed", 2), "route": at("Healthy", 1)}),
+            // What answered was the way before.
+            json!({"ingress": at("Completed", 1), "route": at("Healthy", 2)}),
+            json!({"tunnel": at("Completed", 2), "route": at("Healthy", 2)}),
+        ] {
+            assert!(awaits(ingress.clone(), &status), "{status}");
+        }
     }
 
     #[test]

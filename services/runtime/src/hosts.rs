@@ -129,6 +129,16 @@ impl Hosts {
         }
     }
 
+    /// Tells whether a way in may go that the spec does not have any more: not before the one in its
+    /// place answers, unless that is refused.
+    ///
+    /// # Errors
+    /// The API server does not answer, or refuses.
+    pub async fn may_leave(&self, workspace: &Workspace) -> kube::Result<bool> {
+        let awaits = workspace.awaits_way_in();
+        Ok(!awaits || matches!(self.exposure(workspace).await?, Lock::Refused(_)))
+    }
+
     /// Tells whether the Workspace holds all of these hosts.
     ///
     /// # Errors

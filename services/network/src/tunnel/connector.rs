@@ -146,14 +146,12 @@ impl Connector {
     }
 
     /// The NetworkPolicy and the Deployment as they shall be.
-    ///
-    /// # Errors
-    /// A route leads nowhere.
-    pub fn parts(&self, args: &Args, tunnel: &str, workspace: &Workspace) -> Result<Parts, Error> {
-        Ok(Parts {
+    #[must_use]
+    pub fn parts(&self, args: &Args, tunnel: &str, workspace: &Workspace) -> Parts {
+        Parts {
             policy: self.identity.policy(workspace),
             deployment: self.identity.deployment(args, tunnel),
-        })
+        }
     }
 
     /// Makes the NetworkPolicy and the Deployment so.

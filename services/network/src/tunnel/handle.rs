@@ -71,7 +71,13 @@ impl Handler for TunnelHandler<'_> {
             return Ok(End::Nothing(Outcome::Stale));
         }
 
+        let hosts = &self.0.hosts;
         let Some(spec) = spec else {
+            let began = work.section.section.state == Some(State::Deleting);
+            if !deleting && !began && !hosts.may_leave(&workspace).await? {
+                return Ok(End::Nothing(Outcome::Stale));
+            }
+
             work.claimable()?;
             if !work.is_due(Finality::UntilAsked, true).await {
                 return Ok(End::Nothing(Outcome::Done));
@@ -80,7 +86,6 @@ impl Handler for TunnelHandler<'_> {
         };
 
         // No exposure before all its hosts are held.
-        let hosts = &self.0.hosts;
         let refused = match hosts.exposure(&workspace).await? {
             Lock::Held => None,
             // A message comes again once they are.
@@ -215,7 +220,7 @@ impl TunnelHandler<'_> {
             (API_TOKEN, &tunnel.token),
             (TOKEN, &tunnels.token(&found).await?),
         ];
-        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace)?;
+        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace);
         connector.stands(&stored, &parts).await
     }
 
@@ -250,7 +255,7 @@ impl TunnelHandler<'_> {
 
         let token = tunnels.token(&found).await?;
         connector.store(&[(TOKEN, &token)]).await?;
-        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace)?;
+        let parts = connector.parts(&self.0.args, &found.id, tunnel.workspace);
         connector.apply(&parts).await?;
         section.connector = Some(place);
         Ok(())

@@ -62,7 +62,7 @@ async fn a_connector_runs_under_the_restricted_level_and_is_gone_with_its_pods()
     connector
         .store(&[(API_TOKEN, &token), (TOKEN, &tunnel_token)])
         .await?;
-    let parts = connector.parts(&args, &found.id, &workspace)?;
+    let parts = connector.parts(&args, &found.id, &workspace);
     connector.apply(&parts).await?;
     until("both connectors are connected", async || {
         let deployment = connector.read_deployment().await?.context("no connector")?;

@@ -68,7 +68,7 @@ fn expire(plan: &mut Plan, view: &WorkspaceView) {
 }
 
 /// The tunnel or the ingress: made once the hosts are held, and taken down by the same worker when
-/// the spec has it no more, or when the hosts are another's.
+/// the spec has it no more and the one in its place answers, or when the hosts are another's.
 fn expose(plan: &mut Plan, view: &WorkspaceView) {
     let WorkspaceView {
         before,
@@ -90,8 +90,10 @@ fn expose(plan: &mut Plan, view: &WorkspaceView) {
         Lock::Held => Cause::Spec,
         _ => Cause::Refused,
     };
+    let may_leave = *lock != Lock::Held || !view.workspace.awaits_way_in();
     let mut make = |verb, section: &Section, wanted, exists| {
-        if wanted || exists {
+        let began = section.state == Some(State::Deleting);
+        if wanted || (exists && (may_leave || began)) {
             let state = if wanted {
                 State::Completed
             } else {

@@ -235,8 +235,8 @@ async fn serve(delivery: Delivery, client: Client) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_host_that_goes_from_a_tunnel_to_an_ingress_gets_the_record_of_the_new_way() -> Result<()>
-{
+async fn a_host_that_goes_from_a_tunnel_to_an_ingress_leaves_the_tunnel_when_the_ingress_answers()
+-> Result<()> {
     let harness = Harness::new().await?;
     harness.play(serve).await?;
     let dns = json!({"zone": "preview.test"});
@@ -256,6 +256,7 @@ async fn a_host_that_goes_from_a_tunnel_to_an_ingress_gets_the_record_of_the_new
     networking["tunnel"] = Value::Null;
     let patch = Patch::Merge(json!({"spec": {"networking": networking}}));
     let all = harness.all::<Workspace>();
+    let told = harness.notified.lock().unwrap().len();
     all.patch("shop", &PatchParams::default(), &patch).await?;
 
     until("only the other record is there", async || {
@@ -263,7 +264,19 @@ async fn a_host_that_goes_from_a_tunnel_to_an_ingress_gets_the_record_of_the_new
         let new = records.get_opt(&format!("{host}.a")).await?;
         Ok(old.is_none() && new.is_some_and(|new| new.spec.target.is_some()))
     })
-    .await
+    .await?;
+    until("the tunnel is gone", async || {
+        let status = all.get("shop").await?.status.context("no status")?;
+        Ok(status.tunnel.intents.is_empty())
+    })
+    .await?;
+    let told = harness.notified.lock().unwrap().split_off(told);
+    let first = |verb: &str| told.iter().position(|told| told.starts_with(verb));
+    assert!(
+        first("probe").is_some() && first("probe") < first("tunnel"),
+        "{told:?}"
+    );
+    Ok(())
 }
 
 #[tokio::test]

@@ -252,7 +252,6 @@ async fn build(api: &Api<Build>, found: &Build, verb: Verb) -> Result<()> {
 async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Result<()> {
     let status = found.status.clone().unwrap_or_default();
     let patch = StatusPatch::new(&found.uid().unwrap_or_default());
-    let deleting = found.metadata.deletion_timestamp.is_some();
     let generation = found.metadata.generation;
     let patch = if verb == Verb::Probe {
         let host = status.host.clone().unwrap_or_default();
@@ -290,18 +289,18 @@ async fn workspace(api: &Api<Workspace>, found: &Workspace, verb: Verb) -> Resul
             at: Time(Timestamp::UNIX_EPOCH),
         };
 
+        let deleting = found.metadata.deletion_timestamp.is_some();
+        let is_wanted = !deleting && found.tunnel().is_some();
+        let state = if is_wanted {
+            State::Completed
+        } else {
+            State::Gone
+        };
         let tunnel = TunnelSection {
-            section: section(
-                if deleting {
-                    State::Gone
-                } else {
-                    State::Completed
-                },
-                generation,
-            ),
+            section: section(state, generation),
             id: Some("6ff42ae2-0000".into()),
             hostname: Some("6ff42ae2-0000.cfargotunnel.com".into()),
-            intents: if deleting { vec![] } else { vec![intent] },
+            intents: is_wanted.then_some(intent).into_iter().collect(),
             ..TunnelSection::default()
         };
 

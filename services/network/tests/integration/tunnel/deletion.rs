@@ -2,7 +2,9 @@
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::DeleteParams;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use sequencer_api::Workspace;
 use sequencer_api::code::Code;
 use sequencer_api::status::State;
 use sequencer_proto::v1::Trigger;
@@ -93,6 +95,33 @@ async fn deletion_takes_connector_tunnel_and_credential_in_this_order_and_nothin
     assert_eq!(preview.counted("deletes").await?, 1);
     assert_eq!(preview.handle(Trigger::Retry).await, Outcome::Done);
     assert_eq!(preview.recorded().await?.section.rev, gone.section.rev);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_stays_until_the_ingress_that_takes_its_place_has_answered() -> Result<()> {
+    let harness = Harness::new().await?;
+    let preview = Preview::new(&harness).await?;
+    let _connector = preview.connect().await?;
+
+    let rules = json!([{"name": "main", "component": "web", "network": "http"}]);
+    let networking = json!({"tunnel": null, "ingress": {"rules": rules}});
+    let spec = json!({"spec": {"networking": networking}});
+    let edited = harness.patch(TEAM, &preview.workspace, spec).await?;
+    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Stale);
+    assert_eq!(preview.live().await?.len(), 1);
+
+    let at =
+        |state| json!({"rev": 1, "state": state, "observedGeneration": edited.metadata.generation});
+    let status = json!({"ingress": at(State::Completed), "route": at(State::Healthy)});
+    let patch = Patch::Merge(json!({ "status": status }));
+    let all = harness.api::<Workspace>(TEAM);
+    let name = preview.workspace.name_any();
+    all.patch_status(&name, &PatchParams::default(), &patch)
+        .await?;
+    assert_eq!(preview.handle(Trigger::Change).await, Outcome::Recorded);
+    let state = preview.recorded().await?.section.state;
+    assert_eq!(state, Some(State::Deleting));
     Ok(())
 }
 

@@ -80,10 +80,11 @@ fn may_let_go(view: &WorkspaceView) -> bool {
     view.chart.zones.grant(&view.workspace).is_ok() || !view.is_exposed()
 }
 
-/// Whether an Ingress answers at this host.
+/// Whether an Ingress answers at this host, or a tunnel does that an Ingress takes the place of.
 fn is_served(view: &WorkspaceView, host: &str) -> bool {
+    let leaves_tunnel = view.workspace.tunnel().is_none() && !view.before.tunnel.intents.is_empty();
     let mut rules = view.before.ingress.rules.iter();
-    rules.any(|rule| rule.host == host)
+    leaves_tunnel || rules.any(|rule| rule.host == host)
 }
 
 /// Whether another Workspace has a record of another address type for the same host, and had it
