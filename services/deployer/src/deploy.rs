@@ -30,14 +30,12 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::apply::{Apply, revision};
 use crate::error::{Error, ObjectError};
-use crate::plan::{Plan, View, Workload, is_deployment, plan, wanted_logins};
+use crate::plan::{Plan, Serving, View, Workload, is_deployment, plan, wanted_logins};
 use crate::readiness::{self, Health, LogOf, probes};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, until_retry};
 use crate::service::Service;
 use crate::{logs, read};
-
-use surround::Pods;
 
 /// The wait for something that is being deleted before it can be made anew.
 const DELETING: Duration = Duration::from_secs(1);
@@ -74,7 +72,8 @@ impl Reconciled for Component {
             after.section.asked = view.asked().or(after.section.asked);
 
             let later = service.record_deploy(&api, &view, &after).await?;
-            Ok(next([again, later]))
+            let leaves = view.leaves_ingress().then_some(WAITING);
+            Ok(next([again, later, leaves]))
         };
 
         reconciled.instrument(span).await
@@ -130,13 +129,17 @@ impl Service {
         }
 
         // What runs.
-        let is_planned = is_settled || {
-            let pods = match &found {
+        let mut is_planned = is_settled;
+        if !is_settled {
+            let serving = match &found {
                 Some(_) => self.serving(view, &plan).await?,
-                None => Pods::default(),
+                None => Serving::default(),
             };
-            self.surround(view, &apply, &plan, &pods).await?
-        };
+            is_planned = self.surround(view, &apply, &plan, &serving).await?;
+        }
+        let turning = (!is_planned).then(|| workload.while_turning());
+        let workload = turning.as_ref().unwrap_or(workload);
+
         if found.is_none() && section::has_run(view, workload) {
             return Ok((section::still_done(view, &plan, workload), None));
         }
@@ -189,14 +192,14 @@ impl Service {
         }
 
         // Those who reach what serves are told of new ports already.
-        let serves = section::before(view).kind.is_some();
-        if serves {
-            let pods = self.serving(view, plan).await?;
-            self.surround(view, apply, plan, &pods).await?;
+        if section::before(view).kind.is_some() {
+            let serving = self.serving(view, plan).await?;
+            self.surround(view, apply, plan, &serving).await?;
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
 
-        self.surround(view, apply, plan, &Pods::default()).await?;
+        self.surround(view, apply, plan, &Serving::default())
+            .await?;
 
         let section = DeploySection {
             services: plan.deployed.clone(),

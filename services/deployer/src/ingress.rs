@@ -16,6 +16,7 @@ use sequencer_api::status::workspace::{Address, IngressSection};
 use sequencer_api::status::{State, StatusSection as _};
 use sequencer_api::stored::Stored as _;
 use sequencer_api::workspace::{Ingress as Spec, ObjectRef};
+use sequencer_runtime::apply::revision;
 use sequencer_runtime::section::Versions;
 use sequencer_runtime::status_writer::Difference;
 use serde::Deserialize as _;
@@ -24,7 +25,7 @@ use serde_json::Value;
 use crate::apply::Apply;
 use crate::error::{Error, ObjectError};
 use crate::plan::ingress::{IngressPlan, plan};
-use crate::plan::{Object, owner_reference};
+use crate::plan::{Object, PORT, owner_reference};
 use crate::reconcile::{Reconciled, next};
 use crate::section::{Derived, begin, failed, until_retry};
 use crate::service::Service;
@@ -39,6 +40,10 @@ impl Reconciled for Workspace {
         let Some(workspace) = api.get_opt(name).await? else {
             return Ok(Action::await_change());
         };
+
+        if service.is_still_entered(&workspace).await? {
+            return Ok(Action::requeue(POLL));
+        }
 
         let after = match service.expose(&workspace).await {
             Err(Error::Deleting { .. }) => return Ok(Action::requeue(POLL)),
@@ -56,6 +61,25 @@ impl Reconciled for Workspace {
 }
 
 impl Service {
+    /// Whether visitors come by an Ingress that the spec does not have any more, until the way in
+    /// that takes its place answers.
+    async fn is_still_entered(&self, workspace: &Workspace) -> Result<bool, Error> {
+        let stays = workspace.metadata.deletion_timestamp.is_none();
+        if !stays || workspace.tunnel().is_none() {
+            return Ok(false);
+        }
+
+        let apply = Apply::new(self.client().clone(), workspace.namespace_str());
+        let Some(found) = apply.standing(&named(workspace)?).await? else {
+            return Ok(false);
+        };
+        if self.hosts().may_leave(workspace).await? {
+            return Ok(false);
+        }
+        let held = self.hosts().held(workspace, served_hosts(&found)).await?;
+        Ok(held == Lock::Held)
+    }
+
     /// Makes the Ingress so, or deletes the one that is not wanted any more. None: there is nothing
     /// to do.
     async fn expose(&self, workspace: &Workspace) -> Result<Option<IngressSection>, Error> {
@@ -105,7 +129,9 @@ impl Service {
         };
 
         let plan = plan(workspace, spec, &host, self.settings())?;
-        let made = apply.ensure(&plan.object).await?;
+        let found = apply.get(&plan.object).await?;
+        let object = self.as_named(workspace, &plan, found.as_ref()).await?;
+        let made = apply.write(&object, found).await?;
         let made = Ingress::deserialize(serde_json::to_value(&made)?)?;
         let addresses = match &spec.load_balancer_ref {
             Some(reference) => self.load_balancer(workspace, reference).await?,
@@ -113,6 +139,34 @@ impl Service {
         };
 
         Ok(section(workspace, plan, addresses))
+    }
+
+    /// The Ingress by the names that the ports of its Services have. An earlier version gave them
+    /// others, and a Component that is paused keeps them.
+    async fn as_named(
+        &self,
+        workspace: &Workspace,
+        plan: &IngressPlan,
+        found: Option<&DynamicObject>,
+    ) -> Result<Object, Error> {
+        if found.is_some_and(|found| revision(found) == plan.object.revision()) {
+            return Ok(plan.object.clone());
+        }
+
+        let namespace = workspace.namespace_str();
+        let api: Api<CoreService> = Api::namespaced(self.client().clone(), namespace);
+        let mut others = BTreeSet::new();
+        for rule in &plan.rules {
+            let service = api.get_opt(&rule.service).await?;
+            if service.is_some_and(|service| !has_named_port(&service)) {
+                others.insert(rule.service.clone());
+            }
+        }
+        Ok(if others.is_empty() {
+            plan.object.clone()
+        } else {
+            plan.by_numbers_of(&others)
+        })
     }
 
     /// Deletes an Ingress that serves a host which the Workspace does not hold: another one's
@@ -267,6 +321,12 @@ fn named(workspace: &Workspace) -> Result<Object, Error> {
         "metadata": {"name": name, "ownerReferences": [owner_reference(workspace)?]},
     });
     Ok(Object::new::<Ingress>(body))
+}
+
+fn has_named_port(service: &CoreService) -> bool {
+    let spec = service.spec.iter();
+    let mut ports = spec.flat_map(|spec| spec.ports.iter().flatten());
+    ports.any(|port| port.name.as_deref() == Some(PORT))
 }
 
 fn served_hosts(ingress: &DynamicObject) -> BTreeSet<String> {

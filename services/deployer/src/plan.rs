@@ -6,7 +6,6 @@ mod labels;
 mod object;
 mod pod;
 mod policy;
-mod ports;
 mod pull;
 mod refusal;
 mod refuse;
@@ -40,10 +39,11 @@ use pod::Pods;
 
 pub(crate) use labels::{controller, owner_reference, pull_metadata, variables_metadata};
 pub use object::is_deployment;
-pub(crate) use policy::policies;
+pub(crate) use policy::{Earlier, policies};
 pub(crate) use pull::{Wanted as WantedLogin, wanted as wanted_logins};
-pub(crate) use rolling::service as service_beside;
+pub(crate) use rolling::{Serving, service as service_beside, targets};
 pub use sequencer_runtime::apply::Object;
+pub(crate) use service::PORT;
 pub use used::{Used, UsedBuild};
 
 /// What a Component's plan is made from.
@@ -100,6 +100,14 @@ impl View {
         self.workspace
             .as_ref()
             .and_then(|workspace| workspace.status.as_ref())
+    }
+
+    /// Whether there is an Ingress still that a tunnel takes the place of.
+    pub(crate) fn leaves_ingress(&self) -> bool {
+        let status = self.workspace_status();
+        let stands = status.is_some_and(|status| status.ingress.name.is_some());
+        let tunnel = self.workspace.as_ref().and_then(Workspace::tunnel);
+        stands && tunnel.is_some()
     }
 
     /// Every component of the Workspace, as its spec lists it; without one, the Components beside
@@ -223,7 +231,7 @@ pub fn plan(view: &View, settings: &Settings) -> Result<Plan, Error> {
 
     Ok(Plan {
         services,
-        policies: policies(view, settings, &[])?,
+        policies: policies(view, settings, &Earlier::new())?,
         unwanted: policy::unwanted(view, settings)?,
         deployed: service::deployed(view),
         workload,

@@ -75,8 +75,8 @@ pub(crate) fn after_error<K: Reconciled>(
     Action::requeue(AGAIN)
 }
 
-/// When to reconcile again although nothing changes: after the shorter of two waits.
-pub(crate) fn next(waits: [Option<Duration>; 2]) -> Action {
+/// When to reconcile again although nothing changes: after the shortest of these waits.
+pub(crate) fn next(waits: impl IntoIterator<Item = Option<Duration>>) -> Action {
     let shortest = waits.into_iter().flatten().min();
     shortest.map_or_else(Action::await_change, Action::requeue)
 }

@@ -1,6 +1,6 @@
 //! The Ingress of a Workspace: pure, from what was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1;
 use sequencer_api::code::Code;
@@ -17,6 +17,9 @@ use crate::args::Settings;
 use crate::error::Error;
 use sequencer_api::host::{Refusal, Schemes};
 use sequencer_runtime::apply::Object;
+
+/// Where an Ingress has its rules.
+const RULES: &str = "/spec/rules";
 
 /// What is made for a Workspace with an ingress.
 #[derive(Clone, Debug)]
@@ -35,6 +38,29 @@ struct Certificate {
     secret: Option<String>,
     /// The annotation that asks cert-manager for it.
     issuer: Option<(&'static str, String)>,
+}
+
+impl IngressPlan {
+    /// The Ingress where the ports of these Services have another name: that of an earlier version.
+    #[must_use]
+    pub fn by_numbers_of(&self, services: &BTreeSet<String>) -> Object {
+        let mut rules = self.object.body.pointer(RULES).cloned();
+        let paths = rules.iter_mut().filter_map(Value::as_array_mut).flatten();
+        let paths = paths.filter_map(|rule| rule.pointer_mut("/http/paths")?.as_array_mut());
+
+        for service in paths
+            .flatten()
+            .filter_map(|path| path.pointer_mut("/backend/service"))
+        {
+            let mut served = self.rules.iter();
+            let served = served.find(|rule| service.get("name") == Some(&json!(rule.service)));
+            let served = served.filter(|rule| services.contains(&rule.service));
+            if let Some(rule) = served {
+                *service = json!({"name": rule.service, "port": {"number": rule.port}});
+            }
+        }
+        self.object.with(RULES, json!(rules))
+    }
 }
 
 /// Plans the Ingress of a Workspace at its host.
@@ -261,6 +287,27 @@ mod tests {
             &testing::settings(flags),
         )
         .map_err(testing::refusal)
+    }
+
+    #[test]
+    fn a_service_of_an_earlier_version_is_reached_by_its_number() {
+        let plan = planned(&[], json!({})).unwrap();
+        let rule = &plan.rules[0];
+        let backend = |object: &Object| {
+            object.body["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].clone()
+        };
+
+        assert_eq!(
+            backend(&plan.object),
+            json!({"name": rule.service, "port": {"name": "port"}})
+        );
+        let by_number = plan.by_numbers_of(&BTreeSet::from([rule.service.clone()]));
+        assert_eq!(
+            backend(&by_number),
+            json!({"name": rule.service, "port": {"number": rule.port}})
+        );
+        let other = plan.by_numbers_of(&BTreeSet::from(["another".into()]));
+        assert_eq!(backend(&other), backend(&plan.object));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::revision::{Revision, stamp};
 use super::used::Used;
 use super::values::{Renderer, SHOWN};
-use super::{View, claims, is_job, labels, ports, pull};
+use super::{View, claims, is_job, labels, pull};
 use crate::args::Settings;
 use crate::error::Error;
 use sequencer_api::host::Refusal;
@@ -44,7 +44,7 @@ pub(super) fn render(
     settings: &Settings,
 ) -> Result<Result<Pods, Vec<WaitingFor>>, Error> {
     let mut renderer = Renderer::new(view, settings);
-    let mut pod = ports::named(view.template());
+    let mut pod = view.template().template.clone();
     for (index, container) in pod.init_containers.iter_mut().flatten().enumerate() {
         container_values(
             &mut renderer,
@@ -117,7 +117,7 @@ impl Asked {
         Self {
             login: own.is_none_or(Vec::is_empty) && !pull::wanted(view, used).is_empty(),
             ports: if serves {
-                probed(view, &pod.containers)
+                ports(view, &pod.containers)
             } else {
                 Vec::new()
             },
@@ -271,7 +271,7 @@ fn resources(settings: &Settings, container: &mut Container) {
 }
 
 /// The first port of each container without a readiness probe: it is ready once that answers.
-fn probed(view: &View, containers: &[Container]) -> Vec<Option<IntOrString>> {
+fn ports(view: &View, containers: &[Container]) -> Vec<Option<IntOrString>> {
     let networks = view
         .template()
         .networks

@@ -11,7 +11,8 @@
 //! that only the deployer writes: which of them use which is not asked for, as it changes with
 //! every Component that comes, and whoever applies one there could name any of the others anyway.
 
-use k8s_openapi::api::core::v1::PodSpec;
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::component::Network;
@@ -20,28 +21,32 @@ use sequencer_api::private;
 use sequencer_api::routes::{Routed, Through};
 use serde_json::{Value, json};
 
-use super::{Object, View, labels, ports};
+use super::{Object, View, labels, service_name};
 use crate::args::Settings;
 use crate::error::Error;
 
+/// Where the ports of networks led to before, by the network's name, as long as pods of an earlier
+/// revision may serve.
+pub(crate) type Earlier = BTreeMap<String, Vec<IntOrString>>;
+
 /// The policies that a Component needs: its Workspace's and, if something of it is published, its
-/// own. `pods` are those that serve, if they need not be as planned.
+/// own.
 pub(crate) fn policies(
     view: &View,
     settings: &Settings,
-    pods: &[PodSpec],
+    earlier: &Earlier,
 ) -> Result<Vec<Object>, Error> {
     if !settings.network_policy {
         return Ok(Vec::new());
     }
 
     if view.workspace.is_none() {
-        let own = of_component(view, settings, &standalone(view, settings, pods))?;
+        let own = of_component(view, settings, &standalone(view, settings, earlier))?;
         return Ok(vec![own]);
     }
 
     let mut policies = vec![of_workspace(view, settings)?];
-    policies.extend(published(view, settings, pods)?);
+    policies.extend(published(view, settings, earlier)?);
     Ok(policies)
 }
 
@@ -77,9 +82,9 @@ fn of_component(view: &View, settings: &Settings, spec: &Value) -> Result<Object
 }
 
 /// The pods of a Component without a Workspace, and the others of its kind.
-fn standalone(view: &View, settings: &Settings, pods: &[PodSpec]) -> Value {
+fn standalone(view: &View, settings: &Settings, earlier: &Earlier) -> Value {
     let mut ingress = vec![json!({"from": [own_pods(view)]})];
-    let ports = behind(view, view.template().networks.iter(), pods);
+    let ports = open(view.template().networks.iter(), earlier);
     if !ports.is_empty() {
         ingress.push(json!({"from": [standalone_pods()], "ports": ports}));
     }
@@ -96,8 +101,8 @@ fn standalone(view: &View, settings: &Settings, pods: &[PodSpec]) -> Value {
 
 /// What reaches the Component from outside: its Workspace's connector, at the ports that a route
 /// names; and everybody, at those that the Workspace's ingress names: where its controller is,
-/// nobody tells.
-fn published(view: &View, settings: &Settings, pods: &[PodSpec]) -> Result<Option<Object>, Error> {
+/// nobody tells. So it is until an Ingress is gone that a tunnel takes the place of.
+fn published(view: &View, settings: &Settings, earlier: &Earlier) -> Result<Option<Object>, Error> {
     let Some(workspace) = &view.workspace else {
         return Ok(None);
     };
@@ -108,9 +113,10 @@ fn published(view: &View, settings: &Settings, pods: &[PodSpec]) -> Result<Optio
         .filter(|routed| routed.component == view.template().name)
         .partition(|routed| routed.through == Through::Ingress);
     let (served, routed) = (
-        behind(view, networks(view, &served), pods),
-        behind(view, networks(view, &routed), pods),
+        networks(view, &served).chain(left(view)),
+        networks(view, &routed),
     );
+    let (served, routed) = (open(served, earlier), open(routed, earlier));
 
     let mut ingress = Vec::new();
     if !routed.is_empty() {
@@ -135,6 +141,16 @@ fn published(view: &View, settings: &Settings, pods: &[PodSpec]) -> Result<Optio
     of_component(view, settings, &spec).map(Some)
 }
 
+/// The Component's own networks that an Ingress leads to which a tunnel takes the place of.
+fn left(view: &View) -> impl Iterator<Item = &Network> {
+    let status = view.workspace_status().filter(|_| view.leaves_ingress());
+    let rules = status.map_or(&[][..], |status| &status.ingress.rules);
+    view.template().networks.iter().filter(move |network| {
+        let service = service_name(view, &view.template().name, &network.name);
+        rules.iter().any(|rule| rule.service == service)
+    })
+}
+
 /// The Component's own networks that these routes lead to.
 fn networks<'a>(view: &'a View, routes: &[&Routed<'_>]) -> impl Iterator<Item = &'a Network> {
     view.template().networks.iter().filter(|network| {
@@ -143,24 +159,12 @@ fn networks<'a>(view: &'a View, routes: &[&Routed<'_>]) -> impl Iterator<Item = 
     })
 }
 
-/// The ports behind these networks of the pods that are planned, and of those that serve: by
-/// numbers, since not every network plugin knows names.
-fn behind<'a>(
-    view: &View,
-    networks: impl Iterator<Item = &'a Network>,
-    pods: &[PodSpec],
-) -> Vec<Value> {
-    let named = ports::named(view.template());
-    let of = |network: &Network| -> Vec<Value> {
-        let mut all = vec![json!(network.target_port())];
-        if let IntOrString::String(name) = ports::target(network, &named)
-            && network.target_port() != IntOrString::String(name.clone())
-        {
-            let numbers = pods.iter().filter_map(|pod| ports::number(pod, &name));
-            all.extend(numbers.map(Value::from));
-        }
-        let port = |port: Value| json!({"port": port, "protocol": network.protocol});
-        all.into_iter().map(port).collect()
+/// The ports of the pods behind these networks, as planned and as they were before.
+fn open<'a>(networks: impl Iterator<Item = &'a Network>, earlier: &Earlier) -> Vec<Value> {
+    let of = |network: &'a Network| {
+        let before = earlier.get(&network.name).into_iter().flatten().cloned();
+        let targets = std::iter::once(network.target_port()).chain(before);
+        targets.map(|target| json!({"port": target, "protocol": network.protocol}))
     };
     let mut ports: Vec<_> = networks.flat_map(of).collect();
     ports.sort_by_key(Value::to_string);

@@ -1,70 +1,157 @@
-//! A Service while pods of more than one revision serve.
+//! A Service whose ports change while pods of two revisions serve.
+//!
+//! Kubernetes asks all pods of a Service at the same port. So it stays with those of the earlier
+//! revision, by the label that their ReplicaSet gave them, until as many of the newer one are ready.
 
-use k8s_openapi::api::core::v1::{PodSpec, ServicePort};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt as _;
 use kube::api::DynamicObject;
-use sequencer_api::component::Network;
+use sequencer_api::labels::{NETWORK, REVISION};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use super::Object;
 use super::service::PORT;
-use super::{Object, ports};
 
-/// Where a Service has its ports.
+/// Tells the pods of a Deployment's revisions apart (Kubernetes, "Deployments", Pod-template-hash
+/// label).
+const HASH: &str = "pod-template-hash";
+
+/// Where a Service has its ports, and the labels of its pods.
 const PORTS: &str = "/spec/ports";
+const SELECTOR: &str = "/spec/selector";
 
-/// The most earlier ports that a Service keeps.
+/// The most ports that a Service has.
 const MOST: usize = 8;
 
-/// The Service of a network beside these pods. It goes by the port's name once each of them has it,
-/// else by its number. A port that it had until now, `found`, stays beside it.
+/// The pods of a Component, by what their user wrote.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Serving {
+    planned: Side,
+    earlier: Side,
+}
+
+/// Pods that stay, and were made from the same.
+#[derive(Clone, Debug, Default)]
+struct Side {
+    all: usize,
+    ready: usize,
+    /// How many ready ones there are of each hash.
+    hashes: BTreeMap<String, usize>,
+}
+
+impl Serving {
+    /// `revision` is the planned one, if that is known.
+    pub(crate) fn of(pods: &[Pod], revision: Option<&String>) -> Self {
+        let mut serving = Self::default();
+        for pod in pods.iter().filter(|pod| stays(pod)) {
+            let is_planned = revision.is_some() && pod.annotations().get(REVISION) == revision;
+            let side = if is_planned {
+                &mut serving.planned
+            } else {
+                &mut serving.earlier
+            };
+            let ready = usize::from(is_ready(pod));
+            side.all += 1;
+            side.ready += ready;
+            if let Some(hash) = pod.labels().get(HASH) {
+                *side.hashes.entry(hash.clone()).or_default() += ready;
+            }
+        }
+        serving
+    }
+
+    fn has_turned(&self) -> bool {
+        self.planned.ready > 0 && self.planned.ready >= self.earlier.ready
+    }
+}
+
+impl Side {
+    /// What most of them have.
+    fn hash(&self) -> Option<&String> {
+        let most = self.hashes.iter().max_by_key(|(_hash, ready)| **ready);
+        most.map(|(hash, _ready)| hash)
+    }
+}
+
+fn stays(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.iter();
+    let mut conditions = status.flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|found| found.type_ == "Ready" && found.status == "True")
+}
+
+/// The Service as it is now: as planned, unless pods of an earlier revision are there too. Then each
+/// port that it had stays, and all lead to the pods that serve, at the port that these have.
 pub(crate) fn service(
     planned: &Object,
-    network: &Network,
-    pods: &[PodSpec],
     found: Option<&DynamicObject>,
+    serving: &Serving,
 ) -> Object {
-    let found = found.map(|found| of(&found.data)).unwrap_or_default();
-    let all_have = |target: &IntOrString| match target {
-        IntOrString::String(name) => pods.iter().all(|pod| ports::number(pod, name).is_some()),
-        IntOrString::Int(_) => true,
+    let Some(found) = found.filter(|_found| serving.earlier.all > 0) else {
+        return planned.clone();
     };
-    let wanted = of(&planned.body).into_iter().map(|port| ServicePort {
-        target_port: Some(
-            port.target_port
-                .filter(all_have)
-                .unwrap_or_else(|| network.target_port()),
-        ),
-        ..port
-    });
-    let wanted: Vec<_> = wanted.collect();
+    let network = &found.labels().get(NETWORK);
+    let mut ports = of(&found.data);
+    ports.retain(|port| is_ours(port, network.map(String::as_str)));
+    let wanted = of(&planned.body).into_iter().next();
+    let (Some(wanted), Some(first)) = (wanted, ports.first().cloned()) else {
+        return planned.clone();
+    };
 
-    let is_wanted = |port: &ServicePort| wanted.iter().any(|other| at(other) == at(port));
-    let is_ours = |port: &ServicePort| {
-        let name = port.name.as_deref();
-        name == Some(PORT) || name == Some(&earlier(port))
+    let is_pinned = found.data.pointer(&format!("{SELECTOR}/{HASH}")).is_some();
+    let (way, pods) = if way(&first) == way(&wanted) && !is_pinned {
+        (&wanted, None)
+    } else if serving.has_turned() {
+        (&wanted, serving.planned.hash())
+    } else {
+        (&first, serving.earlier.hash())
     };
-    let kept = found
-        .iter()
-        .filter(|port| is_ours(port) && !is_wanted(port));
-    let kept = kept.take(MOST).map(|port| ServicePort {
-        name: Some(earlier(port)),
-        node_port: None,
-        ..port.clone()
-    });
-    let ports: Vec<_> = wanted.iter().cloned().chain(kept).collect();
-    planned.with(PORTS, json!(ports))
+
+    if ports.iter().all(|port| at(port) != at(&wanted)) {
+        let is_free = ports.iter().all(|port| port.name.as_deref() != Some(PORT));
+        let name = if is_free { PORT.into() } else { name(&wanted) };
+        ports.insert(
+            0,
+            ServicePort {
+                name: Some(name),
+                ..wanted.clone()
+            },
+        );
+    }
+    ports.truncate(MOST);
+    for port in &mut ports {
+        port.target_port = way.target_port.clone();
+        port.app_protocol = way.app_protocol.clone();
+        port.node_port = None;
+    }
+    if pods.is_none() && json!(ports) == json!([wanted]) {
+        return planned.clone();
+    }
+
+    let object = planned.with(PORTS, json!(ports));
+    let selector = object.body.pointer(SELECTOR).cloned();
+    match (selector, pods) {
+        (Some(Value::Object(mut selector)), Some(hash)) => {
+            selector.insert(HASH.into(), json!(hash));
+            object.with(SELECTOR, Value::Object(selector))
+        }
+        _ => object,
+    }
 }
 
-/// Number and protocol: a Service has no two ports of the same.
-fn at(port: &ServicePort) -> (i32, &str) {
-    (port.port, port.protocol.as_deref().unwrap_or("TCP"))
-}
-
-/// The name of a port that another took the place of.
-fn earlier(port: &ServicePort) -> String {
-    let (number, protocol) = at(port);
-    format!("{PORT}-{number}-{}", protocol.to_ascii_lowercase())
+/// Where the ports of a Service lead to.
+pub(crate) fn targets(found: &DynamicObject) -> Vec<IntOrString> {
+    let ports = of(&found.data).into_iter();
+    ports.filter_map(|port| port.target_port).collect()
 }
 
 /// The ports of a Service.
@@ -74,83 +161,27 @@ fn of(service: &Value) -> Vec<ServicePort> {
     ports.and_then(Result::ok).unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::Service;
-    use kube::api::ApiResource;
-
-    use super::*;
-    use crate::plan::testing::{planned, settings, view};
-
-    /// The ports of the Service of a component with this network beside pods that have these ports.
-    fn beside(network: &Value, pods: &Value, found: Value) -> Value {
-        let view = view("click-mania", |spec| {
-            spec["components"][2]["networks"] = json!([network]);
-        });
-        let plan = planned(&view, &settings(&[])).unwrap();
-        let resource = ApiResource::erase::<Service>(&());
-        let found = DynamicObject::new("x", &resource).data(json!({"spec": {"ports": found}}));
-        let pods: Vec<PodSpec> = serde_json::from_value(pods.clone()).unwrap();
-        let network = &view.template().networks[0];
-        let service = service(&plan.services[0], network, &pods, Some(&found));
-        service.body["spec"]["ports"].clone()
-    }
-
-    fn pod(name: &str, number: u16) -> Value {
-        let ports = json!([{"name": name, "containerPort": number}]);
-        json!({"containers": [{"name": "click", "ports": ports}]})
-    }
-
-    fn port(name: &str, number: u16, target: impl Into<Value>) -> Value {
-        json!({"name": name, "port": number, "targetPort": target.into(), "protocol": "TCP"})
-    }
-
-    #[test]
-    fn a_service_goes_by_the_name_that_all_pods_have() {
-        let network = json!({"name": "HTTP", "port": 80, "targetPort": 8080});
-        let by_name = json!([port("port", 80, "http")]);
-        let both = json!([pod("http", 3000), pod("http", 8080)]);
-        assert_eq!(beside(&network, &both, json!([])), by_name);
-        assert_eq!(beside(&network, &json!([]), json!([])), by_name);
-
-        let one = json!([pod("web", 3000), pod("http", 8080)]);
-        let by_number = json!([port("port", 80, 8080)]);
-        assert_eq!(beside(&network, &one, by_name), by_number);
-    }
-
-    #[test]
-    fn a_service_keeps_the_ports_that_it_had() {
-        let network = json!({"name": "HTTP", "port": 8080});
-        let pods = json!([pod("http", 80)]);
-        let first = json!([port("port", 80, "http")]);
-        let both = json!([port("port", 8080, "http"), port("port-80-tcp", 80, "http")]);
-        assert_eq!(beside(&network, &pods, first), both);
-        assert_eq!(beside(&network, &pods, both.clone()), both);
-        // And back again, before the pods have come anywhere.
-        let back = json!({"name": "HTTP", "port": 80});
-        let swapped = json!([
-            port("port", 80, "http"),
-            port("port-8080-tcp", 8080, "http")
-        ]);
-        assert_eq!(beside(&back, &pods, both), swapped);
-    }
-
-    #[test]
-    fn two_protocols_of_one_number_stand_side_by_side() {
-        let network = json!({"name": "dns", "port": 53});
-        let udp =
-            |name: &str| json!({"name": name, "port": 53, "targetPort": "dns", "protocol": "UDP"});
-        assert_eq!(
-            beside(&network, &json!([]), json!([udp("port")])),
-            json!([port("port", 53, "dns"), udp("port-53-udp")])
-        );
-    }
-
-    #[test]
-    fn ports_of_others_are_theirs() {
-        let network = json!({"name": "HTTP", "port": 80});
-        let only = json!([port("port", 80, "http")]);
-        let found = json!([port("port", 80, "http"), port("debug", 9229, 9229)]);
-        assert_eq!(beside(&network, &json!([]), found), only);
-    }
+/// How pods are asked.
+fn way(port: &ServicePort) -> (Option<&IntOrString>, Option<&String>) {
+    (port.target_port.as_ref(), port.app_protocol.as_ref())
 }
+
+/// Number and protocol: a Service has no two ports of the same.
+fn at(port: &ServicePort) -> (i32, &str) {
+    (port.port, port.protocol.as_deref().unwrap_or("TCP"))
+}
+
+/// The name of a port beside the one that is called [`PORT`].
+fn name(port: &ServicePort) -> String {
+    let (number, protocol) = at(port);
+    format!("{PORT}-{number}-{}", protocol.to_ascii_lowercase())
+}
+
+/// Whether a port was planned once. Earlier versions gave it the network's name.
+fn is_ours(port: &ServicePort, network: Option<&str>) -> bool {
+    let found = port.name.as_deref();
+    found == Some(PORT) || found == Some(&name(port)) || (found.is_some() && found == network)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One Service for each network.
 
-use k8s_openapi::api::core::v1::{PodSpec, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sequencer_api::code::Code;
 use sequencer_api::component::Network;
@@ -8,29 +8,24 @@ use sequencer_api::labels::NETWORK;
 use sequencer_api::status::component::DeployedService;
 use serde_json::json;
 
-use super::{Object, View, labels, ports, service_name};
+use super::{Object, View, labels, service_name};
 use crate::args::Settings;
 use crate::error::Error;
 use sequencer_api::host::Refusal;
 
 /// The name of a Service's port, by which Ingresses go, whatever number it has. It says nothing else:
 /// what controllers read in names, such as `https`, nobody meant.
-pub(super) const PORT: &str = "port";
+pub(crate) const PORT: &str = "port";
 
 pub(super) fn services(view: &View, settings: &Settings) -> Result<Vec<Object>, Error> {
-    let pod = ports::named(view.template());
-    let networks = view.template().networks.iter();
-    networks
-        .map(|network| service(view, settings, network, &pod))
+    view.template()
+        .networks
+        .iter()
+        .map(|network| service(view, settings, network))
         .collect()
 }
 
-fn service(
-    view: &View,
-    settings: &Settings,
-    network: &Network,
-    pod: &PodSpec,
-) -> Result<Object, Error> {
+fn service(view: &View, settings: &Settings, network: &Network) -> Result<Object, Error> {
     if let Some(IntOrString::String(port)) = &network.target_port
         && !has_port(view, port)
     {
@@ -44,7 +39,7 @@ fn service(
     let mut labels = labels::of_component(view, settings);
     labels.insert(NETWORK.into(), name.clone());
     let mut port = json!({
-        "name": PORT, "port": network.port, "targetPort": ports::target(network, pod), "protocol": network.protocol,
+        "name": PORT, "port": network.port, "targetPort": network.target_port(), "protocol": network.protocol,
     });
     if let (Some(protocol), Some(port)) = (&network.app_protocol, port.as_object_mut()) {
         port.insert("appProtocol".into(), protocol.clone().into());

@@ -6,13 +6,32 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Value, json};
 
 use super::used::Used;
-use super::{Object, View, claims, is_job, labels};
+use super::{Object, View, Workload, claims, is_job, labels};
 use crate::args::Settings;
 use crate::error::Error;
 
 /// A container without a probe is up as soon as it is started, even if it ends at once: it has to
 /// stay this long.
 const STAY: i32 = 3;
+
+/// How long proxies may take to follow a Service that turns from the pods of one revision to those
+/// of another.
+const TURN: i64 = 5;
+
+const STAYS: &str = "/spec/minReadySeconds";
+
+impl Workload {
+    /// The same as long as Services have to turn to its pods: until they have, those that serve are
+    /// not ended.
+    pub(crate) fn while_turning(&self) -> Self {
+        let stay = self.object.body.pointer(STAYS).and_then(Value::as_i64);
+        let mut workload = self.clone();
+        if let Some(stay) = stay {
+            workload.object = self.object.with(STAYS, json!(stay.max(TURN)));
+        }
+        workload
+    }
+}
 
 pub(super) fn workload(
     view: &View,

@@ -356,3 +356,35 @@ async fn the_ingress_of_a_workspace_that_is_deleted_goes_before_its_host_is_let_
         .kubectl(&["patch", "workspace", "shop", "--type=merge", "-p", &free])
         .map(drop)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_stays_until_the_tunnel_that_takes_its_place_has_answered() -> Result<()> {
+    let harness = Harness::still("ingress-left").await?;
+    let (workspace, _held) = workspace(&harness, json!({"rules": rules()})).await?;
+    let name = owner(&workspace).ingress();
+    harness.expose(&workspace).await?;
+
+    let tunnel = json!({"cloudflare": {
+        "accountId": "0".repeat(32), "route": {"component": "click-mania", "network": "http"},
+        "secretKeyRef": {"name": "token", "key": "apiKey"},
+    }});
+    let patch = json!([
+        {"op": "remove", "path": "/spec/networking/ingress"},
+        {"op": "add", "path": "/spec/networking/tunnel", "value": tunnel},
+    ]);
+    harness.patch("workspace", "shop", &patch)?;
+    harness.expose(&workspace).await?;
+    let all = harness.api::<Ingress>();
+    assert!(all.get_opt(&name).await?.is_some());
+
+    let found = harness.api::<Workspace>().get("shop").await?;
+    let at =
+        |state| json!({"rev": 1, "state": state, "observedGeneration": found.metadata.generation});
+    let status = json!({"tunnel": at(State::Completed), "route": at(State::Healthy)});
+    harness.patch_status("workspace", "shop", &status)?;
+    harness.expose(&workspace).await?;
+    until("it is gone", async || {
+        Ok(all.get_opt(&name).await?.is_none())
+    })
+    .await
+}

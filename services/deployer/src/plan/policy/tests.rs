@@ -181,20 +181,36 @@ fn a_named_target_port_is_published_too() {
 }
 
 #[test]
+fn an_ingress_that_a_tunnel_takes_the_place_of_reaches_what_it_did_until_it_is_gone() {
+    let mut view = view("redis", |_spec| ());
+    let open = |view: &View| {
+        let policies = policies(view, &settings(&[]), &Earlier::new()).unwrap();
+        let own = policies.get(1);
+        own.map(|own| own.body["spec"]["ingress"].clone())
+    };
+    assert_eq!(open(&view), None);
+
+    let service = service_name(&view, "redis", "tcp");
+    let rule = json!({"name": "a", "host": "a.b", "path": "/", "service": service, "port": 6379});
+    let status = json!({"ingress": {"name": "a", "rules": [rule]}});
+    let workspace = view.workspace.as_mut().unwrap();
+    workspace.status = serde_json::from_value(status).unwrap();
+    let all = json!([{"ports": [{"port": 6379, "protocol": "TCP"}]}]);
+    assert_eq!(open(&view), Some(all));
+}
+
+#[test]
 fn the_ports_of_pods_that_still_serve_are_open_too() {
     let view = view("click-mania", with_ingress);
-    let pod = json!({"containers": [{"name": "click", "ports": [
-        {"name": "http", "containerPort": 80}, {"name": "debug", "containerPort": 9229},
-    ]}]});
-    let pod: PodSpec = serde_json::from_value(pod).unwrap();
-    let open = |pods: &[PodSpec]| {
-        let policies = policies(&view, &settings(&[]), pods).unwrap();
+    let open = |earlier: &Earlier| {
+        let policies = policies(&view, &settings(&[]), earlier).unwrap();
         policies[1].body["spec"]["ingress"][0]["ports"].clone()
     };
 
     let port = |port: u16| json!({"port": port, "protocol": "TCP"});
-    assert_eq!(open(&[]), json!([port(3000)]));
-    assert_eq!(open(&[pod]), json!([port(3000), port(80)]));
+    assert_eq!(open(&Earlier::new()), json!([port(3000)]));
+    let earlier = Earlier::from([("http".into(), vec![IntOrString::Int(80)])]);
+    assert_eq!(open(&earlier), json!([port(3000), port(80)]));
 }
 
 #[test]

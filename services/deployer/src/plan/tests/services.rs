@@ -30,7 +30,7 @@ fn services_are_named_and_reach_the_ports_that_they_should() {
     );
     assert_eq!(
         *port(1),
-        json!({"name": "port", "port": 9, "targetPort": "grpc", "protocol": "UDP", "appProtocol": "x"})
+        json!({"name": "port", "port": 9, "targetPort": 9, "protocol": "UDP", "appProtocol": "x"})
     );
 
     let unknown = refused("redis", |spec| {
