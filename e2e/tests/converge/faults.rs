@@ -33,8 +33,9 @@ use crate::world::World;
 /// Which plans are run: `all`, or those whose text has this; some of all kinds if nothing is said.
 const PLANS: &str = "SEQUENCER_FAULTS";
 
-/// Every how many are run if nothing is said.
+/// Every how many are run if nothing is said, and of those that end a life, which need one each.
 const EVERY: usize = 10;
+const EVERY_END: usize = 40;
 
 /// The most plans of one life: it costs the API server seconds.
 const IN_ONE: usize = 5;
@@ -128,7 +129,12 @@ fn chosen(all: &[Plan]) -> (Vec<Plan>, usize) {
             let those = all.iter().filter(|plan| plan.to_string().contains(text));
             (those.cloned().collect(), 1)
         }
-        Err(_) => (all.iter().step_by(EVERY).cloned().collect(), IN_ONE),
+        Err(_) => {
+            let (ends, plans): (Vec<_>, Vec<_>) = all.iter().partition(|plan| plan.fault.is_end());
+            let plans = plans.into_iter().step_by(EVERY);
+            let ends = ends.into_iter().step_by(EVERY_END);
+            (plans.chain(ends).cloned().collect(), IN_ONE)
+        }
     }
 }
 
