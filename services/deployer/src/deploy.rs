@@ -192,14 +192,16 @@ impl Service {
         }
 
         // Those who reach what serves are told of new ports already.
-        if section::before(view).kind.is_some() {
-            let serving = self.serving(view, plan).await?;
-            self.surround(view, apply, plan, &serving).await?;
+        let serves = section::before(view).kind.is_some();
+        let serving = if serves {
+            self.serving(view, plan).await?
+        } else {
+            Serving::default()
+        };
+        self.surround(view, apply, plan, &serving).await?;
+        if serves {
             return Ok((section::waiting(view, waiting), Some(WAITING)));
         }
-
-        self.surround(view, apply, plan, &Serving::default())
-            .await?;
 
         let section = DeploySection {
             services: plan.deployed.clone(),

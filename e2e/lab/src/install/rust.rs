@@ -32,7 +32,7 @@ pub(super) fn what(wanted: Wanted) -> String {
     let programs = format!("compile {programs} programs of this repository");
     match wanted {
         Wanted::Cluster => format!("{programs}, 9 min of CPU the first time"),
-        Wanted::Release => format!("{programs} for release, 40 min of CPU the first time"),
+        Wanted::Release => format!("{programs} for release"),
         Wanted::Tests => format!("{programs}, and all tests with them"),
     }
 }

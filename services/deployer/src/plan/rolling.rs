@@ -99,16 +99,16 @@ pub(crate) fn service(
     let Some(found) = found.filter(|_found| serving.earlier.all > 0) else {
         return planned.clone();
     };
-    let network = &found.labels().get(NETWORK);
+    let network = found.labels().get(NETWORK).map(String::as_str);
     let mut ports = of(&found.data);
-    ports.retain(|port| is_ours(port, network.map(String::as_str)));
+    ports.retain(|port| is_ours(port, network));
     let wanted = of(&planned.body).into_iter().next();
     let (Some(wanted), Some(first)) = (wanted, ports.first().cloned()) else {
         return planned.clone();
     };
 
     let is_pinned = found.data.pointer(&format!("{SELECTOR}/{HASH}")).is_some();
-    let (way, pods) = if way(&first) == way(&wanted) && !is_pinned {
+    let (asked, pods) = if way(&first) == way(&wanted) && !is_pinned {
         (&wanted, None)
     } else if serving.has_turned() {
         (&wanted, serving.planned.hash())
@@ -129,8 +129,8 @@ pub(crate) fn service(
     }
     ports.truncate(MOST);
     for port in &mut ports {
-        port.target_port = way.target_port.clone();
-        port.app_protocol = way.app_protocol.clone();
+        port.target_port = asked.target_port.clone();
+        port.app_protocol = asked.app_protocol.clone();
         port.node_port = None;
     }
     if pods.is_none() && json!(ports) == json!([wanted]) {
