@@ -31,7 +31,7 @@ pub(super) fn what(wanted: Wanted) -> String {
     let programs = SERVICES.len() + FAKES.len();
     let programs = format!("compile {programs} programs of this repository");
     match wanted {
-        Wanted::Cluster => format!("{programs}, 9 min of CPU the first time"),
+        Wanted::Cluster => format!("{programs}, which takes minutes the first time"),
         Wanted::Release => format!("{programs} for release"),
         Wanted::Tests => format!("{programs}, and all tests with them"),
     }
